@@ -1,0 +1,79 @@
+"""The door from Hydra's `--multirun` to l2v's plan. Hydra looks for plug-ins in `hydra_plugins` and nowhere else.
+
+The launcher receives all jobs of a multirun at once, so that cells which share a model are computed together; it returns
+each job's headline metric, so that sweepers which optimise it work as well. The sweeper is Hydra's own, plus `blocks`:
+an experiment may be the union of several products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+HERE = "hydra_plugins.l2v_plugins.plugins"
+_store = ConfigStore.instance().store
+_store(group="hydra/launcher", name="l2v", node={"_target_": f"{HERE}.StudyLauncher"}, provider="l2v")
+_store(
+    group="hydra/sweeper",
+    name="l2v",
+    node={"_target_": f"{HERE}.BlockSweeper", "max_batch_size": None, "params": {}},
+    provider="l2v",
+)
+
+
+class StudyLauncher(Launcher):
+    """Composes every job, hands all of them to the study at once, and returns a value per job."""
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what `launch` needs."""
+        self.hydra_context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs as one study. A failed cell's job carries its error, as Hydra expects."""
+        from l2v.launch import composed, run_configs
+
+        setup_globals()
+        loader = self.hydra_context.config_loader
+        configs = composed(loader, self.config, job_overrides)
+        values, failed = run_configs([config for config, _ in configs])
+        returns = []
+        for index, (overrides, (_, cfg)) in enumerate(zip(job_overrides, configs, strict=True)):
+            job = JobReturn(overrides=list(overrides), cfg=cfg, working_dir=str(self.config.hydra.sweep.dir))
+            job.task_name = self.config.hydra.job.name
+            job.status = JobStatus.FAILED if failed[index] else JobStatus.COMPLETED
+            job.return_value = RuntimeError(failed[index]) if failed[index] else values[index]
+            returns.append(job)
+        return returns
+
+
+class BlockSweeper(BasicSweeper):
+    """Hydra's sweep grammar, over `blocks` when the experiment has them: the union of one product per block.
+
+    Command-line overrides apply to every block and win over it.
+    """
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """All jobs of all blocks in one launch; a block's values stand before the command line's."""
+        assert self.config is not None and self.launcher is not None and self.hydra_context is not None
+        blocks = OmegaConf.to_container(self.config.get("blocks", OmegaConf.create([])), resolve=True) or [[]]
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        jobs: list[list[str]] = []
+        for block in blocks:
+            overrides = parser.parse_overrides([*self._parse_config(), *block, *arguments])
+            for batch in self.split_arguments(overrides, None):
+                jobs += [job for job in batch if job not in jobs]
+        self.validate_batch_is_legal(jobs)
+        size = self.max_batch_size or len(jobs)
+        returns = []
+        for first in range(0, len(jobs), size):
+            returns.append(self.launcher.launch(jobs[first : first + size], initial_job_idx=first))
+        return returns

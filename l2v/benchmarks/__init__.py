@@ -1,0 +1,1 @@
+"""Questions, official prompts and scorers. Knows nothing of steering."""

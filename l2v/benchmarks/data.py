@@ -1,0 +1,85 @@
+"""Benchmark rows from the hub or from local files, and their images."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from l2v.errors import UserError
+
+SUFFIXES = (".parquet", ".jsonl", ".json")
+
+
+def load_rows(id: str, split: str, revision: str | None = None, path: str | None = None) -> Any:
+    """A `datasets.Dataset` of one split; images stay encoded, so that a corrupt one is told by name when it is read.
+
+    `path` is a file, or a folder that holds `<split>.parquet`, `.jsonl` or `.json`; None reads `id` from the hub.
+    Raises UserError when nothing is there, the hub cannot be reached, or the split is empty.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        if path is None:
+            rows = datasets.load_dataset(id, revision=revision, split=split)
+        else:
+            file = _split_file(Path(path), split)
+            kind = "parquet" if file.suffix == ".parquet" else "json"
+            rows = datasets.load_dataset(kind, data_files={split: str(file)}, split=split)
+    except UserError:
+        raise
+    except Exception as error:
+        if path is not None:
+            raise UserError(f"The benchmark file for split '{split}' in {path} could not be read: {_short(error)}") from error
+        raise UserError(
+            f"The benchmark '{id}' (split '{split}') could not be loaded from the hub; if the hub cannot be reached from "
+            f"here, download it and give benchmark.path=<folder>. Reason: {_short(error)}"
+        ) from error
+    if not len(rows):
+        raise UserError(f"The benchmark {path or id} has no items in split '{split}'.")
+    for name, feature in rows.features.items():
+        if isinstance(feature, datasets.Image):
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
+
+
+def _split_file(path: Path, split: str) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise UserError(f"benchmark.path '{path}' does not exist.")
+    for suffix in SUFFIXES:
+        if (path / f"{split}{suffix}").is_file():
+            return path / f"{split}{suffix}"
+    there = sorted(p.stem for p in path.iterdir() if p.suffix in SUFFIXES)
+    raise UserError(f"Split '{split}' is not in {path} (there: {', '.join(there) or 'nothing'}); set benchmark.split=….")
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def read_image(value: Any, where: str) -> Image.Image:
+    """One image as RGB, from an encoded column ({bytes, path}), a path or a PIL image.
+
+    `where` names the item in errors. Raises UserError for a missing, truncated or otherwise corrupt image.
+    """
+    try:
+        if isinstance(value, Image.Image):
+            image = value
+        elif isinstance(value, dict) and value.get("bytes") is not None:
+            image = Image.open(io.BytesIO(value["bytes"]))
+        else:
+            image = Image.open(value["path"] if isinstance(value, dict) else value)
+        image.load()
+    except (OSError, ValueError, TypeError, AttributeError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"The image of {where} is missing or corrupt ({_short(error)}); mend or remove that item.") from error
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        # Transparent diagrams are drawn for white paper; a plain convert() would show them on black.
+        image = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(paper, image)
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""The miniature benchmark; see docs.py."""

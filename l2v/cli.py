@@ -1,0 +1,98 @@
+"""l2v: carry a chain-of-thought direction from a text LLM into a vision-language model, and find out whether it helps.
+
+    l2v run key=value …              one cell: a method on a target and a benchmark
+    l2v run --multirun key=a,b …     a grid of cells, with Hydra's whole sweep grammar
+    l2v extract key=value …          read the directions a cell needs, and nothing else
+    l2v score study=NAME scorer=…    score stored responses again, without any model
+    l2v report study=NAME            the tables of a study: format=text, md or csv
+    l2v doctor                       versions, devices, memory, and what can be reached
+
+`l2v VERB --help` explains a verb. A first grid, on the trained miniature:
+    l2v run --multirun +experiment=demo
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from l2v import __version__
+from l2v.errors import UserError, unknown
+
+
+def run(arguments: list[str]) -> int:
+    """Run one cell or, with --multirun, a grid."""
+    from l2v.hydra_door import run_verb
+
+    return run_verb(arguments)
+
+
+def extract(arguments: list[str]) -> int:
+    """Read the directions that the composed cell needs."""
+    from l2v.hydra_door import extract_verb
+
+    return extract_verb(arguments)
+
+
+def score(arguments: list[str]) -> int:
+    """Score stored responses again."""
+    from l2v.report.verbs import score_verb
+
+    return score_verb(arguments)
+
+
+def report(arguments: list[str]) -> int:
+    """Print a study's tables."""
+    from l2v.report.verbs import report_verb
+
+    return report_verb(arguments)
+
+
+def doctor(arguments: list[str]) -> int:
+    """Say what this machine has."""
+    from l2v.doctor import doctor_verb
+
+    return doctor_verb(arguments)
+
+
+VERBS: dict[str, Callable[[list[str]], int]] = {
+    "run": run,
+    "extract": extract,
+    "score": score,
+    "report": report,
+    "doctor": doctor,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console script. Exit code 0: all done; 1: some cells failed; 2: bad input; 130: interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"l2v {__version__}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    try:
+        if verb not in VERBS:
+            raise unknown("verb", verb, VERBS)
+        if {"-h", "--help"} & set(rest):
+            from l2v.help import verb_help
+
+            print(verb_help(verb))
+            return 0
+        return VERBS[verb](rest)
+    except UserError as error:
+        print(f"l2v {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. Every finished row is stored; repeat the same command to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""The errors that a user sees. One sentence each: what, where, and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Input that the user can mend. Shown as one sentence, exit code 2, no traceback, nothing stored is lost."""
+
+
+class InterventionError(RuntimeError):
+    """An intervention that could not be applied as asked, or that changed nothing at alpha > 0."""
+
+
+def nearest(name: str, options: Iterable[str], count: int = 3) -> list[str]:
+    """The options closest in spelling to `name`, best first; all of them when there are at most five."""
+    known = sorted(set(options))
+    close = difflib.get_close_matches(name, known, n=count, cutoff=0.4)
+    return close or (known if len(known) <= 5 else [])
+
+
+def unknown(kind: str, name: str, options: Iterable[str]) -> UserError:
+    """The error for a name that is not in a registry, with the nearest names that are."""
+    options = list(options)
+    close = nearest(name, options)
+    hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(sorted(options))}."
+    return UserError(f"Unknown {kind} '{name}'; {hint}")

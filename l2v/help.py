@@ -1,0 +1,83 @@
+"""What `l2v VERB --help` prints, from the schema and the config groups; no heavy import."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import fields, is_dataclass
+from typing import Any, get_type_hints
+
+from l2v.paths import conf_dir
+
+RUN = """l2v run: one cell, or a grid of cells.
+
+    l2v run source=mini_kin target=mini method=l2v intervention.layer=2 intervention.alpha=0.5
+    l2v run --multirun intervention.layer=0,1,2,3 intervention.alpha=0.2,0.4 method=l2v,random seed=0
+    l2v run --multirun +experiment=demo
+
+Finished rows are stored at once and never computed again: repeat a command to go on where it stopped.
+Options: --multirun (-m); --config-dir DIR adds your own configs; --cfg job shows the composed config and stops.
+Exit code: 0 all cells done, 1 some failed, 2 bad input.
+"""
+EXTRACT = """l2v extract: read the directions that a cell needs into outputs/cache/directions, and print the files.
+
+    l2v extract source=mini_kin contrast=mini
+
+Takes the settings of `l2v run` (see `l2v run --help`).
+"""
+SCORE = """l2v score: apply scorers to a study's stored responses again; no model is loaded.
+
+    l2v score study=demo scorer=official
+"""
+REPORT = """l2v report: the tables of a study, from its stored scores.
+
+    l2v report study=demo format=md        format: text (default), md, csv
+"""
+DOCTOR = """l2v doctor: versions, devices, memory, disk, and whether the model hub can be reached."""
+
+
+def verb_help(verb: str) -> str:
+    """The text for one verb."""
+    text = {"run": RUN, "extract": EXTRACT, "score": SCORE, "report": REPORT, "doctor": DOCTOR}[verb]
+    if verb == "run":
+        text += f"\nChoices (GROUP=NAME):\n{_choices()}\n\nSettings (KEY=VALUE, default; '(science)' makes another cell):\n{_settings()}"
+    elif verb in ("score", "report"):
+        from l2v.config import ReportConfig
+
+        text += "\nSettings:\n" + "\n".join(_describe(ReportConfig, ""))
+    return text
+
+
+def group_options(group: str) -> list[str]:
+    """The names in one packaged config group."""
+    return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+
+
+def _choices() -> str:
+    groups = sorted(p.name for p in conf_dir().iterdir() if p.is_dir())
+    return "\n".join(f"  {('+' if g == 'experiment' else '') + g:12} {', '.join(group_options(g))}" for g in groups)
+
+
+def _settings() -> str:
+    from l2v.config import Config
+
+    return "\n".join(_describe(Config, ""))
+
+
+def setting_names() -> list[str]:
+    """Every setting of the schema with its full key."""
+    return [line.split()[0] for line in _settings().splitlines()]
+
+
+def _describe(schema: Any, prefix: str) -> list[str]:
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", inspect.getsource(schema), re.MULTILINE))
+    hints = get_type_hints(schema)
+    lines = []
+    for field in fields(schema):
+        inner = hints[field.name]
+        if is_dataclass(inner):
+            lines += _describe(inner, f"{prefix}{field.name}.")
+            continue
+        default = field.default if not callable(field.default_factory) else field.default_factory()  # type: ignore[misc]
+        lines.append(f"  {prefix + field.name:32} {str(default):10} {comments.get(field.name, '')}".rstrip())
+    return lines

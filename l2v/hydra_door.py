@@ -1,0 +1,126 @@
+"""The verbs that compose a configuration with Hydra, and Hydra's complaints in one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from l2v.errors import UserError, nearest
+from l2v.paths import conf_dir
+
+FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
+
+
+def run_verb(arguments: list[str]) -> int:
+    """`l2v run`: 0 when all cells are done, 1 when some failed."""
+    cfg, batches = _hydra(arguments)
+    if cfg is None:
+        return int(any(job.status.name == "FAILED" for batch in batches or [] for job in batch))
+    from l2v.launch import run_configs, typed
+
+    config = typed(cfg)
+    if config.blocks:
+        raise UserError("This experiment is a grid of cells; run it with `l2v run --multirun …`.")
+    _, failed = run_configs([config])
+    return int(any(failed))
+
+
+def extract_verb(arguments: list[str]) -> int:
+    """`l2v extract`: read the directions of one composed cell into the cache and print their files."""
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("`l2v extract` reads for one configuration; `l2v run --multirun` reads what its grid needs by itself.")
+    cfg, _ = _hydra(arguments)
+    if cfg is None:
+        return 0
+    from l2v.launch import typed
+    from l2v.study.cells import Job, resolve
+    from l2v.study.directions import ensure_directions
+    from l2v.study.run import pick_device
+
+    config = typed(cfg)
+    job = Job(resolve(config), config)
+    if not job.cell.steered:
+        raise UserError(f"Method '{job.cell.method}' reads no direction; choose method=l2v or another arm.")
+    for path in ensure_directions([job], pick_device(config.runtime.device)):
+        print(path)
+    return 0
+
+
+def _hydra(arguments: list[str]) -> tuple[Any, Any]:
+    """Hydra's own command line: the composed config of a single run, or None and what the launched multirun returned."""
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from l2v.config import register
+    from l2v.launch import register_resolvers
+
+    _check_arguments(arguments)
+    register()
+    register_resolvers()
+    version.setbase("1.3")
+    # Hydra prints and exits by itself unless asked for the exception; ours are sentences with exit code 2.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    GlobalHydra.instance().clear()
+    sys.argv = ["l2v", *arguments]
+    composed: list[Any] = []
+    parser = get_args_parser()
+    try:
+        # A single run is only composed here and runs outside of Hydra, so that its errors are its own.
+        returned = _run_hydra(
+            args=parser.parse_args(arguments),
+            args_parser=parser,
+            task_function=composed.append,
+            config_path=str(conf_dir()),
+            config_name="config",
+        )
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_sentence(error)) from error
+    return (composed[0], None) if composed else (None, returned)
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    """Refuse words that are neither flags nor key=value, before Hydra's parser prints its usage."""
+    follows_flag = False
+    for word in arguments:
+        if follows_flag:
+            follows_flag = False
+        elif word.startswith("-"):
+            if word.split("=")[0] not in FLAGS:
+                raise UserError(f"'{word}' is no option of this verb; known: {', '.join(FLAGS)}.")
+            follows_flag = word in ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+        elif "=" not in word and not word.startswith("~"):
+            raise UserError(f"'{word}' is not of the form key=value.")
+        elif (directory := _value(word, "--config-dir")) and not Path(directory).is_dir():
+            raise UserError(f"--config-dir {directory} does not exist.")
+
+
+def _value(word: str, key: str) -> str | None:
+    return word.split("=", 1)[1] if word.startswith(f"{key}=") else None
+
+
+def _sentence(error: Exception) -> str:
+    """What Hydra or OmegaConf complains of, in one sentence with the nearest names."""
+    from l2v.help import group_options, setting_names
+
+    text = " ".join(str(error).split())
+    cause = " ".join(str(error.__cause__).split()) if error.__cause__ else ""
+    group = re.search(r"Could not find '([\w/]+)/([^']+)'|In .*: Could not find '([\w/]+)/([^']+)'", text)
+    if group:
+        folder, name = group.group(1) or group.group(3), group.group(2) or group.group(4)
+        options = group_options(folder)
+        close = nearest(name, options)
+        return f"Unknown {folder} '{name}'; {'did you mean' if close else 'known:'} {', '.join(close or options)}?"
+    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '(\w+)' (?:is )?not in", text)
+    if key and ("not in struct" in text + cause or "not in '" in text + cause or "Could not override" in text):
+        invalid = re.search(r"Value '.*", cause) or re.search(r"Value '.*", text)
+        if invalid and "could not be converted" in text + cause:
+            return f"{key.group(1)}: {invalid.group().split(' full_key')[0]}."
+        close = nearest(key.group(1), setting_names())
+        return f"Unknown setting '{key.group(1)}'; did you mean {', '.join(close) or 'one of `l2v run --help`'}?"
+    return (text + (f" ({cause})" if cause and cause not in text else ""))[:400]

@@ -1,0 +1,67 @@
+"""Identities: a hash of canonical JSON for settings, and a fingerprint for local models and data.
+
+Paths are never part of an identity, contents are: a local folder stands for its bytes, so that a retrained checkpoint or
+an edited data file gives new cells instead of mixing with old rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+# Files up to this size are hashed whole; of larger ones (weights of tens of GB) the size and evenly spaced samples.
+WHOLE_FILE_BYTES = 64 * 2**20
+SAMPLE_BYTES = 64 * 2**10
+SAMPLES = 64
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces; equal settings give equal text. NaN and infinity are refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """The first `length` hexadecimal digits of the SHA-256 of `canonical_json(value)`."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def fingerprint(path: str | Path) -> str:
+    """`local:<hash>` of the contents of a file or folder, whatever it is called and wherever it lies.
+
+    Hidden files and caches are left out. Raises FileNotFoundError when nothing is there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(path)
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    listing = tuple(
+        (str(p.relative_to(path)) if p != path else "", str(p), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in files
+        if not any(part.startswith((".", "__")) for part in p.relative_to(path).parts)
+    )
+    return _fingerprint(listing)
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(listing: tuple[tuple[str, str, int, int], ...]) -> str:
+    """The hash over (relative name, path, size, modification time); the times only decide whether to hash again."""
+    total = hashlib.sha256()
+    for name, path, size, _ in listing:
+        total.update(f"{name}\0{size}\0".encode())
+        total.update(_content_hash(Path(path), size))
+    return f"local:{total.hexdigest()[:16]}"
+
+
+def _content_hash(path: Path, size: int) -> bytes:
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        if size <= WHOLE_FILE_BYTES:
+            content.update(file.read())
+        else:
+            for i in range(SAMPLES):
+                file.seek((size - SAMPLE_BYTES) * i // (SAMPLES - 1))
+                content.update(file.read(SAMPLE_BYTES))
+    return content.digest()

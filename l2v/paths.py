@@ -1,0 +1,13 @@
+"""Where the packaged data lies: the same places in a checkout and in an installed wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def conf_dir() -> Path:
+    """The folder of the packaged configs: `l2v/conf` in a wheel, `conf/` beside the package in a checkout."""
+    inside = PACKAGE / "conf"
+    return inside if inside.is_dir() else PACKAGE.parent / "conf"

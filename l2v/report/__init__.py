@@ -1,0 +1,1 @@
+"""Tables of a study. Reads what is on disk, never a model."""

@@ -1,0 +1,137 @@
+"""The tables of a study, for the terminal, Markdown and CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from l2v.errors import UserError, unknown
+from l2v.study.results import build_results, read_selection
+from l2v.study.store import Store, write_atomically
+
+FORMATS = ("text", "md", "csv")
+MOST_ROWS = 40
+
+MINIATURE_NOTE = (
+    "The miniature world: trained models of one million parameters. It shows what the pipeline can tell apart and says nothing "
+    "about real models."
+)
+
+
+def headline(results: pd.DataFrame, split: str | None, scorer: str, reported: set[str]) -> pd.DataFrame:
+    """One row per arm: the cells that were reported (or all, in a plain sweep), best first within each target."""
+    table = results[results["scorer"] == scorer]
+    if reported and split is None:
+        table = table[table["cell"].isin(reported)]
+    elif split is not None:
+        table = table[table["split"] == split]
+    return table.sort_values(["target", "value", "method"], ascending=[True, False, True], kind="stable")
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """Shares in per cent with their intervals, differences in points; every figure carries its n."""
+
+    def percent(row: pd.Series) -> str:
+        return f"{100 * row['value']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+    def points(row: pd.Series) -> str:
+        if pd.isna(row["diff"]):
+            return ""
+        return f"{100 * row['diff']:+.1f} [{100 * row['diff_low']:+.1f}, {100 * row['diff_high']:+.1f}]"
+
+    def flips(row: pd.Series) -> str:
+        return "" if pd.isna(row["flips_right"]) else f"+{row['flips_right']:.0f} -{row['flips_wrong']:.0f}"
+
+    def p_value(value: float) -> str:
+        return "" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
+
+    shown = pd.DataFrame(
+        {
+            "target": table["target"],
+            "method": table["method"],
+            "source": table["source"].fillna("") if "source" in table else "",
+            "seed": table["seed"].map(_short),
+            "layer": table["layer"].map(_short),
+            "alpha": table["alpha"].map(_short),
+            "k": table["cutoff"].map(_short),
+            "accuracy % [95 %]": table.apply(percent, axis=1),
+            "n": table["n"],
+            "vs direct, points [95 %]": table.apply(points, axis=1),
+            "p (Holm)": table["p_holm"].map(p_value),
+            "flips": table.apply(flips, axis=1),
+            "tokens": table["tokens"].map(lambda v: f"{v:.1f}"),
+            "steps %": table["steps_share"].map(lambda v: f"{100 * v:.0f}"),
+            "no answer %": table["no_answer_share"].map(lambda v: f"{100 * v:.0f}"),
+            "cut off %": table["truncated_share"].map(lambda v: f"{100 * v:.0f}"),
+        }
+    )
+    return shown.reset_index(drop=True)
+
+
+def _short(value: object) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A Markdown table; vertical bars in cells are escaped."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows)
+
+
+def study_report(
+    outputs: str, study: str, scorer: str = "official", split: str | None = None, format: str = "text", most: int | None = None
+) -> str:
+    """The headline table of a study as text, Markdown or CSV; what was chosen where is said above it.
+
+    Raises UserError for an unknown study, format, or a scorer that was not applied.
+    """
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+    store = Store(outputs, study).existing()
+    results = build_results(store)
+    if not len(results):
+        return f"Study '{study}': no finished cell yet."
+    if scorer not in set(results["scorer"]):
+        raise UserError(f"Scorer '{scorer}' was not applied to study '{study}'; run `l2v score study={study} scorer={scorer}` first.")
+    selection = read_selection(store)
+    reported = {arm["report"] for arm in selection.get("arms", [])}
+    table = headline(results, split, scorer, reported)
+    if not len(table):
+        raise UserError(f"Study '{study}' has no cells of split '{split}'; it has {', '.join(sorted(set(results['split'])))}.")
+    if format == "csv":
+        return table.to_csv(index=False, float_format="%.6g").rstrip("\n")
+    lines = _preamble(study, scorer, results, selection, split)
+    hidden = max(0, len(table) - most) if most else 0
+    shown = formatted(table.head(most) if hidden else table)
+    lines.append(markdown(shown) if format == "md" else shown.to_string(index=False))
+    if hidden:
+        lines.append(f"… and {hidden} more rows: `l2v report study={study}`")
+    return "\n".join(lines)
+
+
+def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, split: str | None) -> list[str]:
+    lines = [f"Study '{study}', scorer '{scorer}', {len(set(results['cell']))} finished cells."]
+    if selection and split is None:
+        protocol = selection["protocol"]
+        lines.append(
+            f"Layer, alpha and k of each arm were chosen on split '{protocol['select']}'; every figure below is told on split "
+            f"'{protocol['report']}'."
+        )
+    else:
+        lines.append("No selection protocol: a best cell read off this table is selected on the items it is reported on.")
+    lines.append("Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to direct, Holm over the arms of a target.")
+    if set(results["benchmark"]) == {"mini"}:
+        lines.append(MINIATURE_NOTE)
+    return [*lines, ""]
+
+
+def print_report(outputs: str, study: str, scorer: str) -> None:
+    """Print the headline table after a run and leave it as Markdown and CSV in the study's report folder."""
+    folder = Path(outputs) / study / "report"
+    for format, name in (("md", "table.md"), ("csv", "table.csv")):
+        write_atomically(folder / name, study_report(outputs, study, scorer, format=format) + "\n")
+    print(study_report(outputs, study, scorer, most=MOST_ROWS))
+    print(f"\ntable: {folder / 'table.md'}")

@@ -1,0 +1,292 @@
+"""The intervention: add a vector to the residual stream after one decoder block and keep every norm (Eq. 8, 9)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from l2v.errors import InterventionError, UserError, unknown
+from l2v.steering.models import decoder_layers, image_token_ids
+
+POSITIONS = ("all", "text", "generated", "decode", "prompt", "release")
+
+
+def inject(hidden: Tensor, vector: Tensor, alpha: Tensor, mask: Tensor | None = None) -> Tensor:
+    """h' = h + alpha v, then h' <- h' ||h|| / ||h'|| at every position where `mask` holds (Eq. 8, 9).
+
+    hidden (rows, tokens, d); vector (rows, d) or (d,); alpha (rows,), at least 0; mask (rows, tokens) bool or None for
+    all. Norms in float32; the result has hidden's dtype. Rows with alpha 0 and masked positions stay bit for bit.
+    """
+    before = hidden.float()
+    moved = before + alpha.float()[:, None, None] * (vector[:, None] if vector.ndim == 2 else vector)
+    norm = torch.linalg.vector_norm(before, dim=-1, keepdim=True)
+    moved = moved * (norm / torch.linalg.vector_norm(moved, dim=-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny))
+    active = (alpha > 0)[:, None, None]
+    if mask is not None:
+        active = active & mask[..., None]
+    return torch.where(active, moved.to(hidden.dtype), hidden)
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """What to inject, where and how strongly; each setting for all rows at once, or one per row of the batch.
+
+    vector: (d,) or (rows, d), the target's width. layer: decoder block, 0-based; the write is on its output.
+    alpha: at least 0; 0 leaves a row untouched bit for bit. positions: one of
+    - all: every token, image tokens too; text: every token but image tokens; prompt: the prompt only;
+    - generated: the last prompt token (it yields the first generated one) and every generated token;
+    - decode: generated tokens as they are fed back; release: prompt token 0 and every generated token (released hook).
+    Padding is never touched.
+
+    Use: `with Intervention(v, layer=14, alpha=0.4).applied_to(model): model.generate(**inputs)`.
+    """
+
+    vector: Tensor
+    layer: int | Sequence[int]
+    alpha: float | Sequence[float] = 1.0
+    positions: str | Sequence[str] = "all"
+
+    def __post_init__(self) -> None:
+        if self.vector.ndim not in (1, 2) or not bool(torch.isfinite(self.vector).all()):
+            raise UserError("An intervention's vector must be finite, of shape (d,) or (rows, d).")
+        for alpha in _as_list(self.alpha):
+            if not (math.isfinite(alpha) and alpha >= 0):
+                raise UserError(f"alpha={alpha} must be a finite number of at least 0.")
+        for positions in _as_list(self.positions):
+            if positions not in POSITIONS:
+                raise unknown("positions", positions, POSITIONS)
+        if len(self._row_counts()) > 1:
+            raise UserError(f"An intervention's per-row settings have different lengths: {sorted(self._row_counts())}.")
+
+    def _row_counts(self) -> set[int]:
+        settings = (self.layer, self.alpha, self.positions)
+        counts = {len(s) for s in settings if not isinstance(s, (int, float, str))}
+        return counts | ({len(self.vector)} if self.vector.ndim == 2 else set())
+
+    @property
+    def rows(self) -> int | None:
+        """The number of rows that settings are given for; None when they hold for any batch."""
+        return next(iter(self._row_counts()), None)
+
+    @contextmanager
+    def applied_to(self, model: Any) -> Iterator[None]:
+        """Steer every forward pass of `model` inside the block, through `generate` too, with the cache on or off.
+
+        Raises UserError for a layer out of range or a vector of another width, and InterventionError when a batch of
+        several rows comes without its 2-D attention mask, when the batch does not fit the per-row settings, or when a
+        row with alpha > 0 was never changed by any write.
+        """
+        layers = decoder_layers(model)
+        width = int(model.config.get_text_config().hidden_size)
+        if self.vector.shape[-1] != width:
+            raise UserError(f"The vector has width {self.vector.shape[-1]}, the model's residual stream {width}.")
+        for layer in _as_list(self.layer):
+            if not 0 <= layer < len(layers):
+                raise UserError(f"Layer {layer} is out of range: the target has decoder blocks 0 … {len(layers) - 1}.")
+        images = image_token_ids(model)
+        if "text" in _as_list(self.positions) and not images:
+            raise UserError("positions=text needs the id of the image token, which this model's config does not name.")
+        run = _Run(self, images)
+        handles = [
+            model.register_forward_pre_hook(run.begin, with_kwargs=True),
+            model.register_forward_hook(run.end),
+        ]
+        handles += [layers[i].register_forward_hook(run.writer(i)) for i in run.layers_in_use()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        run.check_effect()
+
+
+def _as_list(value: Any) -> list[Any]:
+    return [value] if isinstance(value, (int, float, str)) else list(value)
+
+
+class _Run:
+    """The state of one `applied_to` block: which rows and positions the current forward pass writes to."""
+
+    def __init__(self, intervention: Intervention, image_ids: tuple[int, ...]) -> None:
+        self.spec = intervention
+        self.image_ids = image_ids
+        self.alphas = torch.tensor(_as_list(intervention.alpha), dtype=torch.float32)
+        self.plans: dict[int, _LayerPlan] = {}
+        self.batch = 0
+        self.inside = False
+        self.mask: Tensor | None = None
+        self.prompt: Tensor | None = None  # the ids of the running generation's prompt, to recognise its continuation
+        self.sequence: Tensor | None = None
+        self.prompt_mask: Tensor | None = None
+        self.writes = 0
+        self.changed: Tensor | None = None  # (rows,) bool, on the device; read once, when the block ends
+
+    def layers_in_use(self) -> list[int]:
+        """Blocks that at least one row with alpha > 0 writes after."""
+        layers, alphas = _as_list(self.spec.layer), _as_list(self.spec.alpha)
+        rows = max(len(layers), len(alphas))
+        layers, alphas = layers * (rows if len(layers) == 1 else 1), alphas * (rows if len(alphas) == 1 else 1)
+        return sorted({layer for layer, alpha in zip(layers, alphas, strict=True) if alpha > 0})
+
+    # -- one forward pass of the whole model ---------------------------------------------------------------------
+
+    def begin(self, _module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Before the model runs: work out the positions of this chunk."""
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        if ids is None:
+            raise InterventionError("The intervention needs input_ids; inputs_embeds alone do not tell which tokens are images.")
+        if self.spec.rows not in (None, len(ids)):
+            raise InterventionError(
+                f"The intervention is set for {self.spec.rows} rows, the batch has {len(ids)} (beams and several returned "
+                "sequences multiply rows; give settings that hold for all rows instead)."
+            )
+        past = _cached_tokens(kwargs.get("past_key_values"))
+        self.mask = self._chunk_mask(ids, kwargs.get("attention_mask"), past)
+        self.inside = True
+        if self.batch != len(ids):
+            self.batch, self.plans = len(ids), {}
+
+    def end(self, _module: Any, _args: Any, _output: Any) -> None:
+        """After the model ran: writes outside a pass of the whole model are errors, not stale positions."""
+        self.inside, self.mask = False, None
+
+    def _chunk_mask(self, ids: Tensor, attention: Tensor | None, past: int) -> Tensor | None:
+        """(rows, tokens) bool: where this chunk is written; None for everywhere."""
+        rows, tokens = ids.shape
+        if attention is not None and (not isinstance(attention, Tensor) or attention.ndim != 2):
+            raise InterventionError("The intervention needs the 2-D attention mask; this call hands the model another kind.")
+        if past:
+            if tokens != 1:
+                raise InterventionError("Several tokens after a cached prompt (assisted or chunked decoding) are not supported.")
+            if "prompt" not in _as_list(self.spec.positions):
+                return None
+            return self._by_positions(lambda kind: torch.full((rows, 1), kind != "prompt", device=ids.device))
+        if attention is None:
+            if rows > 1:
+                raise InterventionError("A batch of several rows came without an attention mask: padding cannot be told from text.")
+            attention = torch.ones_like(ids)
+        if not self._continues(ids):
+            self.prompt, self.prompt_mask = ids, attention[:, -tokens:].bool()
+        self.sequence = ids
+        assert self.prompt is not None and self.prompt_mask is not None
+        return self._uncached_mask(ids, attention[:, -tokens:].bool())
+
+    def _continues(self, ids: Tensor) -> bool:
+        """Without a cache every pass holds the whole sequence: is this the last one and one more token?"""
+        last = self.sequence
+        return (
+            last is not None and ids.shape == (last.shape[0], last.shape[1] + 1) and bool((ids[:, :-1] == last).all())
+        )
+
+    def _uncached_mask(self, ids: Tensor, real: Tensor) -> Tensor:
+        assert self.prompt is not None and self.prompt_mask is not None
+        length = self.prompt.shape[1]
+        index = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
+        first = self.prompt_mask.int().argmax(dim=1, keepdim=True)
+        last = length - 1 - self.prompt_mask.flip(1).int().argmax(dim=1, keepdim=True)
+        after = index >= length
+
+        def by_kind(kind: str) -> Tensor:
+            if kind == "text":
+                images = torch.isin(ids, torch.tensor(self.image_ids, device=ids.device, dtype=ids.dtype))
+                return real & ~images
+            if kind == "prompt":
+                return real & ~after
+            if kind == "generated":
+                return real & (after | (index == last))
+            if kind == "decode":
+                return real & after
+            if kind == "release":
+                return real & (after | (index == first))
+            return real
+
+        return self._by_positions(by_kind)
+
+    def _by_positions(self, by_kind: Callable[[str], Tensor]) -> Tensor:
+        kinds = _as_list(self.spec.positions)
+        if len(set(kinds)) == 1:
+            return by_kind(kinds[0])
+        masks = {kind: by_kind(kind) for kind in set(kinds)}
+        return torch.stack([masks[kind][row] for row, kind in enumerate(kinds)])
+
+    # -- the write after one block ---------------------------------------------------------------------------------
+
+    def writer(self, layer: int) -> Callable[[Any, Any, Any], Any]:
+        """The forward hook for block `layer`."""
+
+        def write(_module: Any, _args: Any, output: Any) -> Any:
+            hidden = output[0] if isinstance(output, tuple) else output
+            if not self.inside:
+                raise InterventionError("A decoder block ran outside a forward pass of the steered model; steer the model that is called.")
+            if layer not in self.plans:
+                self.plans[layer] = self._plan(layer, hidden)
+            steered = self._write(hidden, self.plans[layer])
+            return (steered, *output[1:]) if isinstance(output, tuple) else steered
+
+        return write
+
+    def _plan(self, layer: int, hidden: Tensor) -> _LayerPlan:
+        rows = hidden.shape[0]
+        layers = torch.tensor(_as_list(self.spec.layer)).expand(rows)
+        alphas = self.alphas.expand(rows)
+        index = ((layers == layer) & (alphas > 0)).nonzero().flatten()
+        vector = self.spec.vector.float() if self.spec.vector.ndim == 1 else self.spec.vector.float()[index]
+        return _LayerPlan(
+            index=None if len(index) == rows else index.to(hidden.device),
+            alpha=alphas[index].to(hidden.device),
+            vector=vector.to(hidden.device),
+        )
+
+    def _write(self, hidden: Tensor, plan: _LayerPlan) -> Tensor:
+        mask = None if self.mask is None else self.mask.to(hidden.device)
+        if plan.index is None:
+            steered = inject(hidden, plan.vector, plan.alpha, mask)
+        else:
+            part = inject(hidden[plan.index], plan.vector, plan.alpha, None if mask is None else mask[plan.index])
+            steered = hidden.index_copy(0, plan.index, part)
+        self._note_change(hidden, steered)
+        return steered
+
+    def _note_change(self, hidden: Tensor, steered: Tensor) -> None:
+        # The prompt and the first tokens suffice to know; later comparisons would only cost time.
+        self.writes += 1
+        if self.writes > 4 * len(self.plans):
+            return
+        moved = (hidden != steered).flatten(1).any(dim=1)
+        if self.changed is None or len(self.changed) != len(moved):
+            self.changed = torch.zeros(len(moved), dtype=torch.bool, device=moved.device)
+        self.changed = self.changed | moved.to(self.changed.device)
+
+    def check_effect(self) -> None:
+        """Raise InterventionError when a row that should have been steered never was."""
+        wanted = self.alphas > 0
+        if not bool(wanted.any()):
+            return
+        changed = torch.zeros(1, dtype=torch.bool) if self.changed is None else self.changed.cpu()
+        rows = max(len(changed), len(wanted))
+        missed = (wanted.expand(rows) & ~changed.expand(rows)).nonzero().flatten().tolist()
+        if missed:
+            raise InterventionError(
+                f"The intervention changed nothing in {len(missed)} of {rows} rows at alpha > 0 (first: row {missed[0]}); "
+                "no token was generated at its positions, or the vector has no effect."
+            )
+
+
+@dataclass(frozen=True)
+class _LayerPlan:
+    """The rows that one block writes (None: all of them), with their alphas (rows,) and vectors (rows, d) or (d,)."""
+
+    index: Tensor | None
+    alpha: Tensor
+    vector: Tensor
+
+
+def _cached_tokens(cache: Any) -> int:
+    """The number of tokens that a key-value cache holds."""
+    return 0 if cache is None else int(cache.get_seq_length())

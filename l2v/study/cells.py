@@ -1,0 +1,265 @@
+"""A cell: the resolved scientific settings of one run, and the identity that follows from them.
+
+Settings that a method does not depend on are None, so that a grid over them makes one cell: `direct` swept over four
+layers is computed once. Paths, devices, batch sizes and scorers are no part of a cell.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from l2v.config import BenchmarkConfig, Config, ContrastConfig, ModelConfig
+from l2v.errors import UserError, unknown
+from l2v.identity import digest, fingerprint
+from l2v.steering.hook import POSITIONS
+from l2v.steering.models import ModelFacts, ModelSpec, read_facts
+from l2v.transfer.arms import ARMS
+from l2v.transfer.spectrum import Cutoff, parse_cutoff
+
+# Raised when old responses may no longer be mixed with new ones: the meaning of a setting or of a stored row changed.
+SCHEMA = 1
+
+# The release's one-sided cutoff of 200 for Qwen2-VL and InternVL2, counted two-sided (METHOD 2).
+DEFAULT_CUTOFF = 400
+
+PROMPT_METHODS = ("direct", "cot_prompt")
+METHODS = (*PROMPT_METHODS, *ARMS)
+SCALES = ("direction", "relative")
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """What a model is, wherever it lies: `revision` is the hub's commit or the fingerprint of a local folder."""
+
+    name: str
+    id: str
+    revision: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class ContrastId:
+    """What pairs of texts a direction was read from."""
+
+    name: str
+    kind: str
+    id: str
+    revision: str
+    split: str
+    columns: dict[str, str]
+    domains: list[str]
+    per_domain: int | None
+    seed: int
+    cot_instruction: str | None
+    direct_instruction: str | None
+    max_new_tokens: int | None
+
+
+@dataclass(frozen=True)
+class BenchmarkId:
+    """Which questions were asked, and in which prompt style."""
+
+    name: str
+    id: str
+    revision: str
+    split: str
+    limit: int | None
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a method on a target and a benchmark. None: the method does not depend on that setting."""
+
+    method: str
+    target: ModelId
+    benchmark: BenchmarkId
+    max_new_tokens: int
+    stop: list[str]
+    source: ModelId | None = None
+    contrast: ContrastId | None = None
+    layer: int | None = None
+    source_layer: int | None = None
+    alpha: float | None = None
+    cutoff: Cutoff | None = None
+    positions: str | None = None
+    scale: str | None = None
+    seed: int | None = None
+
+    @cached_property
+    def id(self) -> str:
+        """16 hexadecimal digits; equal settings give equal ids."""
+        return digest({"schema": SCHEMA, **asdict(self)})
+
+    @property
+    def steered(self) -> bool:
+        """Whether a vector is injected."""
+        return self.method in ARMS
+
+    def describe(self) -> str:
+        """A short readable name: what distinguishes this cell."""
+        parts = [self.method, f"on {self.target.name}"]
+        if self.source is not None:
+            parts.append(f"from {self.source.name}")
+        for name, value in (("layer", self.layer), ("alpha", self.alpha), ("k", self.cutoff), ("seed", self.seed)):
+            if value is not None:
+                parts.append(f"{name}={value}")
+        return f"{' '.join(parts)} [{self.benchmark.name}/{self.benchmark.split}]"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Cell:
+        """The cell that `dataclasses.asdict` took apart."""
+        nested = {"target": ModelId, "source": ModelId, "contrast": ContrastId, "benchmark": BenchmarkId}
+        known = {field.name for field in fields(cls)}
+        if set(values) != known:
+            raise UserError(f"A stored cell has other settings than this version ({sorted(set(values) ^ known)}).")
+        return cls(**{k: nested[k](**v) if k in nested and v is not None else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell and the configuration that says where its models and data lie and how to compute."""
+
+    cell: Cell
+    config: Config
+
+
+def resolve(config: Config) -> Cell:
+    """The cell of a composed configuration. Every check that needs no weights is made here.
+
+    Raises UserError, one sentence each: unknown method, positions or scale; missing local path; layer or source layer out
+    of range; alpha negative or not finite; a cutoff of a wrong form or above the smaller width.
+    """
+    method = config.method.name
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if not config.study or "/" in config.study or config.study in (".", "..", "cache"):
+        raise UserError(f"study={config.study!r} must be a plain folder name other than 'cache'.")
+    max_new_tokens = config.decoding.max_new_tokens or config.benchmark.max_new_tokens
+    if max_new_tokens < 1:
+        raise UserError(f"decoding.max_new_tokens={max_new_tokens} must be at least 1.")
+    base: dict[str, Any] = {
+        "method": method,
+        "target": model_id(config.target, "target"),
+        "benchmark": benchmark_id(config.benchmark, config.method.prompt),
+        "max_new_tokens": max_new_tokens,
+        "stop": list(config.decoding.stop),
+    }
+    return Cell(**base, **_steering(config)) if method in ARMS else Cell(**base)
+
+
+def _steering(config: Config) -> dict[str, Any]:
+    """The settings of a steered cell."""
+    chosen, arm = config.intervention, ARMS[config.method.name]
+    target = model_facts(config.target)
+    reader = config.source if arm.reads == "source" else config.target
+    source = model_facts(reader)
+    layer = target.layers // 2 if chosen.layer is None else chosen.layer
+    _check_layer("intervention.layer", layer, target, config.target.name)
+    source_layer = chosen.source_layer
+    if source_layer is None:
+        source_layer = min(round(layer / target.layers * source.layers), source.layers - 1)
+    _check_layer("intervention.source_layer", source_layer, source, reader.name)
+    if not (math.isfinite(chosen.alpha) and chosen.alpha >= 0):
+        raise UserError(f"intervention.alpha={chosen.alpha} must be a finite number of at least 0.")
+    if chosen.positions not in POSITIONS:
+        raise unknown("intervention.positions", chosen.positions, POSITIONS)
+    if chosen.scale not in SCALES:
+        raise unknown("intervention.scale", chosen.scale, SCALES)
+    return {
+        "source": model_id(reader, "source" if arm.reads == "source" else "target"),
+        "contrast": contrast_id(config.contrast),
+        "layer": layer,
+        "source_layer": source_layer,
+        "alpha": float(chosen.alpha),
+        "cutoff": _checked_cutoff(chosen.cutoff, source.width, target.width) if arm.uses_cutoff else None,
+        "positions": chosen.positions,
+        "scale": chosen.scale,
+        "seed": config.seed if arm.seeded else None,
+    }
+
+
+def _check_layer(key: str, layer: int, facts: ModelFacts, name: str) -> None:
+    if not 0 <= layer < facts.layers:
+        raise UserError(f"{key}={layer} is out of range: {name} has decoder blocks 0 … {facts.layers - 1}.")
+
+
+def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int) -> Cutoff:
+    """The cutoff in the one form that goes into an identity: an int, a float or "energy:<share>"."""
+    smaller = min(source_width, target_width)
+    if cutoff is None:
+        return min(DEFAULT_CUTOFF, smaller // 3)
+    value = parse_cutoff(cutoff)
+    if isinstance(cutoff, str) and cutoff.startswith("energy:"):
+        return f"energy:{value:g}"
+    k = value if isinstance(value, int) else max(1, round(value * source_width))
+    if k > smaller:
+        raise UserError(
+            f"intervention.cutoff={cutoff} gives k={k}, above the smaller of the widths {source_width} (source) and "
+            f"{target_width} (target); choose at most {smaller}."
+        )
+    return value
+
+
+def model_spec(config: ModelConfig) -> ModelSpec:
+    """What to hand to the loader."""
+    return ModelSpec(
+        config.id, config.revision, config.path, config.dtype, config.trust_remote_code, config.device_map
+    )
+
+
+def model_facts(config: ModelConfig) -> ModelFacts:
+    """Depth and width: as declared in the YAML, else from the model's own config."""
+    if config.layers is not None and config.width is not None:
+        return ModelFacts(config.layers, config.width)
+    return read_facts(model_spec(config))
+
+
+def model_id(config: ModelConfig, role: str) -> ModelId:
+    """The identity of a model. Raises UserError for a missing folder."""
+    return ModelId(config.name, config.id, _revision(config.path, config.revision, f"{role}.path"), config.dtype)
+
+
+def contrast_id(config: ContrastConfig) -> ContrastId:
+    """The identity of a contrast set; instructions count only for the kinds that use them."""
+    prompted = config.kind != "response_pairs"
+    return ContrastId(
+        name=config.name,
+        kind=config.kind,
+        id=config.id,
+        revision=_revision(config.path, config.revision, "contrast.path"),
+        split=config.split,
+        columns=dict(config.columns),
+        domains=list(config.domains),
+        per_domain=config.per_domain,
+        seed=config.seed,
+        cot_instruction=config.cot_instruction if prompted else None,
+        direct_instruction=config.direct_instruction if prompted else None,
+        max_new_tokens=config.max_new_tokens if config.kind == "generated" else None,
+    )
+
+
+def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
+    """The identity of the questions. Raises UserError for a limit below 1 or a missing path."""
+    if config.limit is not None and config.limit < 1:
+        raise UserError(f"benchmark.limit={config.limit} leaves no items; give at least 1.")
+    return BenchmarkId(
+        name=config.name,
+        id=config.id,
+        revision=_revision(config.path, config.revision, "benchmark.path"),
+        split=config.split,
+        limit=config.limit,
+        prompt=prompt or config.prompt,
+    )
+
+
+def _revision(path: str | None, revision: str | None, key: str) -> str:
+    if path is None:
+        return revision or "main"
+    if not Path(path).exists():
+        raise UserError(f"{key} '{path}' does not exist.")
+    return fingerprint(path)

@@ -1,0 +1,93 @@
+"""The plan: what is still to do, in groups that share a model and its questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from l2v.identity import canonical_json, digest
+from l2v.study.cells import BenchmarkId, Cell, ContrastId, Job, ModelId
+from l2v.transfer.arms import ARMS
+
+# Raised when directions of an older version must not be used: how states are read changed.
+EXTRACTION_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One extraction: the directions of all layers of `model` for `contrast`. `role`: which config it is loaded by."""
+
+    model: ModelId
+    contrast: ContrastId
+    role: str  # "source" or "target"
+
+    @property
+    def id(self) -> str:
+        """The identity of its file in the cache."""
+        return digest({"extraction": EXTRACTION_SCHEMA, **self.settings()})
+
+    def settings(self) -> dict[str, Any]:
+        """What the directions depend on; kept in the file as provenance. Names of YAML files are not part of it."""
+        model, contrast = asdict(self.model), asdict(self.contrast)
+        del model["name"], contrast["name"]
+        return {"model": model, "contrast": contrast}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cells that are computed together: one loaded target, one set of prompts, one way of decoding."""
+
+    target: ModelId
+    benchmark: BenchmarkId
+    chunks: tuple[tuple[Job, ...], ...]  # what a runner claims at once
+
+
+def distinct(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs with each cell once, in order."""
+    return list({job.cell.id: job for job in jobs}.values())
+
+
+def readings(jobs: Sequence[Job]) -> dict[str, tuple[Reading, Job]]:
+    """The extractions that these jobs need, by id, with a job whose config can load the model."""
+    needed: dict[str, tuple[Reading, Job]] = {}
+    for job in jobs:
+        for reading in job_readings(job.cell):
+            needed.setdefault(reading.id, (reading, job))
+    return needed
+
+
+def job_readings(cell: Cell) -> list[Reading]:
+    """The directions a cell is made from: its source's, and its target's where alpha is in the target's norms."""
+    if cell.source is None or cell.contrast is None:
+        return []
+    own = ARMS[cell.method].reads == "target"
+    found = [Reading(cell.source, cell.contrast, "target" if own else "source")]
+    if cell.scale == "relative" and not own:
+        found.append(norm_reading(cell))
+    return found
+
+
+def norm_reading(cell: Cell) -> Reading:
+    """The reading of the target itself, for its activation norms."""
+    assert cell.contrast is not None
+    return Reading(cell.target, cell.contrast, "target")
+
+
+def grouped(jobs: Sequence[Job], cells_per_claim: int) -> list[Group]:
+    """Groups by target first, so that each target is loaded once, cut into chunks of at most `cells_per_claim` cells.
+
+    The chunks follow from the whole list of jobs, whether finished or not: a study that was interrupted computes the
+    remaining rows in the same batches as one that was not.
+    """
+    by_key: dict[str, list[Job]] = {}
+    for job in distinct(jobs):
+        cell = job.cell
+        key = canonical_json([asdict(cell.target), asdict(cell.benchmark), cell.max_new_tokens, cell.stop])
+        by_key.setdefault(key, []).append(job)
+    groups = []
+    for members in by_key.values():
+        chunks = [tuple(members[i : i + cells_per_claim]) for i in range(0, len(members), cells_per_claim)]
+        groups.append(Group(members[0].cell.target, members[0].cell.benchmark, tuple(chunks)))
+    order = list(dict.fromkeys(group.target for group in groups))
+    return sorted(groups, key=lambda group: order.index(group.target))

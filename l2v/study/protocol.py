@@ -1,0 +1,98 @@
+"""From composed configurations to an outcome: a plain sweep, or choosing on one split and reporting on another."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import pandas as pd
+
+from l2v.config import Config
+from l2v.errors import UserError, unknown
+from l2v.identity import canonical_json
+from l2v.study.cells import Cell, Job, resolve
+from l2v.study.run import Outcome, run_jobs
+from l2v.study.store import Store, write_atomically
+
+PROTOCOLS = ("none", "select_then_test")
+
+# What is chosen per arm; everything else of a cell says which arm it is.
+CHOSEN = ("layer", "source_layer", "alpha", "cutoff")
+
+
+def plan_jobs(configs: Sequence[Config]) -> list[Job]:
+    """The jobs of the first phase, one per configuration, in order. Raises UserError as `resolve` does."""
+    name = configs[0].protocol.name
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    if any(config.protocol != configs[0].protocol or config.study != configs[0].study for config in configs):
+        raise UserError("All cells of one run must share study=… and protocol.…; sweep something else.")
+    if name == "select_then_test":
+        if configs[0].protocol.select == configs[0].protocol.report:
+            raise UserError("protocol.select and protocol.report name the same split; choose on one, report on another.")
+        configs = [_on_split(config, config.protocol.select) for config in configs]
+    return [Job(resolve(config), config) for config in configs]
+
+
+def run_study(configs: Sequence[Config]) -> tuple[list[Job], Outcome]:
+    """Run one study; the jobs come back in the order of the configurations, with the outcome over all phases."""
+    jobs = plan_jobs(configs)
+    outcome = run_jobs(jobs)
+    if configs[0].protocol.name == "none":
+        return jobs, outcome
+    chosen = choose(jobs, outcome)
+    reported = [_reported(job) for job in chosen]
+    store = Store(configs[0].runtime.outputs, configs[0].study)
+    arms = [
+        {
+            "arm": job.cell.describe(),
+            "steered": job.cell.steered,
+            "chosen_on": job.cell.benchmark.split,
+            "select": job.cell.id,
+            "report": test.cell.id,
+        }
+        for job, test in zip(chosen, reported, strict=True)
+    ]
+    selection = {"protocol": asdict(configs[0].protocol), "arms": arms}
+    write_atomically(store.path / "selection.json", json.dumps(selection, indent=1))
+    final = run_jobs(reported)
+    final.failed = outcome.failed | final.failed
+    return jobs, final
+
+
+def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
+    """The best cell of each arm on the selection split; ties go to the smaller alpha, k and layer, then the id.
+
+    Arms of which no cell was computed are left out (their failures are in the outcome).
+    """
+    best: dict[str, tuple[tuple[float, float, float, float, str], Job]] = {}
+    for job in jobs:
+        cell = job.cell
+        value = outcome.values.get(cell.id)
+        if value is None or pd.isna(value):
+            continue
+        k = float(cell.cutoff) if isinstance(cell.cutoff, (int, float)) else 0.0
+        rank = (-value, cell.alpha or 0.0, k, float(cell.layer or 0), cell.id)
+        arm = arm_key(cell)
+        if arm not in best or rank < best[arm][0]:
+            best[arm] = (rank, job)
+    return [job for _, job in best.values()]
+
+
+def arm_key(cell: Cell) -> str:
+    """What two cells of one arm share: every setting but those that are chosen."""
+    return canonical_json({k: v for k, v in asdict(cell).items() if k not in CHOSEN})
+
+
+def _reported(job: Job) -> Job:
+    config = _on_split(job.config, job.config.protocol.report)
+    benchmark = replace(job.cell.benchmark, split=config.benchmark.split)
+    return Job(replace(job.cell, benchmark=benchmark), config)
+
+
+def _on_split(config: Config, split: str) -> Config:
+    changed = copy.deepcopy(config)
+    changed.benchmark.split = split
+    return changed

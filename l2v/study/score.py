@@ -1,0 +1,73 @@
+"""From stored responses to verdicts and metrics of one cell; needs the questions, never a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from l2v.benchmarks.base import Item
+from l2v.benchmarks.harness import docs_module, load_items
+from l2v.benchmarks.scoring import get_scorer
+from l2v.errors import UserError
+from l2v.study.cells import BenchmarkId
+from l2v.study.stats import wilson
+from l2v.study.store import CellFolder, Record, Store
+
+
+def score_cell(folder: CellFolder, items: Mapping[str, Item], benchmark: str, scorers: Sequence[str]) -> None:
+    """Apply scorers to a finished cell's responses; writes scores/<scorer>.jsonl and metrics.json.
+
+    A response that a scorer abstains on counts as not right in `value`; no_answer_share tells how often no answer was
+    found.
+    """
+    responses = folder.responses()
+    docs = docs_module(benchmark)
+    for name in scorers:
+        judge = get_scorer(name)
+        verdicts = [
+            {"id": r["id"], **asdict(judge(benchmark, items[r["id"]].doc, r["response"]))} for r in responses
+        ]
+        n = len(verdicts)
+        correct = sum(v["correct"] is True for v in verdicts)
+        low, high = wilson(correct, n)
+        metrics = {
+            "metric": "accuracy",
+            "scorer": name,
+            "value": correct / n,
+            "n": n,
+            "low": low,
+            "high": high,
+            "tokens": sum(r["tokens"] for r in responses) / n,
+            "steps_share": sum(docs.shows_steps(r["response"]) for r in responses) / n,
+            "no_answer_share": sum(v["extraction"] is None for v in verdicts) / n,
+            "truncated_share": sum(r["truncated"] for r in responses) / n,
+            "seconds": sum(r["seconds"] for r in responses),
+        }
+        folder.write_scores(name, verdicts, [metrics])
+
+
+def rescore(store: Store, scorers: Sequence[str]) -> int:
+    """Apply scorers to every finished cell of a study again; returns the number of cells. No model is loaded."""
+    for name in scorers:
+        get_scorer(name)
+    loaded: dict[str, dict[str, Item]] = {}
+    folders = store.finished()
+    for folder in folders:
+        cell = folder.cell()
+        path = folder.settings()["locations"].get("benchmark")
+        key = f"{cell.benchmark}|{path}"
+        if key not in loaded:
+            loaded[key] = {item.id: item for item in benchmark_items(cell.benchmark, path)}
+        missing = [r["id"] for r in folder.responses() if r["id"] not in loaded[key]]
+        if missing:
+            raise UserError(f"{folder.path} holds responses to items that the benchmark data lacks (first: {missing[0]}).")
+        score_cell(folder, loaded[key], cell.benchmark.name, scorers)
+    return len(folders)
+
+
+def benchmark_items(benchmark: BenchmarkId, path: str | None) -> list[Item]:
+    """The items of a cell's benchmark, from `path` or the hub."""
+    revision = None if benchmark.revision.startswith("local:") else benchmark.revision
+    return load_items(
+        benchmark.name, benchmark.split, benchmark.prompt, benchmark.id, revision, path, benchmark.limit
+    )

@@ -1,0 +1,233 @@
+"""What is on disk: one folder per cell, appended to as rows finish, and never edited.
+
+A kill at any moment loses at most the rows of the batch in flight: a line torn by it is dropped when the cell is opened
+again, and DONE is written last, by rename. A file lock, which dies with its process, keeps two runners off one cell.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from l2v.errors import UserError
+from l2v.study.cells import SCHEMA, Cell
+
+Record = dict[str, Any]
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into one sentence; what was stored stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise UserError(
+                f"Writing to {path} failed ({os.strerror(error.errno)}); everything stored so far is kept: make room or "
+                "permission there, then repeat the command."
+            ) from error
+        raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content in one step: readers see the old or the new one, whole."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with part.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def read_lines(path: Path) -> list[Record]:
+    """The records of a JSONL file; a torn last line is left out. Missing file: no records."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line.strip()]
+
+
+class Lock:
+    """An exclusive lock on a file, held until `release` or the end of the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def acquire(self, wait: bool = False) -> bool:
+        """Take the lock; without `wait`, False at once when another process holds it."""
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = self.path.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.close()
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Let the lock go; harmless when it is not held."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class CellFolder:
+    """The files of one cell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = Lock(path / "lock")
+        self._responses: IO[str] | None = None
+
+    @property
+    def id(self) -> str:
+        """The cell's id, which is the folder's name."""
+        return self.path.name
+
+    @property
+    def done(self) -> bool:
+        """Whether every response of the cell is stored."""
+        return (self.path / "DONE").exists()
+
+    def cell(self) -> Cell:
+        """The cell that this folder holds. Raises UserError for another schema or a config that was edited."""
+        settings = self.settings()
+        if settings.get("schema") != SCHEMA:
+            raise UserError(
+                f"{self.path} was written under schema {settings.get('schema')}, this version writes {SCHEMA}; keep that study "
+                "as it is and choose another study=… name."
+            )
+        cell = Cell.from_dict(settings["cell"])
+        if cell.id != self.id:
+            raise UserError(f"{self.path}/config.yaml no longer matches its folder's id; it was edited. Restore or delete the folder.")
+        return cell
+
+    def settings(self) -> Record:
+        """config.yaml: schema, the cell, and where its models and data lay."""
+        try:
+            loaded = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"{self.path}/config.yaml is missing or damaged; delete that folder and run again.") from error
+        return loaded if isinstance(loaded, dict) else {}
+
+    def begin(self, cell: Cell, locations: Record) -> None:
+        """Write config.yaml unless it is there, and drop a torn last line. Call with the lock held."""
+        if (self.path / "config.yaml").exists():
+            self.cell()
+        else:
+            content = {"schema": SCHEMA, "id": cell.id, "cell": asdict(cell), "locations": locations}
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        self._drop_torn_line()
+
+    def _drop_torn_line(self) -> None:
+        path = self.path / "responses.jsonl"
+        if path.exists():
+            data = path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                with disk_errors(path), path.open("r+b") as file:
+                    file.truncate(whole)
+
+    def responses(self) -> list[Record]:
+        """The stored responses, in the order they finished."""
+        return read_lines(self.path / "responses.jsonl")
+
+    def append(self, records: Iterable[Record]) -> None:
+        """Append responses, one line each, and hand them to the operating system."""
+        path = self.path / "responses.jsonl"
+        with disk_errors(path):
+            if self._responses is None:
+                self._responses = path.open("a", encoding="utf-8")
+            self._responses.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+            self._responses.flush()
+
+    def close(self) -> None:
+        """Close the file of responses and release the lock."""
+        if self._responses is not None:
+            with disk_errors(self.path):
+                self._responses.close()
+            self._responses = None
+        self.lock.release()
+
+    def finish(self) -> None:
+        """Mark the cell as complete; written last."""
+        with disk_errors(self.path):
+            (self.path / "error.txt").unlink(missing_ok=True)
+            with (self.path / "responses.jsonl").open("rb") as file:
+                os.fsync(file.fileno())
+        write_atomically(self.path / "DONE", "")
+
+    def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:
+        """Replace one scorer's verdicts and its rows in metrics.json."""
+        write_atomically(
+            self.path / "scores" / f"{scorer}.jsonl",
+            "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in verdicts),
+        )
+        others = [m for m in self.metrics() if m["scorer"] != scorer]
+        write_atomically(self.path / "metrics.json", json.dumps(others + metrics, indent=1))
+
+    def scores(self, scorer: str) -> list[Record]:
+        """One scorer's verdicts; empty when it was not applied."""
+        return read_lines(self.path / "scores" / f"{scorer}.jsonl")
+
+    def metrics(self) -> list[Record]:
+        """One row per metric and scorer."""
+        path = self.path / "metrics.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+class Store:
+    """One study: outputs/<study>."""
+
+    def __init__(self, outputs: str | Path, study: str) -> None:
+        self.path = Path(outputs) / study
+        self.study = study
+
+    def open(self) -> Store:
+        """Create the study or check that it was written under this schema. Raises UserError otherwise."""
+        stamp = self.path / "study.json"
+        if stamp.exists():
+            try:
+                schema = json.loads(stamp.read_text(encoding="utf-8"))["schema"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{stamp} is damaged; restore it or choose another study=… name.") from error
+            if schema != SCHEMA:
+                raise UserError(
+                    f"{self.path} was written under schema {schema}, this version writes {SCHEMA}; keep that study as it is "
+                    "and choose another study=… name."
+                )
+        else:
+            write_atomically(stamp, json.dumps({"schema": SCHEMA, "study": self.study}))
+        return self
+
+    def existing(self) -> Store:
+        """The study, which must be there. Raises UserError with the studies that are."""
+        if not (self.path / "study.json").exists():
+            there = sorted(p.parent.name for p in self.path.parent.glob("*/study.json"))
+            raise UserError(f"There is no study '{self.study}' in {self.path.parent} (there: {', '.join(there) or 'none'}).")
+        return self.open()
+
+    def folder(self, cell_id: str) -> CellFolder:
+        """The folder of a cell, whether it exists or not."""
+        return CellFolder(self.path / "cells" / cell_id)
+
+    def finished(self) -> list[CellFolder]:
+        """The folders of all finished cells, by id."""
+        return [CellFolder(p.parent) for p in sorted((self.path / "cells").glob("*/DONE"))]

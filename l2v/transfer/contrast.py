@@ -1,0 +1,173 @@
+"""Contrast sets: pairs of chat-formatted texts whose final states differ by the way of answering (Eq. 1; METHOD 1).
+
+Three readings of the paper:
+- `response_pairs`: question + chain-of-thought response against question + direct response, both given as data;
+- `generated`: the same, the responses written by the source model under the two instructions;
+- `prompts`: question + chain-of-thought instruction against question + direct instruction, no response (RoT).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from l2v.errors import UserError, unknown
+
+KINDS = ("response_pairs", "generated", "prompts")
+THOUGHT = re.compile(r"<\|begin_of_thought\|>.*?<\|end_of_thought\|>", re.DOTALL)
+SOLUTION = re.compile(r"<\|begin_of_solution\|>.*?<\|end_of_solution\|>", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One text: a user turn and, unless the assistant is still to answer, its response."""
+
+    user: str
+    assistant: str | None = None
+
+    def messages(self) -> list[dict[str, str]]:
+        """The turns in the form that chat templates take."""
+        turns = [{"role": "user", "content": self.user}]
+        if self.assistant is not None:
+            turns.append({"role": "assistant", "content": self.assistant})
+        return turns
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two texts of one question: `cot` (c in Eq. 1) and `direct` (d)."""
+
+    cot: Chat
+    direct: Chat
+
+
+@dataclass(frozen=True)
+class Question:
+    """One row of contrast data; responses are None where the source model is to write them."""
+
+    text: str
+    cot: str | None = None
+    direct: str | None = None
+    domain: str = ""
+
+
+def load_questions(
+    data: str, revision: str | None = None, split: str = "train", columns: dict[str, str] | None = None
+) -> list[Question]:
+    """Read contrast data from a hub id, or from a local .json, .jsonl or .parquet file.
+
+    Columns: `question`, `domain`, and either `cot` and `direct`, or STILL-2's `combined_text` (all of it is the
+    chain-of-thought response, its solution block the direct one). `columns` renames: {"question": "problem"}.
+    Raises UserError for a missing file, an unreachable hub, or missing columns.
+    """
+    names = {"question": "question", "domain": "domain", "cot": "cot", "direct": "direct", "combined_text": "combined_text"}
+    names |= columns or {}
+    rows = _read_rows(data, revision, split)
+    if not rows:
+        raise UserError(f"The contrast data {data} holds no rows.")
+    if names["question"] not in rows[0]:
+        raise UserError(
+            f"The contrast data {data} has no column '{names['question']}' (it has {', '.join(rows[0])}); "
+            "name it with contrast.columns.question=…"
+        )
+    return [_question(row, names) for row in rows]
+
+
+def _read_rows(data: str, revision: str | None, split: str) -> list[dict[str, Any]]:
+    path = Path(data)
+    if path.suffix in (".jsonl", ".json") and path.is_file():
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line]
+    if path.suffix in (".jsonl", ".json", ".parquet") and not path.is_file():
+        raise UserError(f"The contrast file {path} does not exist; give contrast.path=… a .jsonl, .json or .parquet file.")
+    import datasets
+
+    try:
+        if path.suffix == ".parquet":
+            table = datasets.load_dataset("parquet", data_files=str(path), split="train")
+        else:
+            table = datasets.load_dataset(data, revision=revision, split=split)
+    except Exception as error:
+        raise UserError(
+            f"The contrast data '{data}' could not be loaded ({type(error).__name__}); without the hub, "
+            "download it and give contrast.path=<file>.jsonl or .parquet."
+        ) from error
+    return [dict(row) for row in table]
+
+
+def _question(row: dict[str, Any], names: dict[str, str]) -> Question:
+    cot, direct = row.get(names["cot"]), row.get(names["direct"])
+    combined = row.get(names["combined_text"])
+    if combined is not None:
+        solution = SOLUTION.search(combined)
+        # A row without both blocks cannot make a pair; leaving `direct` None drops it where pairs are needed.
+        cot, direct = (combined, solution.group()) if solution and THOUGHT.search(combined) else (None, None)
+    return Question(str(row[names["question"]]), cot, direct, str(row.get(names["domain"], "")))
+
+
+def sample_questions(
+    questions: Sequence[Question], per_domain: int | None, domains: Sequence[str] = (), seed: int = 0
+) -> list[Question]:
+    """Draw `per_domain` questions from each domain (paper: 100 from each of four), without replacement, seeded.
+
+    `per_domain` None takes all. Raises UserError when a domain is missing or holds too few.
+    """
+    by_domain: dict[str, list[Question]] = {}
+    for question in questions:
+        by_domain.setdefault(question.domain, []).append(question)
+    chosen: list[Question] = []
+    for index, domain in enumerate(domains or sorted(by_domain)):
+        if domain not in by_domain:
+            raise unknown("contrast domain", domain, by_domain)
+        rows = by_domain[domain]
+        if per_domain is None:
+            chosen += rows
+            continue
+        if len(rows) < per_domain:
+            raise UserError(
+                f"contrast.per_domain={per_domain} asks for more questions than domain '{domain}' has ({len(rows)})."
+            )
+        order = np.random.default_rng([seed, index]).permutation(len(rows))[:per_domain]
+        chosen += [rows[i] for i in order]
+    return chosen
+
+
+def build_pairs(
+    kind: str,
+    questions: Sequence[Question],
+    cot_instruction: str,
+    direct_instruction: str,
+    generate: Callable[[list[Chat]], list[str]] | None = None,
+) -> list[Pair]:
+    """The pairs of texts for one kind of contrast; instructions are appended to the question after a space.
+
+    `generate` answers open chats with the source model; only `generated` calls it, once for all chats.
+    Raises UserError for an unknown kind and when `response_pairs` finds a row without both responses.
+    """
+    if kind not in KINDS:
+        raise unknown("contrast kind", kind, KINDS)
+    cots = [Chat(f"{q.text} {cot_instruction}".strip()) for q in questions]
+    directs = [Chat(f"{q.text} {direct_instruction}".strip()) for q in questions]
+    if kind == "prompts":
+        return [Pair(c, d) for c, d in zip(cots, directs, strict=True)]
+    if kind == "generated":
+        if generate is None:
+            raise ValueError("contrast kind 'generated' needs a function that answers chats")
+        answers = generate(cots + directs)
+        responses = list(zip(answers[: len(cots)], answers[len(cots) :], strict=True))
+    else:
+        incomplete = [q.text for q in questions if not q.cot or not q.direct]
+        if incomplete:
+            raise UserError(
+                f"{len(incomplete)} of {len(questions)} contrast rows lack a chain-of-thought or a direct response "
+                f"(first: '{incomplete[0][:60]}'); mend the data or use contrast.kind=prompts or generated."
+            )
+        responses = [(str(q.cot), str(q.direct)) for q in questions]
+    # The same plain question on both sides: the two texts differ by the response alone.
+    return [Pair(Chat(q.text, c), Chat(q.text, d)) for q, (c, d) in zip(questions, responses, strict=True)]
