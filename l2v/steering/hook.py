@@ -93,6 +93,7 @@ class Intervention:
         if "text" in _as_list(self.positions) and not images:
             raise UserError("positions=text needs the id of the image token, which this model's config does not name.")
         run = _Run(self, images)
+        outer, model.generate = model.__dict__.get("generate"), run.watch_generate(model.generate)
         handles = [
             model.register_forward_pre_hook(run.begin, with_kwargs=True),
             model.register_forward_hook(run.end),
@@ -103,6 +104,9 @@ class Intervention:
         finally:
             for handle in handles:
                 handle.remove()
+            del model.generate
+            if outer is not None:
+                model.generate = outer
         run.check_effect()
 
 
@@ -121,11 +125,26 @@ class _Run:
         self.batch = 0
         self.inside = False
         self.mask: Tensor | None = None
-        self.prompt: Tensor | None = None  # the ids of the running generation's prompt, to recognise its continuation
-        self.sequence: Tensor | None = None
-        self.prompt_mask: Tensor | None = None
+        self.generating = False
+        self.given_mask: Tensor | None = None  # the attention mask handed to `generate`
+        self.prompt_mask: Tensor | None = None  # (rows, prompt tokens) bool: what is no padding
         self.writes = 0
         self.changed: Tensor | None = None  # (rows,) bool, on the device; read once, when the block ends
+
+    def watch_generate(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """`generate`, noting where a generation begins and which tokens of its prompt are padding.
+
+        The model itself is not told: transformers drops a mask of ones, and turns others into four dimensions.
+        """
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.generating, self.given_mask, self.prompt_mask = True, kwargs.get("attention_mask"), None
+            try:
+                return generate(*args, **kwargs)
+            finally:
+                self.generating = False
+
+        return watched
 
     def layers_in_use(self) -> list[int]:
         """Blocks that at least one row with alpha > 0 writes after."""
@@ -159,38 +178,37 @@ class _Run:
     def _chunk_mask(self, ids: Tensor, attention: Tensor | None, past: int) -> Tensor | None:
         """(rows, tokens) bool: where this chunk is written; None for everywhere."""
         rows, tokens = ids.shape
-        if attention is not None and (not isinstance(attention, Tensor) or attention.ndim != 2):
-            raise InterventionError("The intervention needs the 2-D attention mask; this call hands the model another kind.")
         if past:
             if tokens != 1:
                 raise InterventionError("Several tokens after a cached prompt (assisted or chunked decoding) are not supported.")
             if "prompt" not in _as_list(self.spec.positions):
                 return None
             return self._by_positions(lambda kind: torch.full((rows, 1), kind != "prompt", device=ids.device))
+        if not self.generating or self.prompt_mask is None:
+            self.prompt_mask = self._real_tokens(ids, self.given_mask if self.generating else attention)
+        return self._uncached_mask(ids, self.prompt_mask)
+
+    @staticmethod
+    def _real_tokens(ids: Tensor, attention: Tensor | None) -> Tensor:
+        """(rows, tokens) bool: what is no padding. Raises InterventionError when a batch does not tell."""
         if attention is None:
-            if rows > 1:
+            if len(ids) > 1:
                 raise InterventionError("A batch of several rows came without an attention mask: padding cannot be told from text.")
-            attention = torch.ones_like(ids)
-        if not self._continues(ids):
-            self.prompt, self.prompt_mask = ids, attention[:, -tokens:].bool()
-        self.sequence = ids
-        assert self.prompt is not None and self.prompt_mask is not None
-        return self._uncached_mask(ids, attention[:, -tokens:].bool())
+            return torch.ones_like(ids, dtype=torch.bool)
+        if attention.shape != ids.shape:
+            raise InterventionError(
+                f"The attention mask has shape {tuple(attention.shape)}, the prompt {tuple(ids.shape)}: padding cannot be told from text."
+            )
+        return attention.bool()
 
-    def _continues(self, ids: Tensor) -> bool:
-        """Without a cache every pass holds the whole sequence: is this the last one and one more token?"""
-        last = self.sequence
-        return (
-            last is not None and ids.shape == (last.shape[0], last.shape[1] + 1) and bool((ids[:, :-1] == last).all())
-        )
-
-    def _uncached_mask(self, ids: Tensor, real: Tensor) -> Tensor:
-        assert self.prompt is not None and self.prompt_mask is not None
-        length = self.prompt.shape[1]
+    def _uncached_mask(self, ids: Tensor, prompt: Tensor) -> Tensor:
+        """Positions of a pass that holds the whole sequence: the prompt (`prompt`: its real tokens) and what was generated."""
+        length = prompt.shape[1]
         index = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
-        first = self.prompt_mask.int().argmax(dim=1, keepdim=True)
-        last = length - 1 - self.prompt_mask.flip(1).int().argmax(dim=1, keepdim=True)
+        first = prompt.int().argmax(dim=1, keepdim=True)
+        last = length - 1 - prompt.flip(1).int().argmax(dim=1, keepdim=True)
         after = index >= length
+        real = torch.cat([prompt.to(ids.device), after[:, length:]], dim=1)
 
         def by_kind(kind: str) -> Tensor:
             if kind == "text":
