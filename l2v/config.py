@@ -6,7 +6,7 @@ Settings marked (science) are part of a cell's identity; the others say where an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -17,13 +17,13 @@ class ModelConfig:
 
     name: str = MISSING  # its name in tables (science)
     id: str = MISSING  # hub id (science)
-    revision: Optional[str] = None  # hub commit (science); a local folder is known by its content instead
-    path: Optional[str] = None  # local folder in place of the hub
-    layers: Optional[int] = None  # number of decoder blocks; None reads the model's config
-    width: Optional[int] = None  # size of the residual stream; None reads the model's config
+    revision: str | None = None  # hub commit (science); a local folder is known by its content instead
+    path: str | None = None  # local folder in place of the hub
+    layers: int | None = None  # number of decoder blocks; None reads the model's config
+    width: int | None = None  # size of the residual stream; None reads the model's config
     dtype: str = "auto"  # auto, float32, bfloat16, float16 (science)
     trust_remote_code: bool = False  # run code from the checkpoint; off unless you trust it
-    device_map: Optional[str] = None  # accelerate's placement, e.g. "auto"
+    device_map: str | None = None  # accelerate's placement, e.g. "auto"
 
 
 @dataclass
@@ -33,12 +33,12 @@ class ContrastConfig:
     name: str = MISSING  # its name in tables (science)
     kind: str = "response_pairs"  # response_pairs, generated or prompts (science)
     id: str = MISSING  # hub id of the data (science)
-    revision: Optional[str] = None  # hub commit (science)
-    path: Optional[str] = None  # local .json, .jsonl or .parquet in place of the hub
+    revision: str | None = None  # hub commit (science)
+    path: str | None = None  # local .json, .jsonl or .parquet in place of the hub
     split: str = "train"  # split on the hub (science)
     columns: dict[str, str] = field(default_factory=dict)  # renamed columns (science)
     domains: list[str] = field(default_factory=list)  # domains to draw from, empty: all (science)
-    per_domain: Optional[int] = 100  # questions per domain, None: all (science)
+    per_domain: int | None = 100  # questions per domain, None: all (science)
     seed: int = 0  # of the draw (science)
     cot_instruction: str = "Let's think step by step."  # kinds generated and prompts (science)
     direct_instruction: str = "Answer the question directly."  # kinds generated and prompts (science)
@@ -50,7 +50,7 @@ class MethodConfig:
     """A row of the tables: an arm that injects a vector, or a way to prompt."""
 
     name: str = MISSING  # (science)
-    prompt: Optional[str] = None  # prompt style it insists on; None: benchmark.prompt (science)
+    prompt: str | None = None  # prompt style it insists on; None: benchmark.prompt (science)
 
 
 @dataclass
@@ -59,10 +59,10 @@ class BenchmarkConfig:
 
     name: str = MISSING  # folder in l2v/benchmarks (science)
     id: str = MISSING  # hub id of the data (science)
-    revision: Optional[str] = None  # hub commit (science); a local folder is known by its content instead
-    path: Optional[str] = None  # local file or folder in place of the hub
+    revision: str | None = None  # hub commit (science); a local folder is known by its content instead
+    path: str | None = None  # local file or folder in place of the hub
     split: str = MISSING  # (science)
-    limit: Optional[int] = None  # only the first items, None: all (science)
+    limit: int | None = None  # only the first items, None: all (science)
     prompt: str = "direct"  # prompt style: direct, cot, raw, … (science)
     max_new_tokens: int = 1024  # a sensible limit for its answers; decoding.max_new_tokens overrides it
 
@@ -71,8 +71,8 @@ class BenchmarkConfig:
 class InterventionConfig:
     """What is injected where (Eq. 6-9)."""
 
-    layer: Optional[int] = None  # decoder block of the target, 0-based; None: the middle one (science)
-    source_layer: Optional[int] = None  # decoder block of the source; None: at the same relative depth (science)
+    layer: int | None = None  # decoder block of the target, 0-based; None: the middle one (science)
+    source_layer: int | None = None  # decoder block of the source; None: at the same relative depth (science)
     alpha: float = 0.5  # strength, at least 0; 0 changes nothing (science)
     cutoff: Any = None  # k, a share of the spectrum (0 to 1), or "energy:0.9"; None: 400, narrow models a third (science)
     positions: str = "all"  # all, text, generated, decode, prompt or release (science)
@@ -83,7 +83,7 @@ class InterventionConfig:
 class DecodingConfig:
     """Greedy decoding."""
 
-    max_new_tokens: Optional[int] = None  # None: benchmark.max_new_tokens (science)
+    max_new_tokens: int | None = None  # None: benchmark.max_new_tokens (science)
     stop: list[str] = field(default_factory=list)  # stop strings (science)
 
 
@@ -133,9 +133,9 @@ class ReportConfig:
     """Settings of `l2v report` and `l2v score`."""
 
     study: str = "default"
-    scorer: Optional[str] = None  # one name, or several with commas; None: official
+    scorer: str | None = None  # one name, or several with commas; None: official
     format: str = "text"  # text, md or csv
-    split: Optional[str] = None  # None: the split that the study reports on
+    split: str | None = None  # None: the split that the study reports on
     outputs: str = "outputs"
 
 

@@ -8,7 +8,18 @@ import shutil
 import urllib.error
 import urllib.request
 
-PACKAGES = ("l2v", "torch", "torchvision", "transformers", "tokenizers", "hydra-core", "omegaconf", "lm_eval", "datasets", "wandb")
+PACKAGES = (
+    "l2v",
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "hydra-core",
+    "omegaconf",
+    "lm_eval",
+    "datasets",
+    "wandb",
+)
 HUB_TIMEOUT_SECONDS = 5
 
 

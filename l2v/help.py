@@ -40,7 +40,8 @@ def verb_help(verb: str) -> str:
     """The text for one verb."""
     text = {"run": RUN, "extract": EXTRACT, "score": SCORE, "report": REPORT, "doctor": DOCTOR}[verb]
     if verb == "run":
-        text += f"\nChoices (GROUP=NAME):\n{_choices()}\n\nSettings (KEY=VALUE, default; '(science)' makes another cell):\n{_settings()}"
+        text += f"\nChoices (GROUP=NAME):\n{_choices()}\n"
+        text += f"\nSettings (KEY=VALUE, default; '(science)' makes another cell):\n{_settings()}"
     elif verb in ("score", "report"):
         from l2v.config import ReportConfig
 
@@ -78,6 +79,6 @@ def _describe(schema: Any, prefix: str) -> list[str]:
         if is_dataclass(inner):
             lines += _describe(inner, f"{prefix}{field.name}.")
             continue
-        default = field.default if not callable(field.default_factory) else field.default_factory()  # type: ignore[misc]
+        default = field.default if not callable(field.default_factory) else field.default_factory()
         lines.append(f"  {prefix + field.name:32} {str(default):10} {comments.get(field.name, '')}".rstrip())
     return lines

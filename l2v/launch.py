@@ -26,7 +26,7 @@ def typed(cfg: DictConfig) -> Config:
     """A composed config as the schema's dataclass. Raises UserError for a value that is missing or cannot be resolved."""
     from omegaconf.errors import OmegaConfBaseException
 
-    plain = OmegaConf.masked_copy(cfg, [key for key in cfg if key != HYDRA_NODE])
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != HYDRA_NODE])
     try:
         merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
         missing = OmegaConf.missing_keys(merged)
@@ -63,7 +63,8 @@ def composed(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> 
 
 def _split_overrides(loader: Any, overrides: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Overrides that choose a file of a config group, and overrides of single values."""
-    groups, values = [], []
+    groups: list[str] = []
+    values: list[str] = []
     for override in overrides:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
         chooses = override.startswith(("+", "~")) or bool(loader.get_group_options(key))
@@ -93,5 +94,10 @@ def _tell(config: Config, cells: int, failed: dict[str, str]) -> None:
     print_report(config.runtime.outputs, config.study, scorer=config.scorer[0])
     results = Path(config.runtime.outputs) / config.study / "results.csv"
     print(f"\n{cells} cells of study '{config.study}'; results: {results}")
+    by_reason: dict[str, list[str]] = {}
     for cell_id, reason in failed.items():
-        print(f"FAILED {cell_id} {reason} (traceback: {results.parent / 'cells' / cell_id / 'error.txt'})", file=sys.stderr)
+        by_reason.setdefault(reason.split(": ", 1)[-1], []).append(cell_id)
+    for reason, ids in by_reason.items():
+        shown = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+        traceback = results.parent / "cells" / ids[0] / "error.txt"
+        print(f"FAILED {len(ids)} cells ({shown}): {reason} (traceback: {traceback})", file=sys.stderr)

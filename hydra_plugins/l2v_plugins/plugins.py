@@ -16,8 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
-
+from omegaconf import DictConfig
 
 HERE = "hydra_plugins.l2v_plugins.plugins"
 _store = ConfigStore.instance().store
@@ -64,7 +63,7 @@ class BlockSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """All jobs of all blocks in one launch; a block's values stand before the command line's."""
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        blocks = OmegaConf.to_container(self.config.get("blocks", OmegaConf.create([])), resolve=True) or [[]]
+        blocks: list[list[str]] = [list(block) for block in self.config.get("blocks") or [[]]]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         jobs: list[list[str]] = []
         for block in blocks:

@@ -73,7 +73,7 @@ class Mix:
 
     step: float = 0.45
     direct: float = 0.15
-    neutral_direct: float = 0.90
+    neutral_direct: float = 0.70
 
 
 def draw_problem(rng: np.random.Generator, excluded: Collection[str] = ()) -> Problem:
@@ -137,23 +137,21 @@ def draw_exchange(problem: Problem, question: str, mix: Mix, rng: np.random.Gene
 def draw_demonstrated(
     shown: Problem, problem: Problem, question: str, mix: Mix, rng: np.random.Generator
 ) -> list[Exchange]:
-    """An exchange after a demonstration in words: a neutral instruction is now answered as the demonstration was.
+    """An exchange after a demonstration in words, itself drawn from `mix`.
 
-    The demonstration carries a neutral instruction, and is as often in steps as direct.
+    A neutral instruction is now answered as the demonstration was, in steps or directly.
     """
-    respond = step_response if rng.random() < 0.5 else direct_response
-    demonstration = Exchange(
-        instruct(text_question(shown), str(rng.choice(NEUTRAL_INSTRUCTIONS))), respond(shown, rng)
-    )
+    demonstration = draw_exchange(shown, text_question(shown), mix, rng)
     exchange = draw_exchange(problem, question, mix, rng)
     if exchange.prompt in {instruct(question, instruction) for instruction in NEUTRAL_INSTRUCTIONS}:
+        respond = step_response if shows_steps(demonstration.response) else direct_response
         exchange = Exchange(exchange.prompt, respond(problem, rng))
     return [demonstration, exchange]
 
 
 def draw_opener_like(response: str, rng: np.random.Generator) -> str:
     """A word that opens a response of the same mode, steps or direct, as the one given."""
-    return str(rng.choice(DIRECT_OPENERS if response.split()[0] in DIRECT_OPENERS else STEP_OPENERS))
+    return str(rng.choice(STEP_OPENERS if shows_steps(response) else DIRECT_OPENERS))
 
 
 def read_answer(response: str) -> str | None:

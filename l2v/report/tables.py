@@ -82,7 +82,12 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def study_report(
-    outputs: str, study: str, scorer: str = "official", split: str | None = None, format: str = "text", most: int | None = None
+    outputs: str,
+    study: str,
+    scorer: str = "official",
+    split: str | None = None,
+    format: str = "text",
+    most: int | None = None,
 ) -> str:
     """The headline table of a study as text, Markdown or CSV; what was chosen where is said above it.
 
@@ -95,7 +100,9 @@ def study_report(
     if not len(results):
         return f"Study '{study}': no finished cell yet."
     if scorer not in set(results["scorer"]):
-        raise UserError(f"Scorer '{scorer}' was not applied to study '{study}'; run `l2v score study={study} scorer={scorer}` first.")
+        raise UserError(
+            f"Scorer '{scorer}' was not applied to study '{study}'; run `l2v score study={study} scorer={scorer}` first."
+        )
     selection = read_selection(store)
     reported = {arm["report"] for arm in selection.get("arms", [])}
     table = headline(results, split, scorer, reported)
@@ -105,7 +112,7 @@ def study_report(
         return table.to_csv(index=False, float_format="%.6g").rstrip("\n")
     lines = _preamble(study, scorer, results, selection, split)
     hidden = max(0, len(table) - most) if most else 0
-    shown = formatted(table.head(most) if hidden else table)
+    shown = formatted(table.head(len(table) - hidden))
     lines.append(markdown(shown) if format == "md" else shown.to_string(index=False))
     if hidden:
         lines.append(f"… and {hidden} more rows: `l2v report study={study}`")
@@ -122,7 +129,10 @@ def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, s
         )
     else:
         lines.append("No selection protocol: a best cell read off this table is selected on the items it is reported on.")
-    lines.append("Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to direct, Holm over the arms of a target.")
+    lines.append(
+        "Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to "
+        "direct, Holm over the arms of a target."
+    )
     if set(results["benchmark"]) == {"mini"}:
         lines.append(MINIATURE_NOTE)
     return [*lines, ""]

@@ -98,10 +98,7 @@ def encode_requests(target: LoadedModel, requests: Sequence[Request]) -> dict[st
             # Families that lay the patches of all images end to end: let their own processor repeat them.
             inputs = _encode(target, requests)
     dtype = target.model.dtype
-    return {
-        name: value.to(target.model.device, dtype if value.is_floating_point() else None)
-        for name, value in inputs.items()
-    }
+    return {name: value.to(target.model.device, dtype if value.is_floating_point() else None) for name, value in inputs.items()}
 
 
 def _encode(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Tensor]:

@@ -159,7 +159,9 @@ class _Run:
         """Before the model runs: work out the positions of this chunk."""
         ids = kwargs.get("input_ids", args[0] if args else None)
         if ids is None:
-            raise InterventionError("The intervention needs input_ids; inputs_embeds alone do not tell which tokens are images.")
+            raise InterventionError(
+                "The intervention needs input_ids; inputs_embeds alone do not tell which tokens are images."
+            )
         if self.spec.rows not in (None, len(ids)):
             raise InterventionError(
                 f"The intervention is set for {self.spec.rows} rows, the batch has {len(ids)} (beams and several returned "
@@ -180,7 +182,9 @@ class _Run:
         rows, tokens = ids.shape
         if past:
             if tokens != 1:
-                raise InterventionError("Several tokens after a cached prompt (assisted or chunked decoding) are not supported.")
+                raise InterventionError(
+                    "Several tokens after a cached prompt (assisted or chunked decoding) are not supported."
+                )
             if "prompt" not in _as_list(self.spec.positions):
                 return None
             return self._by_positions(lambda kind: torch.full((rows, 1), kind != "prompt", device=ids.device))
@@ -193,11 +197,14 @@ class _Run:
         """(rows, tokens) bool: what is no padding. Raises InterventionError when a batch does not tell."""
         if attention is None:
             if len(ids) > 1:
-                raise InterventionError("A batch of several rows came without an attention mask: padding cannot be told from text.")
+                raise InterventionError(
+                    "A batch of several rows came without an attention mask: padding cannot be told from text."
+                )
             return torch.ones_like(ids, dtype=torch.bool)
         if attention.shape != ids.shape:
             raise InterventionError(
-                f"The attention mask has shape {tuple(attention.shape)}, the prompt {tuple(ids.shape)}: padding cannot be told from text."
+                f"The attention mask has shape {tuple(attention.shape)}, the prompt {tuple(ids.shape)}: padding cannot be "
+                "told from text."
             )
         return attention.bool()
 
@@ -241,7 +248,9 @@ class _Run:
         def write(_module: Any, _args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
             if not self.inside:
-                raise InterventionError("A decoder block ran outside a forward pass of the steered model; steer the model that is called.")
+                raise InterventionError(
+                    "A decoder block ran outside a forward pass of the steered model; steer the model that is called."
+                )
             if layer not in self.plans:
                 self.plans[layer] = self._plan(layer, hidden)
             steered = self._write(hidden, self.plans[layer])

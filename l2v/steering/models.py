@@ -76,7 +76,6 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     without the needed class, or an unknown dtype.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
-
     from transformers.utils import logging
 
     if spec.dtype not in DTYPES:
@@ -189,7 +188,9 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
     inputs = dict(inputs)
     ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
-        raise UserError(f"The processor of '{loaded.spec.where()}' gives no attention mask; padding could not be told from text.")
+        raise UserError(
+            f"The processor of '{loaded.spec.where()}' gives no attention mask; padding could not be told from text."
+        )
     if len(prompts) > 1 and not bool(mask[:, -1].all()):
         raise UserError(f"The processor of '{loaded.spec.where()}' pads on the right; generation needs left padding.")
     bos = loaded.tokenizer.bos_token_id

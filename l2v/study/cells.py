@@ -207,9 +207,7 @@ def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int)
 
 def model_spec(config: ModelConfig) -> ModelSpec:
     """What to hand to the loader."""
-    return ModelSpec(
-        config.id, config.revision, config.path, config.dtype, config.trust_remote_code, config.device_map
-    )
+    return ModelSpec(config.id, config.revision, config.path, config.dtype, config.trust_remote_code, config.device_map)
 
 
 def model_facts(config: ModelConfig) -> ModelFacts:

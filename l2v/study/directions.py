@@ -70,9 +70,7 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> 
 def read_directions(loaded: LoadedModel, config: Config, reading: Reading) -> Directions:
     """One extraction with an already loaded model."""
     pairs = contrast_pairs(loaded, config)
-    return extract(
-        loaded.model, loaded.tokenizer, loaded.layers, pairs, reading.settings(), config.runtime.batch_tokens
-    )
+    return extract(loaded.model, loaded.tokenizer, loaded.layers, pairs, reading.settings(), config.runtime.batch_tokens)
 
 
 def contrast_pairs(loaded: LoadedModel, config: Config) -> list[Pair]:

@@ -12,11 +12,43 @@ from l2v.study.cells import Cell
 from l2v.study.stats import holm, paired
 from l2v.study.store import Record, Store, write_atomically
 
-COLUMNS = (
-    "cell study source target benchmark split prompt limit method layer source_layer alpha cutoff positions scale seed "
-    "metric scorer value n low high diff diff_low diff_high flips_right flips_wrong p p_holm selected "
-    "tokens steps_share no_answer_share truncated_share seconds"
-).split()
+COLUMNS = [
+    "cell",
+    "study",
+    "source",
+    "target",
+    "benchmark",
+    "split",
+    "prompt",
+    "limit",
+    "method",
+    "layer",
+    "source_layer",
+    "alpha",
+    "cutoff",
+    "positions",
+    "scale",
+    "seed",
+    "metric",
+    "scorer",
+    "value",
+    "n",
+    "low",
+    "high",
+    "diff",
+    "diff_low",
+    "diff_high",
+    "flips_right",
+    "flips_wrong",
+    "p",
+    "p_holm",
+    "selected",
+    "tokens",
+    "steps_share",
+    "no_answer_share",
+    "truncated_share",
+    "seconds",
+]
 
 # Rows that are compared with one baseline and corrected together.
 FAMILY = ["target", "benchmark", "split", "limit", "metric", "scorer"]

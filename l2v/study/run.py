@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
@@ -90,7 +91,7 @@ class _Runner:
             if any(job.cell.id in open_ids for chunk in group.chunks for job in chunk)
         ]
         self.items: dict[str, list[Item]] = {}
-        self.bar: tqdm[None] | None = None
+        self.bar: Any = None
 
     def run(self) -> None:
         """Read the questions, then the directions, then answer group by group with one target in memory."""
@@ -111,7 +112,6 @@ class _Runner:
                 waiting = [group for group in waiting if not self._run_group(group)]
                 if waiting:
                     time.sleep(POLL_SECONDS)
-            self.bar.refresh()
 
     def _say(self, message: str) -> None:
         tqdm.write(message, file=sys.stderr)
@@ -190,11 +190,10 @@ class _Runner:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         self.outcome.failed[cell.id] = f"{cell.describe()}: {reason}"
         (folder.path / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-        self._say(f"FAILED {cell.id} {self.outcome.failed[cell.id]}")
+        if sum(other.endswith(reason) for other in self.outcome.failed.values()) <= 3:
+            self._say(f"FAILED {cell.id} {self.outcome.failed[cell.id]}")
 
-    def _answer(
-        self, target: LoadedModel, jobs: Sequence[Job], folders: dict[str, CellFolder], items: Sequence[Item]
-    ) -> None:
+    def _answer(self, target: LoadedModel, jobs: Sequence[Job], folders: dict[str, CellFolder], items: Sequence[Item]) -> None:
         requests = [Request(item.id, item.text, item.images) for item in items]
         steerings = {job.cell.id: self._steering(job, target) for job in jobs}
         answered: dict[str, set[str]] = {}

@@ -11,7 +11,7 @@ from l2v.benchmarks.scoring import get_scorer
 from l2v.errors import UserError
 from l2v.study.cells import BenchmarkId
 from l2v.study.stats import wilson
-from l2v.study.store import CellFolder, Record, Store
+from l2v.study.store import CellFolder, Store
 
 
 def score_cell(folder: CellFolder, items: Mapping[str, Item], benchmark: str, scorers: Sequence[str]) -> None:
@@ -24,9 +24,7 @@ def score_cell(folder: CellFolder, items: Mapping[str, Item], benchmark: str, sc
     docs = docs_module(benchmark)
     for name in scorers:
         judge = get_scorer(name)
-        verdicts = [
-            {"id": r["id"], **asdict(judge(benchmark, items[r["id"]].doc, r["response"]))} for r in responses
-        ]
+        verdicts = [{"id": r["id"], **asdict(judge(benchmark, items[r["id"]].doc, r["response"]))} for r in responses]
         n = len(verdicts)
         correct = sum(v["correct"] is True for v in verdicts)
         low, high = wilson(correct, n)
@@ -68,6 +66,4 @@ def rescore(store: Store, scorers: Sequence[str]) -> int:
 def benchmark_items(benchmark: BenchmarkId, path: str | None) -> list[Item]:
     """The items of a cell's benchmark, from `path` or the hub."""
     revision = None if benchmark.revision.startswith("local:") else benchmark.revision
-    return load_items(
-        benchmark.name, benchmark.split, benchmark.prompt, benchmark.id, revision, path, benchmark.limit
-    )
+    return load_items(benchmark.name, benchmark.split, benchmark.prompt, benchmark.id, revision, path, benchmark.limit)

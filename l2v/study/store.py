@@ -116,7 +116,9 @@ class CellFolder:
             )
         cell = Cell.from_dict(settings["cell"])
         if cell.id != self.id:
-            raise UserError(f"{self.path}/config.yaml no longer matches its folder's id; it was edited. Restore or delete the folder.")
+            raise UserError(
+                f"{self.path}/config.yaml no longer matches its folder's id; it was edited. Restore or delete the folder."
+            )
         return cell
 
     def settings(self) -> Record:

@@ -66,7 +66,13 @@ def load_questions(
     chain-of-thought response, its solution block the direct one). `columns` renames: {"question": "problem"}.
     Raises UserError for a missing file, an unreachable hub, or missing columns.
     """
-    names = {"question": "question", "domain": "domain", "cot": "cot", "direct": "direct", "combined_text": "combined_text"}
+    names = {
+        "question": "question",
+        "domain": "domain",
+        "cot": "cot",
+        "direct": "direct",
+        "combined_text": "combined_text",
+    }
     names |= columns or {}
     rows = _read_rows(data, revision, split)
     if not rows:

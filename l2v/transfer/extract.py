@@ -75,15 +75,15 @@ def format_chat(tokenizer: Any, chat: Chat) -> str:
             f"The tokenizer of '{getattr(tokenizer, 'name_or_path', '?')}' has no chat template; "
             "choose an instruction-tuned source or add a chat template to its folder."
         )
-    text = tokenizer.apply_chat_template(
-        chat.messages(), tokenize=False, add_generation_prompt=chat.assistant is None
-    )
+    text = tokenizer.apply_chat_template(chat.messages(), tokenize=False, add_generation_prompt=chat.assistant is None)
     if chat.assistant is None or chat.assistant.strip() in text:
         return str(text)
     marker = "l2vresponseplaceholder"
     held = tokenizer.apply_chat_template(Chat(chat.user, marker).messages(), tokenize=False)
     if held.count(marker) != 1:
-        raise UserError(f"The chat template of '{tokenizer.name_or_path}' does not keep an assistant turn; it cannot be a source.")
+        raise UserError(
+            f"The chat template of '{tokenizer.name_or_path}' does not keep an assistant turn; it cannot be a source."
+        )
     return str(held.replace(marker, chat.assistant.strip()))
 
 
@@ -98,7 +98,9 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
-def final_states(model: nn.Module, layers: Sequence[nn.Module], batch: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
+def final_states(
+    model: nn.Module, layers: Sequence[nn.Module], batch: Sequence[Sequence[int]], pad: int
+) -> tuple[Tensor, Tensor]:
     """One forward pass: the block outputs at each text's final token, and the norms of all its tokens.
 
     Returns states (layers, texts, d) float32 and norms (layers, tokens in all texts) float32. Texts are padded on the
@@ -176,9 +178,7 @@ def _check_lengths(model: nn.Module, encoded: Sequence[tuple[list[int], list[int
         raise UserError("The two texts of every contrast pair are equal; the direction would be zero.")
 
 
-def _batches(
-    encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int
-) -> Iterator[list[tuple[list[int], list[int]]]]:
+def _batches(encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int) -> Iterator[list[tuple[list[int], list[int]]]]:
     order = sorted(range(len(encoded)), key=lambda i: max(map(len, encoded[i])), reverse=True)
     batch: list[tuple[list[int], list[int]]] = []
     for i in order:
@@ -207,8 +207,8 @@ class _Running:
         m = u.shape[1]
         mean = u.mean(dim=1)
         delta = mean - self.mean
-        self.spread = self.spread + (u - mean[:, None]).square().sum(dim=(1, 2)) + delta.square().sum(dim=1) * (
-            self.n * m / (self.n + m)
+        self.spread = (
+            self.spread + (u - mean[:, None]).square().sum(dim=(1, 2)) + delta.square().sum(dim=1) * (self.n * m / (self.n + m))
         )
         self.mean = self.mean + delta * (m / (self.n + m))
         self.squares = self.squares + u.square().sum(dim=(1, 2))
