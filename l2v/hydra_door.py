@@ -58,11 +58,9 @@ def _hydra(arguments: list[str]) -> tuple[Any, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     from l2v.config import register
-    from l2v.launch import register_resolvers
 
     _check_arguments(arguments)
     register()
-    register_resolvers()
     version.setbase("1.3")
     # Hydra prints and exits by itself unless asked for the exception; ours are sentences with exit code 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"

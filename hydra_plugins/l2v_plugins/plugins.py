@@ -70,7 +70,7 @@ class BlockSweeper(BasicSweeper):
             overrides = parser.parse_overrides([*self._parse_config(), *block, *arguments])
             for batch in self.split_arguments(overrides, None):
                 jobs += [job for job in batch if job not in jobs]
-        self.validate_batch_is_legal(jobs)
+        # The launcher composes, and so checks, every job before it runs the first one.
         size = self.max_batch_size or len(jobs)
         returns = []
         for first in range(0, len(jobs), size):

@@ -88,15 +88,17 @@ def study_report(
     split: str | None = None,
     format: str = "text",
     most: int | None = None,
+    results: pd.DataFrame | None = None,
 ) -> str:
     """The headline table of a study as text, Markdown or CSV; what was chosen where is said above it.
 
-    Raises UserError for an unknown study, format, or a scorer that was not applied.
+    `results`: the study's table where it was just built. Raises UserError for an unknown study,
+    format, or a scorer that was not applied.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
     store = Store(outputs, study).existing()
-    results = build_results(store)
+    results = build_results(store) if results is None else results
     if not len(results):
         return f"Study '{study}': no finished cell yet."
     if scorer not in set(results["scorer"]):
@@ -129,6 +131,12 @@ def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, s
         )
     else:
         lines.append("No selection protocol: a best cell read off this table is selected on the items it is reported on.")
+    for role in ("target", "source", "benchmark"):
+        if (results.groupby(role)[f"{role}_revision"].nunique() > 1).any():
+            lines.append(
+                f"WARNING: one {role} name stands for several revisions in this study (column {role}_revision of results.csv); "
+                "their rows are kept and compared apart. A new study=… name gives a clean table."
+            )
     lines.append(
         "Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to "
         "direct, Holm over the arms of a target."
@@ -138,10 +146,10 @@ def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, s
     return [*lines, ""]
 
 
-def print_report(outputs: str, study: str, scorer: str) -> None:
+def print_report(outputs: str, study: str, scorer: str, results: pd.DataFrame) -> None:
     """Print the headline table after a run and leave it as Markdown and CSV in the study's report folder."""
     folder = Path(outputs) / study / "report"
     for format, name in (("md", "table.md"), ("csv", "table.csv")):
-        write_atomically(folder / name, study_report(outputs, study, scorer, format=format) + "\n")
-    print(study_report(outputs, study, scorer, most=MOST_ROWS))
+        write_atomically(folder / name, study_report(outputs, study, scorer, format=format, results=results) + "\n")
+    print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results))
     print(f"\ntable: {folder / 'table.md'}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +63,16 @@ class LoadedModel:
         return int(self.model.config.get_text_config().hidden_size)
 
 
+@lru_cache(maxsize=64)
 def read_facts(spec: ModelSpec) -> ModelFacts:
     """Depth and width from the model's config alone; no weights are read. Raises UserError as `load_model` does."""
+    local = Path(spec.where()) / "config.json" if spec.path else None
+    if local is not None and local.is_file():
+        # Without transformers, whose import takes seconds: listing a finished study should not.
+        values = json.loads(local.read_text(encoding="utf-8"))
+        text = values.get("text_config", values)
+        if "num_hidden_layers" in text and "hidden_size" in text:
+            return ModelFacts(int(text["num_hidden_layers"]), int(text["hidden_size"]))
     from transformers import AutoConfig
 
     config = _from_pretrained(AutoConfig, spec).get_text_config()

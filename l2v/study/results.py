@@ -12,46 +12,25 @@ from l2v.study.cells import Cell
 from l2v.study.stats import holm, paired
 from l2v.study.store import Record, Store, write_atomically
 
-COLUMNS = [
-    "cell",
-    "study",
-    "source",
+SETTINGS = ["study", "source", "target", "benchmark", "split", "prompt", "limit", "method", "layer", "source_layer", "alpha"]
+SETTINGS += ["cutoff", "positions", "scale", "seed", "source_revision", "target_revision", "benchmark_revision"]
+FIGURES = ["metric", "scorer", "value", "n", "low", "high"]
+COMPARED = ["diff", "diff_low", "diff_high", "flips_right", "flips_wrong", "p"]
+OUTPUT = ["tokens", "steps_share", "no_answer_share", "truncated_share", "max_new_tokens", "seconds"]
+COLUMNS = ["cell", *SETTINGS, *FIGURES, *COMPARED, "p_holm", "selected", *OUTPUT]
+
+# Rows that answer the same questions on the same model: compared with one baseline and corrected together.
+FAMILY = [
     "target",
+    "target_revision",
     "benchmark",
+    "benchmark_revision",
     "split",
-    "prompt",
     "limit",
-    "method",
-    "layer",
-    "source_layer",
-    "alpha",
-    "cutoff",
-    "positions",
-    "scale",
-    "seed",
+    "max_new_tokens",
     "metric",
     "scorer",
-    "value",
-    "n",
-    "low",
-    "high",
-    "diff",
-    "diff_low",
-    "diff_high",
-    "flips_right",
-    "flips_wrong",
-    "p",
-    "p_holm",
-    "selected",
-    "tokens",
-    "steps_share",
-    "no_answer_share",
-    "truncated_share",
-    "seconds",
 ]
-
-# Rows that are compared with one baseline and corrected together.
-FAMILY = ["target", "benchmark", "split", "limit", "metric", "scorer"]
 
 
 def build_results(store: Store) -> pd.DataFrame:
@@ -97,6 +76,9 @@ def _settings(cell: Cell) -> Record:
         "split": cell.benchmark.split,
         "prompt": cell.benchmark.prompt,
         "limit": cell.benchmark.limit,
+        "source_revision": cell.source.revision if cell.source else None,
+        "target_revision": cell.target.revision,
+        "benchmark_revision": cell.benchmark.revision,
     }
 
 
@@ -113,8 +95,7 @@ def _compare(table: pd.DataFrame, verdicts: dict[tuple[str, str], dict[str, bool
             base = verdicts[baseline.iloc[0]["cell"], row["scorer"]]
             result = paired(verdicts[row["cell"], row["scorer"]], base)
             values = (result.diff, result.low, result.high, result.right, result.wrong, result.p)
-            for name, value in zip(("diff", "diff_low", "diff_high", "flips_right", "flips_wrong", "p"), values, strict=True):
-                table.loc[index, name] = value
+            table.loc[index, COMPARED] = values
             compared.append(index)
         table.loc[compared, "p_holm"] = holm(table.loc[compared, "p"].tolist())
 

@@ -21,6 +21,9 @@ import yaml
 from l2v.errors import UserError
 from l2v.study.cells import SCHEMA, Cell
 
+# libyaml's parser where it was built in: a study has hundreds of small files.
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Record = dict[str, Any]
 
 
@@ -38,16 +41,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content in one step: readers see the old or the new one, whole."""
+def write_atomically(path: Path, text: str, sync: bool = False) -> None:
+    """Replace a file's content in one step: readers see the old or the new one, whole.
+
+    `sync` waits until the disk has it, for what could not be made again after a power failure.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with part.open("w", encoding="utf-8") as file:
                 file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -124,7 +131,7 @@ class CellFolder:
     def settings(self) -> Record:
         """config.yaml: schema, the cell, and where its models and data lay."""
         try:
-            loaded = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            loaded = yaml.load((self.path / "config.yaml").read_text(encoding="utf-8"), Loader=SafeLoader)
         except (OSError, yaml.YAMLError) as error:
             raise UserError(f"{self.path}/config.yaml is missing or damaged; delete that folder and run again.") from error
         return loaded if isinstance(loaded, dict) else {}
@@ -135,7 +142,7 @@ class CellFolder:
             self.cell()
         else:
             content = {"schema": SCHEMA, "id": cell.id, "cell": asdict(cell), "locations": locations}
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True), sync=True)
         self._drop_torn_line()
 
     def _drop_torn_line(self) -> None:
@@ -174,7 +181,7 @@ class CellFolder:
             (self.path / "error.txt").unlink(missing_ok=True)
             with (self.path / "responses.jsonl").open("rb") as file:
                 os.fsync(file.fileno())
-        write_atomically(self.path / "DONE", "")
+        write_atomically(self.path / "DONE", "", sync=True)
 
     def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:
         """Replace one scorer's verdicts and its rows in metrics.json."""

@@ -38,6 +38,11 @@ def low_passed(given: ArmInput) -> Tensor:
     return spectrum.resample(spectrum.low_pass(given.direction, given.k()), given.width)
 
 
+def whole_band(given: ArmInput) -> Tensor:
+    """Resampling without a low-pass: L2V at the largest cutoff, k = the smaller width."""
+    return spectrum.resample(given.direction, given.width)
+
+
 def high_passed(given: ArmInput) -> Tensor:
     """The complement of the mask, then resampling (Fig. 2a)."""
     return spectrum.resample(spectrum.high_pass(given.direction, given.k()), given.width)
@@ -78,6 +83,7 @@ class Arm:
 ARMS: dict[str, Arm] = {
     "l2v": Arm(low_passed),
     "own_direction": Arm(low_passed, reads="target"),
+    "full_band": Arm(whole_band, uses_cutoff=False),
     "high_pass": Arm(high_passed),
     "interpolation": Arm(interpolated),
     "unfiltered_interpolation": Arm(interpolated_unfiltered, uses_cutoff=False),

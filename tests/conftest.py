@@ -1,0 +1,133 @@
+"""What the tests share: a quiet environment, the command line in process and as a process, and tiny studies."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# One thread per process: tests start several at once, and the models are too small to gain from more.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
+# Nothing is ever fetched; what is not on this disk is "unreachable" at once, without retries.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+if "HF_DATASETS_CACHE" not in os.environ:
+    # Copies of the tests' little tables do not belong into a person's cache.
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="l2v-tests-")
+    atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+# A study that takes a second: eight items of the miniature benchmark, no bar.
+TINY = ("benchmark.limit=8", "runtime.progress=false", "runtime.device=cpu")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command came back with."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(*words: object) -> Answer:
+    """`l2v …` in this process."""
+    from l2v.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+def start(*words: object, **options: Any) -> subprocess.Popen[str]:
+    """`l2v …` as a process of its own."""
+    command = [sys.executable, "-m", "l2v.cli", *(str(word) for word in words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def rows(study: Path) -> list[tuple[str, str]]:
+    """(cell, item) of every whole line of responses in a study's folder, as they lie on disk."""
+    found = []
+    for path in sorted(study.glob("cells/*/responses.jsonl")):
+        lines = path.read_bytes().split(b"\n")[:-1]
+        found += [(path.parent.name, json.loads(line)["id"]) for line in lines]
+    return found
+
+
+@pytest.fixture(scope="session")
+def l2v() -> Callable[..., Answer]:
+    """The command line in this process."""
+    return call
+
+
+@pytest.fixture
+def l2v_process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """The command line as a process, ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*words: object, **options: Any) -> subprocess.Popen[str]:
+        started.append(start(*words, **options))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def stored_rows() -> Callable[[Path], list[tuple[str, str]]]:
+    """Reads (cell, item) of every stored response of a study."""
+    return rows
+
+
+@pytest.fixture(scope="session")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One outputs folder for the whole session, so that a direction is read once; every test names its own study."""
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="session")
+def tiny(outputs: Path) -> Callable[..., Answer]:
+    """`l2v run` of a tiny study in the session's outputs folder; later words win."""
+
+    def run(*words: object) -> Answer:
+        flags = [w for w in words if str(w).startswith("-")]
+        settings = [w for w in words if not str(w).startswith("-")]
+        return call("run", *flags, *TINY, f"runtime.outputs={outputs}", *settings)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def config() -> Callable[..., Any]:
+    """The default cell's typed configuration with values changed: config("intervention.layer=1", …)."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from l2v.config import register
+    from l2v.launch import register_resolvers, typed
+    from l2v.paths import conf_dir
+
+    register()
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        base = compose("config")
+
+    def build(*changes: str) -> Any:
+        return typed(OmegaConf.merge(base, OmegaConf.from_dotlist(list(changes))))  # type: ignore[arg-type]
+
+    return build

@@ -1,0 +1,281 @@
+"""Tiny random checkpoints of real architectures with their real processors, and pictures and questions for them.
+
+`load(family, folder)` writes a checkpoint to a folder and loads it through `load_model`, as a user's would be.
+Weights are drawn wide enough that the generated tokens depend on the image, the question and the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+
+from l2v.steering.models import LoadedModel, ModelSpec, load_model
+
+WIDTH, LAYERS, WORDS = 32, 3, 64
+
+# One template for all: only the string that stands for an image differs.
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %} {{ m['role'] }} :"
+    "{% if m['content'] is string %} {{ m['content'] }}"
+    "{% else %}{% for part in m['content'] %}"
+    "{% if part['type'] == 'image' %} IMAGE{% else %} {{ part['text'] }}{% endif %}"
+    "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %} assistant :{% endif %}"
+)
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """An RGB picture of random blocks, so that resizing keeps its content."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((width, height), Image.Resampling.NEAREST)
+
+
+def question(words: int, seed: int = 0) -> str:
+    """Random words of the vocabulary."""
+    return " ".join(f"w{i}" for i in np.random.default_rng(seed).integers(0, WORDS, words))
+
+
+def load(family: str, folder: Path) -> LoadedModel:
+    """The tiny checkpoint of `family`, saved to `folder` and loaded from there in float32."""
+    torch.manual_seed(1)
+    model, processor = FAMILIES[family]()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return load_model(ModelSpec(id=f"tests/{family}", path=str(folder), dtype="float32"), "vision")
+
+
+def tokenizer(image: str, specials: tuple[str, ...] = ("<image>",), **named: str) -> Any:
+    """A word-level tokenizer: <pad>, <s>, </s>, <unk>, the family's special tokens, and the words.
+
+    `image`: how the family's chat template writes an image. `named`: attributes by which its processor finds tokens.
+    """
+    words = ["<pad>", "<s>", "</s>", "<unk>", *specials, "user", "assistant", ":", *(f"w{i}" for i in range(WORDS))]
+    core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = WhitespaceSplit()
+    core.add_special_tokens(["<pad>", "<s>", "</s>", "<unk>", *specials])
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        extra_special_tokens=named,
+        chat_template=TEMPLATE.replace("IMAGE", image),
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def text_config(tokens: Any, **more: Any) -> dict[str, Any]:
+    """Settings of a small decoder."""
+    return {
+        "vocab_size": len(tokens) + 2,  # room for a token that a processor adds
+        "hidden_size": WIDTH,
+        "intermediate_size": 64,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 1024,
+        "pad_token_id": tokens.pad_token_id,
+        "bos_token_id": tokens.bos_token_id,
+        "eos_token_id": tokens.eos_token_id,
+        "tie_word_embeddings": False,
+        **more,
+    }
+
+
+def clip_config(size: int, patch: int) -> dict[str, Any]:
+    """Settings of a small CLIP tower."""
+    return {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": size,
+        "patch_size": patch,
+        "projection_dim": 32,
+    }
+
+
+def lively(model: Any, tokens: Any) -> Any:
+    """Redraw the matrices with a spread at which the answers vary, and name the end token for generation."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                parameter.normal_(0, 1.4 / parameter[0].numel() ** 0.5)
+        model.get_input_embeddings().weight.normal_(0, 1)
+    model.generation_config = transformers.GenerationConfig(
+        pad_token_id=tokens.pad_token_id, bos_token_id=tokens.bos_token_id, eos_token_id=tokens.eos_token_id
+    )
+    return model
+
+
+def clip_images(size: int) -> transformers.CLIPImageProcessor:
+    """Square pictures of one size."""
+    return transformers.CLIPImageProcessor(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def llava() -> tuple[Any, Any]:
+    """LLaVA-1.5: CLIP tower and Llama; 4 tokens per image."""
+    tokens = tokenizer("<image>")
+    config = transformers.LlavaConfig(
+        vision_config=clip_config(28, 14),
+        text_config=text_config(tokens, model_type="llama"),
+        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        tie_word_embeddings=False,
+    )
+    processor = transformers.LlavaProcessor(
+        clip_images(28),
+        tokens,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=tokens.chat_template,
+    )
+    return lively(transformers.LlavaForConditionalGeneration(config), tokens), processor
+
+
+def llava_next() -> tuple[Any, Any]:
+    """LLaVA-NeXT: tiles of one picture laid out by its shape; the number of tokens differs by picture."""
+    tokens = tokenizer("<image>")
+    pinpoints = [[14, 28], [28, 14], [28, 28]]
+    config = transformers.LlavaNextConfig(
+        vision_config=clip_config(14, 7),
+        text_config=text_config(tokens, model_type="llama"),
+        image_token_index=tokens.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=pinpoints,
+        vision_feature_layer=-1,
+        tie_word_embeddings=False,
+    )
+    images = transformers.LlavaNextImageProcessor(
+        size={"shortest_edge": 14}, crop_size={"height": 14, "width": 14}, image_grid_pinpoints=pinpoints
+    )
+    processor = transformers.LlavaNextProcessor(
+        images,
+        tokens,
+        patch_size=7,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=tokens.chat_template,
+    )
+    return lively(transformers.LlavaNextForConditionalGeneration(config), tokens), processor
+
+
+QWEN_TOKENS = ("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>")
+
+
+def qwen_parts() -> tuple[Any, dict[str, Any], Any, Any]:
+    """Tokenizer, ids, image and video processor that Qwen2-VL and Qwen2.5-VL share."""
+    tokens = tokenizer("<|vision_start|><|image_pad|><|vision_end|>", QWEN_TOKENS)
+    names = ("vision_start_token_id", "vision_end_token_id", "image_token_id", "video_token_id")
+    ids = dict(zip(names, tokens.convert_tokens_to_ids(list(QWEN_TOKENS)), strict=True))
+    size = {"shortest_edge": 16 * 16, "longest_edge": 32 * 32}
+    images = transformers.Qwen2VLImageProcessor(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
+    videos = transformers.Qwen2VLVideoProcessor(patch_size=4, merge_size=2, temporal_patch_size=2, size=size)
+    return tokens, ids, images, videos
+
+
+ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
+
+
+def qwen2_vl() -> tuple[Any, Any]:
+    """Qwen2-VL: patches of all pictures end to end, positions in three dimensions."""
+    tokens, ids, images, videos = qwen_parts()
+    config = transformers.Qwen2VLConfig(
+        text_config=text_config(tokens, rope_parameters=ROPE),
+        vision_config={
+            "depth": 2, "embed_dim": 32, "hidden_size": WIDTH, "num_heads": 2, "mlp_ratio": 2,
+            "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2,
+        },
+        tie_word_embeddings=False,
+        **ids,
+    )  # fmt: skip
+    processor = transformers.Qwen2VLProcessor(images, tokens, videos, chat_template=tokens.chat_template)
+    return lively(transformers.Qwen2VLForConditionalGeneration(config), tokens), processor
+
+
+def qwen2_5_vl() -> tuple[Any, Any]:
+    """Qwen2.5-VL: as Qwen2-VL, with window attention in the tower."""
+    tokens, ids, images, videos = qwen_parts()
+    config = transformers.Qwen2_5_VLConfig(
+        text_config=text_config(tokens, rope_parameters=ROPE),
+        vision_config={
+            "depth": 2, "hidden_size": 32, "intermediate_size": 64, "out_hidden_size": WIDTH, "num_heads": 2,
+            "patch_size": 4, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 16,
+            "fullatt_block_indexes": [1],
+        },
+        tie_word_embeddings=False,
+        **ids,
+    )  # fmt: skip
+    processor = transformers.Qwen2_5_VLProcessor(images, tokens, videos, chat_template=tokens.chat_template)
+    return lively(transformers.Qwen2_5_VLForConditionalGeneration(config), tokens), processor
+
+
+def internvl() -> tuple[Any, Any]:
+    """InternVL (-hf): one to three crops per picture, 4 tokens each, between start and end tokens."""
+    specials = ("<img>", "</img>", "<IMG_CONTEXT>", "<video>")
+    tokens = tokenizer(
+        "<IMG_CONTEXT>",
+        specials,
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
+        video_token="<video>",
+    )
+    config = transformers.InternVLConfig(
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "image_size": [16, 16], "patch_size": [4, 4],
+        },
+        text_config=text_config(tokens, model_type="qwen2"),
+        image_token_id=tokens.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    images = transformers.GotOcr2ImageProcessor(
+        size={"height": 16, "width": 16}, crop_to_patches=True, min_patches=1, max_patches=3
+    )
+    videos = transformers.InternVLVideoProcessor(size={"height": 16, "width": 16})
+    processor = transformers.InternVLProcessor(
+        images, tokens, videos, image_seq_length=4, chat_template=tokens.chat_template
+    )
+    return lively(transformers.InternVLForConditionalGeneration(config), tokens), processor
+
+
+def idefics2() -> tuple[Any, Any]:
+    """Idefics2: pictures of their own shape, padded with a pixel mask, resampled to 3 tokens each."""
+    tokens = tokenizer("<image>", ("<image>", "<fake_token_around_image>", "<end_of_utterance>"))
+    config = transformers.Idefics2Config(
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "image_size": 28, "patch_size": 7,
+        },
+        perceiver_config={
+            "hidden_size": WIDTH, "resampler_n_latents": 3, "resampler_depth": 1, "resampler_n_heads": 2,
+            "resampler_head_dim": 16, "num_key_value_heads": 1,
+        },
+        text_config=text_config(tokens, model_type="mistral"),
+        image_token_id=tokens.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    images = transformers.Idefics2ImageProcessor(size={"shortest_edge": 14, "longest_edge": 28}, do_image_splitting=False)
+    processor = transformers.Idefics2Processor(images, tokens, image_seq_len=3, chat_template=tokens.chat_template)
+    return lively(transformers.Idefics2ForConditionalGeneration(config), tokens), processor
+
+
+FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "llava": llava,
+    "llava_next": llava_next,
+    "qwen2_vl": qwen2_vl,
+    "qwen2_5_vl": qwen2_5_vl,
+    "internvl": internvl,
+    "idefics2": idefics2,
+}

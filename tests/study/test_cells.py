@@ -1,0 +1,214 @@
+"""The identity of a cell: what changes it, what does not, and that it stays the same from one version to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from l2v.errors import UserError
+from l2v.help import verb_help
+from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId, resolve
+
+Config = Callable[..., Any]
+
+# A model on the hub with declared depth and width: its revision is a setting, and nothing has to be fetched.
+HUB = {role: (f"{role}.path=null", f"{role}.layers=4", f"{role}.width=128") for role in ("source", "target")}
+PAIRS, GENERATED, RANDOM = "contrast.kind=response_pairs", "contrast.kind=generated", "method.name=random"
+
+# Each scientific setting, with another value, and the context in which a cell depends on it.
+SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
+    **{f"{role}.{key}": (value, ()) for role in HUB for key, value in (("name", "x"), ("id", "x/y"), ("dtype", "bfloat16"))},
+    **{f"{role}.revision": ("abc", HUB[role]) for role in HUB},
+    "contrast.name": ("x", ()),
+    "contrast.kind": ("response_pairs", ()),
+    "contrast.id": ("x/y", ()),
+    "contrast.revision": ("abc", ("contrast.path=null",)),
+    "contrast.split": ("test", ()),
+    "contrast.columns": ("{question: q}", ()),
+    "contrast.domains": ("[mini]", ()),
+    "contrast.per_domain": ("7", ()),
+    "contrast.seed": ("1", ()),
+    "contrast.cot_instruction": ("think hard", ()),
+    "contrast.direct_instruction": ("just say it", ()),
+    "contrast.max_new_tokens": ("5", (GENERATED,)),
+    "method.name": ("high_pass", ()),
+    "method.prompt": ("cot", ()),
+    "benchmark.name": ("x", ()),
+    "benchmark.id": ("x/y", ()),
+    "benchmark.revision": ("abc", ("benchmark.path=null",)),
+    "benchmark.split": ("test", ()),
+    "benchmark.limit": ("7", ()),
+    "benchmark.prompt": ("raw", ()),
+    "intervention.layer": ("1", ("intervention.source_layer=2",)),
+    "intervention.source_layer": ("1", ()),
+    "intervention.alpha": ("0.25", ()),
+    "intervention.cutoff": ("16", ()),
+    "intervention.positions": ("text", ()),
+    "intervention.scale": ("relative", ()),
+    "decoding.max_new_tokens": ("7", ()),
+    "decoding.stop": ("[thus]", ()),
+    "seed": ("1", (RANDOM,)),
+}
+
+
+def test_every_scientific_setting_of_the_schema_is_covered_below() -> None:
+    marked = {line.split()[0] for line in verb_help("run").splitlines() if line.endswith("(science)") or "(science);" in line}
+    assert len(marked) > 25
+    assert marked == set(SCIENCE)
+
+
+@pytest.mark.parametrize("key", SCIENCE)
+def test_a_scientific_setting_makes_another_cell(key: str, config: Config) -> None:
+    value, context = SCIENCE[key]
+    assert resolve(config(*context, f"{key}={value}")).id != resolve(config(*context)).id
+
+
+@pytest.mark.parametrize("cutoff", ["16", "0.25", "energy:0.9"])
+def test_every_form_of_a_cutoff_is_a_cell_of_its_own(cutoff: str, config: Config) -> None:
+    others = {resolve(config(f"intervention.cutoff={c}")).id for c in ("16", "0.25", "energy:0.9") if c != cutoff}
+    assert len(others) == 2
+    assert resolve(config(f"intervention.cutoff={cutoff}")).id not in others
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "runtime.outputs=elsewhere",
+        "runtime.device=cuda",
+        "runtime.batch_rows=3",
+        "runtime.batch_tokens=99",
+        "runtime.cells_per_claim=1",
+        "runtime.progress=false",
+        "study=another",
+        "scorer=[official,official]",
+        "protocol.name=select_then_test",
+        "dry_run=true",
+        "target.device_map=auto",
+        "source.trust_remote_code=true",
+    ],
+)
+def test_where_and_how_to_compute_is_no_part_of_a_cell(change: str, config: Config) -> None:
+    assert resolve(config(change)).id == resolve(config()).id
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("direct", "intervention.layer=1"),
+        ("direct", "intervention.alpha=0.9"),
+        ("direct", "intervention.cutoff=9"),
+        ("direct", "source.id=x/y"),
+        ("direct", "contrast.seed=3"),
+        ("direct", "seed=3"),
+        ("cot_prompt", "intervention.layer=1"),
+        ("random", "intervention.cutoff=9"),
+        ("unfiltered_interpolation", "intervention.cutoff=9"),
+        ("l2v", "seed=3"),
+        ("own_direction", "source.id=x/y"),
+        ("l2v", "contrast.max_new_tokens=5"),
+    ],
+)
+def test_settings_that_a_method_does_not_depend_on_collapse(method: str, change: str, config: Config) -> None:
+    assert resolve(config(f"method.name={method}", change)).id == resolve(config(f"method.name={method}")).id
+
+
+def test_instructions_do_not_count_for_given_responses(config: Config) -> None:
+    plain, changed = (resolve(config(PAIRS, *more)) for more in ((), ("contrast.cot_instruction=x",)))
+    assert plain.id == changed.id
+
+
+def test_defaults_written_out_are_the_same_cell(config: Config) -> None:
+    """The middle block of four, the source block at the same relative depth, a third of the narrower model's width."""
+    cell = resolve(config())
+    assert (cell.layer, cell.source_layer, cell.cutoff) == (2, 2, 96 // 3)
+    written = ("intervention.layer=2", "intervention.source_layer=2", "intervention.cutoff=32", "intervention.alpha=0.50")
+    assert resolve(config(*written)).id == cell.id
+
+
+@pytest.mark.parametrize(("one", "other"), [("40", "40.0"), ("0.3", "0.30"), ("energy:0.9", "energy:0.90")])
+def test_a_number_written_in_two_ways_is_one_cell(one: str, other: str, config: Config) -> None:
+    assert resolve(config(f"intervention.cutoff={one}")).id == resolve(config(f"intervention.cutoff={other}")).id
+
+
+def test_a_style_that_the_method_insists_on_wins(config: Config) -> None:
+    assert resolve(config("method.name=cot_prompt", "method.prompt=cot", "benchmark.prompt=raw")).benchmark.prompt == "cot"
+
+
+@pytest.mark.parametrize(("role", "setting"), [("source", "checkpoints/kin"), ("target", "checkpoints/vlm"), ("benchmark", "data")])
+def test_a_local_folder_counts_by_its_bytes_and_not_by_its_place(role: str, setting: str, config: Config, tmp_path: Path) -> None:
+    original = Path(getattr(config(), role).path)
+    assert original.match(setting)
+    moved = tmp_path / "elsewhere" / "under-another-name"
+    shutil.copytree(original, moved)
+    here, there = resolve(config()).id, resolve(config(f"{role}.path={moved}")).id
+    assert here == there
+
+    changed = max((p for p in moved.iterdir() if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(changed.read_bytes())
+    data[len(data) // 2] ^= 1
+    changed.write_bytes(data)
+    assert resolve(config(f"{role}.path={moved}")).id != here
+
+
+def test_a_contrast_file_counts_by_its_bytes(config: Config, tmp_path: Path) -> None:
+    copy = tmp_path / "pairs.jsonl"
+    shutil.copy(config().contrast.path, copy)
+    assert resolve(config(f"contrast.path={copy}")).id == resolve(config()).id
+    copy.write_text(copy.read_text().replace("sum of", "sun of", 1))
+    assert resolve(config(f"contrast.path={copy}")).id != resolve(config()).id
+
+
+def steered_cell() -> Cell:
+    """A cell with a value in every field."""
+    return Cell(
+        method="l2v",
+        target=ModelId("vlm", "a/vlm", "main", "bfloat16"),
+        benchmark=BenchmarkId("mini", "a/b", "r1", "test", None, "direct"),
+        max_new_tokens=32,
+        stop=["\n"],
+        source=ModelId("llm", "a/llm", "main", "auto"),
+        contrast=ContrastId("pairs", "prompts", "a/p", "r2", "train", {"question": "q"}, ["math"], 100, 0, "c", "d", None),
+        layer=14,
+        source_layer=16,
+        alpha=1e-05,
+        cutoff="energy:0.9",
+        positions="all",
+        scale="direction",
+        seed=None,
+    )
+
+
+def test_the_identity_is_the_hash_of_canonical_json() -> None:
+    """Written out by hand: when this fails, stored studies are no longer found. Raise SCHEMA if that is meant."""
+    text = (
+        '{"alpha":1e-05,"benchmark":{"id":"a/b","limit":null,"name":"mini","prompt":"direct","revision":"r1","split":"test"},'
+        '"contrast":{"columns":{"question":"q"},"cot_instruction":"c","direct_instruction":"d","domains":["math"],"id":"a/p",'
+        '"kind":"prompts","max_new_tokens":null,"name":"pairs","per_domain":100,"revision":"r2","seed":0,"split":"train"},'
+        '"cutoff":"energy:0.9","layer":14,"max_new_tokens":32,"method":"l2v","positions":"all","scale":"direction","schema":1,'
+        '"seed":null,"source":{"dtype":"auto","id":"a/llm","name":"llm","revision":"main"},"source_layer":16,"stop":["\\n"],'
+        '"target":{"dtype":"bfloat16","id":"a/vlm","name":"vlm","revision":"main"}}'
+    )
+    assert steered_cell().id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("method", ["l2v", "direct", "random", "own_direction"])
+def test_a_cell_comes_back_from_json_and_yaml(method: str, config: Config) -> None:
+    for cell in (resolve(config(f"method.name={method}")), steered_cell()):
+        assert Cell.from_dict(json.loads(json.dumps(asdict(cell)))) == cell
+        again = Cell.from_dict(yaml.safe_load(yaml.safe_dump(asdict(cell))))
+        assert (again, again.id) == (cell, cell.id)
+
+
+def test_a_stored_cell_with_other_settings_is_refused() -> None:
+    values = asdict(steered_cell())
+    del values["scale"]
+    with pytest.raises(UserError, match="scale"):
+        Cell.from_dict(values)
