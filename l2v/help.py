@@ -7,6 +7,7 @@ import re
 from dataclasses import fields, is_dataclass
 from typing import Any, get_type_hints
 
+from l2v.errors import nearest
 from l2v.paths import conf_dir
 
 RUN = """l2v run: one cell, or a grid of cells.
@@ -68,6 +69,13 @@ def _settings() -> str:
 def setting_names() -> list[str]:
     """Every setting of the schema with its full key."""
     return [line.split()[0] for line in _settings().splitlines()]
+
+
+def nearest_settings(key: str) -> list[str]:
+    """The settings spelt most like `key`, by their full name or, for a key without a dot, by their last part."""
+    names = setting_names()
+    by_leaf = {name.rpartition(".")[2]: name for name in reversed(names)}
+    return nearest(key, names) if "." in key else [by_leaf[leaf] for leaf in nearest(key, by_leaf)]
 
 
 def _describe(schema: Any, prefix: str) -> list[str]:

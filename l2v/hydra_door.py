@@ -104,7 +104,7 @@ def _value(word: str, key: str) -> str | None:
 
 def _sentence(error: Exception) -> str:
     """What Hydra or OmegaConf complains of, in one sentence with the nearest names."""
-    from l2v.help import group_options, setting_names
+    from l2v.help import group_options, nearest_settings
 
     text = " ".join(str(error).split())
     cause = " ".join(str(error.__cause__).split()) if error.__cause__ else ""
@@ -119,6 +119,6 @@ def _sentence(error: Exception) -> str:
         invalid = re.search(r"Value '.*", cause) or re.search(r"Value '.*", text)
         if invalid and "could not be converted" in text + cause:
             return f"{key.group(1)}: {invalid.group().split(' full_key')[0]}."
-        close = nearest(key.group(1), setting_names())
+        close = nearest_settings(key.group(1))
         return f"Unknown setting '{key.group(1)}'; did you mean {', '.join(close) or 'one of `l2v run --help`'}?"
     return (text + (f" ({cause})" if cause and cause not in text else ""))[:400]

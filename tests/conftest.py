@@ -119,13 +119,13 @@ def config() -> Callable[..., Any]:
     from omegaconf import OmegaConf
 
     from l2v.config import register
-    from l2v.launch import register_resolvers, typed
+    from l2v.launch import typed
     from l2v.paths import conf_dir
 
     register()
-    register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         base = compose("config")
+    OmegaConf.set_struct(base, False)
 
     def build(*changes: str) -> Any:
         return typed(OmegaConf.merge(base, OmegaConf.from_dotlist(list(changes))))  # type: ignore[arg-type]

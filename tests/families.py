@@ -21,6 +21,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
 
 WIDTH, LAYERS, WORDS = 32, 3, 64
+STOP_PROBE = "abcdef"  # transformers finds out with this text how a tokenizer joins words, when it is given stop strings
 
 # One template for all: only the string that stands for an image differs.
 TEMPLATE = (
@@ -57,7 +58,7 @@ def tokenizer(image: str, specials: tuple[str, ...] = ("<image>",), **named: str
 
     `image`: how the family's chat template writes an image. `named`: attributes by which its processor finds tokens.
     """
-    words = ["<pad>", "<s>", "</s>", "<unk>", *specials, "user", "assistant", ":", *(f"w{i}" for i in range(WORDS))]
+    words = ["<pad>", "<s>", "</s>", "<unk>", *specials, "user", "assistant", ":", STOP_PROBE, *(f"w{i}" for i in range(WORDS))]
     core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
     core.add_special_tokens(["<pad>", "<s>", "</s>", "<unk>", *specials])
@@ -106,14 +107,19 @@ def clip_config(size: int, patch: int) -> dict[str, Any]:
 
 
 def lively(model: Any, tokens: Any) -> Any:
-    """Redraw the matrices with a spread at which the answers vary, and name the end token for generation."""
+    """Redraw the matrices with a spread at which the answers vary, and let only words and the end token be generated."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim >= 2:
                 parameter.normal_(0, 1.4 / parameter[0].numel() ** 0.5)
         model.get_input_embeddings().weight.normal_(0, 1)
+    answers = {tokens.eos_token_id, *tokens.convert_tokens_to_ids([f"w{i}" for i in range(WORDS)])}
     model.generation_config = transformers.GenerationConfig(
-        pad_token_id=tokens.pad_token_id, bos_token_id=tokens.bos_token_id, eos_token_id=tokens.eos_token_id
+        pad_token_id=tokens.pad_token_id,
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+        # As a trained model, it never writes an image token.
+        suppress_tokens=[i for i in range(model.config.get_text_config().vocab_size) if i not in answers],
     )
     return model
 
@@ -245,9 +251,7 @@ def internvl() -> tuple[Any, Any]:
         size={"height": 16, "width": 16}, crop_to_patches=True, min_patches=1, max_patches=3
     )
     videos = transformers.InternVLVideoProcessor(size={"height": 16, "width": 16})
-    processor = transformers.InternVLProcessor(
-        images, tokens, videos, image_seq_length=4, chat_template=tokens.chat_template
-    )
+    processor = transformers.InternVLProcessor(images, tokens, videos, image_seq_length=4, chat_template=tokens.chat_template)
     return lively(transformers.InternVLForConditionalGeneration(config), tokens), processor
 
 

@@ -106,9 +106,7 @@ def conversation_text(tokenizer: PreTrainedTokenizerFast, exchanges: Sequence[Ex
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str], padding_side: str) -> dict[str, torch.Tensor]:
     """Token ids and attention mask, both (n, length), of rendered texts; each `<image>` is widened to nine."""
     widened = [text.replace(problems.IMAGE_TOKEN, problems.IMAGE_TOKEN * problems.N_CELLS) for text in texts]
-    batch = tokenizer(
-        widened, add_special_tokens=False, padding=True, padding_side=padding_side, return_tensors="pt"
-    )
+    batch = tokenizer(widened, add_special_tokens=False, padding=True, padding_side=padding_side, return_tensors="pt")
     return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
 

@@ -17,10 +17,12 @@ from transformers import (
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaModel,
     LlavaConfig,
     LlavaForConditionalGeneration,
     PreTrainedTokenizerFast,
 )
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from l2v.mini import problems
 
@@ -124,9 +126,7 @@ def drift(vlm: LlavaForConditionalGeneration, rotation: torch.Tensor) -> LlavaFo
     drifted = LlavaForConditionalGeneration(copy.deepcopy(vlm.config))
     drifted.generation_config = copy.deepcopy(vlm.generation_config)
     drifted.load_state_dict(vlm.state_dict())
-    _copy_rewritten(
-        vlm.model.language_model, vlm.lm_head, drifted.model.language_model, drifted.lm_head, rotation, 1.0
-    )
+    _copy_rewritten(vlm.model.language_model, vlm.lm_head, drifted.model.language_model, drifted.lm_head, rotation, 1.0)
     last = drifted.model.multi_modal_projector.linear_2
     last.weight.copy_(rotation @ last.weight.double())
     last.bias.copy_(rotation @ last.bias.double())
@@ -136,11 +136,11 @@ def drift(vlm: LlavaForConditionalGeneration, rotation: torch.Tensor) -> LlavaFo
 def resampling(small: int, large: int) -> torch.Tensor:
     """The isometry (large, small), float64, that zero-pads the spectrum of a signal of even length `small`."""
     spectrum = torch.fft.rfft(torch.eye(small, dtype=torch.float64), dim=0)
-    # The Nyquist bin is one real dimension at the small width and a conjugate pair at the large one.
+    # The Nyquist bin is one real dimension at the small width and one of a conjugate pair at the large one: undivided,
+    # it would carry twice its energy.
     spectrum[-1] /= math.sqrt(2.0)
     padded = torch.zeros(large // 2 + 1, small, dtype=torch.complex128)
     padded[: len(spectrum)] = spectrum
-    # The small Nyquist bin stands for both halves: as one of a pair it would carry each half's full amplitude.
     return torch.fft.irfft(padded, n=large, dim=0) * math.sqrt(large / small)
 
 
@@ -167,7 +167,12 @@ def fourier_basis(width: int) -> torch.Tensor:
 
 
 def _copy_rewritten(
-    source: nn.Module, source_head: nn.Linear, target: nn.Module, target_head: nn.Linear, lift: torch.Tensor, read: float
+    source: LlamaModel,
+    source_head: nn.Linear,
+    target: LlamaModel,
+    target_head: nn.Linear,
+    lift: torch.Tensor,
+    read: float,
 ) -> None:
     """Write the source decoder into the target with its residual stream mapped by the isometry `lift`.
 
@@ -192,7 +197,7 @@ def _copy_rewritten(
     nn.init.ones_(target.norm.weight)
 
 
-def _reading(weight: torch.Tensor, norm: nn.Module, lift: torch.Tensor, read: float) -> torch.Tensor:
+def _reading(weight: torch.Tensor, norm: LlamaRMSNorm, lift: torch.Tensor, read: float) -> torch.Tensor:
     return (weight.double() * norm.weight.double()) @ lift.T * read
 
 

@@ -65,6 +65,9 @@ class Exchange:
 class Mix:
     """How often each kind of exchange is drawn; what is neither step nor direct carries a neutral instruction.
 
+    Direct answers must win under a neutral instruction, but not by far: at 0.9 only injections longer than the state
+    itself overcome them.
+
     Args:
         step: share with a step instruction, in [0, 1]; answered in steps.
         direct: share with a direct instruction, in [0, 1 - step]; answered directly.
@@ -135,7 +138,11 @@ def draw_exchange(problem: Problem, question: str, mix: Mix, rng: np.random.Gene
 
 
 def draw_demonstrated(
-    shown: Problem, problem: Problem, question: str, mix: Mix, rng: np.random.Generator
+    shown: Problem,
+    problem: Problem,
+    question: str,
+    mix: Mix,
+    rng: np.random.Generator,
 ) -> list[Exchange]:
     """An exchange after a demonstration in words, itself drawn from `mix`.
 

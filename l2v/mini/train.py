@@ -103,7 +103,13 @@ def minimise(model: PreTrainedModel, loss: Callable[[], torch.Tensor], schedule:
     model.eval()
 
 
-def conversations(world: World, batch: list[Problem], pictured: bool, mix: Mix, rng: np.random.Generator) -> torch.Tensor:
+def conversations(
+    world: World,
+    batch: list[Problem],
+    pictured: bool,
+    mix: Mix,
+    rng: np.random.Generator,
+) -> torch.Tensor:
     """Token ids (batch, length), right-padded, of one conversation per problem.
 
     A quarter of the batches opens with a demonstration in words, which a neutral instruction then follows: it makes
@@ -166,9 +172,8 @@ def train_tiles(world: World, model: PreTrainedModel, rng: np.random.Generator) 
         patches = torch.stack(tuple(model.get_image_features(values, return_dict=True).pooler_output))
         patches = patches[:, : len(problems.LETTERS)].flatten(0, 1)
         shown = torch.tensor([digit for problem in batch for digit in problem.digits])
-        return functional.cross_entropy(patches @ digits.T, shown) + functional.cross_entropy(
-            patches @ letters.T, places
-        )
+        digit_loss = functional.cross_entropy(patches @ digits.T, shown)
+        return digit_loss + functional.cross_entropy(patches @ letters.T, places)
 
     language = [*model.model.language_model.parameters(), *model.lm_head.parameters()]
     for parameter in language:
@@ -228,7 +233,8 @@ def accuracy(world: World, model: PreTrainedModel, split: splits.Split, pictured
             inputs["pixel_values"] = chat.pixels(world.processor, list(split.pictures[start : start + 100]))
         written = model.generate(**inputs)[:, inputs["input_ids"].shape[1] :]
         responses = world.tokenizer.batch_decode(written, skip_special_tokens=True)
-        correct += sum(problems.read_answer(said) == member.answer for said, member in zip(responses, members))
+        answers = [member.answer for member in members]
+        correct += sum(problems.read_answer(said) == answer for said, answer in zip(responses, answers, strict=True))
     return correct / len(split.problems)
 
 

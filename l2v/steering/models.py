@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging as python_logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,6 +96,7 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     placement = {"device_map": spec.device_map} if spec.device_map else {}
     auto = AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM
     logging.disable_progress_bar()
+    python_logging.getLogger("huggingface_hub").setLevel(python_logging.ERROR)
     model = _from_pretrained(auto, spec, dtype=dtype, use_safetensors=True, **placement).eval()
     if not spec.device_map:
         model.to(device)
@@ -115,7 +118,7 @@ def _from_pretrained(auto: Any, spec: ModelSpec, **options: Any) -> Any:
     try:
         return auto.from_pretrained(where, trust_remote_code=spec.trust_remote_code, **remote, **options)
     except (OSError, ValueError, ImportError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).split(". ")[0][:200]
         if spec.path:
             raise UserError(f"The folder '{spec.path}' could not be loaded as {auto.__name__}: {reason}") from error
         raise UserError(
@@ -211,3 +214,10 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
     if limit is not None and longest > limit:
         raise UserError(f"A prompt of {longest} tokens exceeds the context of '{loaded.spec.where()}' ({limit}).")
     return inputs
+
+
+def release_memory() -> None:
+    """Give the memory of dropped models back, on the accelerator too."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 from l2v.config import Config
 from l2v.errors import UserError
 from l2v.steering.engine import Decoding, Request, batched, generate_rows
-from l2v.steering.models import LoadedModel, load_model
+from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job, model_spec
 from l2v.study.plan import Reading, job_readings, norm_reading, readings
 from l2v.study.store import Lock, disk_errors
@@ -61,10 +60,9 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> 
                     directions.save(path)
         finally:
             lock.release()
-    del loaded
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if loaded is not None:
+        loaded = None
+        release_memory()
 
 
 def read_directions(loaded: LoadedModel, config: Config, reading: Reading) -> Directions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import sys
@@ -20,8 +19,8 @@ from tqdm import tqdm
 from l2v.benchmarks.base import Item
 from l2v.errors import UserError, unknown
 from l2v.steering.engine import Decoding, Request, Row, Steering, generate_rows, require_effect
-from l2v.steering.models import LoadedModel, load_model
-from l2v.study.cells import Cell, Job, model_facts, model_spec
+from l2v.steering.models import LoadedModel, load_model, release_memory
+from l2v.study.cells import Cell, Job, ModelId, model_facts, model_spec
 from l2v.study.directions import cell_vector, ensure_directions
 from l2v.study.plan import Group, distinct, grouped
 from l2v.study.results import build_results
@@ -91,6 +90,7 @@ class _Runner:
             if any(job.cell.id in open_ids for chunk in group.chunks for job in chunk)
         ]
         self.items: dict[str, list[Item]] = {}
+        self.target: tuple[ModelId, LoadedModel] | None = None
         self.bar: Any = None
 
     def run(self) -> None:
@@ -130,7 +130,6 @@ class _Runner:
         """Run the chunks of a group that can be claimed; True when nothing of it is left open."""
         if not any(self._open(chunk) for chunk in group.chunks):
             return True
-        target: LoadedModel | None = None
         held_elsewhere = False
         for chunk in group.chunks:
             if not self._open(chunk):
@@ -142,10 +141,7 @@ class _Runner:
                     continue
                 chunk_jobs = [job for job in chunk if job.cell.id in folders and not folders[job.cell.id].done]
                 if chunk_jobs:
-                    target = target or self._load_target(chunk_jobs[0])
-                    self._run_chunk(target, chunk_jobs, folders, self._items(group))
-        del target
-        gc.collect()
+                    self._run_chunk(self._target(chunk_jobs[0]), chunk_jobs, folders, self._items(group))
         return not held_elsewhere
 
     def _claim(self, jobs: Sequence[Job], stack: ExitStack) -> dict[str, CellFolder] | None:
@@ -160,6 +156,14 @@ class _Runner:
                 folders[job.cell.id] = folder
             stack.push(attempt.pop_all())
         return folders
+
+    def _target(self, job: Job) -> LoadedModel:
+        """The job's target; one is kept in memory at a time, and groups come sorted by it."""
+        if self.target is None or self.target[0] != job.cell.target:
+            self.target = None
+            release_memory()
+            self.target = (job.cell.target, self._load_target(job))
+        return self.target[1]
 
     def _load_target(self, job: Job) -> LoadedModel:
         declared = model_facts(job.config.target)

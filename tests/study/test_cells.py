@@ -142,8 +142,12 @@ def test_a_style_that_the_method_insists_on_wins(config: Config) -> None:
     assert resolve(config("method.name=cot_prompt", "method.prompt=cot", "benchmark.prompt=raw")).benchmark.prompt == "cot"
 
 
-@pytest.mark.parametrize(("role", "setting"), [("source", "checkpoints/kin"), ("target", "checkpoints/vlm"), ("benchmark", "data")])
-def test_a_local_folder_counts_by_its_bytes_and_not_by_its_place(role: str, setting: str, config: Config, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("role", "setting"), [("source", "checkpoints/kin"), ("target", "checkpoints/vlm"), ("benchmark", "data")]
+)
+def test_a_local_folder_counts_by_its_bytes_and_not_by_its_place(
+    role: str, setting: str, config: Config, tmp_path: Path
+) -> None:
     original = Path(getattr(config(), role).path)
     assert original.match(setting)
     moved = tmp_path / "elsewhere" / "under-another-name"

@@ -1,0 +1,135 @@
+"""Kills, interruptions and two runners on one study: the same results as an undisturbed run, and no row twice."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+Rows = Callable[[Path], list[tuple[str, str]]]
+Process = Callable[..., "subprocess.Popen[str]"]
+
+ITEMS, CELLS = 12, 5
+# Small batches and claims, so that there is something to interrupt.
+GRID = (
+    "run",
+    "--multirun",
+    "study=grid",
+    "method=direct,l2v,random",
+    "intervention.layer=1,2",
+    f"benchmark.limit={ITEMS}",
+    "runtime.progress=false",
+    "runtime.device=cpu",
+    "runtime.batch_rows=2",
+    "runtime.cells_per_claim=2",
+)
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def undisturbed(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """results.csv of a run that nothing disturbed, without the seconds."""
+    outputs = tmp_path_factory.mktemp("undisturbed")
+    assert l2v(*GRID, f"runtime.outputs={outputs}").code == 0
+    return results(outputs)
+
+
+def results(outputs: Path) -> pd.DataFrame:
+    return pd.read_csv(outputs / "grid" / "results.csv").drop(columns="seconds")
+
+
+def wait_for_rows(process: subprocess.Popen[str], study: Path, count: int, stored_rows: Rows) -> None:
+    """Returns once `count` rows lie on disk and the process is still at work."""
+    deadline = time.monotonic() + PATIENCE
+    while len(stored_rows(study)) < count:
+        assert process.poll() is None, f"ended by itself: {process.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_complete(outputs: Path, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
+    stored = stored_rows(outputs / "grid")
+    assert len(stored) == len(set(stored)) == ITEMS * CELLS
+    assert len(list((outputs / "grid").glob("cells/*/DONE"))) == CELLS
+    pd.testing.assert_frame_equal(results(outputs), undisturbed)
+
+
+def test_a_study_killed_three_times_ends_like_an_undisturbed_one(
+    tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+) -> None:
+    words, study = (*GRID, f"runtime.outputs={tmp_path}"), tmp_path / "grid"
+    before: list[tuple[str, str]] = []
+    for count in (1, 14, 36):
+        process = l2v_process(*words)
+        wait_for_rows(process, study, count, stored_rows)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        after = stored_rows(study)
+        assert set(before) <= set(after), "a kill cost rows that were stored"
+        assert len(after) < ITEMS * CELLS, "the study was over before it was killed"
+        before = after
+    assert l2v(*words).code == 0
+    assert set(before) <= set(stored_rows(study))
+    assert_complete(tmp_path, undisturbed, stored_rows)
+
+
+def test_two_runners_share_a_study(tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
+    processes = [l2v_process(*GRID, f"runtime.outputs={tmp_path}") for _ in range(2)]
+    for process in processes:
+        _, err = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, err
+    assert_complete(tmp_path, undisturbed, stored_rows)
+    assert len(list((tmp_path / "cache" / "directions").glob("*.safetensors"))) == 1
+
+
+def test_a_runner_leaves_cells_alone_that_another_one_holds(
+    tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+) -> None:
+    """The first runner stops while it holds a claim; the second does everything else, waits, and takes over after its death."""
+    words, study = (*GRID, f"runtime.outputs={tmp_path}"), tmp_path / "grid"
+    first = l2v_process(*words)
+    wait_for_rows(first, study, 2, stored_rows)
+    first.send_signal(signal.SIGSTOP)
+    held = {cell: n for cell, n in counted(stored_rows(study)).items() if n < ITEMS}
+    assert held
+    second = l2v_process(*words)
+    deadline = time.monotonic() + PATIENCE
+    while len([n for cell, n in counted(stored_rows(study)).items() if n == ITEMS]) < CELLS - 2:
+        assert second.poll() is None, f"ended by itself: {second.communicate()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    now = counted(stored_rows(study))
+    assert {cell: now[cell] for cell in held} == held
+    first.send_signal(signal.SIGKILL)
+    _, err = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0, err
+    assert_complete(tmp_path, undisturbed, stored_rows)
+
+
+def counted(stored: list[tuple[str, str]]) -> dict[str, int]:
+    """Stored rows per cell."""
+    cells = [cell for cell, _ in stored]
+    return {cell: cells.count(cell) for cell in cells}
+
+
+def test_ctrl_c_says_how_to_go_on_and_a_repeat_does(
+    tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+) -> None:
+    words, study = (*GRID, f"runtime.outputs={tmp_path}"), tmp_path / "grid"
+    process = l2v_process(*words)
+    wait_for_rows(process, study, 10, stored_rows)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "Interrupted. Every finished row is stored; repeat the same command to go on."
+    assert "Traceback" not in err
+    before = stored_rows(study)
+    assert 10 <= len(before) < ITEMS * CELLS
+    assert l2v(*words).code == 0
+    assert_complete(tmp_path, undisturbed, stored_rows)
