@@ -79,7 +79,8 @@ def _generate_batch(target: LoadedModel, rows: Sequence[Row], decoding: Decoding
         if intervention is None:
             output = target.model.generate(**inputs, **options)
         else:
-            with intervention.applied_to(target.model):
+            # Answers that all end at once leave `positions=decode` nothing to write to; that is no fault of the vector.
+            with intervention.applied_to(target.model, idle_ok=True):
                 output = target.model.generate(**inputs, **options)
     prompt_length = inputs["input_ids"].shape[1]
     return [_response(target, row, decoding) for row in output[:, prompt_length:].tolist()]
@@ -90,12 +91,13 @@ def encode_requests(target: LoadedModel, requests: Sequence[Request]) -> dict[st
     distinct = list({id(r): r for r in requests}.values())
     inputs = _encode(target, distinct)
     if len(distinct) < len(requests):
-        if all(len(value) == len(distinct) for value in inputs.values()):
+        one_each = len({len(r.images) for r in distinct}) == 1 and len(distinct[0].images) <= 1
+        if one_each and all(len(value) == len(distinct) for value in inputs.values()):
             position = {id(r): i for i, r in enumerate(distinct)}
             index = torch.tensor([position[id(r)] for r in requests])
             inputs = {name: value[index] for name, value in inputs.items()}
         else:
-            # Families that lay the patches of all images end to end: let their own processor repeat them.
+            # Several images, or families that lay the patches of all images end to end: let the processor repeat them.
             inputs = _encode(target, requests)
     dtype = target.model.dtype
     return {name: value.to(target.model.device, dtype if value.is_floating_point() else None) for name, value in inputs.items()}
@@ -139,17 +141,15 @@ def combined(steerings: Sequence[Steering | None], width: int) -> Intervention |
 def _response(target: LoadedModel, ids: list[int], decoding: Decoding) -> Response:
     ends = _end_ids(target)
     length = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
-    ended = length < len(ids) or (bool(ids) and ids[length - 1] in ends)
-    # Rows that met a stop string are filled up with pad tokens, which are no part of the answer.
-    pad = target.tokenizer.pad_token_id
-    while not ended and length and ids[length - 1] == pad:
-        length -= 1
-    text = target.tokenizer.decode(ids[:length], skip_special_tokens=True)
-    stopped = False
-    for stop in decoding.stop:
-        if stop in text:
-            text, stopped = text.split(stop)[0], True
-    return Response(text, length, truncated=not ended and not stopped and length >= decoding.max_new_tokens)
+    ended = length > 0 and ids[length - 1] in ends
+    decode = target.tokenizer.decode
+    text = decode(ids[:length], skip_special_tokens=True)
+    if any(stop in text for stop in decoding.stop):
+        # What follows the token that completed a stop string is filling, whatever the pad token is.
+        met = (i for i in range(1, length + 1) if any(s in decode(ids[:i], skip_special_tokens=True) for s in decoding.stop))
+        length, ended = next(met, length), True
+        text = text[: min(text.find(stop) for stop in decoding.stop if stop in text)]
+    return Response(text, length, truncated=not ended and length >= decoding.max_new_tokens)
 
 
 def _end_ids(target: LoadedModel) -> set[int]:

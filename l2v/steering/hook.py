@@ -75,12 +75,13 @@ class Intervention:
         return next(iter(self._row_counts()), None)
 
     @contextmanager
-    def applied_to(self, model: Any) -> Iterator[None]:
+    def applied_to(self, model: Any, idle_ok: bool = False) -> Iterator[None]:
         """Steer every forward pass of `model` inside the block, through `generate` too, with the cache on or off.
 
         Raises UserError for a layer out of range or a vector of another width, and InterventionError when a batch of
         several rows comes without its 2-D attention mask, when the batch does not fit the per-row settings, or when a
-        row with alpha > 0 was never changed by any write.
+        row with alpha > 0 was never changed by any write. With `idle_ok`, rows with positions "decode" may go unchanged when no
+        generated token was fed back at all.
         """
         layers = decoder_layers(model)
         width = int(model.config.get_text_config().hidden_size)
@@ -107,7 +108,7 @@ class Intervention:
             del model.generate
             if outer is not None:
                 model.generate = outer
-        run.check_effect()
+        run.check_effect(idle_ok)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -128,6 +129,7 @@ class _Run:
         self.generating = False
         self.given_mask: Tensor | None = None  # the attention mask handed to `generate`
         self.prompt_mask: Tensor | None = None  # (rows, prompt tokens) bool: what is no padding
+        self.fed_back = False  # whether a generated token went through the model
         self.writes = 0
         self.changed: Tensor | None = None  # (rows,) bool, on the device; read once, when the block ends
 
@@ -181,6 +183,7 @@ class _Run:
         """(rows, tokens) bool: where this chunk is written; None for everywhere."""
         rows, tokens = ids.shape
         if past:
+            self.fed_back = True
             if tokens != 1:
                 raise InterventionError(
                     "Several tokens after a cached prompt (assisted or chunked decoding) are not supported."
@@ -201,6 +204,9 @@ class _Run:
                     "A batch of several rows came without an attention mask: padding cannot be told from text."
                 )
             return torch.ones_like(ids, dtype=torch.bool)
+        if len(attention) < len(ids) and len(ids) % len(attention) == 0:
+            # Beams and several returned sequences: `generate` repeats each row as often as this.
+            attention = attention.repeat_interleave(len(ids) // len(attention), dim=0)
         if attention.shape != ids.shape:
             raise InterventionError(
                 f"The attention mask has shape {tuple(attention.shape)}, the prompt {tuple(ids.shape)}: padding cannot be "
@@ -211,6 +217,7 @@ class _Run:
     def _uncached_mask(self, ids: Tensor, prompt: Tensor) -> Tensor:
         """Positions of a pass that holds the whole sequence: the prompt (`prompt`: its real tokens) and what was generated."""
         length = prompt.shape[1]
+        self.fed_back = self.fed_back or ids.shape[1] > length
         index = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
         first = prompt.int().argmax(dim=1, keepdim=True)
         last = length - 1 - prompt.flip(1).int().argmax(dim=1, keepdim=True)
@@ -290,9 +297,11 @@ class _Run:
             self.changed = torch.zeros(len(moved), dtype=torch.bool, device=moved.device)
         self.changed = self.changed | moved.to(self.changed.device)
 
-    def check_effect(self) -> None:
+    def check_effect(self, idle_ok: bool) -> None:
         """Raise InterventionError when a row that should have been steered never was."""
         wanted = self.alphas > 0
+        if idle_ok and not self.fed_back:
+            wanted = wanted & torch.tensor([kind != "decode" for kind in _as_list(self.spec.positions)])
         if not bool(wanted.any()):
             return
         changed = torch.zeros(1, dtype=torch.bool) if self.changed is None else self.changed.cpu()

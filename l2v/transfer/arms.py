@@ -102,5 +102,7 @@ def build_vector(arm: str, direction: Tensor, width: int, cutoff: Cutoff | None 
         raise unknown("method", arm, ARMS)
     direction = direction.detach().float().cpu()
     norm = torch.linalg.vector_norm(direction)
+    if not (bool(torch.isfinite(norm)) and float(norm) > 0):
+        raise UserError("The direction is zero or not finite: there is nothing to inject; choose another layer or contrast.")
     generator = torch.Generator().manual_seed(zlib.crc32(f"{arm}:{seed}".encode()))
     return spectrum.rescale(ARMS[arm].build(ArmInput(direction, width, cutoff, generator)), norm)

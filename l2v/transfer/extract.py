@@ -57,7 +57,7 @@ class Directions:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
             return cls(**tensors, n=int(header["n"]), provenance=json.loads(header["provenance"]))
-        except (SafetensorError, KeyError, OSError) as error:
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise UserError(f"{path} is not a file of directions ({error}); delete it and it is computed again.") from error
 
 
@@ -100,11 +100,11 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
 
 def final_states(
     model: nn.Module, layers: Sequence[nn.Module], batch: Sequence[Sequence[int]], pad: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, list[Tensor]]:
     """One forward pass: the block outputs at each text's final token, and the norms of all its tokens.
 
-    Returns states (layers, texts, d) float32 and norms (layers, tokens in all texts) float32. Texts are padded on the
-    right, which a causal model's earlier tokens cannot see.
+    Returns states (layers, texts, d) float32 and, per text, norms (layers, tokens) float32. Texts are padded on the right,
+    which a causal model's earlier tokens cannot see.
     """
     device = next(model.parameters()).device
     lengths = torch.tensor([len(ids) for ids in batch], device=device)
@@ -117,7 +117,7 @@ def final_states(
     def keep(_module: nn.Module, _args: Any, output: Any) -> None:
         hidden = output[0] if isinstance(output, tuple) else output
         states.append(hidden[torch.arange(len(batch), device=hidden.device), lengths.to(hidden.device) - 1].float())
-        norms.append(torch.linalg.vector_norm(hidden.float(), dim=-1)[mask.bool().to(hidden.device)])
+        norms.append(torch.linalg.vector_norm(hidden.float(), dim=-1))
 
     handles = [layer.register_forward_hook(keep) for layer in layers]
     try:
@@ -130,7 +130,8 @@ def final_states(
             handle.remove()
     if len(states) != len(layers):
         raise RuntimeError(f"{len(states)} of {len(layers)} decoder blocks ran in a forward pass")
-    return torch.stack([s.cpu() for s in states]), torch.stack([n.cpu() for n in norms])
+    all_norms = torch.stack([n.cpu() for n in norms])
+    return torch.stack([s.cpu() for s in states]), [all_norms[:, i, : len(ids)] for i, ids in enumerate(batch)]
 
 
 def extract(
@@ -157,9 +158,13 @@ def extract(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     running = _Running(len(layers))
     for batch in _batches(encoded, batch_tokens):
-        cot, cot_norms = final_states(model, layers, [c for c, _ in batch], pad)
-        direct, direct_norms = final_states(model, layers, [d for _, d in batch], pad)
-        running.add(cot - direct, torch.cat([cot_norms, direct_norms], dim=1))
+        cot, cot_norms = final_states(model, layers, [encoded[i][0] for i in batch], pad)
+        direct, direct_norms = final_states(model, layers, [encoded[i][1] for i in batch], pad)
+        running.add(cot - direct)
+        # The same texts whatever the batches are: the first ones in the caller's order.
+        running.norms += [
+            n for i, *both in zip(batch, cot_norms, direct_norms, strict=True) if i * 2 < NORM_TEXTS for n in both
+        ]
         if progress:
             progress(len(batch))
     return running.result(provenance or {})
@@ -178,16 +183,16 @@ def _check_lengths(model: nn.Module, encoded: Sequence[tuple[list[int], list[int
         raise UserError("The two texts of every contrast pair are equal; the direction would be zero.")
 
 
-def _batches(encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int) -> Iterator[list[tuple[list[int], list[int]]]]:
-    order = sorted(range(len(encoded)), key=lambda i: max(map(len, encoded[i])), reverse=True)
-    batch: list[tuple[list[int], list[int]]] = []
-    for i in order:
-        # Sorted by falling length: the first text of a batch sets the padded width.
-        width = max(map(len, (batch or [encoded[i]])[0]))
-        if batch and (len(batch) + 1) * width > batch_tokens:
+def _batches(encoded: Sequence[tuple[list[int], list[int]]], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of pairs, sorted by falling length, in batches of at most `batch_tokens` padded tokens a side."""
+    lengths = [max(map(len, pair)) for pair in encoded]
+    batch: list[int] = []
+    for i in sorted(range(len(encoded)), key=lambda i: lengths[i], reverse=True):
+        # The first text of a batch is its longest and sets the padded width.
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
             yield batch
             batch = []
-        batch.append(encoded[i])
+        batch.append(i)
     if batch:
         yield batch
 
@@ -202,8 +207,8 @@ class _Running:
         self.squares = torch.zeros(layers)  # sum of ||u_i||^2
         self.norms: list[Tensor] = []
 
-    def add(self, u: Tensor, norms: Tensor) -> None:
-        """`u` (layers, batch, d); `norms` (layers, tokens)."""
+    def add(self, u: Tensor) -> None:
+        """One batch of u_i, shape (layers, batch, d)."""
         m = u.shape[1]
         mean = u.mean(dim=1)
         delta = mean - self.mean
@@ -212,8 +217,6 @@ class _Running:
         )
         self.mean = self.mean + delta * (m / (self.n + m))
         self.squares = self.squares + u.square().sum(dim=(1, 2))
-        if self.n * 2 < NORM_TEXTS:
-            self.norms.append(norms)
         self.n += m
 
     def result(self, provenance: dict[str, Any]) -> Directions:

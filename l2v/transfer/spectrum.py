@@ -112,7 +112,7 @@ def resolve_cutoff(cutoff: Cutoff, v: Tensor, width: int) -> int:
     """
     smaller = min(v.shape[-1], width)
     share = parse_cutoff(cutoff)
-    if isinstance(cutoff, str) and isinstance(share, float):
+    if isinstance(cutoff, str) and cutoff.startswith("energy:"):
         k = energy_cutoff(v, share)
     else:
         k = share if isinstance(share, int) else max(1, round(share * v.shape[-1]))

@@ -1,0 +1,118 @@
+"""Images of every kind become RGB on white paper; broken ones are told by name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from l2v.benchmarks.data import read_image
+from l2v.errors import UserError
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+def encoded(image: Image.Image, format: str = "PNG", **options: object) -> dict[str, object]:
+    """As a dataset column holds it."""
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def half_transparent(mode: str) -> Image.Image:
+    """A red (or grey) left pixel and a fully transparent right one, whose hidden colour is black."""
+    image = Image.new("RGBA", (2, 1), (0, 0, 0, 0))
+    image.putpixel((0, 0), (255, 0, 0, 255))
+    return image.convert(mode)
+
+
+def test_transparent_pixels_are_white() -> None:
+    image = read_image(encoded(half_transparent("RGBA")), "x")
+    assert image.mode == "RGB"
+    assert [image.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE]
+
+
+def test_half_transparent_pixels_are_mixed_with_white() -> None:
+    image = read_image(encoded(Image.new("RGBA", (1, 1), (0, 0, 0, 128))), "x")
+    assert image.getpixel((0, 0)) == pytest.approx((127, 127, 127), abs=1)
+
+
+def test_grey_with_transparency() -> None:
+    image = read_image(encoded(half_transparent("LA")), "x")
+    assert image.mode == "RGB"
+    assert image.getpixel((1, 0)) == WHITE
+    assert image.getpixel((0, 0)) != WHITE
+
+
+def test_a_palette_with_a_transparent_colour() -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([0, 0, 0, 255, 0, 0] + [0] * 762)
+    image.putpixel((0, 0), 1)
+    read = read_image(encoded(image, transparency=0), "x")
+    assert read.mode == "RGB"
+    assert [read.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE]
+
+
+def test_rgb_with_a_transparent_colour() -> None:
+    image = Image.new("RGB", (2, 1), (0, 0, 0))
+    image.putpixel((0, 0), RED)
+    read = read_image(encoded(image, transparency=(0, 0, 0)), "x")
+    assert [read.getpixel((x, 0)) for x in (0, 1)] == [RED, WHITE]
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "seen"), [("L", 77, (77,) * 3), ("1", 1, WHITE), ("P", 0, None), ("CMYK", None, None)]
+)
+def test_other_modes_become_rgb(mode: str, value: int | None, seen: tuple[int, ...] | None) -> None:
+    image = Image.new(mode, (3, 2), value) if value is not None else Image.new(mode, (3, 2))
+    read = read_image(encoded(image, "TIFF"), "x")
+    assert (read.mode, read.size) == ("RGB", (3, 2))
+    if seen is not None:
+        assert read.getpixel((0, 0)) == seen
+
+
+def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
+    """Scientific figures come with 16 bits; a plain convert("RGB") clips them to white."""
+    image = Image.new("I", (2, 1), 65535)
+    image.putpixel((0, 0), 32768)
+    read = read_image(encoded(image.convert("I;16")), "x")
+    assert read.mode == "RGB"
+    assert read.getpixel((0, 0)) == pytest.approx((128,) * 3, abs=2)
+    assert read.getpixel((1, 0)) == WHITE
+
+
+def test_the_ways_to_hand_over_an_image(tmp_path: Path) -> None:
+    image = Image.new("RGB", (2, 2), RED)
+    image.save(tmp_path / "i.png")
+    column = encoded(image)
+    for value in (image, column, {"bytes": None, "path": str(tmp_path / "i.png")}, str(tmp_path / "i.png"), tmp_path / "i.png"):
+        assert read_image(value, "x").tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"bytes": b"", "path": None},
+        {"bytes": b"no image", "path": None},
+        {"bytes": encoded(Image.effect_noise((64, 64), 50))["bytes"][:900], "path": None},  # type: ignore[index]
+        {"bytes": None, "path": None},
+        {"bytes": None, "path": "/none/such.png"},
+        "/none/such.png",
+        None,
+        7,
+    ],
+    ids=["empty", "text", "truncated", "nothing", "path in column", "path", "none", "number"],
+)
+def test_a_broken_image_is_one_sentence_with_the_item(value: object) -> None:
+    with pytest.raises(UserError, match="mini item 17 is missing or corrupt") as told:
+        read_image(value, "mini item 17")
+    assert "\n" not in str(told.value)
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = encoded(Image.new("RGB", (50, 50)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match="x is missing or corrupt"):
+        read_image(column, "x")

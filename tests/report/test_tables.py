@@ -1,0 +1,105 @@
+"""The tables of a finished study, as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def told(tiny: Callable[..., Any], outputs: Path) -> Path:
+    """A study with a baseline and two arms."""
+    answer = tiny("--multirun", "study=told", "method=direct,l2v,random")
+    assert answer.code == 0, answer.err
+    return outputs / "told"
+
+
+@pytest.fixture
+def report(told: Path, l2v: Callable[..., Any], outputs: Path) -> Callable[..., str]:
+    """`l2v report study=told …`."""
+
+    def show(*words: str) -> str:
+        answer = l2v("report", "study=told", f"outputs={outputs}", *words)
+        assert (answer.code, answer.err) == (0, "")
+        return str(answer.out)
+
+    return show
+
+
+def figures(told: Path) -> dict[str, dict[str, str]]:
+    """results.csv by method."""
+    with (told / "results.csv").open(newline="") as file:
+        return {row["method"]: row for row in csv.DictReader(file)}
+
+
+def test_csv_holds_the_rows_of_the_results(report: Callable[..., str], told: Path) -> None:
+    rows = {row["method"]: row for row in csv.DictReader(io.StringIO(report("format=csv")))}
+    assert set(rows) == {"direct", "l2v", "random"}
+    for method, row in figures(told).items():
+        for column in ("cell", "value", "n", "low", "high", "p_holm"):
+            assert rows[method][column] == row[column]
+
+
+def test_markdown_is_a_table_with_a_row_per_arm(report: Callable[..., str], told: Path) -> None:
+    lines = [line for line in report("format=md").splitlines() if line.startswith("|")]
+    head, rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert set(rule) == {"---"}
+    assert all(len(row) == len(head) for row in rows)
+    by_method = {row[head.index("method")]: dict(zip(head, row, strict=True)) for row in rows}
+    assert set(by_method) == {"direct", "l2v", "random"}
+    for method, row in figures(told).items():
+        shown = by_method[method]
+        accuracy = next(value for name, value in shown.items() if name.startswith("accuracy"))
+        assert accuracy.split()[0] == f"{100 * float(row['value']):.1f}"
+        assert shown["n"] == "8"
+        difference = next(value for name, value in shown.items() if name.startswith("vs direct"))
+        assert difference.split()[:1] == ([f"{100 * float(row['diff']):+.1f}"] if row["diff"] else [])
+
+
+def test_text_names_study_scorer_and_the_tests_that_were_made(report: Callable[..., str]) -> None:
+    text = report()
+    for piece in ("'told'", "'official'", "3 finished cells", "Wilson", "McNemar", "Holm", "miniature"):
+        assert piece in text
+    assert sum(line.split()[:2] in (["mini", m] for m in ("direct", "l2v", "random")) for line in text.splitlines()) == 3
+
+
+def test_a_plain_sweep_warns_of_picking_the_best(report: Callable[..., str]) -> None:
+    assert "No selection protocol" in report()
+
+
+def test_a_run_leaves_its_tables_behind(told: Path, report: Callable[..., str]) -> None:
+    assert (told / "report" / "table.md").read_text().strip() == report("format=md").strip()
+    assert (told / "report" / "table.csv").read_text().strip() == report("format=csv").strip()
+
+
+def test_several_scorers_give_several_tables(report: Callable[..., str]) -> None:
+    assert report("scorer=official,official").count("Study 'told'") == 2
+
+
+def test_the_report_rebuilds_a_lost_table(told: Path, report: Callable[..., str]) -> None:
+    before = (told / "results.csv").read_bytes()
+    (told / "results.csv").unlink()
+    report()
+    assert (told / "results.csv").read_bytes() == before
+
+
+def test_a_vertical_bar_in_a_name_does_not_break_the_table() -> None:
+    import pandas as pd
+
+    from l2v.report.tables import markdown
+
+    row = markdown(pd.DataFrame({"method": ["a|b"], "n": [1]})).splitlines()[-1]
+    assert row == "| a\\|b | 1 |"
+
+
+def test_a_study_without_finished_cells_says_so(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "study.json").write_text('{"schema": 1, "study": "empty"}')
+    answer = l2v("report", "study=empty", f"outputs={tmp_path}")
+    assert answer.code == 0
+    assert "no finished cell" in answer.out

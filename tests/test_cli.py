@@ -1,0 +1,132 @@
+"""The command line: quick help, complete help, exit codes."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2v import __version__
+from l2v.cli import VERBS
+from l2v.config import Config
+from l2v.paths import conf_dir
+
+HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
+PROBE = """
+import sys
+from l2v.cli import main
+code = main(sys.argv[1:])
+print("LOADED", *[name for name in {heavy!r} if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], [], ["--version"], ["nothing"], *([verb, "--help"] for verb in VERBS)],
+    ids=lambda words: " ".join(words),
+)
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", PROBE.format(heavy=HEAVY), *words], capture_output=True, text=True)
+    assert done.returncode == (2 if words == ["nothing"] else 0), done.stderr
+    assert done.stderr.splitlines()[-1] == "LOADED"
+
+
+def test_the_probe_sees_heavy_imports() -> None:
+    probe = "import torch\n" + PROBE.format(heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", probe, "--help"], capture_output=True, text=True)
+    assert "torch" in done.stderr.splitlines()[-1].split()
+
+
+def test_the_first_help_names_every_verb(l2v: Callable[..., Any]) -> None:
+    answer = l2v("--help")
+    assert answer.code == 0
+    for verb in VERBS:
+        assert f"l2v {verb}" in answer.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, l2v: Callable[..., Any]) -> None:
+    answer = l2v(verb, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.startswith(f"l2v {verb}: ")
+
+
+def test_the_version(l2v: Callable[..., Any]) -> None:
+    assert l2v("--version").out.strip() == f"l2v {__version__}"
+
+
+def test_help_lists_every_choice_of_every_group(l2v: Callable[..., Any]) -> None:
+    listed = {line.split()[0].lstrip("+"): line for line in l2v("run", "--help").out.splitlines() if line.startswith("  ")}
+    groups = [folder for folder in conf_dir().iterdir() if folder.is_dir()]
+    assert {"source", "target", "contrast", "method", "benchmark"} <= {folder.name for folder in groups}
+    for folder in groups:
+        choices = [word.strip(",") for word in listed[folder.name].split()[1:]]
+        assert choices == sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def leaves(schema: Any, prefix: str = "") -> list[str]:
+    """Every setting of a default configuration, with its full key."""
+    found = []
+    for field in dataclasses.fields(schema):
+        value = getattr(schema, field.name)
+        nested = dataclasses.is_dataclass(value)
+        found += leaves(value, f"{prefix}{field.name}.") if nested else [prefix + field.name]
+    return found
+
+
+@pytest.mark.parametrize("key", leaves(Config()))
+def test_help_describes_every_setting(key: str, l2v: Callable[..., Any]) -> None:
+    lines = [line for line in l2v("run", "--help").out.splitlines() if line.split()[:1] == [key]]
+    assert len(lines) == 1
+    value: Any = Config()
+    for part in key.split("."):
+        value = getattr(value, part)
+    described = lines[0].strip().removeprefix(key).strip().removeprefix(str(value)).strip()
+    assert len(described) >= 8, f"{key} has no description"
+
+
+def test_cfg_shows_the_composed_settings_and_runs_nothing(tiny: Callable[..., Any], outputs: Path) -> None:
+    answer = tiny("study=shown", "--cfg=job", "intervention.layer=3")
+    assert answer.code == 0, answer.err
+    assert "layer: 3" in answer.out
+    assert not (outputs / "shown").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "extract"])
+def test_the_directions_of_a_cell_are_read_into_the_cache(verb: str, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    words = (f"runtime.outputs={tmp_path}", "benchmark.limit=1", "runtime.progress=false", "contrast.per_domain=8")
+    answer = l2v(verb, *words)
+    assert answer.code == 0, answer.err
+    (path,) = (tmp_path / "cache" / "directions").glob("*.safetensors")
+    assert path.stat().st_size > 0
+    if verb == "extract":
+        assert answer.out.strip().splitlines()[-1] == str(path)
+        written = path.stat().st_mtime_ns
+        assert l2v(verb, *words).code == 0
+        assert path.stat().st_mtime_ns == written
+
+
+def test_the_doctor_reports_and_never_fails(l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    answer = l2v("doctor")
+    assert answer.code == 0
+    named = [line.split()[0] for line in answer.out.splitlines()]
+    assert {"python", "torch", "transformers", "memory", "hub"} <= set(named)
+    assert "cannot be reached" in answer.out
+
+
+def test_a_reader_that_closes_early_is_no_error() -> None:
+    """`l2v run --help | head -1`: no traceback of a broken pipe."""
+    command = f"{sys.executable} -m l2v.cli run --help | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert done.stdout.startswith("l2v run")
+    assert "Traceback" not in done.stderr
