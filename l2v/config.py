@@ -27,6 +27,17 @@ class ModelConfig:
 
 
 @dataclass
+class ColumnsConfig:
+    """What the columns of the contrast data are called."""
+
+    question: str = "question"  # (science)
+    domain: str = "domain"  # (science)
+    cot: str = "cot"  # chain-of-thought response (science)
+    direct: str = "direct"  # direct response (science)
+    combined_text: str = "combined_text"  # thought and solution blocks in one, as in STILL-2 (science)
+
+
+@dataclass
 class ContrastConfig:
     """The pairs of texts that a direction is read from (METHOD 1)."""
 
@@ -36,7 +47,7 @@ class ContrastConfig:
     revision: str | None = None  # hub commit (science)
     path: str | None = None  # local .json, .jsonl or .parquet in place of the hub
     split: str = "train"  # split on the hub (science)
-    columns: dict[str, str] = field(default_factory=dict)  # renamed columns (science)
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     domains: list[str] = field(default_factory=list)  # domains to draw from, empty: all (science)
     per_domain: int | None = 100  # questions per domain, None: all (science)
     seed: int = 0  # of the draw (science)
@@ -91,7 +102,7 @@ class DecodingConfig:
 class ProtocolConfig:
     """none: every cell as given. select_then_test: choose layer, alpha and k per arm on one split, report on another."""
 
-    name: str = "none"
+    name: str = "none"  # none or select_then_test
     select: str = "dev"  # split to choose on
     report: str = "test"  # split to report on
 
@@ -105,7 +116,7 @@ class RuntimeConfig:
     batch_rows: int = 512  # rows (request, cell) per batch
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
     cells_per_claim: int = 32  # cells that a runner takes at once; two runners share a study claim by claim
-    progress: bool = True
+    progress: bool = True  # show the progress bar
 
 
 @dataclass

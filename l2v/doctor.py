@@ -8,6 +8,8 @@ import shutil
 import urllib.error
 import urllib.request
 
+from l2v.errors import UserError
+
 PACKAGES = (
     "l2v",
     "torch",
@@ -25,6 +27,8 @@ HUB_TIMEOUT_SECONDS = 5
 
 def doctor_verb(arguments: list[str]) -> int:
     """Print one line per finding; always exit code 0: a missing GPU or hub is no error."""
+    if arguments:
+        raise UserError(f"`l2v doctor` takes no settings, but was given {' '.join(arguments)}.")
     import psutil
     import torch
 

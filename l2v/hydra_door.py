@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
-from l2v.errors import UserError, nearest
+from l2v.errors import UserError
 from l2v.paths import conf_dir
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
@@ -16,11 +15,12 @@ FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i
 
 def run_verb(arguments: list[str]) -> int:
     """`l2v run`: 0 when all cells are done, 1 when some failed."""
-    cfg, batches = _hydra(arguments)
-    if cfg is None:
-        return int(any(job.status.name == "FAILED" for batch in batches or [] for job in batch))
-    from l2v.launch import run_configs, typed
+    from l2v.launch import FAILED, run_configs, typed
 
+    FAILED.clear()
+    cfg = _hydra(arguments)
+    if cfg is None:
+        return int(bool(FAILED))
     config = typed(cfg)
     if config.blocks:
         raise UserError("This experiment is a grid of cells; run it with `l2v run --multirun …`.")
@@ -32,7 +32,7 @@ def extract_verb(arguments: list[str]) -> int:
     """`l2v extract`: read the directions of one composed cell into the cache and print their files."""
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("`l2v extract` reads for one configuration; `l2v run --multirun` reads what its grid needs by itself.")
-    cfg, _ = _hydra(arguments)
+    cfg = _hydra(arguments)
     if cfg is None:
         return 0
     from l2v.launch import typed
@@ -49,14 +49,15 @@ def extract_verb(arguments: list[str]) -> int:
     return 0
 
 
-def _hydra(arguments: list[str]) -> tuple[Any, Any]:
-    """Hydra's own command line: the composed config of a single run, or None and what the launched multirun returned."""
+def _hydra(arguments: list[str]) -> Any:
+    """Hydra's own command line: the composed config of a single run; None when it launched a multirun or only printed."""
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from l2v.complaints import sentence
     from l2v.config import register
 
     _check_arguments(arguments)
@@ -70,55 +71,37 @@ def _hydra(arguments: list[str]) -> tuple[Any, Any]:
     parser = get_args_parser()
     try:
         # A single run is only composed here and runs outside of Hydra, so that its errors are its own.
-        returned = _run_hydra(
-            args=parser.parse_args(arguments),
+        _run_hydra(
+            args=parser.parse_intermixed_args(arguments),
             args_parser=parser,
             task_function=composed.append,
             config_path=str(conf_dir()),
             config_name="config",
         )
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_sentence(error)) from error
-    return (composed[0], None) if composed else (None, returned)
+        raise UserError(sentence(error)) from error
+    return composed[0] if composed else None
 
 
 def _check_arguments(arguments: list[str]) -> None:
     """Refuse words that are neither flags nor key=value, before Hydra's parser prints its usage."""
-    follows_flag = False
+    follows_flag = ""
     for word in arguments:
         if follows_flag:
-            follows_flag = False
+            if follows_flag in ("--config-dir", "-cd") and not Path(word).is_dir():
+                raise UserError(f"--config-dir {word} does not exist.")
+            follows_flag = ""
         elif word.startswith("-"):
             if word.split("=")[0] not in FLAGS:
                 raise UserError(f"'{word}' is no option of this verb; known: {', '.join(FLAGS)}.")
-            follows_flag = word in ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+            if (directory := _value(word, "--config-dir")) and not Path(directory).is_dir():
+                raise UserError(f"--config-dir {directory} does not exist.")
+            follows_flag = word if word in ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p") else ""
         elif "=" not in word and not word.startswith("~"):
             raise UserError(f"'{word}' is not of the form key=value.")
-        elif (directory := _value(word, "--config-dir")) and not Path(directory).is_dir():
-            raise UserError(f"--config-dir {directory} does not exist.")
+    if follows_flag:
+        raise UserError(f"'{follows_flag}' needs a value after it.")
 
 
 def _value(word: str, key: str) -> str | None:
     return word.split("=", 1)[1] if word.startswith(f"{key}=") else None
-
-
-def _sentence(error: Exception) -> str:
-    """What Hydra or OmegaConf complains of, in one sentence with the nearest names."""
-    from l2v.help import group_options, nearest_settings
-
-    text = " ".join(str(error).split())
-    cause = " ".join(str(error.__cause__).split()) if error.__cause__ else ""
-    group = re.search(r"Could not find '([\w/]+)/([^']+)'|In .*: Could not find '([\w/]+)/([^']+)'", text)
-    if group:
-        folder, name = group.group(1) or group.group(3), group.group(2) or group.group(4)
-        options = group_options(folder)
-        close = nearest(name, options)
-        return f"Unknown {folder} '{name}'; {'did you mean' if close else 'known:'} {', '.join(close or options)}?"
-    key = re.search(r"Could not override '([\w.@/]+)'", text) or re.search(r"Key '(\w+)' (?:is )?not in", text)
-    if key and ("not in struct" in text + cause or "not in '" in text + cause or "Could not override" in text):
-        invalid = re.search(r"Value '.*", cause) or re.search(r"Value '.*", text)
-        if invalid and "could not be converted" in text + cause:
-            return f"{key.group(1)}: {invalid.group().split(' full_key')[0]}."
-        close = nearest_settings(key.group(1))
-        return f"Unknown setting '{key.group(1)}'; did you mean {', '.join(close) or 'one of `l2v run --help`'}?"
-    return (text + (f" ({cause})" if cause and cause not in text else ""))[:400]

@@ -13,6 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from l2v.complaints import sentence
 from l2v.config import Config
 from l2v.errors import UserError
 from l2v.paths import local_path
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
 # Root keys that say how a run goes, not what a cell is; the typed config keeps them, Hydra's own node is dropped.
 HYDRA_NODE = "hydra"
 
+# The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.
+FAILED: list[str] = []
+
 
 def checked(cfg: DictConfig) -> DictConfig:
     """A composed config under the schema's types, without Hydra's own node. Raises UserError for what does not fit."""
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != HYDRA_NODE])
     try:
-        return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), plain))
+        # Plain values, so that a key which was forced in with ++ meets the schema too.
+        values = OmegaConf.to_container(plain, resolve=False)
+        return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        raise UserError(sentence(error)) from error
 
 
 def typed(cfg: DictConfig) -> Config:
@@ -44,7 +50,7 @@ def _as_object(cfg: DictConfig) -> Config:
     except MissingMandatoryValue as error:
         raise UserError(f"Settings without a value: {', '.join(sorted(OmegaConf.missing_keys(cfg)))}.") from error
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        raise UserError(sentence(error)) from error
     for part in (config.source, config.target, config.contrast, config.benchmark):
         part.path = local_path(part.path)
     return config
@@ -85,6 +91,7 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
         return [None] * len(configs), [None] * len(configs)
     jobs, outcome = run_study(configs)
     values = [outcome.values.get(job.cell.id) for job in jobs]
+    FAILED.extend(outcome.failed.values())
     failed = [outcome.failed.get(job.cell.id) for job in jobs]
     _tell(first, len({job.cell.id for job in jobs}), outcome)
     return values, failed

@@ -18,6 +18,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from l2v.errors import UserError
+
 HERE = "hydra_plugins.l2v_plugins.plugins"
 _store = ConfigStore.instance().store
 _store(group="hydra/launcher", name="l2v", node={"_target_": f"{HERE}.StudyLauncher"}, provider="l2v")
@@ -65,11 +67,14 @@ class BlockSweeper(BasicSweeper):
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
         blocks: list[list[str]] = [list(block) for block in self.config.get("blocks") or [[]]]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        jobs: list[list[str]] = []
+        found: dict[tuple[str, ...], None] = {}
         for block in blocks:
             overrides = parser.parse_overrides([*self._parse_config(), *block, *arguments])
             for batch in self.split_arguments(overrides, None):
-                jobs += [job for job in batch if job not in jobs]
+                found.update(dict.fromkeys(tuple(job) for job in batch))
+        jobs = [list(job) for job in found]
+        if not jobs:
+            raise UserError(f"This sweep is empty: one of {' '.join(arguments)} matches no value.")
         # The launcher composes, and so checks, every job before it runs the first one.
         size = self.max_batch_size or len(jobs)
         returns = []

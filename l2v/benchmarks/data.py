@@ -40,9 +40,20 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
         ) from error
     if not len(rows):
         raise UserError(f"The benchmark {path or id} has no items in split '{split}'.")
+    if path is not None:
+        rows = _with_image_paths(rows, file.parent)
     for name, feature in rows.features.items():
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(name, datasets.Image(decode=False))
+    return rows
+
+
+def _with_image_paths(rows: Any, folder: Path) -> Any:
+    """Image paths in a local file are relative to that file."""
+    for name in ("image", "decoded_image"):
+        if name in rows.features and getattr(rows.features[name], "dtype", "") == "string":
+            paths = [None if value is None else str(folder / value) for value in rows[name]]
+            rows = rows.remove_columns(name).add_column(name, paths)
     return rows
 
 
@@ -82,4 +93,7 @@ def read_image(value: Any, where: str) -> Image.Image:
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image)
+    if image.mode.startswith("I;16"):
+        # A plain convert() would clip 16-bit grey to white.
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
     return image.convert("RGB")

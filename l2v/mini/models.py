@@ -67,9 +67,11 @@ def build_vlm(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Lla
         patch_size=problems.CELL,
         projection_dim=64,
     )
+    text = copy.deepcopy(base.config)
+    text._name_or_path = ""  # it would write the folder of this training run into the checkpoint
     config = LlavaConfig(
         vision_config=vision,
-        text_config=copy.deepcopy(base.config),
+        text_config=text,
         image_token_index=tokenizer.convert_tokens_to_ids(problems.IMAGE_TOKEN),
         image_seq_length=problems.N_CELLS,
         vision_feature_layer=-1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,8 +22,8 @@ def parse(arguments: list[str]) -> ReportConfig:
     try:
         merged = OmegaConf.merge(OmegaConf.structured(ReportConfig), OmegaConf.from_dotlist(arguments))
         config = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UserError(f"The settings could not be read: {str(error).splitlines()[0]}") from error
     assert isinstance(config, ReportConfig)
     return config
 

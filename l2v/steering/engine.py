@@ -75,14 +75,16 @@ def _generate_batch(target: LoadedModel, rows: Sequence[Row], decoding: Decoding
     inputs = encode_requests(target, [request for request, _ in rows])
     intervention = combined([steering for _, steering in rows], target.width)
     options = generation_options(target, decoding)
+    prompt_length = inputs["input_ids"].shape[1]
+    if decoding.stop:
+        options["stopping_criteria"] = [_stop_criterion(target.tokenizer, prompt_length, decoding.stop)]
     with torch.no_grad():
         if intervention is None:
             output = target.model.generate(**inputs, **options)
         else:
             # Answers that all end at once leave `positions=decode` nothing to write to; that is no fault of the vector.
-            with intervention.applied_to(target.model, idle_ok=True):
+            with intervention.applied_to(target.model, idle_ok=decoding.max_new_tokens > 1):
                 output = target.model.generate(**inputs, **options)
-    prompt_length = inputs["input_ids"].shape[1]
     return [_response(target, row, decoding) for row in output[:, prompt_length:].tolist()]
 
 
@@ -110,7 +112,7 @@ def _encode(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Tenso
 
 def generation_options(target: LoadedModel, decoding: Decoding) -> dict[str, Any]:
     """Arguments of `generate` for greedy decoding; sampling defaults of the checkpoint are switched off."""
-    options: dict[str, Any] = {
+    return {
         "max_new_tokens": decoding.max_new_tokens,
         "do_sample": False,
         "num_beams": 1,
@@ -119,9 +121,21 @@ def generation_options(target: LoadedModel, decoding: Decoding) -> dict[str, Any
         "top_k": None,
         "pad_token_id": target.tokenizer.pad_token_id,
     }
-    if decoding.stop:
-        options |= {"stop_strings": list(decoding.stop), "tokenizer": target.tokenizer}
-    return options
+
+
+def _stop_criterion(tokenizer: Any, prompt_length: int, stops: Sequence[str]) -> Any:
+    """A stopping criterion for `generate`: a row is done once its generated text holds a stop string.
+
+    transformers' own one takes the vocabulary apart and fails on tokenizers that cannot spell its probe word. A string
+    of c characters ends within the last c tokens, and a few more for characters of several bytes.
+    """
+    tail = max(len(stop) for stop in stops) + 8
+
+    def met(ids: Tensor, _scores: Any, **_: Any) -> Tensor:
+        texts = [tokenizer.decode(row) for row in ids[:, prompt_length:][:, -tail:]]
+        return torch.tensor([any(stop in text for stop in stops) for text in texts], device=ids.device)
+
+    return met
 
 
 def combined(steerings: Sequence[Steering | None], width: int) -> Intervention | None:
@@ -143,12 +157,12 @@ def _response(target: LoadedModel, ids: list[int], decoding: Decoding) -> Respon
     length = next((i + 1 for i, token in enumerate(ids) if token in ends), len(ids))
     ended = length > 0 and ids[length - 1] in ends
     decode = target.tokenizer.decode
+    # A stop string may be a special token. What follows the token that completed it is filling, whatever the pad token is.
+    if any(stop in decode(ids[:length]) for stop in decoding.stop):
+        length = next(i for i in range(1, length + 1) if any(stop in decode(ids[:i]) for stop in decoding.stop))
+        ended = True
     text = decode(ids[:length], skip_special_tokens=True)
-    if any(stop in text for stop in decoding.stop):
-        # What follows the token that completed a stop string is filling, whatever the pad token is.
-        met = (i for i in range(1, length + 1) if any(s in decode(ids[:i], skip_special_tokens=True) for s in decoding.stop))
-        length, ended = next(met, length), True
-        text = text[: min(text.find(stop) for stop in decoding.stop if stop in text)]
+    text = text[: min((text.find(stop) for stop in decoding.stop if stop in text), default=len(text))]
     return Response(text, length, truncated=not ended and length >= decoding.max_new_tokens)
 
 

@@ -16,8 +16,9 @@ from l2v.config import BenchmarkConfig, Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import digest, fingerprint
 from l2v.steering.hook import POSITIONS
-from l2v.steering.models import ModelFacts, ModelSpec, read_facts
+from l2v.steering.models import DTYPES, ModelFacts, ModelSpec, read_facts
 from l2v.transfer.arms import ARMS
+from l2v.transfer.contrast import KINDS
 from l2v.transfer.spectrum import Cutoff, parse_cutoff
 
 # Raised when old responses may no longer be mixed with new ones: the meaning of a setting or of a stored row changed.
@@ -139,7 +140,15 @@ def resolve(config: Config) -> Cell:
         raise unknown("method", method, METHODS)
     if not config.study or "/" in config.study or config.study in (".", "..", "cache"):
         raise UserError(f"study={config.study!r} must be a plain folder name other than 'cache'.")
-    max_new_tokens = config.decoding.max_new_tokens or config.benchmark.max_new_tokens
+    if config.contrast.kind not in KINDS:
+        raise unknown("contrast.kind", config.contrast.kind, KINDS)
+    if config.contrast.per_domain is not None and config.contrast.per_domain < 1:
+        raise UserError(f"contrast.per_domain={config.contrast.per_domain} must be at least 1.")
+    for role, model in (("source", config.source), ("target", config.target)):
+        if model.dtype not in DTYPES:
+            raise unknown(f"{role}.dtype", model.dtype, DTYPES)
+    asked = config.decoding.max_new_tokens
+    max_new_tokens = config.benchmark.max_new_tokens if asked is None else asked
     if max_new_tokens < 1:
         raise UserError(f"decoding.max_new_tokens={max_new_tokens} must be at least 1.")
     base: dict[str, Any] = {
@@ -231,7 +240,7 @@ def contrast_id(config: ContrastConfig) -> ContrastId:
         id=config.id,
         revision=_revision(config.path, config.revision, "contrast.path"),
         split=config.split,
-        columns=dict(config.columns),
+        columns=asdict(config.columns),
         domains=list(config.domains),
         per_domain=config.per_domain,
         seed=config.seed,

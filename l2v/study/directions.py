@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from l2v.study.cells import Cell, Job, model_spec
 from l2v.study.plan import Reading, job_readings, norm_reading, readings
 from l2v.study.store import Lock, disk_errors
 from l2v.transfer.arms import build_vector
-from l2v.transfer.contrast import Chat, Pair, build_pairs, load_questions, sample_questions
+from l2v.transfer.contrast import Chat, Pair, Question, build_pairs, load_questions, sample_questions
 from l2v.transfer.extract import Directions, extract
 
 
@@ -51,11 +52,12 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> 
         lock.acquire(wait=True)
         try:
             if not path.exists():
+                questions = contrast_questions(job.config)
                 if loaded is None:
                     config = job.config.source if reading.role == "source" else job.config.target
                     loaded = load_model(model_spec(config), "text" if reading.role == "source" else "vision", device)
                 say(f"reading directions: {reading.model.name} x contrast {reading.contrast.name}")
-                directions = read_directions(loaded, job.config, reading)
+                directions = read_directions(loaded, job.config, reading, questions)
                 with disk_errors(path):
                     directions.save(path)
         finally:
@@ -65,19 +67,24 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> 
         release_memory()
 
 
-def read_directions(loaded: LoadedModel, config: Config, reading: Reading) -> Directions:
+def read_directions(loaded: LoadedModel, config: Config, reading: Reading, questions: Sequence[Question]) -> Directions:
     """One extraction with an already loaded model."""
-    pairs = contrast_pairs(loaded, config)
+    pairs = contrast_pairs(loaded, config, questions)
     return extract(loaded.model, loaded.tokenizer, loaded.layers, pairs, reading.settings(), config.runtime.batch_tokens)
 
 
-def contrast_pairs(loaded: LoadedModel, config: Config) -> list[Pair]:
-    """The contrast set of a configuration; for kind `generated` the model writes the responses itself."""
+def contrast_questions(config: Config) -> list[Question]:
+    """The sampled rows of a configuration's contrast data; checked before any model is loaded."""
     chosen = config.contrast
     questions = load_questions(
-        chosen.path or chosen.id, None if chosen.path else chosen.revision, chosen.split, dict(chosen.columns)
+        chosen.path or chosen.id, None if chosen.path else chosen.revision, chosen.split, asdict(chosen.columns)
     )
-    sample = sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
+    return sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
+
+
+def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Question]) -> list[Pair]:
+    """The contrast set of a configuration; for kind `generated` the model writes the responses itself."""
+    chosen = config.contrast
 
     def answer(chats: list[Chat]) -> list[str]:
         rows = [(Request(str(i), chat.user), None) for i, chat in enumerate(chats)]
@@ -88,7 +95,7 @@ def contrast_pairs(loaded: LoadedModel, config: Config) -> list[Pair]:
             for response in generate_rows(loaded, batch, decoding)
         ]
 
-    return build_pairs(chosen.kind, sample, chosen.cot_instruction, chosen.direct_instruction, answer)
+    return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer)
 
 
 @lru_cache(maxsize=64)

@@ -9,11 +9,13 @@ from dataclasses import asdict, replace
 
 import pandas as pd
 
+from l2v.benchmarks.scoring import get_scorer
 from l2v.config import Config
 from l2v.errors import UserError, unknown
 from l2v.identity import canonical_json
 from l2v.study.cells import Cell, Job, resolve
 from l2v.study.run import Outcome, run_jobs
+from l2v.study.score import benchmark_items
 from l2v.study.store import Store, write_atomically
 
 PROTOCOLS = ("none", "select_then_test")
@@ -24,11 +26,14 @@ CHOSEN = ("layer", "source_layer", "alpha", "cutoff")
 
 def plan_jobs(configs: Sequence[Config]) -> list[Job]:
     """The jobs of the first phase, one per configuration, in order. Raises UserError as `resolve` does."""
-    name = configs[0].protocol.name
+    first = configs[0]
+    name = first.protocol.name
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
-    if any(config.protocol != configs[0].protocol or config.study != configs[0].study for config in configs):
-        raise UserError("All cells of one run must share study=… and protocol.…; sweep something else.")
+    for what in ("study", "protocol", "runtime", "scorer"):
+        if any(getattr(config, what) != getattr(first, what) for config in configs):
+            raise UserError(f"All cells of one run must share {what}=…; sweep something else.")
+    _check_runtime(first)
     if name == "select_then_test":
         if configs[0].protocol.select == configs[0].protocol.report:
             raise UserError("protocol.select and protocol.report name the same split; choose on one, report on another.")
@@ -36,12 +41,25 @@ def plan_jobs(configs: Sequence[Config]) -> list[Job]:
     return [Job(resolve(config), config) for config in configs]
 
 
+def _check_runtime(config: Config) -> None:
+    """What is no part of a cell and still must make sense before anything is computed."""
+    for name in ("batch_rows", "batch_tokens", "cells_per_claim"):
+        value = getattr(config.runtime, name)
+        if value < 1:
+            raise UserError(f"runtime.{name}={value} must be at least 1.")
+    if not config.scorer:
+        raise UserError("scorer=[] names no scorer; give at least one.")
+    for scorer in config.scorer:
+        get_scorer(scorer)
+
+
 def run_study(configs: Sequence[Config]) -> tuple[list[Job], Outcome]:
     """Run one study; the jobs come back in the order of the configurations, with the outcome over all phases."""
     jobs = plan_jobs(configs)
-    outcome = run_jobs(jobs)
     if configs[0].protocol.name == "none":
-        return jobs, outcome
+        return jobs, run_jobs(jobs)
+    _check_reported_split(jobs)
+    outcome = run_jobs(jobs)
     chosen = choose(jobs, outcome)
     reported = [_reported(job) for job in chosen]
     store = Store(configs[0].runtime.outputs, configs[0].study)
@@ -60,6 +78,14 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job], Outcome]:
     final = run_jobs(reported)
     final.failed = outcome.failed | final.failed
     return jobs, final
+
+
+def _check_reported_split(jobs: Sequence[Job]) -> None:
+    """Read the questions to be reported on before hours are spent on the search."""
+    store = Store(jobs[0].config.runtime.outputs, jobs[0].config.study)
+    pending = [job for job in jobs if not store.folder(job.cell.id).done]
+    for benchmark, path in {(r.cell.benchmark, r.config.benchmark.path) for r in map(_reported, pending)}:
+        benchmark_items(benchmark, path)
 
 
 def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:

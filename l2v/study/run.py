@@ -69,6 +69,8 @@ def pick_device(setting: str) -> str:
     kind, _, index = setting.partition(":")
     if kind not in ("cpu", "cuda", "mps"):
         raise unknown("runtime.device", setting, ("auto", "cpu", "cuda", "mps"))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError("runtime.device=mps is not on this machine; `l2v doctor` lists what is.")
     if kind == "cuda" and (not torch.cuda.is_available() or int(index or 0) >= torch.cuda.device_count()):
         raise UserError(f"runtime.device={setting} is not on this machine; `l2v doctor` lists what is.")
     return setting

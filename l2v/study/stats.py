@@ -15,7 +15,8 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(correct, n, alpha=1 - level, method="wilson")
-    return float(low), float(high)
+    # At 0 and n the formula's end is exact in theory and a rounding error off in floats.
+    return (0.0 if correct == 0 else float(low)), (1.0 if correct == n else float(high))
 
 
 @dataclass(frozen=True)

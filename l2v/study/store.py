@@ -27,15 +27,19 @@ SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Record = dict[str, Any]
 
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one sentence; what was stored stays."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in UNWRITABLE:
             raise UserError(
-                f"Writing to {path} failed ({os.strerror(error.errno)}); everything stored so far is kept: make room or "
+                f"Writing to {path} failed ({error.strerror}); everything stored so far is kept: make room or "
                 "permission there, then repeat the command."
             ) from error
         raise
@@ -121,6 +125,8 @@ class CellFolder:
                 f"{self.path} was written under schema {settings.get('schema')}, this version writes {SCHEMA}; keep that study "
                 "as it is and choose another study=… name."
             )
+        if not isinstance(settings.get("cell"), dict):
+            raise UserError(f"{self.path}/config.yaml is missing or damaged; delete that folder and run again.")
         cell = Cell.from_dict(settings["cell"])
         if cell.id != self.id:
             raise UserError(
@@ -170,9 +176,12 @@ class CellFolder:
     def close(self) -> None:
         """Close the file of responses and release the lock."""
         if self._responses is not None:
-            with disk_errors(self.path):
-                self._responses.close()
-            self._responses = None
+            try:
+                with disk_errors(self.path):
+                    self._responses.close()
+            finally:
+                self._responses = None
+                self.lock.release()
         self.lock.release()
 
     def finish(self) -> None:

@@ -77,11 +77,12 @@ def load_questions(
     rows = _read_rows(data, revision, split)
     if not rows:
         raise UserError(f"The contrast data {data} holds no rows.")
-    if names["question"] not in rows[0]:
-        raise UserError(
-            f"The contrast data {data} has no column '{names['question']}' (it has {', '.join(rows[0])}); "
-            "name it with contrast.columns.question=…"
-        )
+    for number, row in enumerate(rows, start=1):
+        if row.get(names["question"]) is None:
+            raise UserError(
+                f"Row {number} of the contrast data {data} has no column '{names['question']}' (it has {', '.join(row)}); "
+                "mend the data or name the column with contrast.columns.question=…"
+            )
     return [_question(row, names) for row in rows]
 
 

@@ -75,16 +75,18 @@ def format_chat(tokenizer: Any, chat: Chat) -> str:
             f"The tokenizer of '{getattr(tokenizer, 'name_or_path', '?')}' has no chat template; "
             "choose an instruction-tuned source or add a chat template to its folder."
         )
-    text = tokenizer.apply_chat_template(chat.messages(), tokenize=False, add_generation_prompt=chat.assistant is None)
-    if chat.assistant is None or chat.assistant.strip() in text:
-        return str(text)
+    render = tokenizer.apply_chat_template
+    if chat.assistant is None:
+        return str(render(chat.messages(), tokenize=False, add_generation_prompt=True))
     marker = "l2vresponseplaceholder"
-    held = tokenizer.apply_chat_template(Chat(chat.user, marker).messages(), tokenize=False)
+    held = str(render(Chat(chat.user, marker).messages(), tokenize=False))
     if held.count(marker) != 1:
         raise UserError(
             f"The chat template of '{tokenizer.name_or_path}' does not keep an assistant turn; it cannot be a source."
         )
-    return str(held.replace(marker, chat.assistant.strip()))
+    text = str(render(chat.messages(), tokenize=False))
+    # Templates either trim a response or leave it; any other change of it is undone.
+    return text if text == held.replace(marker, chat.assistant) else held.replace(marker, chat.assistant.strip())
 
 
 def token_ids(tokenizer: Any, text: str) -> list[int]:
@@ -157,14 +159,15 @@ def extract(
     _check_lengths(model, encoded)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     running = _Running(len(layers))
+    stride = -(-2 * len(encoded) // NORM_TEXTS)
     for batch in _batches(encoded, batch_tokens):
         cot, cot_norms = final_states(model, layers, [encoded[i][0] for i in batch], pad)
         direct, direct_norms = final_states(model, layers, [encoded[i][1] for i in batch], pad)
         running.add(cot - direct)
-        # The same texts whatever the batches are: the first ones in the caller's order.
-        running.norms += [
-            n for i, *both in zip(batch, cot_norms, direct_norms, strict=True) if i * 2 < NORM_TEXTS for n in both
-        ]
+        # The same texts whatever the batches are: evenly spaced over the caller's order, and so over its domains.
+        for i, *both in zip(batch, cot_norms, direct_norms, strict=True):
+            if i % stride == 0:
+                running.norms += both
         if progress:
             progress(len(batch))
     return running.result(provenance or {})

@@ -77,12 +77,12 @@ def rescale(v: Tensor, norm: Tensor | float) -> Tensor:
     Raises UserError when `v` is not finite or has less than 1e-5 of that norm: what a filter leaves of rounding errors
     must not be blown up to a vector of full strength.
     """
-    norm = torch.as_tensor(norm, dtype=torch.float32, device=v.device)
-    length = torch.linalg.vector_norm(v.float(), dim=-1, keepdim=True)
+    norm = torch.as_tensor(norm, dtype=torch.float64, device=v.device)
+    length = torch.linalg.vector_norm(v.double(), dim=-1, keepdim=True)
     floor = 1e-5 * (norm.unsqueeze(-1) if norm.ndim else norm)
     if not bool(torch.isfinite(length).all()) or bool((length <= floor).any()):
         raise UserError("The filtered direction is zero or not finite: no vector is left to inject; choose another cutoff.")
-    return v.float() / length * (norm.unsqueeze(-1) if norm.ndim else norm)
+    return (v.double() / length * (norm.unsqueeze(-1) if norm.ndim else norm)).float()
 
 
 def energy_cutoff(v: Tensor, share: float) -> int:

@@ -102,6 +102,14 @@ def test_a_prefix_begins_the_answer(llava: LoadedModel) -> None:
     assert answer.text == decoded(llava, ids.tolist())
 
 
+def test_images_without_a_placeholder_come_first(llava: LoadedModel) -> None:
+    """A question that does not say where its image belongs is answered as one with the image before the text."""
+    one = requests()[0]
+    bare, last = (dataclasses.replace(one, text=text) for text in (families.question(4), f"{families.question(4)}<image>"))
+    answers = generate_rows(llava, [(request, None) for request in (one, bare, last)], Decoding(STEPS))
+    assert answers[0] == answers[1] != answers[2]
+
+
 # -- where answers end -----------------------------------------------------------------------------------------------
 
 
@@ -163,6 +171,22 @@ def test_stop_strings(llava: LoadedModel, pad: str) -> None:
     assert alone == Response(" ".join(words[:at]) + " ", at + 1, False)
     together = generate_rows(padded, [(one, None), (inside, None)], stop)
     assert together == [alone, Response(" ".join(neighbour_words), STEPS, True)]
+
+
+def test_a_stop_string_that_is_a_special_token(llava: LoadedModel) -> None:
+    """It ends the answer without being part of its text; the filling behind it is neither length nor truncation."""
+    one, inside = requests()[:2]
+    words = generate_rows(llava, [(one, None)], Decoding(STEPS))[0].text.split()
+    neighbour_words = generate_rows(llava, [(inside, None)], Decoding(STEPS))[0].text.split()
+    at = next(i for i, word in enumerate(words) if i >= 2 and word not in [*words[:i], *neighbour_words] and len(word) == 3)
+    target = dataclasses.replace(llava, tokenizer=copy.deepcopy(llava.tokenizer), processor=copy.deepcopy(llava.processor))
+    assert target.processor is not None
+    target.processor.tokenizer = target.tokenizer
+    target.tokenizer.add_special_tokens({"additional_special_tokens": [words[at]]})
+    stop = Decoding(STEPS, (words[at],))
+    (alone,) = generate_rows(target, [(one, None)], stop)
+    assert alone == Response(" ".join(words[:at]), at + 1, False)
+    assert generate_rows(target, [(one, None), (inside, None)], stop)[0] == alone
 
 
 # -- memory ----------------------------------------------------------------------------------------------------------
@@ -269,6 +293,12 @@ def test_requests_that_do_not_fit_their_images_are_user_errors(llava: LoadedMode
             generate_rows(llava, [(Request("bad", text, images), None)], Decoding(STEPS))
     with pytest.raises(UserError, match="exceeds the context"):
         generate_rows(llava, [(Request("long", families.question(1100)), None)], Decoding(STEPS))
+
+
+def test_decode_positions_need_a_second_token(llava: LoadedModel) -> None:
+    """With a limit of one token nothing is ever fed back: an error, not answers of the unsteered model."""
+    with pytest.raises(InterventionError, match="changed nothing"):
+        generate_rows(llava, [(requests()[0], steering(0, 1, 0.8, "decode"))], Decoding(1))
 
 
 def test_an_answer_that_ends_at_once_does_not_end_the_run(llava: LoadedModel) -> None:

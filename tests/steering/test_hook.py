@@ -240,7 +240,7 @@ def test_alpha_zero_is_the_unsteered_model(llava: LoadedModel) -> None:
 
 def test_consecutive_generations_do_not_share_positions(llava: LoadedModel) -> None:
     """One block around prompts of several lengths and batch sizes: each gives what a block of its own gives."""
-    batches = [requests()[:1], requests()[1:], requests()[2:], requests()]
+    batches = [requests()[1:], requests()[:1], requests(), requests()[2:]]
     spec = Intervention(vector(), LAYER, 0.9, "generated")
     own = []
     for batch in batches:

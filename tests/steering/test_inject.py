@@ -55,7 +55,7 @@ def test_inject_keeps_every_norm() -> None:
 def test_alpha_zero_and_masked_positions_stay_bit_for_bit() -> None:
     """Also signed zeros and values that the norm would round; every other position moves."""
     h = hidden()
-    h[0, 0, 0] = -0.0
+    h[:, :, :8] = -0.0
     alpha = torch.tensor([0.5, 0.0, 0.5])
     mask = torch.rand(ROWS, TOKENS, generator=torch.Generator().manual_seed(2)) < 0.5
     mask[2, 3] = True

@@ -284,7 +284,7 @@ def test_every_arm_is_chosen_on_dev_and_reported_on_test(selected: Path) -> None
 def test_the_selection_is_written_down(selected: Path) -> None:
     selection = json.loads((selected / "selection.json").read_text())
     rows = pd.read_csv(selected / "results.csv").set_index("cell")
-    assert selection["protocol"]["select"], selection["protocol"]["report"] == ("dev", "test")
+    assert (selection["protocol"]["select"], selection["protocol"]["report"]) == ("dev", "test")
     assert len(selection["arms"]) == 3
     for arm in selection["arms"]:
         assert (rows.loc[arm["select"], "split"], rows.loc[arm["report"], "split"]) == ("dev", "test")

@@ -18,17 +18,18 @@ from l2v.paths import PACKAGE
 
 # `direct` is the neutral phrasing, which the models mostly answer directly, as a real benchmark's plain prompt is.
 INSTRUCTIONS = {"direct": "what is it ?", "raw": "", "cot": "think step by step", "terse": "answer directly"}
+SHIPPED = str(PACKAGE / "mini" / "data")
 STYLES = tuple(INSTRUCTIONS)
 
 
 def load(
-    split: str = "test", id: str = "l2v/mini", revision: str | None = None, path: str | None = None, **_: Any
+    split: str = "test", id: str = "l2v/mini", revision: str | None = None, path: str | None = SHIPPED, **_: Any
 ) -> dict[str, Any]:
     """The rows of one split, in the form lm-eval takes: always under "test", the split that its task evaluates.
 
-    The arguments reach it through lm-eval's task metadata. Without `path` the shipped rows are read.
+    The arguments reach it through lm-eval's task metadata; lm-eval alone gets the shipped rows.
     """
-    return {"test": load_rows(id, split, revision, path or str(PACKAGE / "mini" / "data"))}
+    return {"test": load_rows(id, split, revision, path)}
 
 
 def item_id(doc: dict[str, Any]) -> str:
