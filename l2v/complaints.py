@@ -18,8 +18,8 @@ def sentence(error: Exception) -> str:
         close = nearest(name, options)
         hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(options)}."
         return f"Unknown {folder} '{name}'; {hint}"
-    key = re.search(r"full_key: ([\w.]+)|Could not override '\+*([\w.@/]+)'|Key '(\w+)'", text)
-    name = next((found for found in key.groups() if found), "") if key else ""
+    patterns = (r"full_key: ([\w.]+)", r"Could not override '\+*([\w.@/]+)'", r"Key '(\w+)'")
+    name = next((found.group(1) for pattern in patterns if (found := re.search(pattern, text))), "")
     wrong = re.search(r"Value '.*?' (?:of type '\w+' )?could not be converted to \w+|[\w ]*field .* is not Optional", text)
     if wrong and name:
         return f"{name}: {wrong.group()}."

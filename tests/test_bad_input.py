@@ -224,7 +224,8 @@ def test_columns_can_be_renamed_as_the_message_says(tiny: Callable[..., Any], tm
     """The error for a missing column proposes contrast.columns.question=…, which must then be accepted."""
     data = tmp_path / "pairs.jsonl"
     data.write_text('{"problem": "sum of a 1 b 2 .", "domain": "d"}\n' * 2)
-    answer = tiny("study=columns", f"contrast.path={data}", "contrast.columns.question=problem", "benchmark.limit=1")
+    given = [f"contrast.path={data}", "contrast.kind=prompts", "contrast.per_domain=2", "contrast.columns.question=problem"]
+    answer = tiny("study=columns", *given, "benchmark.limit=1")
     assert answer.code == 0, answer.err
 
 

@@ -57,12 +57,13 @@ def load_items(
     docs = docs_module(benchmark)
     if prompt not in docs.STYLES:
         raise unknown("prompt style", prompt, docs.STYLES)
-    task = load_task(benchmark, split, id, revision, path)
     try:
+        task = load_task(benchmark, split, id, revision, path)
         items = list(_items(task, docs, prompt, limit))
     except KeyError as error:
-        columns = ", ".join(task.eval_docs.column_names)
-        raise UserError(f"The data of benchmark '{benchmark}' has no column {error} (it has {columns}).") from error
+        raise UserError(
+            f"The data of benchmark '{benchmark}' ({path or id}, split '{split}') has no column {error}."
+        ) from error
     if len({item.id for item in items}) < len(items):
         raise UserError(f"Benchmark '{benchmark}', split '{split}', holds an id twice; responses could not be told apart.")
     return items

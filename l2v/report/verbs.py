@@ -23,7 +23,7 @@ def parse(arguments: list[str]) -> ReportConfig:
         merged = OmegaConf.merge(OmegaConf.structured(ReportConfig), OmegaConf.from_dotlist(arguments))
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, yaml.YAMLError) as error:
-        raise UserError(f"The settings could not be read: {str(error).splitlines()[0]}") from error
+        raise UserError(f"The settings {' '.join(arguments)} could not be read: {str(error).splitlines()[0]}.") from error
     assert isinstance(config, ReportConfig)
     return config
 

@@ -141,7 +141,7 @@ def resolve(config: Config) -> Cell:
     if not config.study or "/" in config.study or config.study in (".", "..", "cache"):
         raise UserError(f"study={config.study!r} must be a plain folder name other than 'cache'.")
     if config.contrast.kind not in KINDS:
-        raise unknown("contrast.kind", config.contrast.kind, KINDS)
+        raise unknown("contrast kind", config.contrast.kind, KINDS)
     if config.contrast.per_domain is not None and config.contrast.per_domain < 1:
         raise UserError(f"contrast.per_domain={config.contrast.per_domain} must be at least 1.")
     for role, model in (("source", config.source), ("target", config.target)):

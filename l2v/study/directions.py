@@ -56,10 +56,10 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> 
                 if loaded is None:
                     config = job.config.source if reading.role == "source" else job.config.target
                     loaded = load_model(model_spec(config), "text" if reading.role == "source" else "vision", device)
-                say(f"reading directions: {reading.model.name} x contrast {reading.contrast.name}")
                 directions = read_directions(loaded, job.config, reading, questions)
                 with disk_errors(path):
                     directions.save(path)
+                say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
         finally:
             lock.release()
     if loaded is not None:

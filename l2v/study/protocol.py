@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import pandas as pd
 
@@ -30,15 +31,23 @@ def plan_jobs(configs: Sequence[Config]) -> list[Job]:
     name = first.protocol.name
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
-    for what in ("study", "protocol", "runtime", "scorer"):
-        if any(getattr(config, what) != getattr(first, what) for config in configs):
-            raise UserError(f"All cells of one run must share {what}=…; sweep something else.")
-    _check_runtime(first)
+    for config in configs:
+        _check_runtime(config)
+        for key, value in _shared(config).items():
+            if value != _shared(first)[key]:
+                raise UserError(f"All cells of one run must share {key}=…; sweep something else.")
     if name == "select_then_test":
         if configs[0].protocol.select == configs[0].protocol.report:
             raise UserError("protocol.select and protocol.report name the same split; choose on one, report on another.")
         configs = [_on_split(config, config.protocol.select) for config in configs]
     return [Job(resolve(config), config) for config in configs]
+
+
+def _shared(config: Config) -> dict[str, Any]:
+    """What all cells of one run have in common, by its full key."""
+    parts = {"protocol": asdict(config.protocol), "runtime": asdict(config.runtime)}
+    nested = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    return {"study": config.study, "scorer": config.scorer, **nested}
 
 
 def _check_runtime(config: Config) -> None:
