@@ -47,7 +47,10 @@ def score_verb(arguments: list[str]) -> int:
     config = parse(arguments)
     scorers = (config.scorer or "official").split(",")
     store = Store(config.outputs, config.study).existing()
-    cells = rescore(store, scorers)
+    folders = store.finished()
+    rescore(folders, scorers)
     build_results(store)
-    print(f"{cells} cells of study '{config.study}' scored by {', '.join(scorers)}; results: {store.path / 'results.csv'}")
+    print(
+        f"{len(folders)} cells of study '{config.study}' scored by {', '.join(scorers)}; results: {store.path / 'results.csv'}"
+    )
     return 0

@@ -15,6 +15,7 @@ from l2v.config import Config
 from l2v.errors import UserError, unknown
 from l2v.identity import canonical_json
 from l2v.study.cells import Cell, Job, resolve
+from l2v.study.results import build_results
 from l2v.study.run import Outcome, run_jobs
 from l2v.study.score import benchmark_items
 from l2v.study.store import Store, write_atomically
@@ -65,13 +66,23 @@ def _check_runtime(config: Config) -> None:
 def run_study(configs: Sequence[Config]) -> tuple[list[Job], Outcome]:
     """Run one study; the jobs come back in the order of the configurations, with the outcome over all phases."""
     jobs = plan_jobs(configs)
-    if configs[0].protocol.name == "none":
-        return jobs, run_jobs(jobs)
-    _check_reported_split(jobs)
-    outcome = run_jobs(jobs)
-    chosen = choose(jobs, outcome)
-    reported = [_reported(job) for job in chosen]
     store = Store(configs[0].runtime.outputs, configs[0].study)
+    if configs[0].protocol.name == "none":
+        outcome = run_jobs(jobs)
+    else:
+        _check_reported_split(jobs)
+        searched = run_jobs(jobs)
+        chosen = choose(jobs, searched)
+        reported = [_reported(job) for job in chosen]
+        _write_selection(store, configs[0], chosen, reported)
+        final = run_jobs(reported) if reported else Outcome()
+        outcome = Outcome(searched.values | final.values, searched.failed | final.failed)
+    outcome.results = build_results(store)
+    return jobs, outcome
+
+
+def _write_selection(store: Store, config: Config, chosen: Sequence[Job], reported: Sequence[Job]) -> None:
+    """selection.json: per arm, the cell that was chosen and the one that reports it."""
     arms = [
         {
             "arm": job.cell.describe(),
@@ -82,11 +93,8 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job], Outcome]:
         }
         for job, test in zip(chosen, reported, strict=True)
     ]
-    selection = {"protocol": asdict(configs[0].protocol), "arms": arms}
+    selection = {"protocol": asdict(config.protocol), "arms": arms}
     write_atomically(store.path / "selection.json", json.dumps(selection, indent=1))
-    final = run_jobs(reported)
-    final.failed = outcome.failed | final.failed
-    return jobs, final
 
 
 def _check_reported_split(jobs: Sequence[Job]) -> None:

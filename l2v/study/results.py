@@ -49,9 +49,9 @@ def build_results(store: Store) -> pd.DataFrame:
             rows.append({**_settings(cell), "study": store.study, "selected": selected.get(cell.id), **metric})
             scores = folder.scores(metric["scorer"])
             verdicts[cell.id, metric["scorer"]] = {v["id"]: v["correct"] is True for v in scores}
+    _compare(rows, verdicts)
     table = pd.DataFrame(rows, columns=COLUMNS)
     if rows:
-        _compare(table, verdicts)
         table = table.sort_values(
             [*FAMILY, "method", "source", "seed", "cutoff", "layer", "alpha", "cell"], key=_sortable, ignore_index=True
         )
@@ -82,22 +82,25 @@ def _settings(cell: Cell) -> Record:
     }
 
 
-def _compare(table: pd.DataFrame, verdicts: dict[tuple[str, str], dict[str, bool]]) -> None:
-    """Fill in the paired columns, family by family."""
-    for _, family in table.groupby(FAMILY, dropna=False):
-        baselines = family[family["method"] == "direct"]
-        compared: list[Any] = []
-        for index, row in family.iterrows():
-            same_prompt = baselines[baselines["prompt"] == row["prompt"]]
-            baseline = same_prompt if len(same_prompt) else baselines
+def _compare(rows: list[Record], verdicts: dict[tuple[str, str], dict[str, bool]]) -> None:
+    """Fill in the paired columns, family by family; without one baseline to compare with they stay empty."""
+    families: dict[tuple[Any, ...], list[Record]] = {}
+    for row in rows:
+        families.setdefault(tuple(row[name] for name in FAMILY), []).append(row)
+    for family in families.values():
+        baselines = [row for row in family if row["method"] == "direct"]
+        compared = []
+        for row in family:
+            baseline = [b for b in baselines if b["prompt"] == row["prompt"]] or baselines
             if row["method"] == "direct" or len(baseline) != 1:
                 continue
-            base = verdicts[baseline.iloc[0]["cell"], row["scorer"]]
+            base = verdicts[baseline[0]["cell"], row["scorer"]]
             result = paired(verdicts[row["cell"], row["scorer"]], base)
             values = (result.diff, result.low, result.high, result.right, result.wrong, result.p)
-            table.loc[index, COMPARED] = values
-            compared.append(index)
-        table.loc[compared, "p_holm"] = holm(table.loc[compared, "p"].tolist())
+            row.update(zip(COMPARED, values, strict=True))
+            compared.append(row)
+        for row, p in zip(compared, holm([row["p"] for row in compared]), strict=True):
+            row["p_holm"] = p
 
 
 def read_selection(store: Store) -> dict[str, Any]:

@@ -23,8 +23,7 @@ from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job, ModelId, model_facts, model_spec
 from l2v.study.directions import cell_vector, ensure_directions
 from l2v.study.plan import Group, distinct, grouped
-from l2v.study.results import build_results
-from l2v.study.score import benchmark_items, score_cell
+from l2v.study.score import benchmark_items, rescore, score_cell
 from l2v.study.store import CellFolder, Record, Store
 
 # How often a runner looks again at cells that another one holds.
@@ -33,7 +32,7 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Outcome:
-    """What came of a study: the headline value per cell id, and the failed cells with the reason."""
+    """What came of a study: the headline value per cell id, the failed cells with the reason, and the table of all cells."""
 
     values: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -41,7 +40,7 @@ class Outcome:
 
 
 def run_jobs(jobs: Sequence[Job]) -> Outcome:
-    """Compute what is missing of these cells and rebuild the study's results.csv.
+    """Compute what is missing of these cells. Its results.csv is built by `l2v.study.results`.
 
     Finished cells cost nothing and load no model. Raises UserError for input that the user can mend; a cell that fails for
     another reason is set aside with its traceback in error.txt and named in the outcome.
@@ -53,10 +52,13 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
     pending = [job for job in jobs if not store.folder(job.cell.id).done]
     if pending:
         _Runner(store, jobs, pending, outcome).run()
-    outcome.results = build_results(store)
-    scorer = jobs[0].config.scorer[0]
-    headline = outcome.results[outcome.results["scorer"] == scorer]
-    outcome.values = dict(zip(headline["cell"], headline["value"], strict=True))
+    scorers = jobs[0].config.scorer
+    folders = [folder for job in jobs if (folder := store.folder(job.cell.id)).done]
+    unscored = [f for f in folders if not set(scorers) <= {m["scorer"] for m in f.metrics()}]
+    if unscored:
+        # Computed in an earlier run that asked for other scorers.
+        rescore(unscored, scorers)
+    outcome.values = {f.id: m["value"] for f in folders for m in f.metrics() if m["scorer"] == scorers[0]}
     return outcome
 
 

@@ -11,7 +11,7 @@ from l2v.benchmarks.scoring import get_scorer
 from l2v.errors import UserError
 from l2v.study.cells import BenchmarkId
 from l2v.study.stats import wilson
-from l2v.study.store import CellFolder, Store
+from l2v.study.store import CellFolder
 
 
 def score_cell(folder: CellFolder, items: Mapping[str, Item], benchmark: str, scorers: Sequence[str]) -> None:
@@ -44,12 +44,11 @@ def score_cell(folder: CellFolder, items: Mapping[str, Item], benchmark: str, sc
         folder.write_scores(name, verdicts, [metrics])
 
 
-def rescore(store: Store, scorers: Sequence[str]) -> int:
-    """Apply scorers to every finished cell of a study again; returns the number of cells. No model is loaded."""
+def rescore(folders: Sequence[CellFolder], scorers: Sequence[str]) -> None:
+    """Apply scorers to finished cells again, from their stored responses; no model is loaded."""
     for name in scorers:
         get_scorer(name)
     loaded: dict[str, dict[str, Item]] = {}
-    folders = store.finished()
     for folder in folders:
         cell = folder.cell()
         path = folder.settings()["locations"].get("benchmark")
@@ -60,7 +59,6 @@ def rescore(store: Store, scorers: Sequence[str]) -> int:
         if missing:
             raise UserError(f"{folder.path} holds responses to items that the benchmark data lacks (first: {missing[0]}).")
         score_cell(folder, loaded[key], cell.benchmark.name, scorers)
-    return len(folders)
 
 
 def benchmark_items(benchmark: BenchmarkId, path: str | None) -> list[Item]:

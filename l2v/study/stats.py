@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,6 +52,7 @@ def paired(method: Mapping[str, bool], baseline: Mapping[str, bool]) -> Paired:
     return Paired((right - wrong) / n, low, high, right, wrong, p, n)
 
 
+@lru_cache(maxsize=4096)
 def _bootstrap(right: int, wrong: int, n: int) -> tuple[float, float]:
     """Percentile interval over resampled items. Resampling pairs of verdicts is drawing the three kinds of item."""
     shares = [right / n, wrong / n, 1 - (right + wrong) / n]
