@@ -21,7 +21,6 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
 
 WIDTH, LAYERS, WORDS = 32, 3, 64
-STOP_PROBE = "abcdef"  # transformers finds out with this text how a tokenizer joins words, when it is given stop strings
 
 # One template for all: only the string that stands for an image differs.
 TEMPLATE = (
@@ -58,7 +57,7 @@ def tokenizer(image: str, specials: tuple[str, ...] = ("<image>",), **named: str
 
     `image`: how the family's chat template writes an image. `named`: attributes by which its processor finds tokens.
     """
-    words = ["<pad>", "<s>", "</s>", "<unk>", *specials, "user", "assistant", ":", STOP_PROBE, *(f"w{i}" for i in range(WORDS))]
+    words = ["<pad>", "<s>", "</s>", "<unk>", *specials, "user", "assistant", ":", *(f"w{i}" for i in range(WORDS))]
     core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
     core.add_special_tokens(["<pad>", "<s>", "</s>", "<unk>", *specials])

@@ -1,0 +1,85 @@
+"""The whole pipeline on the trained miniature: what must transfer does, what must not does not; experiments compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from l2v.help import group_options
+
+HUNDRED = ("benchmark.limit=100", "benchmark.split=test", "runtime.progress=false", "runtime.device=cpu")
+# A cell inside the window that experiments/demo.md reports.
+STEERED = ("intervention.scale=relative", "intervention.layer=3", "intervention.alpha=0.7", "intervention.cutoff=34")
+
+
+@pytest.fixture(scope="module")
+def world(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """Both targets under a dozen arms, 100 test images each."""
+    outputs = tmp_path_factory.mktemp("world")
+    shared = ("--multirun", "study=world", f"runtime.outputs={outputs}", "target=mini,mini_drifted", *HUNDRED, *STEERED)
+    for words in (
+        ("method=direct,cot_prompt,own_direction,high_pass,full_band,interpolation,random",),
+        ("method=l2v", "source=mini_kin,mini_stranger_a,mini_stranger_b"),
+    ):
+        answer = l2v("run", *shared, *words)
+        assert answer.code == 0, answer.err
+    return pd.read_csv(outputs / "world" / "results.csv").set_index(["target", "method", "source"]).sort_index()
+
+
+def value(world: pd.DataFrame, target: str, method: str, source: str | None = None) -> float:
+    rows = world.loc[(target, method)] if source is None else world.loc[[(target, method, source)]]
+    assert len(rows) == 1
+    return float(rows["value"].iloc[0])
+
+
+@pytest.mark.parametrize("target", ["mini", "mini_drifted"])
+def test_the_task_needs_steps_and_the_direction_brings_them(world: pd.DataFrame, target: str) -> None:
+    assert value(world, target, "direct") <= 0.2
+    assert value(world, target, "cot_prompt") >= 0.95
+    assert value(world, target, "l2v", "mini_kin") >= 0.9
+    assert value(world, target, "own_direction") >= 0.9
+    for stranger in ("mini_stranger_a", "mini_stranger_b"):
+        assert value(world, target, "l2v", stranger) <= 0.25
+    assert value(world, target, "random") <= 0.25
+
+
+def test_the_low_band_matters_in_the_drifted_world_only(world: pd.DataFrame) -> None:
+    for arm in ("high_pass", "full_band"):
+        assert value(world, "mini", arm) >= 0.9
+        assert value(world, "mini_drifted", arm) <= 0.25
+    assert value(world, "mini_drifted", "interpolation") >= 0.9
+
+
+def test_the_paired_test_tells_them_apart(world: pd.DataFrame) -> None:
+    for target in ("mini", "mini_drifted"):
+        assert float(world.loc[[(target, "l2v", "mini_kin")], "p_holm"].iloc[0]) < 0.001
+        assert float(world.loc[[(target, "l2v", "mini_stranger_a")], "p_holm"].iloc[0]) > 0.05
+        assert float(world.loc[(target, "l2v"), "steps_share"]["mini_kin"]) >= 0.9
+
+
+@pytest.mark.parametrize("experiment", group_options("experiment"))
+def test_every_experiment_composes(l2v: Callable[..., Any], experiment: str) -> None:
+    """Each file names cells that pass every check that needs no weights."""
+    answer = l2v("run", "--multirun", f"+experiment={experiment}", "dry_run=true")
+    assert answer.code == 0, answer.err
+    cells = [line.split()[0] for line in answer.out.splitlines()]
+    assert len(cells) == len(set(cells)) > 1
+
+
+@pytest.mark.parametrize("family", ["llava_next", "qwen2_vl"])
+def test_other_families_run_through_the_same_door(
+    l2v: Callable[..., Any], stored_rows: Callable[[Path], list[tuple[str, str]]], tmp_path: Path, family: str
+) -> None:
+    """A random checkpoint of a real architecture as target, from its folder, over the miniature's pictures."""
+    import families
+
+    families.load(family, tmp_path / family)
+    given = (f"target.path={tmp_path / family}", f"target.id=random/{family}", f"target.name={family}", "target.dtype=float32")
+    short = ("study=family", f"runtime.outputs={tmp_path}", "benchmark.limit=3", "decoding.max_new_tokens=4")
+    answer = l2v("run", *given, *short, "intervention.cutoff=8", "intervention.layer=1", "runtime.progress=false")
+    assert answer.code == 0, answer.err
+    assert len(stored_rows(tmp_path / "family")) == 3
