@@ -93,20 +93,21 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     values = [outcome.values.get(job.cell.id) for job in jobs]
     FAILED.extend(outcome.failed.values())
     failed = [outcome.failed.get(job.cell.id) for job in jobs]
-    _tell(first, len({job.cell.id for job in jobs}), outcome)
+    _tell(first, {job.cell.id for job in jobs}, outcome)
     return values, failed
 
 
-def _tell(config: Config, cells: int, outcome: Outcome) -> None:
+def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
     from l2v.report.tables import print_report
 
-    print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results)
+    shown = cells if config.protocol.name == "none" else None
+    print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results, shown)
     results = Path(config.runtime.outputs) / config.study / "results.csv"
-    print(f"\n{cells} cells of study '{config.study}'; results: {results}")
+    print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
     by_reason: dict[str, list[str]] = {}
     for cell_id, reason in outcome.failed.items():
         by_reason.setdefault(reason.split(": ", 1)[-1], []).append(cell_id)
     for reason, ids in by_reason.items():
-        shown = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+        named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
         traceback = results.parent / "cells" / ids[0] / "error.txt"
-        print(f"FAILED {len(ids)} cells ({shown}): {reason} (traceback: {traceback})", file=sys.stderr)
+        print(f"FAILED {len(ids)} cells ({named}): {reason} (traceback: {traceback})", file=sys.stderr)

@@ -45,6 +45,8 @@ class StudyLauncher(Launcher):
         setup_globals()
         loader = self.hydra_context.config_loader
         configs = composed(loader, self.config, job_overrides)
+        if initial_job_idx and configs[0][0].protocol.name != "none":
+            raise UserError("protocol.name=select_then_test compares all cells at once; this sweeper launches them bit by bit.")
         values, failed = run_configs([config for config, _ in configs])
         returns = []
         for index, (overrides, (_, cfg)) in enumerate(zip(job_overrides, configs, strict=True)):

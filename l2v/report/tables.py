@@ -19,11 +19,11 @@ MINIATURE_NOTE = (
 )
 
 
-def headline(results: pd.DataFrame, split: str | None, scorer: str, reported: set[str]) -> pd.DataFrame:
-    """One row per arm: the cells that were reported (or all, in a plain sweep), best first within each target."""
+def headline(results: pd.DataFrame, split: str | None, scorer: str, cells: set[str]) -> pd.DataFrame:
+    """The rows to show, best first within each target: `cells`, or those of one split, or all."""
     table = results[results["scorer"] == scorer]
-    if reported and split is None:
-        table = table[table["cell"].isin(reported)]
+    if cells and split is None:
+        table = table[table["cell"].isin(cells)]
     elif split is not None:
         table = table[table["split"] == split]
     return table.sort_values(["target", "value", "method"], ascending=[True, False, True], kind="stable")
@@ -89,11 +89,12 @@ def study_report(
     format: str = "text",
     most: int | None = None,
     results: pd.DataFrame | None = None,
+    cells: set[str] | None = None,
 ) -> str:
     """The headline table of a study as text, Markdown or CSV; what was chosen where is said above it.
 
-    `results`: the study's table where it was just built. Raises UserError for an unknown study,
-    format, or a scorer that was not applied.
+    `results`: the study's table where it was just built. `cells`: what was just run, shown where the study holds an older
+    selection. Raises UserError for an unknown study, format, or a scorer that was not applied.
     """
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
@@ -106,8 +107,14 @@ def study_report(
             f"Scorer '{scorer}' was not applied to study '{study}'; run `l2v score study={study} scorer={scorer}` first."
         )
     selection = read_selection(store)
-    reported = {arm["report"] for arm in selection.get("arms", [])}
-    table = headline(results, split, scorer, reported)
+    if cells is not None and selection:
+        # A plain run inside a study that once chose and reported: show what was run, not the old selection.
+        selection = {}
+    else:
+        cells = {arm["report"] for arm in selection.get("arms", [])}
+    table = headline(results, split, scorer, cells)
+    if not len(table) and split is None:
+        return f"Study '{study}': none of these cells is finished."
     if not len(table):
         raise UserError(f"Study '{study}' has no cells of split '{split}'; it has {', '.join(sorted(set(results['split'])))}.")
     if format == "csv":
@@ -146,10 +153,10 @@ def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, s
     return [*lines, ""]
 
 
-def print_report(outputs: str, study: str, scorer: str, results: pd.DataFrame) -> None:
-    """Print the headline table after a run and leave it as Markdown and CSV in the study's report folder."""
+def print_report(outputs: str, study: str, scorer: str, results: pd.DataFrame, cells: set[str] | None) -> None:
+    """Print the study's table after a run (see `study_report`) and leave it as Markdown and CSV in its report folder."""
     folder = Path(outputs) / study / "report"
     for format, name in (("md", "table.md"), ("csv", "table.csv")):
         write_atomically(folder / name, study_report(outputs, study, scorer, format=format, results=results) + "\n")
-    print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results))
+    print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results, cells=cells))
     print(f"\ntable: {folder / 'table.md'}")
