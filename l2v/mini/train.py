@@ -1,4 +1,4 @@
-"""Train the miniature world and write it to disk; about eight minutes on two CPU cores.
+"""Train the miniature world and write it to disk; about seven minutes on two CPU cores.
 
     python -m l2v.mini.train                              # everything, into this package
     python -m l2v.mini.train --out /somewhere --models base,vlm,vlm_drifted
