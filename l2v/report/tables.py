@@ -75,6 +75,26 @@ def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
+def plain(shown: pd.DataFrame) -> str:
+    """A table for the terminal, a block per target; method, source and seed in one column, a shared n said once."""
+    blocks = []
+    for target, part in shown.groupby("target", sort=False):
+        names = part[["method", "source", "seed"]].copy()
+        names["seed"] = names["seed"].map(lambda seed: f"seed {seed}" if seed else "")
+        arm = names.apply(lambda row: " ".join(word for word in row if word), axis=1)
+        rest = part.drop(columns=["target", "method", "source", "seed"])
+        heading = f"target {target}"
+        if part["n"].nunique() == 1:
+            heading += f", n = {part['n'].iloc[0]}"
+            rest = rest.drop(columns="n")
+        rest = rest.rename(columns=lambda name: name.removesuffix(" %").replace(", points", ""))
+        # Left-aligned names; pandas has no such option for one column.
+        width = int(arm.str.len().max())
+        rest.insert(0, "arm".ljust(width), arm.str.ljust(width))
+        blocks.append(f"{heading}\n{rest.to_string(index=False)}")
+    return "\n\n".join(blocks)
+
+
 def markdown(table: pd.DataFrame) -> str:
     """A Markdown table; vertical bars in cells are escaped."""
     rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
@@ -122,7 +142,7 @@ def study_report(
     lines = _preamble(study, scorer, results, selection, split)
     hidden = max(0, len(table) - most) if most else 0
     shown = formatted(table.head(len(table) - hidden))
-    lines.append(markdown(shown) if format == "md" else shown.to_string(index=False))
+    lines.append(markdown(shown) if format == "md" else plain(shown))
     if hidden:
         lines.append(f"… and {hidden} more rows: `l2v report study={study}`")
     return "\n".join(lines)

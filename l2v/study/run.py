@@ -108,7 +108,7 @@ class _Runner:
         todo = [job for g in self.groups for c in g.chunks for job in c if not self.store.folder(job.cell.id).done]
         ensure_directions(todo, self.device, self._say)
         with tqdm(
-            total=rows, initial=done, unit="row", desc=self.store.study, disable=not self.config.runtime.progress,
+            total=rows, initial=done, unit="row", desc=self._label(), disable=not self.config.runtime.progress,
             smoothing=0.1, dynamic_ncols=True, file=sys.stderr,
         ) as self.bar:  # fmt: skip
             waiting = list(self.groups)
@@ -116,6 +116,10 @@ class _Runner:
                 waiting = [group for group in waiting if not self._run_group(group)]
                 if waiting:
                     time.sleep(POLL_SECONDS)
+
+    def _label(self) -> str:
+        splits = {group.benchmark.split for group in self.groups}
+        return f"{self.store.study} ({', '.join(sorted(splits))})"
 
     def _say(self, message: str) -> None:
         tqdm.write(message, file=sys.stderr)
