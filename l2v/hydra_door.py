@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ def extract_verb(arguments: list[str]) -> int:
     job = Job(resolve(config), config)
     if not job.cell.steered:
         raise UserError(f"Method '{job.cell.method}' reads no direction; choose method=l2v or another arm.")
-    for path in ensure_directions([job], pick_device(config.runtime.device)):
+    # Only the paths go to standard output, for `$(l2v extract …)`.
+    say = partial(print, file=sys.stderr)
+    for path in ensure_directions([job], pick_device(config.runtime.device), say):
         print(path)
     return 0
 
