@@ -36,14 +36,14 @@ def extract(arguments: list[str]) -> int:
 
 def score(arguments: list[str]) -> int:
     """Score stored responses again."""
-    from l2v.report.verbs import score_verb
+    from l2v.store_door import score_verb
 
     return score_verb(arguments)
 
 
 def report(arguments: list[str]) -> int:
     """Print a study's tables."""
-    from l2v.report.verbs import report_verb
+    from l2v.store_door import report_verb
 
     return report_verb(arguments)
 

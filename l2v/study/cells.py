@@ -228,7 +228,7 @@ def model_facts(config: ModelConfig) -> ModelFacts:
 
 def model_id(config: ModelConfig, role: str) -> ModelId:
     """The identity of a model. Raises UserError for a missing folder."""
-    return ModelId(config.name, config.id, _revision(config.path, config.revision, f"{role}.path"), config.dtype)
+    return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path"), config.dtype)
 
 
 def contrast_id(config: ContrastConfig) -> ContrastId:
@@ -238,7 +238,7 @@ def contrast_id(config: ContrastConfig) -> ContrastId:
         name=config.name,
         kind=config.kind,
         id=config.id,
-        revision=_revision(config.path, config.revision, "contrast.path"),
+        revision=data_revision(config.path, config.revision, "contrast.path"),
         split=config.split,
         columns=asdict(config.columns),
         domains=list(config.domains),
@@ -257,14 +257,15 @@ def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
     return BenchmarkId(
         name=config.name,
         id=config.id,
-        revision=_revision(config.path, config.revision, "benchmark.path"),
+        revision=data_revision(config.path, config.revision, "benchmark.path"),
         split=config.split,
         limit=config.limit,
         prompt=prompt or config.prompt,
     )
 
 
-def _revision(path: str | None, revision: str | None, key: str) -> str:
+def data_revision(path: str | None, revision: str | None, key: str) -> str:
+    """The fingerprint of what lies at `path`, else the hub's revision. Raises UserError, naming `key`, for a missing path."""
     if path is None:
         return revision or "main"
     if not Path(path).exists():

@@ -32,10 +32,11 @@ def plan_jobs(configs: Sequence[Config]) -> list[Job]:
     name = first.protocol.name
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
+    shared = _shared(first)
     for config in configs:
         _check_runtime(config)
         for key, value in _shared(config).items():
-            if value != _shared(first)[key]:
+            if value != shared[key]:
                 raise UserError(f"All cells of one run must share {key}=…; sweep something else.")
     if name == "select_then_test":
         if configs[0].protocol.select == configs[0].protocol.report:

@@ -24,7 +24,7 @@ from l2v.study.cells import Cell, Job, ModelId, model_facts, model_spec
 from l2v.study.directions import cell_vector, ensure_directions
 from l2v.study.plan import Group, distinct, grouped
 from l2v.study.score import benchmark_items, rescore, score_cell
-from l2v.study.store import CellFolder, Record, Store
+from l2v.study.store import CellFolder, Record, Store, write_atomically
 
 # How often a runner looks again at cells that another one holds.
 POLL_SECONDS = 0.5
@@ -201,7 +201,7 @@ class _Runner:
     def _set_aside(self, cell: Cell, folder: CellFolder, error: Exception) -> None:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         self.outcome.failed[cell.id] = f"{cell.describe()}: {reason}"
-        (folder.path / "error.txt").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+        write_atomically(folder.path / "error.txt", "".join(traceback.format_exception(error)))
         if sum(other.endswith(reason) for other in self.outcome.failed.values()) <= 3:
             self._say(f"FAILED {cell.id} {self.outcome.failed[cell.id]}")
 

@@ -9,7 +9,7 @@ from l2v.benchmarks.base import Item
 from l2v.benchmarks.harness import docs_module, load_items
 from l2v.benchmarks.scoring import get_scorer
 from l2v.errors import UserError
-from l2v.study.cells import BenchmarkId
+from l2v.study.cells import BenchmarkId, data_revision
 from l2v.study.stats import wilson
 from l2v.study.store import CellFolder
 
@@ -62,6 +62,15 @@ def rescore(folders: Sequence[CellFolder], scorers: Sequence[str]) -> None:
 
 
 def benchmark_items(benchmark: BenchmarkId, path: str | None) -> list[Item]:
-    """The items of a cell's benchmark, from `path` or the hub."""
+    """The items of a cell's benchmark, from `path` or the hub.
+
+    Raises UserError when the data at `path` is no longer what the cell was computed on: stored answers must not be held
+    against other questions or golds.
+    """
     revision = None if benchmark.revision.startswith("local:") else benchmark.revision
+    if path is not None and data_revision(path, None, "benchmark.path") != benchmark.revision:
+        raise UserError(
+            f"The data of benchmark '{benchmark.name}' at {path} is not what the cell was computed on ({benchmark.revision}); "
+            "restore it, or run the study again under another name."
+        )
     return load_items(benchmark.name, benchmark.split, benchmark.prompt, benchmark.id, revision, path, benchmark.limit)

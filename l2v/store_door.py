@@ -1,4 +1,4 @@
-"""`l2v report` and `l2v score`: settings as key=value, no Hydra needed."""
+"""The verbs that work on a stored study, `l2v report` and `l2v score`: settings as key=value, no Hydra needed."""
 
 from __future__ import annotations
 
