@@ -116,7 +116,7 @@ class RuntimeConfig:
     batch_rows: int = 512  # rows (request, cell) per batch
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
     cells_per_claim: int = 32  # cells that a runner takes at once; two runners share a study claim by claim
-    progress: bool = True  # show the progress bar
+    progress: bool = True  # show the progress bar and what was read
 
 
 @dataclass

@@ -106,7 +106,7 @@ class _Runner:
                 rows += len(items)
                 done += len(self.store.folder(job.cell.id).responses())
         todo = [job for g in self.groups for c in g.chunks for job in c if not self.store.folder(job.cell.id).done]
-        ensure_directions(todo, self.device, self._say)
+        ensure_directions(todo, self.device, self._say if self.config.runtime.progress else lambda _: None)
         with tqdm(
             total=rows, initial=done, unit="row", desc=self._label(), disable=not self.config.runtime.progress,
             smoothing=0.1, dynamic_ncols=True, file=sys.stderr,
