@@ -2,12 +2,15 @@
 
     l2v run key=value …              one cell: a method on a target and a benchmark
     l2v run --multirun key=a,b …     a grid of cells, with Hydra's whole sweep grammar
+    l2v status study=NAME            how far a study is: cells, rows a second, time left, failures, workers
     l2v extract key=value …          read the directions a cell needs, and nothing else
+    l2v analyze source=… target=…    what the states of two models share: dispersion, spectra, pictures
     l2v finetune target=… finetune.out=DIR      the paper's fine-tuned baseline, as a checkpoint
     l2v score study=NAME scorer=…    score stored responses again, without any model
     l2v score benchmark=… items=… responses=…   score a file of responses from anywhere
     l2v agreement study=NAME         where the scorers agree and where they do not
-    l2v report study=NAME            the tables of a study: format=text, md or csv
+    l2v report study=NAME            the tables of a study (text, md, csv, latex), and its page
+    l2v track study=NAME             upload what Weights & Biases (or trackio) lacks of a study
     l2v lm-eval --tasks … --model_args …        lm-eval's own command line, with the steered model
     l2v doctor                       versions, devices, memory, and what can be reached
 
@@ -18,77 +21,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from l2v import __version__
 from l2v.errors import UserError, unknown
 
-
-def run(arguments: list[str]) -> int:
-    """Run one cell or, with --multirun, a grid."""
-    from l2v.hydra_door import run_verb
-
-    return run_verb(arguments)
-
-
-def extract(arguments: list[str]) -> int:
-    """Read the directions that the composed cell needs."""
-    from l2v.hydra_door import extract_verb
-
-    return extract_verb(arguments)
-
-
-def finetune(arguments: list[str]) -> int:
-    """Train the composed target on chains of thought."""
-    from l2v.finetune_door import finetune_verb
-
-    return finetune_verb(arguments)
-
-
-def score(arguments: list[str]) -> int:
-    """Score stored responses again."""
-    from l2v.store_door import score_verb
-
-    return score_verb(arguments)
-
-
-def report(arguments: list[str]) -> int:
-    """Print a study's tables."""
-    from l2v.store_door import report_verb
-
-    return report_verb(arguments)
-
-
-def agreement(arguments: list[str]) -> int:
-    """Compare scorers on the same responses."""
-    from l2v.store_door import agreement_verb
-
-    return agreement_verb(arguments)
-
-
-def lm_eval(arguments: list[str]) -> int:
-    """Evaluate the steered model with lm-eval's own command line."""
-    from l2v.lm_eval_door import lm_eval_verb
-
-    return lm_eval_verb(arguments)
-
-
-def doctor(arguments: list[str]) -> int:
-    """Say what this machine has."""
-    from l2v.doctor import doctor_verb
-
-    return doctor_verb(arguments)
-
-
-VERBS: dict[str, Callable[[list[str]], int]] = {
-    "run": run,
-    "extract": extract,
-    "finetune": finetune,
-    "score": score,
-    "agreement": agreement,
-    "report": report,
-    "lm-eval": lm_eval,
-    "doctor": doctor,
+# Each verb's function takes the words after it and returns the exit code; its module is imported when it is called.
+VERBS = {
+    "run": "l2v.hydra_door:run_verb",
+    "status": "l2v.status_door:status_verb",
+    "extract": "l2v.hydra_door:extract_verb",
+    "analyze": "l2v.analyze_door:analyze_verb",
+    "finetune": "l2v.finetune_door:finetune_verb",
+    "score": "l2v.store_door:score_verb",
+    "agreement": "l2v.store_door:agreement_verb",
+    "report": "l2v.store_door:report_verb",
+    "track": "l2v.track_door:track_verb",
+    "lm-eval": "l2v.lm_eval_door:lm_eval_verb",
+    "doctor": "l2v.doctor:doctor_verb",
 }
 
 
@@ -110,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             print(verb_help(verb))
             return 0
-        return VERBS[verb](rest)
+        module, _, function = VERBS[verb].partition(":")
+        return int(getattr(import_module(module), function)(rest))
     except UserError as error:
         print(f"l2v {verb}: {error}", file=sys.stderr)
         return 2

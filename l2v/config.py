@@ -184,6 +184,49 @@ class FinetuneConfig:
 
 
 @dataclass
+class AnalyzeConfig:
+    """`l2v analyze`: what the states of source and target show (METHOD 5); never part of an identity."""
+
+    layer: int | None = None  # block of the target whose pictures are drawn, None: intervention.layer or the middle one
+    cutoffs: list[int] = field(default_factory=list)  # k of the curves; empty: spread over the smaller width
+    permutations: int = 20  # random orders of the coordinates that dispersion is held against, at least 1
+    seed: int = 0  # of the permutations
+
+
+@dataclass
+class TrackerConfig:
+    """Where finished cells are shown besides the disk; it can never stop a study."""
+
+    name: str = "none"  # none, wandb or trackio
+    project: str = "l2v"  # the tracker's project
+    entity: str | None = None  # wandb: team or user, None: the account's own
+    mode: str = "auto"  # wandb: online, offline, or auto (online where a key is known)
+    examples: int = 50  # rows of a cell's table of examples
+    timeout: float = 60.0  # seconds that the end of a run waits for uploads
+
+
+@dataclass
+class ExecutorConfig:
+    """Which machines compute the cells (l2v/study/executors)."""
+
+    name: str = "local"  # local, processes, slurm or ray
+    workers: int | None = None  # how many at once; None: one per GPU of the node or cluster, without GPUs one
+    retries: int = 2  # how often a failed cell is tried again before it is set aside
+    heartbeat: float = 10.0  # seconds between a worker's signs of life
+    expire: float = 90.0  # seconds without a sign of life after which another worker takes over
+    gpus: int = 1  # GPUs per worker (slurm, ray); 0 computes on CPUs
+    cpus: int = 8  # cores per worker (slurm, ray)
+    memory_gb: int = 64  # memory per worker (slurm)
+    minutes: int = 720  # time limit of a job, which is then requeued (slurm)
+    partition: str | None = None  # slurm: the partition; None: the default
+    account: str | None = None  # slurm: whom the time is charged to; None: the default
+    constraint: str | None = None  # slurm: features that a node must have
+    setup: list[str] = field(default_factory=list)  # slurm: shell lines before the worker starts, e.g. module load cuda
+    wait: bool = True  # false: submit and leave (slurm); repeat the command or look at `l2v status`
+    address: str | None = None  # ray: auto or host:port of a running cluster; None: start one on this machine
+
+
+@dataclass
 class TableConfig:
     """What `l2v report +experiment=…` makes of an experiment."""
 
@@ -223,18 +266,24 @@ class Config:
     scorer: list[str] = field(default_factory=lambda: ["official"])  # scorers to apply when a cell is done
     judge: JudgeConfig = field(default_factory=JudgeConfig)  # for scorer judge
     table: TableConfig = field(default_factory=TableConfig)
+    analyze: AnalyzeConfig = field(default_factory=AnalyzeConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     blocks: list[list[str]] = field(default_factory=list)  # an experiment's grid: the union of these products
     dry_run: bool = False  # list the cells and stop
 
 
 @dataclass
 class ReportConfig:
-    """Settings of `l2v report`, `l2v score` and `l2v agreement`."""
+    """Settings of `l2v report`, `score`, `agreement`, `track` and `status`."""
 
     study: str = "default"
     scorer: str | None = None  # one name, or several with commas; None: official (agreement: all that are stored)
     metric: str | None = None  # report: one score of the benchmark, or all; None: the headline
-    format: str = "text"  # text, md or csv
+    format: str = "text"  # text, md, csv or latex
+    page: bool = True  # report: write the page too
+    compare: str | None = None  # report: another study on the same page
+    examples: int = 1000  # report: most responses in the page's browser
     split: str | None = None  # None: the split that the study reports on
     outputs: str = "outputs"
     benchmark: str | None = None  # score a file: the benchmark it answers
@@ -243,6 +292,8 @@ class ReportConfig:
     out: str | None = None  # where to write verdicts (score, .jsonl) or disagreements (agreement, .csv)
     judge: JudgeConfig = field(default_factory=JudgeConfig)  # for scorer judge
     progress: bool = True  # show the progress bar
+    watch: bool = False  # status: show it again every two seconds until the study is done
+    tracker: TrackerConfig = field(default_factory=lambda: TrackerConfig(name="wandb"))  # track: tracker=wandb or trackio
 
 
 def register() -> None:

@@ -49,10 +49,29 @@ AGREEMENT = """l2v agreement: scorer x scorer on the same responses, and every r
     l2v agreement study=demo                                             all scorers that were applied
     l2v agreement benchmark=mathvista items=… responses=… scorer=official,robust,lenient out=differ.csv
 """
-REPORT = """l2v report: the tables of a study, from its stored scores.
+REPORT = """l2v report: the tables of a study, from its stored scores, and its page (outputs/STUDY/report/index.html).
 
-    l2v report study=demo format=md        format: text (default), md, csv
+    l2v report study=demo                  in colour where there is a terminal; ends with the page's path
+    l2v report study=demo --format latex   text (default), md, csv or latex; format=latex is the same
     l2v report study=mine metric=all       every score of the benchmark, not only the headline
+    l2v report study=mine compare=theirs   two studies on one page
+"""
+STATUS = """l2v status: how far a study is, on this machine and on all others that share its folder.
+
+    l2v status study=demo                  cells done, running, failed, waiting; rows a second; time left; failures; workers
+    l2v status study=demo --watch          again every two seconds, until everything is done
+"""
+ANALYZE = """l2v analyze: what the states of source and target show (dispersion, PCA, spectra, cosines), as pictures and numbers.
+
+    l2v analyze source=mini_kin target=mini contrast=mini study=look
+
+Takes the settings of `l2v run`; its own begin with analyze. . Writes outputs/STUDY/lat/ID: index.html, PNG, CSV.
+"""
+TRACK = """l2v track: upload what a tracker lacks of a study; nothing is uploaded twice, however often it is repeated.
+
+    l2v track study=demo                           Weights & Biases; offline where no key is known
+    l2v track study=demo tracker=trackio           trackio, which keeps its runs on this disk
+    l2v run --multirun … tracker=wandb             the same while the cells finish
 """
 LM_EVAL = """l2v lm-eval: lm-eval's own command line, with the steered model and the packaged benchmarks.
 
@@ -71,6 +90,9 @@ TEXTS = {
     "score": SCORE,
     "agreement": AGREEMENT,
     "report": REPORT,
+    "status": STATUS,
+    "analyze": ANALYZE,
+    "track": TRACK,
     "lm-eval": LM_EVAL,
     "doctor": DOCTOR,
 }
@@ -86,7 +108,11 @@ def verb_help(verb: str) -> str:
         from l2v.config import FinetuneConfig
 
         text += "\nSettings:\n" + "\n".join(_describe(FinetuneConfig, "finetune."))
-    elif verb in ("score", "report", "agreement"):
+    elif verb == "analyze":
+        from l2v.config import AnalyzeConfig
+
+        text += "\nSettings:\n" + "\n".join(_describe(AnalyzeConfig, "analyze."))
+    elif verb in ("score", "report", "agreement", "track", "status"):
         from l2v.config import ReportConfig
 
         text += "\nSettings:\n" + "\n".join(_describe(ReportConfig, ""))

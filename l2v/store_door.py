@@ -1,4 +1,7 @@
-"""The verbs that work on what is stored, `l2v report`, `score` and `agreement`: settings as key=value, no Hydra needed."""
+"""The verbs that work on what is stored, `l2v report`, `score` and `agreement`: settings as key=value, no Hydra needed.
+
+`parse` also serves `l2v track` and `l2v status`.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,15 @@ if TYPE_CHECKING:
     from l2v.study.files import Answered
 
 
+NESTED = ("judge", "tracker")
+SWITCHES = ("watch",)
+
+
 def parse(arguments: list[str]) -> ReportConfig:
     """The settings from key=value words. Raises UserError for an unknown key or a word of another form."""
     schema = OmegaConf.structured(ReportConfig)
-    known = [key for key in schema if key != "judge"] + [f"judge.{key}" for key in schema.judge]
+    known = [str(key) for key in schema if key not in NESTED] + [f"{part}.{key}" for part in NESTED for key in schema[part]]
+    arguments = _as_settings(arguments)
     for word in arguments:
         key, equals, _ = word.partition("=")
         if not equals:
@@ -35,6 +43,25 @@ def parse(arguments: list[str]) -> ReportConfig:
         raise UserError(f"The settings {' '.join(arguments)} could not be read: {str(error).splitlines()[0]}.") from error
     assert isinstance(config, ReportConfig)
     return config
+
+
+def _as_settings(arguments: list[str]) -> list[str]:
+    """`--format csv`, `--format=csv` and `--watch` as settings; `tracker=NAME` names the tracker, as in a config group."""
+    words: list[str] = []
+    waiting = ""
+    for word in arguments:
+        if waiting:
+            words.append(f"{waiting}={word}")
+            waiting = ""
+        elif word.startswith("--") and "=" not in word and word.removeprefix("--") in SWITCHES:
+            words.append(f"{word.removeprefix('--')}=true")
+        elif word.startswith("--") and "=" not in word:
+            waiting = word.removeprefix("--")
+        else:
+            words.append(word.removeprefix("--"))
+    if waiting:
+        raise UserError(f"'--{waiting}' needs a value after it.")
+    return [f"tracker.name={word.removeprefix('tracker=')}" if word.startswith("tracker=") else word for word in words]
 
 
 def report_verb(arguments: list[str]) -> int:

@@ -61,7 +61,8 @@ def _check_splits(configs: Sequence[Config]) -> None:
 
 def _shared(config: Config) -> dict[str, Any]:
     """What all cells of one run have in common, by its full key."""
-    parts = {"protocol": asdict(config.protocol), "runtime": asdict(config.runtime)}
+    names = ("protocol", "runtime", "tracker", "executor")
+    parts = {name: asdict(getattr(config, name)) for name in names}
     nested = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
     return {"study": config.study, "scorer": config.scorer, "judge": asdict(config.judge), **nested}
 
