@@ -62,7 +62,7 @@ def paper_table(outputs: str, study: str, printed: str, scorer: str) -> pd.DataF
     `printed` names a file of printed numbers (table1, table2, source_scale). A study that was not run gives a table of
     missing cells. Raises UserError for an unknown name, or figures that must not stand in one table.
     """
-    names = sorted(path.stem for path in PRINTED.glob("*.csv"))
+    names = sorted(path.stem for path in PRINTED.glob("*.csv") if path.stem != "lat_dispersion")
     if printed not in names:
         raise unknown("printed table", printed, names)
     paper = pd.read_csv(PRINTED / f"{printed}.csv")
