@@ -27,9 +27,9 @@ def _finetune(config: Config) -> int:
     from l2v.finetune.settings import FinetuneSettings
     from l2v.finetune.train import finetune
     from l2v.steering.models import load_model
+    from l2v.study.devices import pick_device
     from l2v.study.directions import contrast_questions
     from l2v.study.resolve import model_spec
-    from l2v.study.run import pick_device
 
     chosen = config.finetune
     assert chosen.out is not None

@@ -48,9 +48,9 @@ def extract_verb(arguments: list[str]) -> int:
         return 0
     from l2v.launch import typed
     from l2v.study.cells import Job
+    from l2v.study.devices import pick_device
     from l2v.study.directions import ensure_directions
     from l2v.study.resolve import resolve
-    from l2v.study.run import pick_device
 
     config = typed(cfg)
     job = Job(resolve(config), config)

@@ -63,9 +63,9 @@ def start(*words: object, **options: Any) -> subprocess.Popen[str]:
 
 
 def rows(study: Path) -> list[tuple[str, str]]:
-    """(cell, item) of every whole line of responses in a study's folder, as they lie on disk."""
+    """(cell, item) of every whole line of responses in a study's folder, as they lie on disk: a worker's own, or gathered."""
     found = []
-    for path in sorted(study.glob("cells/*/responses.jsonl")):
+    for path in sorted(study.glob("cells/*/responses*.jsonl")):
         lines = path.read_bytes().split(b"\n")[:-1]
         found += [(path.parent.name, json.loads(line)["id"]) for line in lines]
     return found

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -20,15 +22,19 @@ from l2v.errors import UserError
 from l2v.steering.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
+from l2v.study.claims import claim
 from l2v.study.plan import Reading, job_readings, norm_reading, readings
 from l2v.study.resolve import model_spec
-from l2v.study.store import Lock, disk_errors, read_lines, write_atomically
+from l2v.study.store import disk_errors, read_lines, write_atomically
+from l2v.study.workers import Worker
 from l2v.transfer.arms import ARMS, build_vector
 from l2v.transfer.contrast import Chat, Pair, Question, build_pairs, load_questions, sample_questions
 from l2v.transfer.extract import Directions, extract
 
 # Responses of kind `generated` that are written to disk at once: a kill costs no more than these.
 GENERATED_ROWS = 64
+# How soon a worker looks again at what another one reads.
+POLL_SECONDS = 0.5
 # Extractions that take less than this show no progress bar.
 BAR_DELAY_SECONDS = 5.0
 
@@ -43,28 +49,47 @@ def partial_path(path: Path) -> Path:
     return path.with_suffix(".partial")
 
 
-def ensure_directions(jobs: Sequence[Job], device: str, say: Any = print) -> list[Path]:
+def ensure_directions(jobs: Sequence[Job], device: str, say: Any = print, worker: Worker | None = None) -> list[Path]:
     """Read all directions that the jobs need and the cache lacks; each model is loaded once and dropped again.
 
-    Two runners never read the same one: the second waits and finds it. Returns the paths of all needed files.
+    Two workers never read the same one: the second reads another or waits, and finds it. Returns the paths of all needed
+    files. `worker`: this process, where it already shows signs of life.
     """
     needed = readings(jobs)
     by_model: dict[Any, list[tuple[Reading, Job]]] = {}
     for reading, job in needed.values():
-        by_model.setdefault((reading.model, reading.role), []).append((reading, job))
-    for members in by_model.values():
-        _read_missing(members, device, say)
-    return [directions_path(job.config.runtime.outputs, reading.id) for reading, job in needed.values()]
+        if not _complete(_path(reading, job), reading):
+            by_model.setdefault((reading.model, reading.role), []).append((reading, job))
+    if by_model:
+        config = jobs[0].config
+        own = Worker(config.runtime.outputs, config.executor.heartbeat, config.executor.expire)
+        with ExitStack() as stack:
+            worker = worker or stack.enter_context(own)
+            waiting, told = list(by_model.values()), False
+            while waiting := [members for members in waiting if not _read_missing(members, device, say, worker)]:
+                if not told:
+                    say("waiting for directions that another worker reads")
+                    told = True
+                if worker.asked_to_end:
+                    break
+                time.sleep(POLL_SECONDS)
+    return [_path(reading, job) for reading, job in needed.values()]
 
 
-def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> None:
+def _path(reading: Reading, job: Job) -> Path:
+    return directions_path(job.config.runtime.outputs, reading.id)
+
+
+def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any, worker: Worker) -> bool:
+    """Read what of one model's directions can be claimed; True when none is missing any more."""
     loaded: LoadedModel | None = None
     for reading, job in members:
-        path = directions_path(job.config.runtime.outputs, reading.id)
+        path = _path(reading, job)
         if _complete(path, reading):
             continue
-        lock = Lock(path.with_suffix(".lock"))
-        lock.acquire(wait=True)
+        held = claim(path.parent / "claims", reading.id, worker)
+        if held is None:
+            continue
         try:
             if not _complete(path, reading):
                 questions = contrast_questions(job.config)
@@ -77,10 +102,11 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any) -> 
                     shutil.rmtree(partial_path(path), ignore_errors=True)
                 say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
         finally:
-            lock.release()
+            held.release()
     if loaded is not None:
         loaded = None
         release_memory()
+    return all(_complete(_path(reading, job), reading) for reading, job in members)
 
 
 def _complete(path: Path, reading: Reading) -> bool:

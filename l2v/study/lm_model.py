@@ -27,9 +27,9 @@ from l2v.launch import compose
 from l2v.steering.engine import Decoding, Engine, Request, Row, Steering, require_effect
 from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
 from l2v.study.cells import Job
+from l2v.study.devices import pick_device
 from l2v.study.directions import cell_vector, ensure_directions
 from l2v.study.resolve import model_spec, resolve
-from l2v.study.run import pick_device
 
 ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task asks for {}."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +13,11 @@ from l2v.transfer.arms import ARMS
 
 # Raised when directions of an older version must not be used: how states are read changed.
 EXTRACTION_SCHEMA = 1
+
+# Items that are claimed at once by several workers, and the most blocks of a benchmark: each open block of a cell is a file.
+BLOCK_ITEMS, MOST_BLOCKS = 128, 16
+# Units per worker that leave the last ones to finish little to wait for.
+UNITS_PER_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,16 @@ class Group:
 
     target: ModelId
     benchmark: BenchmarkId
-    chunks: tuple[tuple[Job, ...], ...]  # what a runner claims at once
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a worker claims at once: cells of one group on some blocks of its items."""
+
+    group: Group
+    jobs: tuple[Job, ...]
+    blocks: tuple[int, ...]
 
 
 def distinct(jobs: Iterable[Job]) -> list[Job]:
@@ -79,12 +94,8 @@ def norm_reading(cell: Cell) -> Reading:
     return Reading(cell.target, cell.contrast, "target")
 
 
-def grouped(jobs: Sequence[Job], cells_per_claim: int) -> list[Group]:
-    """Groups by target first, so that each target is loaded once, cut into chunks of at most `cells_per_claim` cells.
-
-    The chunks follow from the whole list of jobs, whether finished or not: a study that was interrupted computes the
-    remaining rows in the same batches as one that was not.
-    """
+def grouped(jobs: Sequence[Job]) -> list[Group]:
+    """Groups by target first, so that each target is loaded once."""
     by_key: dict[str, list[Job]] = {}
     for job in distinct(jobs):
         cell = job.cell
@@ -94,9 +105,46 @@ def grouped(jobs: Sequence[Job], cells_per_claim: int) -> list[Group]:
         asking = [cell.max_new_tokens, cell.stop, sampling, cell.min_new_tokens, cell.prefix, cell.shots]
         key = canonical_json([asdict(cell.target), asdict(cell.benchmark), *asking, weights])
         by_key.setdefault(key, []).append(job)
-    groups = []
-    for members in by_key.values():
-        chunks = [tuple(members[i : i + cells_per_claim]) for i in range(0, len(members), cells_per_claim)]
-        groups.append(Group(members[0].cell.target, members[0].cell.benchmark, tuple(chunks)))
-    order = list(dict.fromkeys(group.target for group in groups))
-    return sorted(groups, key=lambda group: order.index(group.target))
+    groups = [Group(members[0].cell.target, members[0].cell.benchmark, tuple(members)) for members in by_key.values()]
+    order = {target: place for place, target in enumerate(dict.fromkeys(group.target for group in groups))}
+    return sorted(groups, key=lambda group: order[group.target])
+
+
+def blocks(items: int) -> list[range]:
+    """The blocks that a benchmark's items are claimed by; the same for every runner of a study, whatever its settings."""
+    count = max(1, min(MOST_BLOCKS, -(-items // BLOCK_ITEMS)))
+    edges = [items * i // count for i in range(count + 1)]
+    return [range(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def units(groups: Sequence[Group], items: Sequence[int], cells_per_claim: int, workers: int = 1) -> list[Unit]:
+    """The groups cut into what is claimed at once; `items`: how many each group has.
+
+    One worker takes all items of up to `cells_per_claim` cells. Several take a block of items each, and fewer cells where
+    there would be less than UNITS_PER_WORKER for each of them: cells that are computed together share the work on their
+    prompts, so items are divided first. The units follow from the whole list of jobs, whether finished or not: a study that
+    was interrupted computes the remaining rows in the same batches as one that was not.
+    """
+    per_group = [[tuple(range(len(blocks(n))))] if workers == 1 else [(b,) for b in range(len(blocks(n)))] for n in items]
+    cells = cells_per_claim
+    while workers > 1 and cells > 1 and _count(groups, per_group, cells) < UNITS_PER_WORKER * workers:
+        cells = -(-cells // 2)
+    return [
+        Unit(group, group.jobs[first : first + cells], chosen)
+        for group, chosens in zip(groups, per_group, strict=True)
+        for first in range(0, len(group.jobs), cells)
+        for chosen in chosens
+    ]
+
+
+def _count(groups: Sequence[Group], per_group: Sequence[Sequence[tuple[int, ...]]], cells: int) -> int:
+    return sum(len(chosens) * -(-len(group.jobs) // cells) for group, chosens in zip(groups, per_group, strict=True))
+
+
+def from_place(units: Sequence[Unit], place: float) -> list[Unit]:
+    """The units in the order in which the worker at `place` (0 to 1, its share of the way) tries them.
+
+    Each begins at another place of the plan and goes round, so that workers meet late and each keeps to few targets.
+    """
+    first = min(len(units) - 1, int(place * len(units))) if units else 0
+    return [*units[first:], *units[:first]]

@@ -14,6 +14,7 @@ from l2v.config import Config
 from l2v.errors import UserError, unknown
 from l2v.identity import canonical_json
 from l2v.study.cells import Cell, Job
+from l2v.study.executors import check_executor
 from l2v.study.plan import distinct
 from l2v.study.resolve import part_of, resolve
 from l2v.study.results import build_results
@@ -75,6 +76,7 @@ def _check_runtime(config: Config) -> None:
             raise UserError(f"runtime.{name}={value} must be at least 1.")
     if not config.scorer:
         raise UserError("scorer=[] names no scorer; give at least one.")
+    check_executor(config.executor)
     check_scoring(config.scorer, config.benchmark, config.judge)
 
 

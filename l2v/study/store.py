@@ -1,16 +1,18 @@
 """What is on disk: one folder per cell, appended to as rows finish, and never edited.
 
-A kill at any moment loses at most the rows of the batch in flight: a line torn by it is dropped when the cell is opened
-again, and DONE is written last, by rename. A file lock, which dies with its process, keeps two runners off one cell.
+Every worker appends to a file of its own in the cell's folder; when all rows are there they are gathered into
+responses.jsonl, in the order of the items. A kill at any moment loses at most the rows of the batch in flight: a line torn by
+it is not read, and DONE is written last, by rename. Claims (claims.py) keep two workers off the same rows.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -72,45 +74,22 @@ def read_lines(path: Path) -> list[Record]:
     return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line.strip()]
 
 
-class Lock:
-    """An exclusive lock on a file, held until `release` or the end of the process, however it ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: IO[bytes] | None = None
-
-    def acquire(self, wait: bool = False) -> bool:
-        """Take the lock; without `wait`, False at once when another process holds it."""
-        with disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = self.path.open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
-            return False
-        self._file = file
-        return True
-
-    def release(self) -> None:
-        """Let the lock go; harmless when it is not held."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-
 class CellFolder:
     """The files of one cell."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lock = Lock(path / "lock")
-        self._responses: IO[str] | None = None
+        self._parts: dict[str, IO[str]] = {}
 
     @property
     def id(self) -> str:
         """The cell's id, which is the folder's name."""
         return self.path.name
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claims on this cell's rows."""
+        return self.path / "claims"
 
     @property
     def done(self) -> bool:
@@ -143,54 +122,64 @@ class CellFolder:
         return loaded if isinstance(loaded, dict) else {}
 
     def begin(self, cell: Cell, locations: Record) -> None:
-        """Write config.yaml unless it is there, and drop a torn last line. Call with the lock held."""
+        """Write config.yaml unless it is there; several workers may do so at once."""
         if (self.path / "config.yaml").exists():
             self.cell()
         else:
             content = {"schema": SCHEMA, "id": cell.id, "cell": asdict(cell), "locations": locations}
             write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True), sync=True)
-        self._drop_torn_line()
-
-    def _drop_torn_line(self) -> None:
-        path = self.path / "responses.jsonl"
-        if path.exists():
-            data = path.read_bytes()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                with disk_errors(path), path.open("r+b") as file:
-                    file.truncate(whole)
 
     def responses(self) -> list[Record]:
-        """The stored responses, in the order they finished."""
-        return read_lines(self.path / "responses.jsonl")
+        """The stored responses: of a finished cell in the order of its items, else as they finished.
 
-    def append(self, records: Iterable[Record]) -> None:
-        """Append responses, one line each, and hand them to the operating system."""
-        path = self.path / "responses.jsonl"
+        A row that a worker stored after its claim had been taken over gives way to the one of the later claim.
+        """
+        whole = read_lines(self.path / "responses.jsonl")
+        parts = [] if self.done else sorted(self.path.glob("responses.*.jsonl"))
+        if not parts:
+            return whole
+        gathered = {record["id"] for record in whole}
+        found = {record["id"]: record for record in whole}
+        for record in itertools.chain(*map(read_lines, parts)):
+            kept = found.get(record["id"])
+            if kept is None or (record["id"] not in gathered and record["generation"] > kept["generation"]):
+                found[record["id"]] = record
+        return list(found.values())
+
+    def append(self, worker: str, records: Iterable[Record]) -> None:
+        """Append a worker's responses, one line each, and hand them to the operating system."""
+        path = self.path / f"responses.{worker}.jsonl"
         with disk_errors(path):
-            if self._responses is None:
-                self._responses = path.open("a", encoding="utf-8")
-            self._responses.write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-            self._responses.flush()
+            if worker not in self._parts:
+                self._parts[worker] = path.open("a", encoding="utf-8")
+            self._parts[worker].write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+            self._parts[worker].flush()
 
     def close(self) -> None:
-        """Close the file of responses and release the lock."""
-        if self._responses is not None:
-            try:
-                with disk_errors(self.path):
-                    self._responses.close()
-            finally:
-                self._responses = None
-                self.lock.release()
-        self.lock.release()
+        """Close the files of responses."""
+        parts, self._parts = self._parts, {}
+        for file in parts.values():
+            with disk_errors(self.path):
+                file.close()
+
+    def gather(self, order: Sequence[str]) -> None:
+        """Put all responses into responses.jsonl, in this order of items, and remove the workers' files."""
+        found = {record["id"]: record for record in self.responses()}
+        for record in found.values():
+            record.pop("generation", None)  # which claim it was computed under: of no interest any more
+        lines = [json.dumps(found[item], ensure_ascii=False) + "\n" for item in order]
+        self.close()
+        write_atomically(self.path / "responses.jsonl", "".join(lines), sync=True)
+        for part in self.path.glob("responses.*.jsonl"):
+            part.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Mark the cell as complete; written last."""
+        """Mark the cell as complete; DONE is written last, and only traces of the work are removed after it."""
         with disk_errors(self.path):
-            (self.path / "error.txt").unlink(missing_ok=True)
-            with (self.path / "responses.jsonl").open("rb") as file:
-                os.fsync(file.fileno())
+            for name in ("error.txt", "failures.jsonl"):
+                (self.path / name).unlink(missing_ok=True)
         write_atomically(self.path / "DONE", "", sync=True)
+        shutil.rmtree(self.claims, ignore_errors=True)
 
     def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:
         """Replace one scorer's verdicts and its rows in metrics.json."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from l2v.study import directions, run
+from l2v.study import directions, run, runner
 from l2v.study.cells import Job
 from l2v.study.directions import contrast_questions, directions_path, ensure_directions, partial_path
 from l2v.study.plan import readings
@@ -114,7 +114,7 @@ def test_a_source_is_dropped_before_the_next_model_is_loaded(
         return loaded
 
     monkeypatch.setattr(directions, "load_model", load)
-    monkeypatch.setattr(run, "load_model", load)
+    monkeypatch.setattr(runner, "load_model", load)
     chosen = job(config, tmp_path, "benchmark.limit=2", "intervention.scale=relative", "contrast.per_domain=9")
     assert len(readings([chosen])) == 2  # the source's directions and the target's norms
     run.run_jobs([chosen])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from l2v.errors import UserError
-from l2v.study import directions, run
+from l2v.study import answering, directions, runner
 from l2v.study.cells import Job
 from l2v.study.protocol import choose
 from l2v.study.resolve import resolve
@@ -43,7 +43,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(run, "load_model", load)
+    monkeypatch.setattr(runner, "load_model", load)
     monkeypatch.setattr(directions, "load_model", load)
 
 
@@ -52,14 +52,14 @@ def failing(
 ) -> None:
     """Answering the rows that `when` picks raises `error` after that many responses."""
 
-    class Failing(run.Engine):
+    class Failing(answering.Engine):
         def answer(self, rows: Sequence[Any]) -> Iterator[Any]:
             for count, found in enumerate(super().answer(rows)):
                 if count == after and when(rows):
                     raise error
                 yield found
 
-    monkeypatch.setattr(run, "Engine", Failing)
+    monkeypatch.setattr(answering, "Engine", Failing)
 
 
 def test_one_cell_from_end_to_end(tiny: Tiny, outputs: Path, stored_rows: Rows) -> None:
@@ -97,7 +97,7 @@ def test_a_cell_whose_scoring_breaks_is_not_done(
         raise RuntimeError("scorer is broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(run, "score_cell", broken)
+        patched.setattr(runner, "score_cell", broken)
         assert tiny("study=unscored", "method=direct").code == 1
     assert len(stored_rows(outputs / "unscored")) == 8
     assert not list((outputs / "unscored").glob("cells/*/DONE"))

@@ -1,0 +1,315 @@
+"""A worker's way through a study: claim a unit, answer its missing rows, store them, finish cells, go on when one fails.
+
+Any number of workers, on any machines that share the study's folder, may walk through the same study at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from tqdm import tqdm
+
+from l2v.benchmarks.base import BenchmarkDocs, Item
+from l2v.benchmarks.harness import open_docs
+from l2v.errors import UserError
+from l2v.steering.models import LoadedModel, load_model, release_memory
+from l2v.study.answering import Answered, answer, locations, prompt_hash
+from l2v.study.cells import Cell, Job
+from l2v.study.changes import changed, target_spec
+from l2v.study.claims import Claim, claim, claim_all
+from l2v.study.directions import ensure_directions
+from l2v.study.plan import Group, Unit, blocks, from_place, grouped, units
+from l2v.study.resolve import data_ref, model_facts
+from l2v.study.runs import Run, note_failure
+from l2v.study.score import benchmark_items, score_cell, scoring_of, write_items
+from l2v.study.store import CellFolder, Record, Store
+from l2v.study.workers import Worker
+
+# How soon and how late a worker looks again at what others hold, and at how many units at a time.
+POLL_SECONDS, LONGEST_POLL, POLLED_UNITS = 0.5, 10.0, 64
+# The claim on gathering, scoring and closing a cell.
+FINISH = "finish"
+# A failing cell's reason is told so often; all of them stand in the outcome.
+TOLD_FAILURES = 3
+
+
+Tell = Callable[[str], None]
+
+
+class AskedToEndError(Exception):
+    """This worker was asked to end; what it had in hand is stored."""
+
+
+class TakenOverError(Exception):
+    """Another worker took over what this one had claimed, because it was silent for too long."""
+
+
+@dataclass
+class Work:
+    """A study's jobs with the questions they need; questions are read once, when the first of them is asked for."""
+
+    store: Store
+    jobs: list[Job]
+    groups: list[Group] = field(init=False)
+    _items: dict[str, list[Item]] = field(default_factory=dict)
+    _docs: dict[str, BenchmarkDocs] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pending = {job.cell.id for job in self.jobs if not self.store.folder(job.cell.id).done}
+        self.groups = [group for group in grouped(self.jobs) if any(job.cell.id in pending for job in group.jobs)]
+
+    def items(self, group: Group) -> list[Item]:
+        """The questions of a group, described in the study's folder. Raises UserError when they cannot be read."""
+        key = repr(group.benchmark)
+        if key not in self._items:
+            config = group.jobs[0].config.benchmark
+            items = benchmark_items(group.benchmark, config)
+            self._docs[key] = open_docs(data_ref(config))
+            write_items(self.store, group.benchmark, self._docs[key], items)
+            self._items[key] = items
+        return self._items[key]
+
+    def docs(self, group: Group) -> BenchmarkDocs:
+        """What the benchmark of a group says of its questions."""
+        self.items(group)
+        return self._docs[repr(group.benchmark)]
+
+    def counts(self) -> dict[str, int]:
+        """The number of items of every cell that is still to be computed."""
+        return {job.cell.id: len(self.items(group)) for group in self.groups for job in group.jobs}
+
+
+class Runner:
+    """One worker's pass over a study.
+
+    note: is told what it does. place: where in the plan it begins, 0 to 1. bar: is told of every stored row.
+    """
+
+    def __init__(
+        self, work: Work, run: Run, worker: Worker, device: str, note: Tell, place: float = 0.0, bar: Any = None
+    ) -> None:
+        self.work, self.run_record, self.worker, self.device, self.bar = work, run, worker, device, bar
+        self.config = work.jobs[0].config
+        self.note = note
+        self.scoring = scoring_of(self.config.judge, self.config.runtime.outputs, progress=False)
+        sizes = [len(work.items(group)) for group in work.groups]
+        cut = units(work.groups, sizes, self.config.runtime.cells_per_claim, run.workers)
+        self.units = from_place(cut, place)
+        self.failed: dict[str, str] = {}
+        self.answered: set[tuple[str, tuple[int, ...]]] = set()
+        self.target: tuple[Any, LoadedModel] | None = None
+        self.weights = ExitStack()
+        self.weights_of: Any = None
+
+    def run(self) -> None:
+        """Read directions, then answer unit by unit until every cell is done or set aside, here or elsewhere.
+
+        Raises AskedToEndError when the worker was asked to end, and UserError for what the user can mend.
+        """
+        todo = [job for job in self.work.jobs if not self._folder(job).done]
+        self.worker.tell(doing="directions")
+        ensure_directions(todo, self.device, self.note, self.worker)
+        try:
+            self._walk()
+        finally:
+            self.weights.close()
+            self.worker.tell(doing="")
+
+    def _walk(self) -> None:
+        waiting, pause = list(self.units), POLL_SECONDS
+        while waiting := [unit for unit in waiting if self._open(unit)]:
+            # Nothing could be claimed in the last pass: others hold what is left, and only some of it is looked at.
+            looked = waiting if pause == POLL_SECONDS else waiting[:POLLED_UNITS]
+            if sum(self._attend(unit) for unit in looked):
+                pause = POLL_SECONDS
+                continue
+            waiting = [*waiting[len(looked) :], *looked]
+            self.worker.tell(doing="waiting for others")
+            self._sleep(pause)
+            pause = min(1.5 * pause, LONGEST_POLL)
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._may_go_on()
+            time.sleep(min(POLL_SECONDS, seconds))
+
+    def _may_go_on(self) -> None:
+        if self.worker.asked_to_end:
+            raise AskedToEndError("asked to end")
+
+    def _say(self, message: str) -> None:
+        tqdm.write(message, file=sys.stderr)
+
+    def _folder(self, job: Job) -> CellFolder:
+        return self.work.store.folder(job.cell.id)
+
+    def _open(self, unit: Unit) -> list[Job]:
+        """The jobs of a unit that are neither done nor set aside."""
+        return [job for job in unit.jobs if job.cell.id not in self.failed and not self._folder(job).done]
+
+    def _attend(self, unit: Unit) -> bool:
+        """Do what can be done of a unit now; True when something was."""
+        self._may_go_on()
+        jobs = [job for job in self._open(unit) if not self._set_aside(job)]
+        todo = [job for job in jobs if (job.cell.id, unit.blocks) not in self.answered]
+        if not todo:
+            # Its rows are all there: what is left is to close cells, once the other blocks are there too.
+            return sum(self._finish(unit.group, job) for job in jobs) > 0
+        held = claim_all([(self._folder(job).claims, f"b{b:02d}") for job in todo for b in unit.blocks], self.worker)
+        if held is None:
+            return False
+        try:
+            return self._answer_unit(unit, todo, held)
+        except TakenOverError:
+            self._say(f"{self.worker.name} was silent for too long: others took over {len(todo)} of its cells.")
+            return False
+        finally:
+            for one in held:
+                one.release()
+
+    def _set_aside(self, job: Job) -> bool:
+        """Whether the cell failed too often in this attempt, here or elsewhere."""
+        reason = self.run_record.failed_here(self._folder(job))
+        if reason is None:
+            return False
+        self._note_aside(job.cell, reason)
+        return True
+
+    def _note_aside(self, cell: Cell, reason: str) -> None:
+        self.failed[cell.id] = f"{cell.describe()}: {reason}"
+        if sum(other.endswith(reason) for other in self.failed.values()) <= TOLD_FAILURES:
+            self._say(f"FAILED {cell.id} {self.failed[cell.id]}")
+
+    # -- answering ---------------------------------------------------------------------------------------------------
+
+    def _answer_unit(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> bool:
+        """Answer a claimed unit; when that fails, its cells one by one, so that one bad cell costs no other."""
+        jobs = [job for job in jobs if not self._folder(job).done]
+        if not jobs:
+            return True
+        self.worker.tell(doing=f"{len(jobs)} cells: {jobs[0].cell.describe()}")
+        try:
+            self._answer(unit, jobs, held)
+        except (UserError, AskedToEndError, TakenOverError):
+            raise
+        except Exception as error:
+            if len(jobs) == 1:
+                self._failed(jobs[0], error)
+                return True
+            return sum(self._answer_unit(unit, [job], held) for job in jobs) > 0
+        for job in jobs:
+            self.answered.add((job.cell.id, unit.blocks))
+            self._finish(unit.group, job)
+        return True
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        reason = note_failure(self.run_record, self._folder(job), self.worker.name, error)
+        if self.run_record.failed_here(self._folder(job)) is not None:
+            self._note_aside(job.cell, reason)
+
+    def _answer(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> None:
+        items = self.work.items(unit.group)
+        cut = blocks(len(items))
+        places = [place for b in unit.blocks for place in cut[b]]
+        block_of = {items[place].id: b for b in unit.blocks for place in cut[b]}
+        folders = {job.cell.id: self._folder(job) for job in jobs}
+        claims = {(one.folder.parent.name, int(one.key[1:])): one for one in held}
+
+        def keep(rows: Sequence[Answered], seconds: float) -> None:
+            """Append responses to their cells' folders, as far as this worker still holds them."""
+            records: dict[str, list[Record]] = {}
+            lost = False
+            current: dict[tuple[str, int], bool] = {}
+            for job, request, response in rows:
+                key = (job.cell.id, block_of[request.id])
+                if key not in current:
+                    current[key] = claims[key].current()
+                if not current[key]:
+                    lost = True
+                    continue
+                record = {"id": request.id, "response": response.text, "tokens": response.tokens}
+                record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
+                record |= {"prompt": prompt_hash(request.text), "runner": self.worker.name}
+                records.setdefault(job.cell.id, []).append(record | {"generation": claims[key].generation})
+            for cell_id, lines in records.items():
+                folders[cell_id].append(self.worker.name, lines)
+            stored = sum(map(len, records.values()))
+            self.worker.count(stored)
+            if self.bar is not None:
+                self.bar.update(stored)
+            if lost:
+                raise TakenOverError("taken over")
+            self._may_go_on()
+
+        try:
+            for job in jobs:
+                folders[job.cell.id].begin(job.cell, locations(job))
+            target = self._target(jobs[0])
+            answer(target, jobs, folders, items, [items[place] for place in places], keep, self._say)
+        finally:
+            for folder in folders.values():
+                folder.close()
+
+    def _target(self, job: Job) -> LoadedModel:
+        """The job's target with the weights its cell asks for; one is kept in memory, and units come sorted by it."""
+        weights = job.cell.weights
+        key = (job.cell.target, weights.checkpoint if weights else None)
+        if self.target is None or self.target[0] != key:
+            self._restore_weights()
+            self.target = None
+            release_memory()
+            self.target = (key, self._load_target(job))
+        loaded = self.target[1]
+        wanted = (weights, job.cell.source if weights else None)
+        if weights is None or wanted != self.weights_of:
+            self._restore_weights()
+        if weights is not None and self.weights_of is None:
+            self.weights.enter_context(changed(loaded, job))
+            self.weights_of = wanted
+        return loaded
+
+    def _restore_weights(self) -> None:
+        self.weights_of = None
+        self.weights.close()
+
+    def _load_target(self, job: Job) -> LoadedModel:
+        declared = model_facts(job.config.target)
+        self.worker.tell(doing=f"loading {job.config.target.name}")
+        self.note(f"loading target {job.config.target.name}")
+        target = load_model(target_spec(job), "vision", self.device)
+        if (len(target.layers), target.width) != (declared.layers, declared.width):
+            raise UserError(
+                f"target.layers and target.width of '{job.config.target.name}' say {declared.layers} x {declared.width}, the "
+                f"checkpoint has {len(target.layers)} x {target.width}; mend its YAML."
+            )
+        return target
+
+    # -- finishing ---------------------------------------------------------------------------------------------------
+
+    def _finish(self, group: Group, job: Job) -> bool:
+        """Gather, score and close a cell of which every row is stored; True when that was done here."""
+        folder, items = self._folder(job), self.work.items(group)
+        stored = {record["id"] for record in folder.responses()}
+        if folder.done or not all(item.id in stored for item in items):
+            return False
+        held = claim(folder.claims, FINISH, self.worker)
+        if held is None or folder.done:
+            return False
+        try:
+            folder.gather([item.id for item in items])
+            by_id = {item.id: item for item in items}
+            score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)
+            folder.finish()
+        except UserError:
+            raise
+        except Exception as error:
+            self._failed(job, error)
+        finally:
+            held.release()
+        return True

@@ -1,0 +1,133 @@
+"""What was asked of a study: outputs/<study>/runs/<id> holds the cells of one command, for its workers and for `l2v status`.
+
+The id follows from the cells: a repeated command finds its own record again, and with it the jobs it may have sent to a
+cluster. Failures are counted per attempt, so that a repeat tries failed cells again.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from l2v.config import Config, ExecutorConfig
+from l2v.errors import UserError
+from l2v.identity import digest
+from l2v.study.cells import Cell, Job
+from l2v.study.store import CellFolder, Record, Store, disk_errors, read_lines, write_atomically
+
+# Characters of an error's message that are kept beside its traceback.
+REASON = 300
+
+
+@dataclass(frozen=True)
+class Run:
+    """The record of one command: its cells with the number of their items, and how they are computed.
+
+    attempt: drawn anew each time that the command is given. retries: how often a failed cell is tried again in an attempt.
+    """
+
+    path: Path
+    attempt: str
+    executor: str
+    workers: int
+    retries: int
+    cells: dict[str, str] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The name of its folder."""
+        return self.path.name
+
+    @property
+    def store(self) -> Store:
+        """The study it belongs to."""
+        study = self.path.parents[1]
+        return Store(study.parent, study.name)
+
+    def failed_here(self, folder: CellFolder) -> str | None:
+        """Why a cell was set aside in this attempt; None while it may be tried."""
+        mine = [f for f in read_lines(folder.path / "failures.jsonl") if f["attempt"] == self.attempt]
+        return str(mine[-1]["reason"]) if len(mine) > self.retries else None
+
+    def failed(self) -> dict[str, str]:
+        """The cells that were set aside, with their names and reasons."""
+        found = {}
+        for cell_id, name in self.cells.items():
+            folder = self.store.folder(cell_id)
+            reason = None if folder.done else self.failed_here(folder)
+            if reason is not None:
+                found[cell_id] = f"{name}: {reason}"
+        return found
+
+
+def open_run(store: Store, jobs: Sequence[Job], items: Mapping[str, int], executor: ExecutorConfig, workers: int) -> Run:
+    """Write the record of a command that is about to be carried out."""
+    path = store.path / "runs" / digest(sorted(job.cell.id for job in jobs))
+    cells = {job.cell.id: job.cell.describe() for job in jobs}
+    run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, dict(items))
+    content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items")}
+    write_atomically(path / "run.json", json.dumps(content, indent=1))
+    return run
+
+
+def read_run(path: Path) -> Run:
+    """A record from its folder. Raises UserError for a folder that holds none."""
+    try:
+        return Run(path, **json.loads((path / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path} holds no record of a run ({error}); repeat the command of `l2v run`.") from error
+
+
+def runs_of(store: Store) -> list[Run]:
+    """All records of a study, the oldest first."""
+    found = sorted(store.path.glob("runs/*/run.json"), key=lambda p: p.stat().st_mtime)
+    return [read_run(path.parent) for path in found]
+
+
+def note_failure(run: Run, folder: CellFolder, worker: str, error: BaseException) -> str:
+    """Count a failure of a cell, leave its traceback in error.txt, and return the reason in one line."""
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:REASON]}"
+    write_atomically(folder.path / "error.txt", "".join(traceback.format_exception(error)))
+    line = json.dumps({"attempt": run.attempt, "worker": worker, "reason": reason}) + "\n"
+    path = folder.path / "failures.jsonl"
+    with disk_errors(path), path.open("a", encoding="utf-8") as file:
+        file.write(line)
+    return reason
+
+
+def write_jobs(run: Run, jobs: Sequence[Job]) -> None:
+    """What the workers of another process need: every cell, and the configuration that finds its models and data."""
+    lines = [json.dumps({"cell": asdict(job.cell), "config": asdict(job.config)}) + "\n" for job in jobs]
+    write_atomically(run.path / "jobs.jsonl", "".join(lines))
+
+
+def read_jobs(run: Run) -> list[Job]:
+    """The jobs that `write_jobs` wrote. Raises UserError when they are not there or of another version."""
+    found = []
+    for record in read_lines(run.path / "jobs.jsonl"):
+        found.append(Job(Cell.from_dict(record["cell"]), rebuilt(Config, record["config"])))
+    if not found:
+        raise UserError(f"{run.path} holds no jobs; repeat the command of `l2v run`.")
+    return found
+
+
+def rebuilt(schema: Any, values: Record) -> Any:
+    """The (nested) dataclass that `dataclasses.asdict` took apart. Raises UserError for keys of another version."""
+    hints = _hints(schema)
+    if set(values) != set(hints):
+        odd = ", ".join(sorted(set(values) ^ set(hints)))
+        raise UserError(f"A stored job has other settings than this version ({odd}); repeat the command of `l2v run`.")
+    return schema(**{k: rebuilt(hints[k], v) if is_dataclass(hints[k]) else v for k, v in values.items()})
+
+
+@lru_cache(maxsize=64)
+def _hints(schema: Any) -> dict[str, Any]:
+    hints = get_type_hints(schema)
+    return {f.name: hints[f.name] for f in fields(schema)}
