@@ -1,0 +1,328 @@
+"""The responses that the page's browser holds: which ones, their texts within a budget, and small pictures of their items."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from PIL import Image
+
+from l2v.benchmarks.base import BenchmarkDocs, Item
+from l2v.benchmarks.harness import ANY_TASK, load_task, open_docs
+from l2v.errors import UserError
+from l2v.report.page_data import Study, short
+from l2v.study.cells import BenchmarkId
+from l2v.study.resolve import benchmark_id, data_ref
+from l2v.study.results import FAMILY
+from l2v.study.score import benchmark_items, items_key, stored_benchmark
+from l2v.study.store import CellFolder, Record
+
+# Flips first: they are what a reader looks for, and what is left when there is little room.
+FLIPS = ("flipped right", "flipped wrong", "both wrong", "both right")
+ALONE = ("right", "wrong")
+MOST_CELLS = 100
+TEXT_BUDGET = 3_500_000  # characters of all texts together
+IMAGE_BUDGET = 4_500_000  # bytes of all pictures together, before base64
+SIDES = (360, 240, 160, 96)  # longest side in pixels, the largest that keeps within the budget
+MOST_IMAGES = 4  # per item
+LONGEST_TEXT = 200_000
+SHORTEST_TEXT = 400
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One response with its verdict: right, wrong, or None where the scorer abstained."""
+
+    text: str
+    right: bool | None
+    reason: str
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One response of a cell beside the baseline's to the same item; `baseline` None where there is none."""
+
+    cell: str
+    item: str
+    key: str
+    flip: str
+    answer: Answered
+    baseline: Answered | None
+    against: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A reported cell whose responses may be shown, and the cell it is compared with."""
+
+    cell: str
+    baseline: str | None
+
+
+def sources(study: Study) -> list[Source]:
+    """The reported cells in the order of the results, each with its baseline; the baselines alone where nothing else is."""
+    rows = study.reported
+    baselines: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows[rows["role"] == "baseline"].to_dict("records"):
+        baselines.setdefault(_family(row), []).append(row)
+    found = []
+    for row in rows[rows["role"] != "baseline"].sort_values("role", kind="stable").to_dict("records"):
+        same = baselines.get(_family(row), [])
+        same = [b for b in same if b["prompt"] == row["prompt"]] or same
+        found.append(Source(row["cell"], same[0]["cell"] if len(same) == 1 else None))
+    return (found or [Source(row["cell"], None) for same in baselines.values() for row in same])[:MOST_CELLS]
+
+
+def _family(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The questions and the model of a row."""
+    return tuple(short(row[name]) for name in FAMILY)
+
+
+def choose(study: Study, most: int) -> tuple[list[Example], int]:
+    """Up to `most` examples and the number of responses that they were chosen from.
+
+    Cells and kinds of flip take turns; within each the items come in one order, a hash of their id, so that the same
+    items turn up under many cells and the choice is the same every time.
+    """
+    queues: dict[str, list[list[Example]]] = {}
+    total = 0
+    for source in sources(study):
+        examples = _examples(study, source)
+        total += len(examples)
+        for kind in (*FLIPS, *ALONE):
+            of_kind = [example for example in examples if example.flip == kind]
+            queues.setdefault(kind, []).append(of_kind)
+    turns = zip_longest(*(queue for kind in queues for queue in queues[kind]))
+    return [example for turn in turns for example in turn if example is not None][: max(0, most)], total
+
+
+def _examples(study: Study, source: Source) -> list[Example]:
+    folder = study.store.folder(source.cell)
+    key = items_key(folder.cell().benchmark)
+    ours = _answers(folder, study.scorer)
+    theirs = _answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
+    found = []
+    for item in sorted(ours, key=lambda i: hashlib.sha256(i.encode("utf-8", "replace")).digest()):
+        base = theirs.get(item)
+        if source.baseline is not None and base is None:
+            continue
+        kind = flip(ours[item].right, base.right if base else None, base is not None)
+        found.append(Example(source.cell, item, key, kind, ours[item], base, source.baseline))
+    return found
+
+
+def flip(right: bool | None, baseline: bool | None, compared: bool) -> str:
+    """How a verdict stands to the baseline's; an abstention counts as not right."""
+    if not compared:
+        return ALONE[0] if right is True else ALONE[1]
+    return {(True, False): FLIPS[0], (False, True): FLIPS[1], (False, False): FLIPS[2], (True, True): FLIPS[3]}[
+        right is True, baseline is True
+    ]
+
+
+def _answers(folder: CellFolder, scorer: str) -> dict[str, Answered]:
+    verdicts = {v["id"]: v for v in folder.scores(scorer)}
+    return {
+        r["id"]: Answered(r["response"], verdicts[r["id"]]["correct"], verdicts[r["id"]].get("reason", ""), r.get("tokens"))
+        for r in folder.responses()
+        if r["id"] in verdicts
+    }
+
+
+def for_page(study: Study, most: int) -> Record:
+    """The browser's data: examples, items (question, options, gold, subsets, pictures), and what to say where some lack.
+
+    A text is stored once and cut at one length, the largest that keeps all of them within TEXT_BUDGET.
+    """
+    chosen, total = choose(study, most)
+    texts = _Texts()
+    keys = list(dict.fromkeys((e.key, e.item) for e in chosen))
+    pictures, note = thumbnails(study, chosen)
+    items, position = [], {}
+    for key, item in keys:
+        known = study.described.get(key) or {r["id"]: r for r in study.store.items(key)}
+        study.described[key] = known
+        record = known.get(item, {})
+        position[key, item] = len(items)
+        items.append(
+            {
+                "id": clean(item),
+                "question": texts.add(record.get("question", "")),
+                "options": [texts.add(str(o)) for o in record.get("options", [])],
+                "gold": texts.add(str(record.get("gold", ""))),
+                "subsets": [clean(s) for s in record.get("subsets", [])],
+                "images": pictures.by_item.get((key, item), []),
+            }
+        )
+    cells = list(dict.fromkeys(e.cell for e in chosen))
+    rows = [_row(e, texts, position, cells) for e in chosen]
+    return {
+        "examples": rows,
+        "items": items,
+        "cells": cells,
+        "total": total,
+        "pictures": pictures.encoded,
+        "pixels": pictures.sizes,
+        "note": note,
+        **texts.cut(),
+    }
+
+
+def _row(example: Example, texts: _Texts, position: Mapping[tuple[str, str], int], cells: Sequence[str]) -> Record:
+    def answered(one: Answered) -> Record:
+        return {"text": texts.add(one.text), "right": one.right, "reason": texts.add(one.reason), "tokens": one.tokens}
+
+    return {
+        "cell": cells.index(example.cell),
+        "item": position[example.key, example.item],
+        "flip": example.flip,
+        "answer": answered(example.answer),
+        "baseline": answered(example.baseline) if example.baseline else None,
+    }
+
+
+class _Texts:
+    """Every text once."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+
+    def add(self, text: str) -> int:
+        return self._index.setdefault(clean(text), len(self._index))
+
+    def cut(self) -> Record:
+        """The texts, and the full lengths of those that were cut."""
+        texts = list(self._index)
+        limit = longest([len(text) for text in texts], TEXT_BUDGET)
+        return {
+            "texts": [text[:limit] for text in texts],
+            "cut": {str(i): len(text) for i, text in enumerate(texts) if len(text) > limit},
+        }
+
+
+def longest(lengths: Sequence[int], budget: int) -> int:
+    """The largest length at which all texts, cut there, are `budget` characters or fewer; within sensible bounds."""
+    left, limit = budget, LONGEST_TEXT
+    for rank, length in enumerate(sorted(lengths)):
+        share = left // (len(lengths) - rank)
+        if length > share:
+            limit = share
+            break
+        left -= length
+    return max(SHORTEST_TEXT, min(limit, LONGEST_TEXT))
+
+
+def clean(text: str) -> str:
+    """Text that can be written as UTF-8: lone halves of surrogate pairs are replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """base64 WebP, each once; their (width, height); and which ones an item has."""
+
+    encoded: list[str]
+    sizes: list[tuple[int, int]]
+    by_item: dict[tuple[str, str], list[int]]
+
+
+def thumbnails(study: Study, chosen: Sequence[Example]) -> tuple[Pictures, str]:
+    """Small pictures of the chosen items, and one sentence where some could not be read."""
+    wanted: dict[tuple[str, str], Callable[[], Sequence[Image.Image]]] = {}
+    notes: list[str] = []
+    for key in dict.fromkeys(e.key for e in chosen):
+        of_key = [e for e in chosen if e.key == key]
+        ids = set(dict.fromkeys(e.item for e in of_key))
+        try:
+            readers = image_readers(study.store.folder(of_key[0].cell), ids)
+        except UserError as error:
+            notes.append(str(error))
+            continue
+        except Exception as error:  # the data are another's: whatever a loader raises costs pictures, never the page
+            notes.append(f"{type(error).__name__} while reading the benchmark's data")
+            continue
+        wanted |= {(key, item): readers[item] for item in sorted(ids) if item in readers}
+    for side in SIDES:
+        pictures, failed = _encode(wanted, side)
+        if sum(len(text) for text in pictures.encoded) * 3 / 4 <= IMAGE_BUDGET:
+            break
+    if failed:
+        notes.append(f"the pictures of {failed} items could not be read")
+    return pictures, f"Some pictures are missing: {'; '.join(notes)}." if notes else ""
+
+
+def image_readers(folder: CellFolder, ids: Iterable[str]) -> dict[str, Callable[[], Sequence[Image.Image]]]:
+    """How to read the images of these items, from the data that the cell was computed on. Raises UserError without them."""
+    benchmark, locations = folder.cell().benchmark, folder.settings().get("locations") or {}
+    config = stored_benchmark(benchmark, locations)
+    if benchmark.name == ANY_TASK:
+        by_id = {item.id: item for item in benchmark_items(benchmark, config)}
+        return {i: _of_item(by_id[i]) for i in ids if i in by_id}
+    if benchmark_id(config, benchmark.prompt).revision != benchmark.revision:
+        raise UserError(f"the data of benchmark '{benchmark.name}' is no longer what the cells were computed on")
+    return _of_rows(benchmark, config, set(ids))
+
+
+def _of_rows(benchmark: BenchmarkId, config: Any, ids: set[str]) -> dict[str, Callable[[], Sequence[Image.Image]]]:
+    """Straight from the rows: reading a benchmark as items decodes every image of it."""
+    ref = data_ref(config)
+    docs = open_docs(ref)
+    rows = load_task(ref).eval_docs
+    found: dict[str, Callable[[], Sequence[Image.Image]]] = {}
+    for row in rows:
+        item = docs.item_id(row)
+        if item in ids and item not in found:
+            found[item] = _of_row(docs, row)
+    return found
+
+
+def _of_row(docs: BenchmarkDocs, row: dict[str, Any]) -> Callable[[], Sequence[Image.Image]]:
+    return lambda: docs.doc_to_image(row) or []
+
+
+def _of_item(item: Item) -> Callable[[], Sequence[Image.Image]]:
+    return lambda: list(item.images)
+
+
+def _encode(wanted: Mapping[tuple[str, str], Callable[[], Sequence[Image.Image]]], side: int) -> tuple[Pictures, int]:
+    """All pictures at one size; equal ones are stored once."""
+
+    def small(read: Callable[[], Sequence[Image.Image]]) -> list[tuple[bytes, tuple[int, int]]] | None:
+        try:
+            return [thumbnail(image, side) for image in list(read())[:MOST_IMAGES]]
+        except Exception:  # a corrupt image costs itself alone
+            return None
+
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(small, wanted.values()))
+    index: dict[bytes, int] = {}
+    encoded: list[str] = []
+    sizes: list[tuple[int, int]] = []
+    by_item: dict[tuple[str, str], list[int]] = {}
+    for name, pictures in zip(wanted, made, strict=True):
+        for data, size in pictures or []:
+            if data not in index:
+                index[data] = len(encoded)
+                encoded.append(base64.b64encode(data).decode())
+                sizes.append(size)
+            by_item.setdefault(name, []).append(index[data])
+    return Pictures(encoded, sizes, by_item), sum(pictures is None for pictures in made)
+
+
+def thumbnail(image: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
+    """WebP with the longest side at most `side` pixels, and its size; tiny pictures are kept exactly."""
+    image = image.convert("RGB")
+    image.thumbnail((side, side), reducing_gap=2.0)
+    buffer = io.BytesIO()
+    if max(image.size) <= 64:
+        image.save(buffer, "WEBP", lossless=True)
+    else:
+        image.save(buffer, "WEBP", quality=62, method=2)
+    return buffer.getvalue(), image.size

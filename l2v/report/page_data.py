@@ -1,0 +1,367 @@
+"""What the page knows of a study: its rows with readable names, the cells it reports, and what was run, in words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from l2v import __version__
+from l2v.benchmarks.metrics import HEADLINE, Marked, Score
+from l2v.errors import UserError
+from l2v.study.cells import Cell
+from l2v.study.results import FAMILY, build_results, read_selection
+from l2v.study.score import items_key
+from l2v.study.searches import ARM, NULLS
+from l2v.study.store import Record, Store
+
+# What tells two arms of one method apart, with the word that stands before the value ("" for a name that speaks for itself).
+MODIFIERS = {
+    "weights": "",
+    "source": "from",
+    "contrast": "contrast",
+    "per_domain": "pairs per domain",
+    "contrast_seed": "contrast seed",
+    "positions": "positions",
+    "scale": "scale",
+    "prompt": "prompt",
+    "min_new_tokens": "at least tokens",
+    "seed": "seed",
+}
+# What tells two sets of items on one benchmark apart.
+ITEMS = {"split": "", "part": "", "limit": "first", "max_new_tokens": "tokens at most", "temperature": "temperature"}
+SWEPT = ("layer", "alpha", "cutoff")
+ROLES = {"direct": "baseline", **dict.fromkeys(NULLS, "null")}
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as the page shows it. `rows`: results.csv with the columns of `named`."""
+
+    store: Store
+    scorer: str
+    rows: pd.DataFrame
+    selection: Mapping[str, Any]
+    described: dict[str, dict[str, Record]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.store.study
+
+    @cached_property
+    def reported(self) -> pd.DataFrame:
+        """The headline rows that verdicts, examples and the table are about."""
+        rows = self.rows[(self.rows["scorer"] == self.scorer) & (self.rows["metric"] == HEADLINE)]
+        return rows[rows["cell"].isin(reported_cells(self.rows, self.selection))]
+
+    def cell(self, cell_id: str) -> Cell:
+        """A cell by id."""
+        return self.store.folder(cell_id).cell()
+
+    def score(self, cell_id: str, scorer: str | None = None) -> Score | None:
+        """A cell's headline score with its items; None where no verdicts or items are stored."""
+        folder = self.store.folder(cell_id)
+        name = scorer or self.scorer
+        metric = next((m for m in folder.metrics() if m["metric"] == HEADLINE and m["scorer"] == name), None)
+        known = self.items(folder.cell())
+        verdicts = folder.scores(name)
+        if metric is None or "problems" not in metric or not known or not verdicts:
+            return None
+        marked = [
+            Marked(v["id"], known[v["id"]]["problem"], tuple(known[v["id"]]["subsets"]), v["correct"] is True)
+            for v in verdicts
+            if v["id"] in known
+        ]
+        parts = tuple(metric.get("parts") or ())
+        if parts:
+            marked = [item for item in marked if any(part in item.subsets for part in parts)]
+        return Score(HEADLINE, metric["value"], tuple(marked), parts, bool(metric.get("all_right")))
+
+    def items(self, cell: Cell) -> dict[str, Record]:
+        """The description of a cell's items by id, read once."""
+        key = items_key(cell.benchmark)
+        if key not in self.described:
+            self.described[key] = {record["id"]: record for record in self.store.items(key)}
+        return self.described[key]
+
+
+def read_study(outputs: str, study: str, scorer: str, results: pd.DataFrame | None = None) -> Study:
+    """A study's rows, named. Raises UserError for an unknown study, or a scorer that was not applied to it."""
+    store = Store(outputs, study).existing()
+    rows = build_results(store) if results is None else results
+    if len(rows) and scorer not in set(rows["scorer"]):
+        there = ", ".join(sorted(set(rows["scorer"])))
+        raise UserError(
+            f"Scorer '{scorer}' was not applied to study '{study}' (there: {there}); run "
+            f"`l2v score study={study} scorer={scorer}` first."
+        )
+    return Study(store, scorer, named(rows), read_selection(store))
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with columns for a reader.
+
+    where: the target; bench: the benchmark or the lm-eval task; items: the split, part or limit; arm: the method and what
+    tells it from other arms of its method; panel: what else varies within the arm; role: baseline, null, arm (a vector) or
+    other (prompts, weights).
+    """
+    if not len(rows):
+        return rows.assign(**dict.fromkeys(("where", "bench", "items", "arm", "panel", "role"), ""))
+    rows = rows.assign(
+        where=_with_revision(rows, "target"),
+        bench=_with_revision(rows.assign(bench=rows["task"].where(rows["task"].notna(), rows["benchmark"])), "bench"),
+        items=_joined(rows, ITEMS, _varying(rows, [n for n in ITEMS if n not in ("split", "part")]) | {"split", "part"}),
+    )
+    rows["arm"] = arm_names(rows)
+    rows["panel"] = _panels(rows)
+    steered = rows["layer"].notna()
+    rows["role"] = [ROLES.get(m, "arm" if s else "other") for m, s in zip(rows["method"], steered, strict=True)]
+    return rows
+
+
+def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
+    """The arm of each row in words; `without` leaves one modifier out, for a curve along it."""
+    names = pd.Series("", index=rows.index)
+    for method, group in rows.groupby("method", sort=False):
+        varying: set[str] = set()
+        for _, family in group.groupby(["where", "bench"], sort=False, dropna=False):
+            varying |= _varying(family, MODIFIERS)
+        # Whose direction it is stands in every name of a study with several sources.
+        if rows["source"].nunique() > 1 and group["source"].nunique() > 1 and method != "own_direction":
+            varying.add("source")
+        if group["role" if "role" in group else "method"].iloc[0] in NULLS:
+            varying.add("seed")
+        names[group.index] = [
+            " ".join([str(method), *filter(None, [words])])
+            for words in _joined(group, MODIFIERS, varying - {without} - ({"source"} if method == "own_direction" else set()))
+        ]
+    return list(names)
+
+
+def _varying(rows: pd.DataFrame, columns: Iterable[str]) -> set[str]:
+    return {name for name in columns if rows[name].nunique(dropna=False) > 1}
+
+
+def _joined(rows: pd.DataFrame, words: Mapping[str, str], shown: set[str]) -> list[str]:
+    columns = [(words[name], rows[name].map(short).tolist()) for name in words if name in shown]
+    return [" · ".join(f"{word} {values[i]}".strip() for word, values in columns if values[i] != "") for i in range(len(rows))]
+
+
+def _with_revision(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """The name, with the beginning of its revision where one name stands for several."""
+    revision = "benchmark_revision" if name == "bench" else f"{name}_revision"
+    several = rows.groupby(name)[revision].transform("nunique") > 1
+    return rows[name].where(~several, rows[name] + " @" + rows[revision].astype(str).str.removeprefix("local:").str[:7])
+
+
+def _panels(rows: pd.DataFrame) -> list[str]:
+    """The source's layer, where one layer of an arm was filled from several."""
+    several = rows.groupby(["where", "bench", "items", "arm", "layer"], dropna=False)["source_layer"].transform("nunique") > 1
+    return [f"source layer {short(v)}" if s else "" for v, s in zip(rows["source_layer"], several, strict=True)]
+
+
+def short(value: object) -> str:
+    """A setting as text; a gap is empty."""
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def reported_cells(rows: pd.DataFrame, selection: Mapping[str, Any]) -> set[str]:
+    """The cells that a study tells: those of its selection, or of every arm the best where several were searched."""
+    chosen = {arm["report"] for arm in selection.get("arms", [])} & set(rows["cell"])
+    if chosen:
+        return chosen
+    single = rows[(rows["metric"] == HEADLINE) | rows["problems"].isna()]
+    keys = [name for name in (*FAMILY, *ARM, "weights", "min_new_tokens") if name not in ("metric", "scorer")]
+    sizes = single.groupby(keys, dropna=False)["cell"].transform("nunique")
+    kept = single[(sizes == 1) | (single["selected"] == "test") | single["layer"].isna()]
+    return set(kept["cell"])
+
+
+def sweeps(rows: pd.DataFrame) -> list[str]:
+    """The settings that a curve can be drawn along: those with two values or more among steered cells."""
+    steered = rows[rows["layer"].notna()]
+    return [name for name in (*SWEPT, "source_layer", "per_domain", "positions", "seed") if steered[name].nunique() > 1]
+
+
+def packed(columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Columns of text for the page: one value, a dictionary with an index, or the values, whichever is smallest."""
+    return {name: _packed(values) for name, values in columns.items()}
+
+
+def _packed(values: Sequence[str]) -> dict[str, Any]:
+    distinct = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    if len(distinct) == 1:
+        return {"one": values[0]}
+    if 2 * len(distinct) > len(values):
+        return {"values": list(values)}
+    return {"words": list(distinct), "index": [distinct[value] for value in values]}
+
+
+def table_for_page(study: Study, results_columns: Sequence[str]) -> dict[str, Any]:
+    """A study's rows as the page reads them: the text of results.csv by column, and the names of `named`."""
+    rows = study.rows
+    text = rows[list(results_columns)].to_csv(index=False, float_format="%.6g")
+    lines = list(csv.reader(io.StringIO(text, newline="")))
+    columns = {name: [line[i] for line in lines[1:]] for i, name in enumerate(lines[0])}
+    told = set(study.reported["cell"]) if len(rows) else set()
+    extra = {name: rows[name].astype(str).tolist() for name in ("where", "bench", "items", "arm", "panel", "role")}
+    extra["reported"] = ["1" if cell in told else "" for cell in rows["cell"]]
+    chosen = {arm["select"] for arm in study.selection.get("arms", [])}
+    best = rows["selected"] == "test"
+    extra["chosen"] = ["1" if cell in chosen or b else "" for cell, b in zip(rows["cell"], best, strict=True)]
+    along = sweeps(rows) if len(rows) else []
+    for name in set(along) & set(MODIFIERS):
+        extra[f"arm~{name}"] = arm_names(rows, without=name)
+    return {
+        "study": study.name,
+        "rows": len(rows),
+        "order": list(results_columns),
+        "columns": packed(columns),
+        "extra": packed(extra),
+        "sweeps": along,
+    }
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of "what was run"."""
+
+    term: str
+    lines: list[str]
+
+
+def facts(study: Study) -> list[Fact]:
+    """What was run, from the stored cells; nothing is guessed."""
+    rows = study.rows
+    once = rows.drop_duplicates("cell")
+    settings = ["source", "source_revision", "contrast", "per_domain", "contrast_seed", "target", "target_revision", "limit"]
+    settings += ["benchmark", "task", "benchmark_revision", "split", "part", "max_new_tokens", "temperature"]
+    cells = [study.cell(name) for name in once.drop_duplicates(settings)["cell"]]
+    n = once.groupby(["bench", "items"], sort=False)["n"].max()
+    found = [
+        Fact("Cells", [_cells_line(study, once)]),
+        Fact("Protocol", [protocol(study)]),
+        Fact("Targets", _distinct(_model(c.target) for c in cells)),
+        Fact("Sources", _distinct(_model(c.source) for c in cells if c.source)),
+        Fact("Contrasts", _distinct(_contrast(c) for c in cells if c.contrast)),
+        Fact("Benchmarks", [*_distinct(_benchmark(c) for c in cells), *(f"{b}, {i}: n = {v:.0f}" for (b, i), v in n.items())]),
+        Fact("Arms", [", ".join(dict.fromkeys(once["method"]))]),
+        Fact("Grid", [_grid(once)]),
+        Fact("Decoding", _distinct(_decoding(c) for c in cells)),
+        Fact("Scorers", [_scorers(study)]),
+        Fact("Compute", [_compute(study, once)]),
+        Fact("Written by", [f"l2v {__version__}"]),
+    ]
+    return [fact for fact in found if any(fact.lines)]
+
+
+def protocol(study: Study) -> str:
+    """On which items settings were chosen and on which they are told."""
+    if not study.selection:
+        several = (study.reported["selected"] == "test").any() if len(study.rows) else False
+        best = " † marks the best of several cells, selected on the very items it is told on." if several else ""
+        return f"No selection: every cell as given.{best}"
+    told = study.selection["protocol"]
+    what = ", ".join("k" if name == "cutoff" else name.replace("_", " ") for name in told["choose"])
+    where, then = "one part of the problems", "the rest"
+    if told["select"] is not None:
+        where, then = f"split {told['select']}", f"split {told['report']}"
+    return f"Per arm, {what} chosen on {where}, told on {then}."
+
+
+def warnings(study: Study) -> list[str]:
+    """What a reader must know before any figure."""
+    found = []
+    for role in ("target", "source", "benchmark"):
+        if len(study.rows) and (study.rows.groupby(role)[f"{role}_revision"].nunique() > 1).any():
+            found.append(f"One {role} name stands for several revisions in this study; they are kept and compared apart.")
+    if len(study.rows) and not (study.rows["method"] == "direct").any():
+        found.append("No baseline: the arm direct was not run, so nothing here can be called better or worse than it.")
+    return found
+
+
+def _cells_line(study: Study, once: pd.DataFrame) -> str:
+    unfinished = sum(1 for p in (study.store.path / "cells").glob("*") if p.is_dir()) - len(study.store.finished())
+    rest = f"; {unfinished} not finished" if unfinished > 0 else ""
+    return f"{len(once):,} finished, {len(set(study.reported['cell'])):,} of them told{rest}"
+
+
+def _distinct(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+def _model(model: Any) -> str:
+    return f"{model.name} ({model.id}, revision {model.revision}, {model.dtype})"
+
+
+def _contrast(cell: Cell) -> str:
+    c = cell.contrast
+    assert c is not None
+    domains = ", ".join(c.domains) or "all domains"
+    pairs = "all pairs" if c.per_domain is None else f"{c.per_domain} pairs per domain"
+    return f"{c.name} ({c.id}, revision {c.revision}; {c.kind}, {pairs} of {domains}, seed {c.seed})"
+
+
+def _benchmark(cell: Cell) -> str:
+    b = cell.benchmark
+    task = "" if b.task is None else f", task {b.task}"
+    part = "" if b.part is None else f", part {b.part.describe()}"
+    first = "" if b.limit is None else f", first {b.limit}"
+    return f"{b.name} ({b.id}{task}, split {b.split}{part}{first}, revision {b.revision})"
+
+
+def _grid(once: pd.DataFrame) -> str:
+    words = {"layer": "layer", "alpha": "alpha", "cutoff": "k", "positions": "positions", "scale": "scale", "seed": "seed",
+             "per_domain": "pairs per domain"}  # fmt: skip
+    found = []
+    for name, word in words.items():
+        values = once[name].dropna()
+        numbers = sorted({v for v in values if isinstance(v, (int, float))})
+        texts = sorted({str(v) for v in values if not isinstance(v, (int, float))})
+        shown = [short(v) for v in numbers] + texts
+        if shown:
+            found.append(f"{word} {', '.join(shown[:12])}{f' … ({len(shown)} values)' if len(shown) > 12 else ''}")
+    return "; ".join(found)
+
+
+def _decoding(cell: Cell) -> str:
+    s = cell.sampling
+    how = (
+        "greedy" if s is None else f"sampled, temperature {s.temperature:g}, top-p {s.top_p:g}, top-k {s.top_k}, seed {s.seed}"
+    )
+    stop = f", stop at {json.dumps(cell.stop, ensure_ascii=False)}" if cell.stop else ""
+    return f"{how}, at most {cell.max_new_tokens} tokens{stop}"
+
+
+def _scorers(study: Study) -> str:
+    names = list(dict.fromkeys(study.rows["scorer"]))
+    last = study.store.finished()[-1:]
+    judge = next((m["judge"] for folder in last for m in folder.metrics() if m.get("judge")), None)
+    others = [f"judge ({judge})" if name == "judge" and judge else name for name in names if name != study.scorer]
+    return f"{study.scorer} (in words and by default)" + (f"; also {', '.join(others)}" if others else "")
+
+
+def _compute(study: Study, once: pd.DataFrame) -> str:
+    seconds = once["seconds"].fillna(0).sum()
+    responses = int(once["n"].fillna(0).sum())
+    tokens = (once["tokens"].fillna(0) * once["n"].fillna(0)).sum()
+    done = [path.stat().st_mtime for path in study.store.path.glob("cells/*/DONE")]
+    last = f"; last cell finished {datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
+    return f"{duration(seconds)} of generation for {responses:,} responses, {tokens:,.0f} tokens{last}"
+
+
+def duration(seconds: float) -> str:
+    """A time for a reader."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
