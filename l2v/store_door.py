@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ from l2v.config import ReportConfig
 from l2v.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from l2v.benchmarks.base import Verdict
     from l2v.study.files import Answered
 
@@ -65,37 +69,72 @@ def _as_settings(arguments: list[str]) -> list[str]:
 
 
 def report_verb(arguments: list[str]) -> int:
-    """Print the headline table of a study."""
-    from l2v.report.tables import study_report
-
+    """Print the headline table of a study and write its page."""
     experiment = next((word for word in arguments if word.startswith("+experiment=")), None)
     config = parse([word for word in arguments if word != experiment])
     if experiment is not None:
         return _experiment_report(config, experiment.partition("=")[2])
-    for scorer in (config.scorer or "official").split(","):
-        print(study_report(config.outputs, config.study, scorer, config.split, config.format, metric=config.metric))
+    results = None
+    for scorer in _scorers(config):
+        results = _print_table(config, scorer, results)
+    _write_page(config, results)
     return 0
+
+
+def _scorers(config: ReportConfig) -> list[str]:
+    return (config.scorer or "official").split(",")
+
+
+def _print_table(config: ReportConfig, scorer: str, results: pd.DataFrame | None) -> pd.DataFrame:
+    """Print a study's table; returns its results, which are built once."""
+    from l2v.report.tables import check_format, on_terminal, study_report
+    from l2v.study.results import build_results
+    from l2v.study.store import Store
+
+    check_format(config.format)
+    if results is None:
+        results = build_results(Store(config.outputs, config.study).existing())
+    chosen = (config.outputs, config.study, scorer, config.split, config.format)
+    print(study_report(*chosen, results=results, metric=config.metric, color=on_terminal()))
+    return results
+
+
+def _write_page(config: ReportConfig, results: pd.DataFrame | None) -> None:
+    """Write the page, unless page=false or nothing is finished, and tell where: on stderr where stdout is a table to copy."""
+    if not config.page or results is None or not len(results):
+        return
+    from l2v.report.page import write_page
+
+    path = write_page(config.outputs, config.study, _scorers(config)[0], config.compare, config.examples, results)
+    print(f"\npage: {path}", file=sys.stdout if config.format == "text" else sys.stderr)
 
 
 def _experiment_report(config: ReportConfig, name: str) -> int:
     """The table of an experiment file: measured beside printed where the paper has one, else the study's."""
     from l2v.paths import conf_dir
     from l2v.report.paper import paper_report
-    from l2v.report.tables import measured_csv, study_report
-    from l2v.study.store import write_atomically
+    from l2v.report.tables import measured_csv
+    from l2v.study.results import build_results
+    from l2v.study.store import Store, write_atomically
 
     path = conf_dir() / "experiment" / f"{name}.yaml"
     if not path.is_file():
         raise unknown("experiment", name, [p.stem for p in path.parent.glob("*.yaml")])
     chosen = yaml.safe_load(path.read_text(encoding="utf-8"))
-    study, printed = chosen["study"], (chosen.get("table") or {}).get("printed")
-    for scorer in (config.scorer or "official").split(","):
+    printed = (chosen.get("table") or {}).get("printed")
+    config = replace(config, study=chosen["study"])
+    results = None
+    for scorer in _scorers(config):
         if printed:
-            print(paper_report(config.outputs, study, printed, scorer, config.format))
+            print(paper_report(config.outputs, config.study, printed, scorer, config.format))
         else:
-            print(study_report(config.outputs, study, scorer, config.split, config.format, metric=config.metric))
+            results = _print_table(config, scorer, results)
         if config.out:
-            write_atomically(Path(config.out), measured_csv(config.outputs, study, scorer))
+            write_atomically(Path(config.out), measured_csv(config.outputs, config.study, scorer))
+    store = Store(config.outputs, config.study)
+    if config.page and results is None and (store.path / "study.json").exists():
+        results = build_results(store)
+    _write_page(config, results)
     return 0
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError, unknown
-from l2v.report.tables import markdown
+from l2v.report.latex import latex_table
+from l2v.report.tables import check_format, markdown
 from l2v.study.results import build_results, read_selection
 from l2v.study.store import Store
 
@@ -41,6 +42,8 @@ COLUMNS = {
 AVERAGE = ("mathvista", "mathverse", "mmstar", "dynamath", "mathvision")
 # What must be one and the same for every figure of one benchmark in one table.
 SAME = {"split": "splits", "part": "parts", "limit": "limits", "benchmark_revision": "data", "max_new_tokens": "answer lengths"}
+# Columns of a LaTeX table.
+PER_TABLE = 5
 # Methods whose row is a prompt of its own.
 PROMPTED = ("cot_prompt",)
 
@@ -148,7 +151,8 @@ def _average(measured: dict[tuple[Any, ...], Figure], key: tuple[Any, ...]) -> F
 
 
 def paper_report(outputs: str, study: str, printed: str, scorer: str, format: str) -> str:
-    """The table as text, Markdown or CSV, with what it may be read as."""
+    """The table as text, Markdown, CSV or LaTeX, with what it may be read as. Raises UserError for an unknown format."""
+    check_format(format)
     table = paper_table(outputs, study, printed, scorer)
     if format == "csv":
         return table.to_csv(index=False).rstrip("\n")
@@ -159,13 +163,38 @@ def paper_report(outputs: str, study: str, printed: str, scorer: str, format: st
     ]
     if (table["chosen"] == "selected on test").any():
         lines.append("† selected on test: the best of several cells on the very items it is told on; biased upwards.")
-    wide = table.assign(text=table.apply(_cell_text, axis=1))
-    index = [name for name in ("target", "method", "source") if wide[name].notna().any()]
-    shown = wide.pivot(index=index, columns="column", values="text")[list(dict.fromkeys(wide["column"]))]
-    order = list(dict.fromkeys(map(tuple, wide[index].itertuples(index=False))))
-    shown = shown.loc[order].reset_index()
+    if format == "latex":
+        return _latex(table, [*lines, _protocol(table)], printed)
+    shown = _wide(table.assign(text=table.apply(_cell_text, axis=1))).reset_index()
     body = markdown(shown) if format == "md" else shown.to_string(index=False)
     return "\n".join([*lines, "", body])
+
+
+def _wide(table: pd.DataFrame) -> pd.DataFrame:
+    """A row per target, method and source, a column per printed column, in the order of the print; holds column `text`."""
+    index = [name for name in ("target", "method", "source") if table[name].notna().any()]
+    shown = table.pivot(index=index, columns="column", values="text")[list(dict.fromkeys(table["column"]))]
+    return shown.loc[list(dict.fromkeys(map(tuple, table[index].itertuples(index=False))))]
+
+
+def _protocol(table: pd.DataFrame) -> str:
+    """How the measured figures were chosen, in a sentence."""
+    chosen = sorted(set(table["chosen"]) - {"missing", ""})
+    return f"Measured figures: {', '.join(chosen)}." if chosen else "Measured figures: nothing was selected."
+
+
+def _latex(table: pd.DataFrame, told: list[str], printed: str) -> str:
+    """Tables of at most PER_TABLE columns: in each cell the printed figure, and below it the measured one."""
+    wide = _wide(table.assign(text=table.apply(_stacked_text, axis=1)))
+    names, keys = list(wide.columns), len(wide.index.names)
+    parts = [names[i : i + PER_TABLE] for i in range(0, len(names), PER_TABLE)]
+    found = []
+    for i, part in enumerate(parts):
+        shown = wide[part].reset_index().fillna("").astype(str)
+        caption = " ".join(told) + (f" Part {i + 1} of {len(parts)}." if len(parts) > 1 else "")
+        label = printed if i == 0 else f"{printed}-{i + 1}"
+        found.append(latex_table(list(shown.columns), [("", shown.values.tolist())], caption, label, left=keys))
+    return "\n\n".join(found)
 
 
 def _cell_text(row: pd.Series) -> str:
@@ -174,3 +203,8 @@ def _cell_text(row: pd.Series) -> str:
     mark = "†" if row["chosen"] == "selected on test" else ""
     n = int(row["n"])
     return f"{row['printed']} · {row['measured']}{mark} [{row['low']}, {row['high']}] n={n}, Δ {row['difference']:+.1f}"
+
+
+def _stacked_text(row: pd.Series) -> str:
+    """The same in lines, for a narrow column."""
+    return _cell_text(row).replace(" · ", "\n").replace(" n=", "\nn = ").replace(", Δ", "\nΔ")

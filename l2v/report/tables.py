@@ -1,7 +1,9 @@
-"""The tables of a study, for the terminal, Markdown and CSV."""
+"""The tables of a study, for the terminal, Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +13,10 @@ from l2v.errors import UserError, unknown
 from l2v.study.results import build_results, read_selection
 from l2v.study.store import Store, write_atomically
 
-FORMATS = ("text", "md", "csv")
+FORMATS = ("text", "md", "csv", "latex")
 MOST_ROWS = 40
 
+SELECTED_ON_TEST = "†: selected on test, the best of an arm's cells on the items it is told on."
 MINIATURE_NOTE = (
     "The miniature world: trained models of one million parameters. It shows what the pipeline can tell apart and says nothing "
     "about real models."
@@ -115,9 +118,9 @@ def _short(value: object) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
-def plain(shown: pd.DataFrame) -> str:
-    """A table for the terminal, a block per target; method, source and seed in one column, a shared n said once."""
-    blocks = []
+def blocks(shown: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """A heading and the rows per target; method, source and seed in one column `arm`, a shared n said once in the heading."""
+    found = []
     keys = [name for name in ("target", "benchmark", "score") if name in shown]
     for values, part in shown.groupby(keys, sort=False):
         names = part[["method", "source", "seed"]].copy()
@@ -129,11 +132,52 @@ def plain(shown: pd.DataFrame) -> str:
             heading += f", n = {part['n'].iloc[0]}"
             rest = rest.drop(columns="n")
         rest = rest.rename(columns=lambda name: name.removesuffix(" %").replace(", points", ""))
+        rest.insert(0, "arm", arm)
+        found.append((heading, rest))
+    return found
+
+
+def plain(shown: pd.DataFrame) -> str:
+    """A table for a pipe, a block per target."""
+    parts = []
+    for heading, block in blocks(shown):
         # Left-aligned names; pandas has no such option for one column.
-        width = int(arm.str.len().max())
-        rest.insert(0, "arm".ljust(width), arm.str.ljust(width))
-        blocks.append(f"{heading}\n{rest.to_string(index=False)}")
-    return "\n\n".join(blocks)
+        width = int(block["arm"].str.len().max())
+        padded = block.assign(arm=block["arm"].str.ljust(width)).rename(columns={"arm": "arm".ljust(width)})
+        parts.append(f"{heading}\n{padded.to_string(index=False)}")
+    return "\n\n".join(parts)
+
+
+# What a paper has room for; the other columns are in the CSV.
+IN_PRINT = (
+    "arm",
+    "examples",
+    "layer",
+    "alpha",
+    "k",
+    "accuracy % [95 %]",
+    "n",
+    "vs direct [95 %]",
+    "p (Holm)",
+    "p (best of grid)",
+    "tokens",
+    "steps",
+)
+
+
+def latex(shown: pd.DataFrame, told: Sequence[str], study: str) -> str:
+    """A booktabs table, a block per target; the caption holds what stands above the other formats."""
+    from l2v.report.latex import latex_table
+
+    parts = [(heading, block[[name for name in IN_PRINT if name in block]]) for heading, block in blocks(shown)]
+    # One tabular has one set of columns; a target's shared n stands in its heading.
+    columns = [name for name in IN_PRINT if any(name in block for _, block in parts)]
+    rows = [(heading, block.reindex(columns=columns, fill_value="").astype(str).values.tolist()) for heading, block in parts]
+    n = sorted(set(shown["n"]))
+    items = f"n = {n[0]}" if len(n) == 1 else f"n from {n[0]} to {n[-1]}, as told in the table"
+    first = f"Accuracy in % and differences to direct in points, with 95 % intervals; {items}; tokens: mean of an answer."
+    names = [{"steps": "steps %"}.get(name, name) for name in columns]
+    return latex_table(names, rows, " ".join([first, *filter(None, told)]), study)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -152,15 +196,15 @@ def study_report(
     results: pd.DataFrame | None = None,
     cells: set[str] | None = None,
     metric: str | None = None,
+    color: bool = False,
 ) -> str:
-    """The headline table of a study as text, Markdown or CSV; what was chosen where is said above it.
+    """The headline table of a study as text, Markdown, CSV or LaTeX; what was chosen where is said above it.
 
     `results`: the study's table where it was just built. `cells`: what was just run, shown where the study holds an older
-    selection. `metric`: another score than the headline, or "all". Raises UserError for an unknown study, format or score,
-    or a scorer that was not applied.
+    selection. `metric`: another score than the headline, or "all". `color`: text for this terminal, of its
+    width. Raises UserError for an unknown study, format or score, or a scorer that was not applied.
     """
-    if format not in FORMATS:
-        raise unknown("format", format, FORMATS)
+    check_format(format)
     store = Store(outputs, study).existing()
     results = build_results(store) if results is None else results
     if not len(results):
@@ -186,11 +230,30 @@ def study_report(
         return table.to_csv(index=False, float_format="%.6g").rstrip("\n")
     lines = _preamble(study, scorer, results, selection, split)
     hidden = max(0, len(table) - most) if most else 0
-    shown = formatted(table.head(len(table) - hidden))
+    table = table.head(len(table) - hidden).reset_index(drop=True)
+    more = f"… and {hidden} more rows: `l2v report study={study}`" if hidden else ""
+    if selection and split is None and (table["selected"] == "test").any():
+        lines.insert(-1, SELECTED_ON_TEST)
+    shown = formatted(table)
+    if format == "latex":
+        return latex(shown, lines, study)
+    if format == "text" and color:
+        from l2v.report.terminal import coloured
+
+        return coloured(lines, blocks(shown), table, more)
     lines.append(markdown(shown) if format == "md" else plain(shown))
-    if hidden:
-        lines.append(f"… and {hidden} more rows: `l2v report study={study}`")
-    return "\n".join(lines)
+    return "\n".join([*lines, more] if more else lines)
+
+
+def check_format(format: str) -> None:
+    """Raise UserError for a format that there is none of."""
+    if format not in FORMATS:
+        raise unknown("format", format, FORMATS)
+
+
+def on_terminal() -> bool:
+    """Whether standard output is read by a person."""
+    return sys.stdout.isatty()
 
 
 def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, split: str | None) -> list[str]:
@@ -202,7 +265,7 @@ def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, s
             where, then = f"split '{protocol['select']}'", f"split '{protocol['report']}'"
         lines.append(f"Layer, alpha and k of each arm were chosen on {where}; every figure below is told on {then}.")
     else:
-        lines.append("No selection protocol. †: selected on test, the best of an arm's cells on the items it is told on.")
+        lines.append(f"No selection protocol. {SELECTED_ON_TEST}")
     for role in ("target", "source", "benchmark"):
         if (results.groupby(role)[f"{role}_revision"].nunique() > 1).any():
             lines.append(
@@ -252,10 +315,16 @@ def measured_csv(outputs: str, study: str, scorer: str) -> str:
     return table[MEASURED].to_csv(index=False, float_format="%.6g")
 
 
-def print_report(outputs: str, study: str, scorer: str, results: pd.DataFrame, cells: set[str] | None) -> None:
-    """Print the study's table after a run (see `study_report`) and leave it as Markdown and CSV in its report folder."""
+def print_report(
+    outputs: str, study: str, scorer: str, results: pd.DataFrame, cells: set[str] | None, page: bool = True
+) -> None:
+    """Print the study's table after a run (see `study_report`); leave it and the page in the study's report folder."""
     folder = Path(outputs) / study / "report"
     for format, name in (("md", "table.md"), ("csv", "table.csv")):
         write_atomically(folder / name, study_report(outputs, study, scorer, format=format, results=results) + "\n")
-    print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results, cells=cells))
+    print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results, cells=cells, color=on_terminal()))
     print(f"\ntable: {folder / 'table.md'}")
+    if page and len(results):
+        from l2v.report.page import write_page
+
+        print(f"page: {write_page(outputs, study, scorer, results=results)}")
