@@ -280,7 +280,7 @@ class ReportConfig:
     study: str = "default"
     scorer: str | None = None  # one name, or several with commas; None: official (agreement: all that are stored)
     metric: str | None = None  # report: one score of the benchmark, or all; None: the headline
-    format: str = "text"  # text, md, csv or latex
+    format: str = "text"  # text, md, csv or latex; status: text or json
     page: bool = True  # report: write the page too
     compare: str | None = None  # report: another study on the same page
     examples: int = 1000  # report: most responses in the page's browser

@@ -60,8 +60,9 @@ STATUS = """l2v status: how far a study is, on this machine and on all others th
 
     l2v status study=demo                  cells done, running, failed, waiting; rows a second; time left; failures; workers
     l2v status study=demo --watch          again every two seconds, until everything is done
+    l2v status study=demo --format json    one line for programs
 """
-ANALYZE = """l2v analyze: what the states of source and target show (dispersion, PCA, spectra, cosines), as pictures and numbers.
+ANALYZE = """l2v analyze: what the states of source and target show (dispersion, PCA, spectra, cosines), in pictures.
 
     l2v analyze source=mini_kin target=mini contrast=mini study=look
 

@@ -105,6 +105,7 @@ def composed(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> 
 
 def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
     """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
+    from l2v.study.executors import Submitted, preview
     from l2v.study.plan import distinct
     from l2v.study.protocol import plan_jobs, run_study
 
@@ -114,8 +115,15 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
         for job in jobs:
             print(f"{job.cell.id}  {job.cell.describe()}")
         print(estimate(jobs), file=sys.stderr)
+        path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())
+        if (sent := preview(first.executor, path)) is not None:
+            print(f"\n{sent}", end="")
         return [None] * len(configs), [None] * len(configs)
-    jobs, outcome = run_study(configs)
+    try:
+        jobs, outcome = run_study(configs)
+    except Submitted as message:
+        print(message)
+        return [None] * len(configs), [None] * len(configs)
     values = [outcome.values.get(job.cell.id) for job in jobs]
     FAILED.extend(outcome.failed.values())
     failed = [outcome.failed.get(job.cell.id) for job in jobs]

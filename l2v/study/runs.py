@@ -72,9 +72,14 @@ def open_run(store: Store, jobs: Sequence[Job], items: Mapping[str, int], execut
     path = store.path / "runs" / digest(sorted(job.cell.id for job in jobs))
     cells = {job.cell.id: job.cell.describe() for job in jobs}
     run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, dict(items))
-    content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items")}
-    write_atomically(path / "run.json", json.dumps(content, indent=1))
+    rewrite(run)
     return run
+
+
+def rewrite(run: Run) -> None:
+    """Write run.json."""
+    content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items")}
+    write_atomically(run.path / "run.json", json.dumps(content, indent=1))
 
 
 def read_run(path: Path) -> Run:

@@ -1,0 +1,160 @@
+"""How far a study is, from its folder alone: cells, rows, workers, failures. Any machine that sees the folder can ask."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l2v.study.claims import holders
+from l2v.study.runs import Run, runs_of
+from l2v.study.store import Store, read_lines
+from l2v.study.workers import MISSED, Holder, birth, host_key, read_heartbeat, workers_folder
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """A worker: what it does, rows that it stored, rows a second over the last minute, seconds since its sign of life."""
+
+    name: str
+    doing: str
+    rows: int
+    rate: float
+    silent: float
+    alive: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """A study: ids of its cells by state, why cells failed, rows that are there and to come, and its workers.
+
+    seconds_left: at the rate of the last minute; None when nobody is at work.
+    """
+
+    study: str
+    done: list[str]
+    running: list[str]
+    failed: dict[str, str]
+    waiting: list[str]
+    rows: int
+    all_rows: int
+    rate: float
+    seconds_left: float | None
+    workers: list[WorkerState]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to compute."""
+        return not self.running and not self.waiting
+
+
+def status(outputs: str, study: str) -> Status:
+    """The state of a study. Raises UserError for one that is not there."""
+    store = Store(outputs, study).existing()
+    runs = runs_of(store)
+    workers = _workers(outputs, study)
+    alive = {worker.name for worker in workers if worker.alive}
+    items = {cell: count for run in runs for cell, count in run.items.items()}
+    cells = list(dict.fromkeys([*(folder.id for folder in store.finished()), *(cell for run in runs for cell in run.cells)]))
+    done: list[str] = []
+    running: list[str] = []
+    waiting: list[str] = []
+    failed: dict[str, str] = {}
+    rows = all_rows = 0
+    for cell in cells:
+        folder = store.folder(cell)
+        if folder.done:
+            done.append(cell)
+            rows += items.get(cell, 0)
+        else:
+            rows += len(folder.responses())
+            held = {holder.worker for holder in holders(folder.claims)}
+            reason = _failure(runs, cell)
+            if held & alive:
+                running.append(cell)
+            elif reason is not None:
+                failed[cell] = reason
+            else:
+                waiting.append(cell)
+        all_rows += items.get(cell, 0)
+    rate = sum(worker.rate for worker in workers if worker.alive)
+    left = (all_rows - rows) / rate if rate > 0 else None
+    return Status(study, done, running, failed, waiting, rows, all_rows, rate, left, workers)
+
+
+def _failure(runs: list[Run], cell: str) -> str | None:
+    """Why a cell was set aside, in the newest attempt that asked for it."""
+    for run in reversed(runs):
+        if cell in run.cells:
+            return run.failed_here(run.store.folder(cell))
+    return None
+
+
+def _workers(outputs: str, study: str) -> list[WorkerState]:
+    """The workers of a study that show, or showed, signs of life."""
+    folder = workers_folder(outputs)
+    found = []
+    with _now(folder) as now:
+        for path in sorted(folder.glob("*.json")):
+            shown = read_heartbeat(path)
+            if shown.get("study") != study:
+                continue
+            try:
+                silent = max(0.0, now - path.stat().st_mtime)
+            except FileNotFoundError:
+                continue
+            found.append(_state(shown, silent))
+    return found
+
+
+def _state(shown: dict[str, Any], silent: float) -> WorkerState:
+    holder = Holder(*(shown.get(name, "") for name in ("worker", "host", "pid", "born")))
+    alive = silent < MISSED * float(shown.get("period", 10.0)) + 5
+    if holder.host == host_key():
+        alive = alive and birth(int(holder.pid)) == holder.born
+    doing = str(shown.get("doing") or "between two units")
+    return WorkerState(holder.worker, doing, int(shown.get("rows", 0)), float(shown.get("rate", 0.0)), silent, alive)
+
+
+@contextmanager
+def _now(folder: Path) -> Iterator[float]:
+    """The time by the clock of the disk, which stamps every worker's file: machines' own clocks may differ."""
+    probe = folder / f".now-{os.getpid()}-{secrets.token_hex(2)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        yield probe.stat().st_mtime
+    except OSError:
+        stamps = [path.stat().st_mtime for path in folder.glob("*.json")]
+        yield max(stamps, default=0.0)
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def last_error(outputs: str, study: str, cell: str) -> str:
+    """The newest failure of a cell, whoever noted it."""
+    lines = read_lines(Store(outputs, study).folder(cell).path / "failures.jsonl")
+    return str(lines[-1]["reason"]) if lines else ""
+
+
+def spoken(seconds: float | None) -> str:
+    """A span of time as a person would say it."""
+    if seconds is None or not math.isfinite(seconds):
+        return "unknown"
+    minutes = math.ceil(seconds / 60)
+    if minutes < 2:
+        return f"{math.ceil(seconds)} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def as_json(found: Status) -> str:
+    """The state for programs: counts, reasons and workers."""
+    counts = {name: len(getattr(found, name)) for name in ("done", "running", "failed", "waiting")}
+    figures = {name: getattr(found, name) for name in ("rows", "all_rows", "rate", "seconds_left")}
+    return json.dumps({"study": found.study, **counts, **figures, "failures": found.failed})
