@@ -24,7 +24,7 @@ def report(told: Path, l2v: Callable[..., Any], outputs: Path) -> Callable[..., 
     """`l2v report study=told …`."""
 
     def show(*words: str) -> str:
-        answer = l2v("report", "study=told", f"outputs={outputs}", *words)
+        answer = l2v("report", "study=told", f"outputs={outputs}", "page=false", *words)
         assert (answer.code, answer.err) == (0, "")
         return str(answer.out)
 
