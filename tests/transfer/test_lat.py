@@ -151,6 +151,13 @@ def test_separation_is_that_of_the_normal_distributions_it_was_drawn_from() -> N
     assert abs(found.cot.mean() + found.direct.mean()) < 0.1, "0 is the midpoint"
 
 
+def test_ties_count_half() -> None:
+    """States at +1 and -1 only, five of twenty pairs the wrong way round."""
+    sign = np.where(np.arange(20) < 15, 1.0, -1.0)[:, None] * np.ones((1, 4))
+    found = lat.separation(interleaved(sign, -sign), None)
+    assert found.auc == pytest.approx(roc_auc_score([1] * 20 + [0] * 20, np.concatenate([sign[:, 0], -sign[:, 0]])))
+
+
 def test_the_carried_axis_is_the_sources() -> None:
     """The target separates along an axis that only the source knows: its own labels are turned round."""
     d, wide, k = 32, 48, 12
