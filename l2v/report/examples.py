@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ from l2v.study.store import CellFolder, Record
 FLIPS = ("flipped right", "flipped wrong", "both wrong", "both right")
 ALONE = ("right", "wrong")
 MOST_CELLS = 100
-TEXT_BUDGET = 3_500_000  # characters of all texts together
-IMAGE_BUDGET = 4_500_000  # bytes of all pictures together, before base64
-SIDES = (360, 240, 160, 96)  # longest side in pixels, the largest that keeps within the budget
+TEXT_BUDGET = 4_000_000  # bytes of all texts together, as they stand in the page
+IMAGE_BUDGET = 4_300_000  # bytes of all pictures together, before base64
+SIDES = (360, 300, 240, 180, 130, 96)  # longest side in pixels, the largest that keeps within the budget
+SAMPLE = 32  # items whose pictures are encoded to find it
 MOST_IMAGES = 4  # per item
 LONGEST_TEXT = 200_000
 SHORTEST_TEXT = 400
@@ -200,7 +202,11 @@ class _Texts:
     def cut(self) -> Record:
         """The texts, and the full lengths of those that were cut."""
         texts = list(self._index)
-        limit = longest([len(text) for text in texts], TEXT_BUDGET)
+        lengths = [len(text) for text in texts]
+        # A sign takes one byte or, as another script's or an escaped one, up to six.
+        escaped = sum(text.count(sign) for text in texts for sign in "<>&")
+        written = len(json.dumps(texts, ensure_ascii=False).encode("utf-8")) + 5 * escaped
+        limit = longest(lengths, int(TEXT_BUDGET * sum(lengths) / max(1, written)))
         return {
             "texts": [text[:limit] for text in texts],
             "cut": {str(i): len(text) for i, text in enumerate(texts) if len(text) > limit},
@@ -249,10 +255,7 @@ def thumbnails(study: Study, chosen: Sequence[Example]) -> tuple[Pictures, str]:
             notes.append(f"{type(error).__name__} while reading the benchmark's data")
             continue
         wanted |= {(key, item): readers[item] for item in sorted(ids) if item in readers}
-    for side in SIDES:
-        pictures, failed = _encode(wanted, side)
-        if sum(len(text) for text in pictures.encoded) * 3 / 4 <= IMAGE_BUDGET:
-            break
+    pictures, failed = _encode(wanted, _side(wanted))
     if failed:
         notes.append(f"the pictures of {failed} items could not be read")
     return pictures, f"Some pictures are missing: {'; '.join(notes)}." if notes else ""
@@ -289,6 +292,17 @@ def _of_row(docs: BenchmarkDocs, row: dict[str, Any]) -> Callable[[], Sequence[I
 
 def _of_item(item: Item) -> Callable[[], Sequence[Image.Image]]:
     return lambda: list(item.images)
+
+
+def _side(wanted: Mapping[tuple[str, str], Callable[[], Sequence[Image.Image]]]) -> int:
+    """The largest of SIDES at which all pictures keep within IMAGE_BUDGET, judged by a sample of the items."""
+    names = list(wanted)
+    sample = {name: wanted[name] for name in names[:: max(1, len(names) // SAMPLE)]}
+    for side in SIDES:
+        pictures, _ = _encode(sample, side)
+        if sum(len(text) for text in pictures.encoded) * 3 / 4 * len(names) <= IMAGE_BUDGET * len(sample):
+            return side
+    return SIDES[-1]
 
 
 def _encode(wanted: Mapping[tuple[str, str], Callable[[], Sequence[Image.Image]]], side: int) -> tuple[Pictures, int]:

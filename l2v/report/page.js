@@ -101,7 +101,7 @@ function select(parent, name, label, options, words, where = state, changed = up
   }
   field.value = where[name];
   field.parentElement.hidden = options.length < 2;
-  field.parentElement.style.display = options.length < 2 ? "none" : "";
+  if (parent === "scope") holder.hidden = [...holder.children].every((child) => child.hidden);
 }
 
 function itemsSelect(parent, rows) {
@@ -120,7 +120,7 @@ function scheme() {
 function theme() {
   const dark = scheme() === "dark";
   return { ...DATA.style[scheme()], ink: dark ? "#e9e6df" : "#1e1e1c", soft: dark ? "#a5a29a" : "#5f5d57",
-    hair: dark ? "#2b2e34" : "#e9e5da", raised: dark ? "#1d2025" : "#ffffff" };
+    hair: dark ? "#2b2e34" : "#e9e5da", raised: dark ? "#1d2025" : "#ffffff", paper: dark ? "#16181c" : printing ? "#ffffff" : "#fcfbf8" };
 }
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x"];
 
@@ -161,9 +161,9 @@ function about(row) {
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 const drawn = new Map();
 
-function layoutFor(div, layout, height) {
+function layoutFor(div, layout, height, automargin = true) {
   const look = theme();
-  const axis = { gridcolor: look.hair, zerolinecolor: look.soft, linecolor: look.hair, tickcolor: look.hair, automargin: true };
+  const axis = { gridcolor: look.hair, zerolinecolor: look.soft, linecolor: look.hair, tickcolor: look.hair, automargin };
   const full = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height, width: div.clientWidth || 640,
     margin: { l: 50, r: 14, t: 18, b: 46 }, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: look.ink },
@@ -180,6 +180,7 @@ function layoutFor(div, layout, height) {
 
 /* Put a figure on the page: what one sees, the picture, what it is drawn from, and its numbers as a table. */
 function show(id, figure) {
+  $(`controls-${id}`).hidden = false;
   $(`sees-${id}`).textContent = figure.sees || "";
   $(`sees-${id}`).classList.remove("why");
   $(`caption-${id}`).textContent = figure.caption;
@@ -208,8 +209,10 @@ function paint(id) {
 }
 
 /* No picture, and in one line why. */
-function missing(id, why) {
+function missing(id, why, keep = false) {
   drawn.delete(id);
+  const items = $(`${id}-items`);
+  $(`controls-${id}`).hidden = !keep && !(items && items.options.length > 1);
   $(`sees-${id}`).textContent = why;
   $(`sees-${id}`).classList.add("why");
   $(`caption-${id}`).textContent = "";
@@ -244,13 +247,14 @@ function repaint() {
 function paintStates() {
   DATA.lat.forEach((one, i) => one.figures.forEach((figure, j) => {
     const div = $(`plot-lat-${i}-${j}`);
+    if (!div.closest("details").open) return;
     const copy = structuredClone(figure);
     div.setAttribute("role", "img");
     div.setAttribute("aria-label", `${figure.title}. ${figure.note}`);
     const layout = { ...copy.layout, title: undefined, autosize: true };
     const legend = { orientation: "h", y: -0.18, ...(div.clientWidth < 600 ? { font: { size: 10 } } : {}) };
     if (!layout.legend) layout.legend = legend;
-    Plotly.react(div, copy.data, layoutFor(div, layout, Math.min(copy.layout.height || 400, 900)), CONFIG);
+    Plotly.react(div, copy.data, layoutFor(div, layout, Math.min(copy.layout.height || 400, 900), false), CONFIG);
   }));
 }
 
@@ -283,6 +287,11 @@ function watchSections() {
 function onPaper(on) {
   printing = on;
   document.documentElement.style.width = on ? "690px" : "";
+  for (const fold of document.querySelectorAll("details:not(.numbers)")) {
+    if (on && !fold.open) fold.dataset.shut = "yes";
+    if (on || fold.dataset.shut) fold.open = on;
+    if (!on) delete fold.dataset.shut;
+  }
   if (window.Plotly && ROWS.length) update(), paintStates();
 }
 
@@ -294,6 +303,7 @@ async function begin() {
     const figure = DATA.lat[i].figures[j];
     button.addEventListener("click", () => download(figure.file || "figure.csv", figure.csv));
   }
+  for (const fold of document.querySelectorAll("details.lat")) fold.addEventListener("toggle", () => window.Plotly && paintStates());
   update();
   if (typeof beginExamples === "function") beginExamples();
   addEventListener("beforeprint", () => onPaper(true));

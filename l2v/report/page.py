@@ -25,7 +25,7 @@ from l2v.report import page_sections, style
 from l2v.report.comparing import Compared, compare
 from l2v.report.page_data import Study, facts, protocol, read_study, table_for_page, warnings
 from l2v.report.tables import MINIATURE_NOTE
-from l2v.report.verdicts import KINDS, RULE, ArmVerdict, verdicts
+from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
 from l2v.study.results import COLUMNS
 from l2v.study.searches import NULLS
 from l2v.study.store import write_atomically
@@ -150,6 +150,7 @@ def _blocks(studies: Sequence[Study]) -> list[dict[str, Any]]:
                     "more": arms[SHOWN_VERDICTS:],
                     "nulls": nulls,
                     "null_heading": _null_heading(nulls),
+                    "few": few_nulls(len(nulls)),
                 }
             )
     return blocks

@@ -43,7 +43,7 @@ SECTIONS.push((rows) => {
   const arms = profiles(held.filter((row) => !isNull(row)));
   const nulls = profiles(held.filter(isNull));
   const flat = Object.values(arms).flat().map(([, row]) => row);
-  if (!flat.length && !Object.keys(nulls).length) return missing("curves", `No curve: no cell has these settings together; choose "best" for one of them.`);
+  if (!flat.length && !Object.keys(nulls).length) return missing("curves", `No curve: no cell has these settings together; choose "best" for one of them.`, true);
   const value = chosenValue(curveState.value);
   const envelope = nullEnvelope(nulls, value);
   const without = distinct(held.filter((row) => !isNull(row) && text(row, curveState.along) === ""), "arm");

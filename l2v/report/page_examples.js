@@ -23,7 +23,7 @@ function beginExamples() {
     event.currentTarget.setAttribute("aria-pressed", String(filters.flips.has(kind)));
     search();
   } }));
-  form.append(el("fieldset", { class: "field segmented segments", "aria-label": "Verdicts" }, ...buttons));
+  form.append(el("fieldset", { class: "segments", "aria-label": "Verdicts" }, ...buttons));
   const arms = EXAMPLES.cells.map((cell, i) => [String(i), armName(cell)]);
   exampleSelect(form, "arm", "Arm", [["", "all reported cells"], ...arms]);
   const subsets = [...new Set(EXAMPLES.items.flatMap((item) => item.subsets))].filter((s) => s !== "accuracy").sort();
@@ -83,7 +83,7 @@ function card(example) {
   const images = el("div", { class: "images" }, ...item.images.map((index, i) => {
     const [width, height] = EXAMPLES.pixels[index];
     const small = Math.max(width, height) <= 64;
-    return el("img", { src: `data:image/webp;base64,${EXAMPLES.pictures[index]}`, alt: `Picture ${i + 1} of item ${item.id}`, loading: "lazy", width, height, ...(small ? { class: "tiny" } : {}) });
+    return el("img", { src: `data:image/webp;base64,${EXAMPLES.pictures[index]}`, alt: `Picture ${i + 1} of item ${item.id}`, width, height, ...(small ? { class: "tiny" } : {}) });
   }));
   if (!item.images.length) images.append(el("span", { class: "reason" }, "no picture"));
   const kind = { "flipped right": "right", "both right": "right", right: "right" }[example.flip] || "wrong";

@@ -10,11 +10,11 @@ const VALUES = [
 ];
 const present = (rows) => VALUES.filter((v) => rows.some((row) => known(num(row, v.key))));
 const chosenValue = (key) => VALUES.find((v) => v.key === key);
-const sizes = (rows) => {
-  const all = [...new Set(rows.map((row) => num(row, "n")).filter(known))].sort((a, b) => a - b);
+const span = (counts) => {
+  const all = [...new Set(counts.filter(known))].sort((a, b) => a - b);
   return all.length > 1 ? `n = ${all[0]} to ${all[all.length - 1]}` : `n = ${all[0] ?? "?"}`;
 };
-const basis = (rows) => `Scorer ${state.scorer}, ${sizes(rows)}`;
+const basis = (rows) => `Scorer ${state.scorer}, ${span(rows.map((row) => num(row, "n")))}`;
 
 /* Points with intervals, a line each, names at the left or, where there is little room, above. */
 function forest(lines, title, width, zero) {
@@ -29,7 +29,7 @@ function forest(lines, title, width, zero) {
       marker: { color: colour, size: 9, symbol: of.map((l) => l.symbol || "circle") }, showlegend: false,
       error_x: { type: "data", symmetric: false, array: of.map((l) => (known(l.high) ? l.high - l.x : 0)), arrayminus: of.map((l) => (known(l.low) ? l.x - l.low : 0)), color: colour, thickness: 1.6, width: 0 } };
   });
-  const names = lines.map((line, i) => ({ text: plain(clipped(line.name, 52)), x: 0, xref: "paper", xanchor: "left", y: y[i], yshift: 13, showarrow: false, font: { size: 11 } }));
+  const names = lines.map((line, i) => ({ text: plain(clipped(line.name, 52)), x: 0, xref: "paper", xanchor: "left", y: y[i], yshift: 13, showarrow: false, font: { size: 11 }, bgcolor: look.paper, borderpad: 1 }));
   const longest = Math.max(...lines.map((line) => Math.min(46, line.name.length)));
   return { traces, height: 74 + step * lines.length, layout: {
     margin: { l: narrow ? 8 : Math.min(330, 24 + 6.6 * longest), r: 14, t: 10, b: 44 }, annotations: narrow ? names : [],
@@ -53,10 +53,11 @@ SECTIONS.push((rows) => {
   all.sort((a, b) => last(a) - last(b) || num(b, key) - num(a, key));
   const shown = all.slice(0, MOST_LINES);
   const several = distinct(shown, "items").length > 1;
-  const above = compared.filter((row) => num(row, "diff_low") > 0).length;
+  const above = (of) => compared.filter((row) => (text(row, "role") === "null") === of && num(row, "diff_low") > 0).length;
+  const nulls = compared.filter((row) => text(row, "role") === "null").length;
   const why = compared.length ? "" : base.length ? "Only the baseline was run, so there is no difference to draw. " : "No baseline on these items: accuracies stand alone. ";
   show("arms", {
-    sees: byDiff ? `${above} of ${compared.length} intervals lie above zero, ${compared.filter((row) => num(row, "diff_high") < 0).length} below.` : why,
+    sees: byDiff ? `The intervals of ${above(false)} of ${compared.length - nulls} arms${nulls ? ` and ${above(true)} of ${nulls} null arms` : ""} lie above zero, before any correction for their number.` : why,
     caption: `${basis(shown)}, ${distinct(shown, "items").join(" and ")}. ${byDiff ? "Paired difference to direct on the same items, 95 % bootstrap interval" : "95 % Wilson interval"}; null arms in grey${shown.some((row) => mark(row)) ? "; † selected on test, biased upwards" : ""}${all.length > shown.length ? `; the first ${shown.length} of ${all.length}, the rest is in the table` : ""}.`,
     numbers: { columns: cellColumns(all), rows: all, label: "Arms against direct" },
     build: (width) => {
@@ -74,7 +75,7 @@ SECTIONS.push((rows) => {
 /* The grid: one panel per arm and k. */
 const gridState = { arm: "", value: "value" };
 const MOST_PANELS = 24;
-const ALL = "all arms";
+const ALL = "all arms but nulls";
 const ordered = (values) => [...values].sort((a, b) => (known(Number(a)) && known(Number(b)) ? Number(a) - Number(b) : String(a).localeCompare(String(b), "en", { numeric: true })));
 
 function panels(rows) {
@@ -92,7 +93,9 @@ SECTIONS.push((rows) => {
   const here = rows.filter((row) => text(row, "items") === state.items && text(row, "layer") !== "");
   const swept = panels(here).filter((panel) => new Set(panel.map((row) => text(row, "layer"))).size > 1 || new Set(panel.map((row) => text(row, "alpha"))).size > 1);
   const arms = [...new Set(swept.map((panel) => text(panel[0], "arm")))];
-  const options = swept.length <= MOST_PANELS && arms.length > 1 ? [ALL, ...arms] : arms;
+  const overview = swept.filter((panel) => text(panel[0], "role") !== "null");
+  const together = overview.length <= MOST_PANELS && new Set(overview.map((panel) => text(panel[0], "arm"))).size > 1;
+  const options = together ? [ALL, ...arms] : arms;
   if (!options.includes(gridState.arm)) gridState.arm = options.find((o) => o === ALL || o.startsWith("l2v")) || options[0] || "";
   select("grid", "arm", "Arm", options, (v) => v, gridState);
   const values = present(here).map((v) => v.key);
@@ -100,7 +103,7 @@ SECTIONS.push((rows) => {
   select("grid", "value", "Colour", values.length ? values : ["value"], (v) => chosenValue(v).word(), gridState);
   if (!here.length) return missing("grid", `No grid: no cell on ${state.items} injects a vector.`);
   if (!swept.length) return missing("grid", `No grid: on ${state.items} no arm was run at more than one layer or alpha${here.length > 1 ? "; see the curves below" : ""}.`);
-  const shown = swept.filter((panel) => gridState.arm === ALL || text(panel[0], "arm") === gridState.arm);
+  const shown = gridState.arm === ALL ? overview : swept.filter((panel) => text(panel[0], "arm") === gridState.arm);
   const flat = shown.flat();
   const value = chosenValue(gridState.value);
   const best = flat.reduce((a, b) => (num(b, value.key) > num(a, value.key) || !known(num(a, value.key)) ? b : a));
@@ -124,10 +127,10 @@ function heatmaps(shown, value, width) {
   const xs = shown.map((panel) => ordered(new Set(panel.map((row) => text(row, "alpha")))));
   const ys = shown.map((panel) => ordered(new Set(panel.map((row) => text(row, "layer")))));
   const mostX = Math.max(...xs.map((x) => x.length)), mostY = Math.max(...ys.map((y) => y.length));
-  const across = Math.max(1, Math.min(shown.length, Math.floor((width - 60) / Math.max(150, 30 * mostX + 46))));
+  const across = Math.max(1, Math.min(shown.length, Math.floor((width - 60) / Math.max(width < 620 ? 150 : 205, 30 * mostX + 46))));
   const down = Math.ceil(shown.length / across);
-  const tall = Math.max(64, Math.min(460, 24 * mostY));
-  const [top, under, left, right, between] = [30, 62, 52, 12, 44];
+  const tall = Math.max(78, Math.min(480, mostY > 12 ? 20 * mostY : 36 * mostY));
+  const [top, under, left, right, between] = [64, 40, 52, 12, 44];
   const height = top + under + down * tall + (down - 1) * (between + 24);
   const inner = height - top - under, innerX = width - left - right;
   const all = shown.flat().map((row) => value.scale * num(row, value.key)).filter(known);
@@ -135,7 +138,7 @@ function heatmaps(shown, value, width) {
   const [low, high] = value.diverging ? [-reach, reach] : [Math.min(...all), Math.max(...all)];
   const layout = { margin: { l: left, r: right, t: top, b: under }, annotations: [], showlegend: false,
     coloraxis: { colorscale: value.diverging ? look.diverging : look.sequential, cmin: low, cmax: high === low ? low + 1 : high,
-      colorbar: { orientation: "h", thickness: 9, len: Math.min(0.6, 240 / innerX), x: 1, xanchor: "right", y: 0, yanchor: "top", yref: "paper", ypad: 40, xpad: 0, outlinewidth: 0, tickfont: { size: 10 }, title: { text: "" } } } };
+      colorbar: { orientation: "h", thickness: 9, len: Math.min(0.6, 240 / innerX), x: 0, xanchor: "left", y: 1, yanchor: "bottom", yref: "paper", ypad: 26, xpad: 0, outlinewidth: 0, tickfont: { size: 10 }, title: { text: "" } } } };
   const traces = [];
   const padX = between / innerX;
   shown.forEach((panel, i) => {
@@ -157,8 +160,8 @@ function heatmaps(shown, value, width) {
     const domain = [c * (w + padX), c * (w + padX) + w];
     const ceiling = 1 - r * (h + gapY);
     const lowest = i + across >= shown.length;
-    layout[`xaxis${name}`] = { domain, anchor: `y${name}`, type: "category", showgrid: false, tickfont: { size: 10 }, ticks: "", automargin: false, title: lowest ? { text: "alpha", font: { size: 11 }, standoff: 4 } : undefined };
-    layout[`yaxis${name}`] = { domain: [Math.max(0, ceiling - h), ceiling], anchor: `x${name}`, type: "category", showgrid: false, tickfont: { size: 10 }, ticks: "", automargin: false, title: c === 0 ? { text: "layer", font: { size: 11 }, standoff: 4 } : undefined };
+    layout[`xaxis${name}`] = { domain, anchor: `y${name}`, type: "category", range: [-0.5, xs[i].length - 0.5], showgrid: false, tickfont: { size: 10 }, ticks: "", automargin: false, title: lowest ? { text: "alpha", font: { size: 11 }, standoff: 4 } : undefined };
+    layout[`yaxis${name}`] = { domain: [Math.max(0, ceiling - h), ceiling], anchor: `x${name}`, type: "category", range: [-0.5, ys[i].length - 0.5], showgrid: false, tickfont: { size: 10 }, ticks: "", automargin: false, title: c === 0 ? { text: "layer", font: { size: 11 }, standoff: 4 } : undefined };
     const title = [text(panel[0], "arm"), text(panel[0], "cutoff") ? `k ${text(panel[0], "cutoff")}` : "", text(panel[0], "panel")].filter(Boolean).join(" · ");
     layout.annotations.push({ text: plain(clipped(title, Math.max(16, Math.floor((innerX * w) / 6.2)))), xref: "paper", yref: "paper", x: domain[0], y: ceiling, xanchor: "left", yanchor: "bottom", yshift: 3, showarrow: false, font: { size: 11.5 } });
   });
@@ -215,7 +218,7 @@ if (DATA.pairs.length || $("fig-compare")) {
     if (!lines.length) { missing("compare", sees); $("numbers-compare").hidden = false; $("numbers-compare").replaceChildren($("numbers-compare").firstElementChild, dataTable({ ...numbers, most: SHOWN_NUMBERS, file: "compared.csv" })); return; }
     show("compare", {
       sees, numbers,
-      caption: `Scorer ${DATA.scorer}; ${second} minus ${first} on the items that both answered, 95 % paired bootstrap interval, n = ${Math.min(...lines.map((p) => p.n))} to ${Math.max(...lines.map((p) => p.n))}${all.length > lines.length ? `; ${lines.length} of ${all.length} pairs drawn, all are in the numbers` : ""}.`,
+      caption: `Scorer ${DATA.scorer}; ${second} minus ${first} on the items that both answered, 95 % paired bootstrap interval, ${span(lines.map((p) => p.n))}${all.length > lines.length ? `; ${lines.length} of ${all.length} pairs drawn, all are in the numbers` : ""}.`,
       build: (width) => forest(lines.map((p) => ({ name: [p.arm, p.settings, distinct(ROWS, "where").length > 1 ? p.where : ""].filter(Boolean).join(", "), colour: theme().palette[0], x: 100 * p.diff, low: 100 * p.low, high: 100 * p.high,
         hover: [`<b>${plain(p.arm)}</b>`, plain(p.settings), `${plain(first)} ${share(p.values[0])} %, ${plain(second)} ${share(p.values[1])} %, n = ${p.n}`, `${points(p.diff)} points [${points(p.low)}, ${points(p.high)}], Holm p ${pText(p.p_holm ?? NaN)}`].filter(Boolean).join("<br>") })), `${plain(second)} minus ${plain(first)}, points`, width, true),
     });

@@ -135,18 +135,30 @@ def _beside_nulls(told: Told, words: list[str], nulls: Sequence[Against], smalle
             else "whether a random direction does as well is open: no null arm was run"
         )
     elif not left:
-        words.append(f"beats all {len(nulls)} null searches" if len(nulls) > 1 else "beats the one null search")
+        words.append(
+            {1: "beats the one null search", 2: "beats both null searches"}.get(
+                len(nulls), f"beats all {len(nulls)} null searches"
+            )
+        )
     else:
         names = ", ".join(f"{null.name} at {100 * null.value:.1f} %" for null in left[:3])
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         words.append(f"beats {len(beaten)} of {_count(len(nulls), 'null search', 'null searches')}, not {names}{more}")
     if nulls and told.p_best_of_seeds is not None:
         words.append(f"rank among null searches p = {told.p_best_of_seeds:.2f}")
-    if nulls and len(nulls) < FEW_NULLS:
-        words.append(f"with {_count(len(nulls), 'null', 'nulls')} a rank can reach p = {1 / (len(nulls) + 1):.2f} at best")
     if nulls and smaller:
         words.append(f"{_count(smaller, 'null arm', 'null arms')} with shorter searches do not count")
     return Finding(kind, _sentence(words, told))
+
+
+def few_nulls(count: int) -> str:
+    """What a reader must know where null searches are few: how small a rank's p can get at all. "" where they are enough."""
+    if not count or count >= FEW_NULLS:
+        return ""
+    return (
+        f"Only {_count(count, 'null search', 'null searches')}: even an arm above all of them has a rank p of "
+        f"{1 / (count + 1):.2f}. At least {FEW_NULLS} are needed for 0.05."
+    )
 
 
 def _value(told: Told) -> str:

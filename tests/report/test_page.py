@@ -1,0 +1,364 @@
+"""The page's data: which cells and examples, verdicts in words, pictures, and that nothing in it can become code."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from l2v.errors import UserError
+from l2v.report.examples import choose, longest, thumbnail
+from l2v.report.page import embedded, write_page
+from l2v.report.page_data import read_study
+from l2v.report.page_sections import lat
+from l2v.report.verdicts import Against, Told, few_nulls, finding
+
+RANDOM, PERMUTED = Against("random seed 0", 0.10, True), Against("permuted seed 1", 0.98, False)
+
+
+def told(**changes: Any) -> Told:
+    """An arm 12 points above direct, clearly."""
+    values = {"value": 0.5, "n": 500, "low": 0.45, "high": 0.55, "diff": 0.124, "diff_low": 0.081, "diff_high": 0.166}
+    values |= {"p_holm": 0.0004, "selected": "dev", "budget": 12, "p_best_of_grid": 0.0001, "p_best_of_seeds": 1 / 7}
+    return Told(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("cell", "nulls", "kind"),
+    [
+        (told(), [RANDOM], "above_nulls"),
+        (told(), [RANDOM, PERMUTED], "above_some"),
+        (told(), [PERMUTED], "like_nulls"),
+        (told(), [], "above"),
+        # The interval touches zero, or Holm's p does not hold: one of the two is not enough.
+        (told(diff_low=-0.001), [RANDOM], "same"),
+        (told(p_holm=0.06), [RANDOM], "same"),
+        (told(diff=-0.1, diff_low=-0.15, diff_high=-0.05), [RANDOM], "below"),
+        (told(diff=-0.1, diff_low=-0.15, diff_high=0.01), [RANDOM], "same"),
+        # Selected on the very items: the search must be allowed for.
+        (told(selected="test"), [RANDOM], "above_nulls"),
+        (told(selected="test", p_best_of_grid=0.2), [RANDOM], "same"),
+        (told(selected="test", p_best_of_grid=None), [RANDOM], "same"),
+        (told(null=True), [], "null_above"),
+        (told(steered=False), [], "above"),
+        (told(diff=None, diff_low=None, diff_high=None, p_holm=None), [RANDOM], "open"),
+    ],
+)
+def test_the_rule_by_hand(cell: Told, nulls: list[Against], kind: str) -> None:
+    assert finding(cell, nulls).kind == kind
+
+
+def test_the_sentence_carries_every_figure() -> None:
+    text = finding(told(), [RANDOM, Against("random seed 1", 0.11, True), Against("random seed 2", 0.12, True)]).text
+    assert text == (
+        "+12.4 points, 95 % interval [+8.1, +16.6], Holm p < 0.001; beats all 3 null searches; "
+        "rank among null searches p = 0.14; n = 500."
+    )
+    assert "not permuted seed 1 at 98.0 %" in finding(told(), [RANDOM, PERMUTED]).text
+    assert "the best of 12 cells on the items it is told on" in finding(told(selected="test"), [RANDOM]).text
+    assert "no null arm was run" in finding(told()).text
+    assert "no null arm was searched as long" in finding(told(), smaller=3).text
+
+
+def test_few_nulls_are_said() -> None:
+    assert "0.14" in few_nulls(6)
+    assert few_nulls(19) == "" and few_nulls(0) == ""
+
+
+@pytest.fixture(scope="module")
+def paged(tiny: Callable[..., Any], outputs: Path) -> Path:
+    """A sweep of two arms, one of them null, beside the baseline."""
+    answer = tiny(
+        "--multirun", "study=paged", "benchmark.limit=30", "method=direct,l2v,random", "intervention.layer=2,3",
+        "intervention.alpha=0.3,0.7", "intervention.scale=relative",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    return outputs / "paged"
+
+
+@pytest.fixture
+def copied(paged: Path, tmp_path: Path) -> Path:
+    """A copy of that study that a test may damage."""
+    shutil.copytree(paged, tmp_path / "paged", ignore=shutil.ignore_patterns("report"))
+    return tmp_path / "paged"
+
+
+def block(page: str, id: str) -> Any:
+    """The data of one script element, as the browser reads them."""
+    found = re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found.group(1))
+
+
+def written(folder: Path, **settings: Any) -> str:
+    """The page of a study in this folder."""
+    return write_page(str(folder.parent), folder.name, **settings).read_text(encoding="utf-8")
+
+
+def unpacked(table: dict[str, Any]) -> list[list[str]]:
+    """The rows of a packed table."""
+
+    def values(column: dict[str, Any]) -> list[str]:
+        if "one" in column:
+            return [column["one"]] * table["rows"]
+        return column.get("values") or [column["words"][i] for i in column["index"]]
+
+    return list(map(list, zip(*(values(table["columns"][name]) for name in table["order"]), strict=True)))
+
+
+def test_the_page_holds_results_csv_as_it_lies_on_disk(paged: Path) -> None:
+    table = block(written(paged), "data")["tables"][0]
+    with (paged / "results.csv").open(newline="") as file:
+        head, *rows = list(csv.reader(file))
+    assert table["order"] == head
+    assert unpacked(table) == rows and len(rows) == 9
+
+
+def test_verdicts_carry_the_figures_of_the_results(paged: Path) -> None:
+    page = written(paged)
+    rows = pd.read_csv(paged / "results.csv")
+    best = rows[(rows["method"] == "l2v") & (rows["selected"] == "test")].iloc[0]
+    assert f"{100 * best['diff']:+.1f} points, 95 % interval [{100 * best['diff_low']:+.1f}, " in page
+    assert "selected on test: the best of 4 cells" in page
+    assert "The miniature world" in page
+
+
+def test_nothing_but_the_arms_best_cells_is_reported_without_a_selection(paged: Path) -> None:
+    study = read_study(str(paged.parent), "paged", "official")
+    assert Counter(study.reported["method"]) == {"direct": 1, "l2v": 1, "random": 1}
+    assert set(study.reported[study.reported["method"] != "direct"]["selected"]) == {"test"}
+
+
+def test_a_selection_says_what_is_reported(tiny: Callable[..., Any], outputs: Path) -> None:
+    answer = tiny(
+        "--multirun", "study=page_selected", "protocol.name=select_then_test", "protocol.select=dev", "protocol.report=test",
+        "method=direct,l2v", "intervention.alpha=0.3,0.7",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    study = read_study(str(outputs), "page_selected", "official")
+    arms = json.loads((outputs / "page_selected" / "selection.json").read_text())["arms"]
+    assert set(study.reported["cell"]) == {arm["report"] for arm in arms}
+    page = written(outputs / "page_selected")
+    assert "chosen on split dev, told on split test" in page
+    extra = block(page, "data")["tables"][0]["extra"]["chosen"]
+    cells = [row[0] for row in unpacked(block(page, "data")["tables"][0])]
+    marked = {cell for cell, word in zip(cells, extra["index"], strict=True) if extra["words"][word] == "1"}
+    assert marked == {arm["select"] for arm in arms}
+
+
+def flips_on_disk(study: Path) -> Counter[tuple[str, str]]:
+    """(cell, kind of flip) of every response of the reported arms, counted from the files."""
+    rows = pd.read_csv(study / "results.csv")
+    direct = rows[rows["method"] == "direct"]["cell"].iloc[0]
+
+    def right(cell: str) -> dict[str, bool]:
+        lines = (study / "cells" / cell / "scores" / "official.jsonl").read_text().splitlines()
+        return {v["id"]: v["correct"] is True for v in map(json.loads, lines)}
+
+    base = right(direct)
+    names = {(True, False): "flipped right", (False, True): "flipped wrong"}
+    names |= {(False, False): "both wrong", (True, True): "both right"}
+    found: Counter[tuple[str, str]] = Counter()
+    for cell in rows[rows["selected"] == "test"]["cell"]:
+        found.update((cell, names[r, base[item]]) for item, r in right(cell).items())
+    return found
+
+
+def test_all_responses_are_examples_where_there_is_room(paged: Path) -> None:
+    study = read_study(str(paged.parent), "paged", "official")
+    chosen, total = choose(study, 1000)
+    assert Counter((e.cell, e.flip) for e in chosen) == flips_on_disk(paged)
+    assert total == 60
+
+
+def test_examples_are_shared_out_among_cells_and_flips_and_always_the_same(paged: Path) -> None:
+    study = read_study(str(paged.parent), "paged", "official")
+    chosen, _ = choose(study, 12)
+    there = flips_on_disk(paged)
+    got = Counter((e.cell, e.flip) for e in chosen)
+    assert len(chosen) == 12
+    # Nobody gets a further one while another who has some left got fewer.
+    for kind, count in got.items():
+        assert all(got[other] >= count - 1 for other in there if there[other] > got[other]), kind
+    assert chosen == choose(read_study(str(paged.parent), "paged", "official"), 12)[0]
+    assert choose(study, 0)[0] == []
+
+
+def test_texts_share_one_budget() -> None:
+    assert longest([10, 20], 1000) >= 20
+    lengths = [300_000, 5_000, 700, 90_000]
+    limit = longest(lengths, 50_000)
+    assert sum(min(length, limit) for length in lengths) <= 50_000
+    assert sum(min(length, limit + 1) for length in lengths) > 50_000
+
+
+def test_pictures_are_small_and_stored_once(paged: Path) -> None:
+    data = block(written(paged), "examples-data")
+    assert data["note"] == ""
+    pictures = [Image.open(io.BytesIO(base64.b64decode(text))) for text in data["pictures"]]
+    assert len(set(data["pictures"])) == len(data["pictures"]) == 30 == len(data["items"])
+    assert [list(p.size) for p in pictures] == data["pixels"]
+    small, size = thumbnail(Image.effect_noise((900, 600), 80), 240)
+    assert size == (240, 160) and Image.open(io.BytesIO(small)).size == (240, 160)
+
+
+def test_the_picture_is_the_items_own(paged: Path) -> None:
+    data = block(written(paged), "examples-data")
+    rows = pd.read_parquet(Path("l2v/mini/data/dev.parquet")).set_index("id")
+    for item in data["items"][:5]:
+        ours = Image.open(io.BytesIO(base64.b64decode(data["pictures"][item["images"][0]]))).convert("RGB")
+        theirs = Image.open(io.BytesIO(rows.loc[item["id"]]["image"]["bytes"])).convert("RGB")
+        assert ours.tobytes() == theirs.tobytes()
+
+
+def test_a_page_without_the_benchmarks_data_says_so(copied: Path, tmp_path: Path) -> None:
+    for path in copied.glob("cells/*/config.yaml"):
+        content = yaml.safe_load(path.read_text())
+        content["locations"]["benchmark"] = str(tmp_path / "gone")
+        path.write_text(yaml.safe_dump(content))
+    page = written(copied)
+    assert "Some pictures are missing" in page
+    data = block(page, "examples-data")
+    assert data["pictures"] == [] and len(data["examples"]) == 60
+
+
+HOSTILE = [
+    "</script><script>window.attacked = true</script>",
+    '<img src=x onerror="window.attacked = true">',
+    "שלום \u202eevil\u202c مرحبا",
+    "bell \u0007 null \u0000 escape \u001b[31m",
+    "line\u2028separator\u2029",
+    "long " * 20_000,
+]
+
+
+def poison(study: Path) -> None:
+    """Replace a study's responses by texts that mean harm; verdicts stay."""
+    for path in study.glob("cells/*/responses.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for i, row in enumerate(rows):
+            row["response"] = HOSTILE[i % len(HOSTILE)] + path.parent.name[:2]
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_hostile_responses_stay_data(copied: Path) -> None:
+    clean = written(copied)
+    poison(copied)
+    page = written(copied)
+    for sign in ("<script", "</script", "<img"):
+        assert page.count(sign) == clean.count(sign)
+    texts = block(page, "examples-data")["texts"]
+    for hostile in HOSTILE:
+        assert any(text.startswith(hostile) for text in texts)
+    assert len(page.encode()) < 15e6
+
+
+def test_embedded_data_can_end_no_element_and_no_line() -> None:
+    data = {"a": ["</script>", "<!--", "&amp;", "\u2028", "\ud800", float("nan")]}
+    text = embedded(data)
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text)["a"][:4] == data["a"][:4]
+    text.encode("utf-8")
+
+
+def test_the_pages_policy_allows_its_own_scripts_alone(paged: Path) -> None:
+    page = written(paged)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    rules = policy.group(1).replace("&#39;", "'")
+    assert "default-src 'none'" in rules and "unsafe-eval" not in rules
+    assert "'unsafe-inline'" not in next(part for part in rules.split(";") if "script-src" in part)
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in scripts]
+    assert len(hashes) == 1 and f"'sha256-{hashes[0]}'" in rules
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+
+
+def test_what_cannot_be_shown_is_told_in_a_sentence(l2v: Callable[..., Any], paged: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no study 'nowhere'"):
+        write_page(str(paged.parent), "nowhere")
+    with pytest.raises(UserError, match="scorer=lenient"):
+        write_page(str(paged.parent), "paged", scorer="lenient")
+    with pytest.raises(UserError, match="is the study itself"):
+        write_page(str(paged.parent), "paged", compare="paged")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    shutil.copy(paged / "study.json", empty)
+    assert "no finished cell yet" in written(empty)
+
+
+def test_a_study_without_a_baseline_says_so(copied: Path) -> None:
+    rows = pd.read_csv(copied / "results.csv")
+    shutil.rmtree(copied / "cells" / rows[rows["method"] == "direct"]["cell"].iloc[0])
+    page = written(copied)
+    assert "No baseline: the arm direct was not run" in page
+    assert "no paired comparison with direct" in page
+    flips = {e["flip"] for e in block(page, "examples-data")["examples"]}
+    assert flips <= {"right", "wrong"} and flips
+
+
+def test_two_studies_are_compared_item_by_item(paged: Path, tiny: Callable[..., Any], outputs: Path) -> None:
+    answer = tiny(
+        "study=paged_short", "benchmark.limit=30", "method=l2v", "intervention.layer=3", "intervention.alpha=0.7",
+        "intervention.scale=relative", "decoding.max_new_tokens=6",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    page = written(paged, compare="paged_short")
+    (pair,) = block(page, "data")["pairs"]
+
+    def right(study: str, cell: str) -> list[bool]:
+        lines = (outputs / study / "cells" / cell / "scores" / "official.jsonl").read_text().splitlines()
+        return [v["correct"] is True for v in sorted(map(json.loads, lines), key=lambda v: v["id"])]
+
+    ours, theirs = right("paged", pair["first"]), right("paged_short", pair["second"])
+    assert pair["n"] == 30 and "max new tokens: 32 → 6" in pair["differs"]
+    assert pair["right"] == sum(b and not a for a, b in zip(ours, theirs, strict=True))
+    assert pair["wrong"] == sum(a and not b for a, b in zip(ours, theirs, strict=True))
+    assert pair["diff"] == pytest.approx((sum(theirs) - sum(ours)) / 30)
+    # It is cut before its answer: the difference is no accident.
+    assert pair["high"] < 0 and pair["p_holm"] < 0.05
+    assert "8 cells only in paged, 0 only in paged_short" in page
+
+
+def write_lat(study: Path, figures: list[dict[str, Any]]) -> Path:
+    """A folder of LAT pictures."""
+    folder = study / "lat" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "numbers.csv").write_text("k,kept\n16,0.3\n")
+    content = {"title": "States of kin", "note": "n = 200", "settings": {"layer": "2"}, "figures": figures}
+    (folder / "lat.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied: Path) -> None:
+    plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, None]}], "layout": {"images": [{"source": "http://x/y.png"}]}}
+    good = {"id": "dispersion", "title": "Dispersion", "note": "…", "plotly": plot, "png": "a.png", "csv": "numbers.csv"}
+    write_lat(copied, [good, good | {"csv": "../../results.csv"}, {"id": "map", "plotly": {"data": [{"type": "choropleth"}]}}])
+    shown, notes = lat(read_study(str(copied.parent), "paged", "official"))
+    (only,) = shown[0]["figures"]
+    assert only["csv"] == "k,kept\n16,0.3\n" and "images" not in only["layout"]
+    assert len(notes) == 2 and "leads out of its folder" in notes[0] and "choropleth" in notes[1]
+    (copied / "lat" / "abc" / "lat.json").write_text("{")
+    page = written(copied)
+    assert "lat/abc could not be read" in page
+
+
+def test_scorers_are_held_against_each_other(copied: Path, l2v: Callable[..., Any]) -> None:
+    answer = l2v("score", "study=paged", f"outputs={copied.parent}", "scorer=robust", "progress=false")
+    assert answer.code == 0, answer.err
+    page = written(copied, scorer="robust")
+    assert "of 90 responses" in page and 'id="t-agreement"' in page
+    assert block(page, "data")["scorer"] == "robust"
