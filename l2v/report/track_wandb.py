@@ -84,7 +84,9 @@ class WandbTracker:
         import wandb
 
         for path in self._offline(run.id):
-            shutil.rmtree(path)
+            # First out of sight in one step: a process that was killed may have left one that still writes there.
+            gone = path.rename(path.with_name(f"gone-{path.name}"))
+            shutil.rmtree(gone, ignore_errors=True)
         # Copies of files that wandb keeps until they are uploaded; beside the runs, so that they go where the study goes.
         kept = self.folder / "kept" / run.id
         shutil.rmtree(kept, ignore_errors=True)
