@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -71,7 +72,7 @@ def write_data(folder: Path, items: int) -> None:
 
 def cells(count: int, benchmark: BenchmarkId) -> Iterator[Cell]:
     """direct, and arms over layer x alpha x k until there are enough."""
-    common = {"target": TARGET, "benchmark": benchmark, "max_new_tokens": 512, "stop": []}
+    common: dict[str, Any] = {"target": TARGET, "benchmark": benchmark, "max_new_tokens": 512, "stop": []}
     yield Cell(method="direct", **common)
     arms = [("l2v", None), *(("random", seed) for seed in range(6)), *(("permuted", seed) for seed in range(6))]
     grid = [(layer, alpha, k) for layer in range(4, 28, 2) for alpha in (0.1, 0.3, 0.5, 0.7, 0.9) for k in (200, 400, 1800)]
@@ -93,11 +94,13 @@ def write_study(outputs: Path, name: str, count: int, items: int) -> None:
     store = Store(outputs, name).open()
     draw = random.Random(0)
     for cell in cells(count, benchmark):
+        right = 0.35 + (0.2 * (cell.alpha or 0.0) if cell.method == "l2v" and 10 <= (cell.layer or 0) <= 18 else 0.0)
         folder = store.folder(cell.id)
         folder.begin(cell, {"benchmark": str(data), "benchmark_include": None})
         rows = []
         for i in range(items):
-            text = " ".join(draw.choices(WORDS, k=draw.randrange(100, 500))) + f" The answer is {draw.choice('ABBCD')}"
+            text = " ".join(draw.choices(WORDS, k=draw.randrange(100, 500))) + " The answer is "
+            text += '"20".' if draw.random() < right else f'"{draw.choice([10, 30, 40])}".'
             rows.append({"id": str(i), "response": text, "tokens": len(text) // 4, "truncated": False, "seconds": 0.2})
         write_atomically(folder.path / "responses.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         write_atomically(folder.path / "DONE", "")

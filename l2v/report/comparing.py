@@ -13,8 +13,9 @@ from l2v.report.page_data import Study, short
 from l2v.study.stats import holm, paired_scores
 
 # Settings that make two cells of two studies comparable; revisions, answer length and decoding may be what is compared.
-SAME = ("target", "benchmark", "task", "split", "part", "limit", "method", "weights", "source", "contrast", "per_domain")
-SAME += ("contrast_seed", "prompt", "layer", "source_layer", "alpha", "cutoff", "positions", "scale", "seed", "min_new_tokens")
+SAME: list[str] = ["target", "benchmark", "task", "split", "part", "limit", "method", "weights", "source", "contrast"]
+SAME += ["per_domain", "contrast_seed", "prompt", "layer", "source_layer", "alpha", "cutoff", "positions", "scale", "seed"]
+SAME += ["min_new_tokens"]
 DIFFERING = ("source_revision", "target_revision", "benchmark_revision", "max_new_tokens", "temperature")
 MOST_PAIRS = 300
 

@@ -1,27 +1,18 @@
-"""The responses that the page's browser holds: which ones, their texts within a budget, and small pictures of their items."""
+"""The responses that the page's browser holds: which ones, and their texts within a budget."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
-from PIL import Image
-
-from l2v.benchmarks.base import BenchmarkDocs, Item
-from l2v.benchmarks.harness import ANY_TASK, load_task, open_docs
-from l2v.errors import UserError
 from l2v.report.page_data import Study, short
-from l2v.study.cells import BenchmarkId
-from l2v.study.resolve import benchmark_id, data_ref
+from l2v.report.page_pictures import thumbnails
 from l2v.study.results import FAMILY
-from l2v.study.score import benchmark_items, items_key, stored_benchmark
+from l2v.study.score import items_key
 from l2v.study.store import CellFolder, Record
 
 # Flips first: they are what a reader looks for, and what is left when there is little room.
@@ -29,10 +20,6 @@ FLIPS = ("flipped right", "flipped wrong", "both wrong", "both right")
 ALONE = ("right", "wrong")
 MOST_CELLS = 100
 TEXT_BUDGET = 4_000_000  # bytes of all texts together, as they stand in the page
-IMAGE_BUDGET = 4_300_000  # bytes of all pictures together, before base64
-SIDES = (360, 300, 240, 180, 130, 96)  # longest side in pixels, the largest that keeps within the budget
-SAMPLE = 32  # items whose pictures are encoded to find it
-MOST_IMAGES = 4  # per item
 LONGEST_TEXT = 200_000
 SHORTEST_TEXT = 400
 
@@ -146,8 +133,9 @@ def for_page(study: Study, most: int) -> Record:
     chosen, total = choose(study, most)
     texts = _Texts()
     keys = list(dict.fromkeys((e.key, e.item) for e in chosen))
-    pictures, note = thumbnails(study, chosen)
-    items, position = [], {}
+    pictures, note = thumbnails(study.store, [(e.key, e.item, e.cell) for e in chosen])
+    items: list[Record] = []
+    position: dict[tuple[str, str], int] = {}
     for key, item in keys:
         known = study.described.get(key) or {r["id"]: r for r in study.store.items(key)}
         study.described[key] = known
@@ -228,115 +216,3 @@ def longest(lengths: Sequence[int], budget: int) -> int:
 def clean(text: str) -> str:
     """Text that can be written as UTF-8: lone halves of surrogate pairs are replaced."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """base64 WebP, each once; their (width, height); and which ones an item has."""
-
-    encoded: list[str]
-    sizes: list[tuple[int, int]]
-    by_item: dict[tuple[str, str], list[int]]
-
-
-def thumbnails(study: Study, chosen: Sequence[Example]) -> tuple[Pictures, str]:
-    """Small pictures of the chosen items, and one sentence where some could not be read."""
-    wanted: dict[tuple[str, str], Callable[[], Sequence[Image.Image]]] = {}
-    notes: list[str] = []
-    for key in dict.fromkeys(e.key for e in chosen):
-        of_key = [e for e in chosen if e.key == key]
-        ids = set(dict.fromkeys(e.item for e in of_key))
-        try:
-            readers = image_readers(study.store.folder(of_key[0].cell), ids)
-        except UserError as error:
-            notes.append(str(error))
-            continue
-        except Exception as error:  # the data are another's: whatever a loader raises costs pictures, never the page
-            notes.append(f"{type(error).__name__} while reading the benchmark's data")
-            continue
-        wanted |= {(key, item): readers[item] for item in sorted(ids) if item in readers}
-    pictures, failed = _encode(wanted, _side(wanted))
-    if failed:
-        notes.append(f"the pictures of {failed} items could not be read")
-    return pictures, f"Some pictures are missing: {'; '.join(notes)}." if notes else ""
-
-
-def image_readers(folder: CellFolder, ids: Iterable[str]) -> dict[str, Callable[[], Sequence[Image.Image]]]:
-    """How to read the images of these items, from the data that the cell was computed on. Raises UserError without them."""
-    benchmark, locations = folder.cell().benchmark, folder.settings().get("locations") or {}
-    config = stored_benchmark(benchmark, locations)
-    if benchmark.name == ANY_TASK:
-        by_id = {item.id: item for item in benchmark_items(benchmark, config)}
-        return {i: _of_item(by_id[i]) for i in ids if i in by_id}
-    if benchmark_id(config, benchmark.prompt).revision != benchmark.revision:
-        raise UserError(f"the data of benchmark '{benchmark.name}' is no longer what the cells were computed on")
-    return _of_rows(benchmark, config, set(ids))
-
-
-def _of_rows(benchmark: BenchmarkId, config: Any, ids: set[str]) -> dict[str, Callable[[], Sequence[Image.Image]]]:
-    """Straight from the rows: reading a benchmark as items decodes every image of it."""
-    ref = data_ref(config)
-    docs = open_docs(ref)
-    rows = load_task(ref).eval_docs
-    found: dict[str, Callable[[], Sequence[Image.Image]]] = {}
-    for row in rows:
-        item = docs.item_id(row)
-        if item in ids and item not in found:
-            found[item] = _of_row(docs, row)
-    return found
-
-
-def _of_row(docs: BenchmarkDocs, row: dict[str, Any]) -> Callable[[], Sequence[Image.Image]]:
-    return lambda: docs.doc_to_image(row) or []
-
-
-def _of_item(item: Item) -> Callable[[], Sequence[Image.Image]]:
-    return lambda: list(item.images)
-
-
-def _side(wanted: Mapping[tuple[str, str], Callable[[], Sequence[Image.Image]]]) -> int:
-    """The largest of SIDES at which all pictures keep within IMAGE_BUDGET, judged by a sample of the items."""
-    names = list(wanted)
-    sample = {name: wanted[name] for name in names[:: max(1, len(names) // SAMPLE)]}
-    for side in SIDES:
-        pictures, _ = _encode(sample, side)
-        if sum(len(text) for text in pictures.encoded) * 3 / 4 * len(names) <= IMAGE_BUDGET * len(sample):
-            return side
-    return SIDES[-1]
-
-
-def _encode(wanted: Mapping[tuple[str, str], Callable[[], Sequence[Image.Image]]], side: int) -> tuple[Pictures, int]:
-    """All pictures at one size; equal ones are stored once."""
-
-    def small(read: Callable[[], Sequence[Image.Image]]) -> list[tuple[bytes, tuple[int, int]]] | None:
-        try:
-            return [thumbnail(image, side) for image in list(read())[:MOST_IMAGES]]
-        except Exception:  # a corrupt image costs itself alone
-            return None
-
-    with ThreadPoolExecutor(2) as pool:
-        made = list(pool.map(small, wanted.values()))
-    index: dict[bytes, int] = {}
-    encoded: list[str] = []
-    sizes: list[tuple[int, int]] = []
-    by_item: dict[tuple[str, str], list[int]] = {}
-    for name, pictures in zip(wanted, made, strict=True):
-        for data, size in pictures or []:
-            if data not in index:
-                index[data] = len(encoded)
-                encoded.append(base64.b64encode(data).decode())
-                sizes.append(size)
-            by_item.setdefault(name, []).append(index[data])
-    return Pictures(encoded, sizes, by_item), sum(pictures is None for pictures in made)
-
-
-def thumbnail(image: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:
-    """WebP with the longest side at most `side` pixels, and its size; tiny pictures are kept exactly."""
-    image = image.convert("RGB")
-    image.thumbnail((side, side), reducing_gap=2.0)
-    buffer = io.BytesIO()
-    if max(image.size) <= 64:
-        image.save(buffer, "WEBP", lossless=True)
-    else:
-        image.save(buffer, "WEBP", quality=62, method=2)
-    return buffer.getvalue(), image.size

@@ -158,7 +158,7 @@ function about(row) {
   return lines.join("<br>");
 }
 
-const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] };
 const drawn = new Map();
 
 function layoutFor(div, layout, height, automargin = true) {
@@ -167,6 +167,7 @@ function layoutFor(div, layout, height, automargin = true) {
   const full = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height, width: div.clientWidth || 640,
     margin: { l: 50, r: 14, t: 18, b: 46 }, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: look.ink },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: look.soft, activecolor: look.ink },
     hoverlabel: { bgcolor: look.raised, bordercolor: look.soft, font: { color: look.ink, size: 12 }, align: "left" },
     ...layout,
   };

@@ -23,7 +23,8 @@ from l2v.errors import UserError
 from l2v.report import examples as browser
 from l2v.report import page_sections, style
 from l2v.report.comparing import Compared, compare
-from l2v.report.page_data import Study, facts, protocol, read_study, table_for_page, warnings
+from l2v.report.page_data import Study, read_study, table_for_page
+from l2v.report.page_facts import facts, protocol, warnings
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
 from l2v.study.results import COLUMNS

@@ -31,8 +31,8 @@ function forest(lines, title, width, zero) {
   });
   const names = lines.map((line, i) => ({ text: plain(clipped(line.name, 52)), x: 0, xref: "paper", xanchor: "left", y: y[i], yshift: 13, showarrow: false, font: { size: 11 }, bgcolor: look.paper, borderpad: 1 }));
   const longest = Math.max(...lines.map((line) => Math.min(46, line.name.length)));
-  return { traces, height: 74 + step * lines.length, layout: {
-    margin: { l: narrow ? 8 : Math.min(330, 24 + 6.6 * longest), r: 14, t: 10, b: 44 }, annotations: narrow ? names : [],
+  return { traces, height: 96 + step * lines.length, layout: {
+    margin: { l: narrow ? 8 : Math.min(330, 24 + 6.6 * longest), r: 14, t: 32, b: 44 }, annotations: narrow ? names : [],
     xaxis: { title: { text: title }, zeroline: zero, zerolinewidth: 1.5, zerolinecolor: look.ink },
     yaxis: { range: [0.4, lines.length + (narrow ? 0.9 : 0.6)], tickvals: y, ticktext: lines.map((line) => plain(clipped(line.name, 46))), showticklabels: !narrow, showgrid: true, automargin: false, zeroline: false, fixedrange: true },
   } };
@@ -190,7 +190,7 @@ SECTIONS.push((rows) => {
         return { type: "scatter", mode: "markers", name: plain(clipped(group === "" ? "null arms" : group === "…" ? "other arms" : group, 40)), x: points.map((row) => num(row, "tokens")), y: points.map((row) => 100 * num(row, "value")),
           text: points.map(about), hovertemplate: "%{text}<extra></extra>", marker: { color: hexFade(style.colour, 0.78), symbol: style.symbol, size: points.map((row) => (text(row, "reported") || text(row, "chosen") ? 12 : 7)), line: { width: 0.8, color: look.raised } } };
       });
-      return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" }, rangemode: "tozero" }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: -0.2 }, margin: { l: 54, r: 12, t: 10, b: 50 } } };
+      return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" }, rangemode: "tozero" }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 } } };
     },
   });
 });

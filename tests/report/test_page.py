@@ -20,9 +20,10 @@ import yaml
 from PIL import Image
 
 from l2v.errors import UserError
-from l2v.report.examples import choose, longest, thumbnail
+from l2v.report.examples import choose, longest
 from l2v.report.page import embedded, write_page
 from l2v.report.page_data import read_study
+from l2v.report.page_pictures import thumbnail
 from l2v.report.page_sections import lat
 from l2v.report.verdicts import Against, Told, few_nulls, finding
 

@@ -1,0 +1,276 @@
+"""The page in a browser: no request, no error, every control works, data are never code, a phone and a keyboard suffice."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packages import program
+from test_page import HOSTILE, poison, write_lat
+
+from l2v.report.page import write_page
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS += ["--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    path = program("chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install l2v[dev])")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def study(tiny: Callable[..., Any], outputs: Path) -> Path:
+    """A sweep of l2v and a null beside the baseline, a second study with some of its cells, and pictures of states."""
+    common = ("benchmark.limit=30", "intervention.scale=relative", "method=direct,l2v,random")
+    for name, *settings in (
+        ("seen", "intervention.layer=2,3", "intervention.alpha=0.3,0.7"),
+        ("seen_too", "intervention.layer=3", "intervention.alpha=0.7", "decoding.max_new_tokens=6"),
+    ):
+        answer = tiny("--multirun", f"study={name}", *common, *settings)
+        assert answer.code == 0, answer.err
+    plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, 4]}], "layout": {"title": {"text": "x"}}}
+    write_lat(outputs / "seen", [{"id": "a", "title": "Dispersion", "note": "n = 8", "plotly": plot, "csv": "numbers.csv"}])
+    return outputs / "seen"
+
+
+class Opened:
+    """A page with what went wrong on it."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        self.page = self.context.new_page()
+        self.wrong: list[str] = []
+        self.page.on("console", lambda message: message.type == "error" and self.wrong.append(message.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("request", self._asked)
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("html[data-state=ready]", timeout=30_000)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            self.wrong.append(f"request to {request.url}")
+
+    def hover(self, selector: str, name: str) -> str:
+        """The text of the box that appears over the middle of a plotted element."""
+        element = self.page.locator(selector).first
+        element.scroll_into_view_if_needed()
+        box = element.bounding_box()
+        assert box is not None, name
+        self.page.mouse.move(box["x"] + box["width"] / 2 - 8, box["y"] + box["height"] / 2)
+        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+        shown = self.page.locator(f"#plot-{name} .hoverlayer .hovertext")
+        shown.first.wait_for(timeout=5_000)
+        return str(shown.first.text_content())
+
+    def saved(self, button: str) -> str:
+        """The file that a button hands out."""
+        with self.page.expect_download() as waiting:
+            self.page.locator(button).click()
+        return Path(waiting.value.path()).read_text(encoding="utf-8")
+
+    def close(self) -> list[str]:
+        """What went wrong."""
+        self.context.close()
+        return self.wrong
+
+
+@pytest.fixture(scope="module")
+def path(study: Path) -> Path:
+    """The page of both studies."""
+    return write_page(str(study.parent), study.name, compare="seen_too")
+
+
+def rows(study: Path) -> list[dict[str, str]]:
+    """results.csv."""
+    with (study / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def percent(text: str) -> str:
+    return f"{100 * float(text):.1f}"
+
+
+def test_figures_answer_the_pointer_and_the_controls(browser: Any, path: Path, study: Path) -> None:
+    opened = Opened(browser, path)
+    page = opened.page
+    best = max((r for r in rows(study) if r["method"] == "l2v"), key=lambda r: float(r["value"]))
+    direct = next(r for r in rows(study) if r["method"] == "direct")
+
+    arms = opened.hover("#plot-arms .scatterlayer .trace path.point", "arms")
+    assert "l2v†" in arms and f"accuracy {percent(best['value'])} %" in arms and "n = 30" in arms
+    assert "Highest: l2v" in str(page.text_content("#sees-grid")) and percent(best["value"]) in str(
+        page.text_content("#sees-grid")
+    )
+    grid = opened.hover("#plot-grid .heatmaplayer .hm", "grid")
+    assert "layer" in grid and "alpha" in grid and "n = 30, scorer official" in grid
+
+    page.select_option("#arms-value", "value")
+    assert "direct" in str(page.text_content("#plot-arms"))
+    page.select_option("#grid-value", "tokens")
+    assert "mean output tokens" in str(page.text_content("#caption-grid"))
+    page.select_option("#grid-arm", "random seed 0")
+    assert "Highest: random seed 0" in str(page.text_content("#sees-grid"))
+
+    page.select_option("#curves-along", "alpha")
+    assert "alpha" in str(page.text_content("#plot-curves .xtitle"))
+    page.select_option("#curves-layer", "2")
+    assert "at layer 2" in str(page.text_content("#caption-curves"))
+    assert f"direct {percent(direct['value'])}" in str(page.text_content("#plot-curves .legend"))
+    assert page.locator("#plot-length .scatterlayer .trace").count() >= 3
+    assert page.locator("#plot-lat-0-0 .scatterlayer .trace").count() == 1
+
+    assert "worse" in str(page.text_content("#sees-compare"))
+    page.select_option("#scope-study", "seen_too")
+    assert "No grid" in str(page.text_content("#sees-grid")) and "No curve" in str(page.text_content("#sees-curves"))
+    assert page.locator("#plot-grid svg").count() == 0
+    assert opened.close() == []
+
+
+def test_tables_are_sorted_and_handed_out(browser: Any, path: Path, study: Path) -> None:
+    opened = Opened(browser, path)
+    page = opened.page
+    assert opened.saved("#save-all") == (study / "results.csv").read_text(encoding="utf-8")
+    assert opened.saved("#save-all-second") == (study.parent / "seen_too" / "results.csv").read_text(encoding="utf-8")
+    assert opened.saved("button[data-lat]") == "k,kept\n16,0.3\n"
+
+    page.select_option("#table-which", "all")
+    page.get_by_role("button", name="tokens", exact=True).last.click()
+    assert page.get_attribute("#cells th[aria-sort]", "aria-sort") == "descending"
+    head, *shown = list(csv.reader(opened.saved("#cells .save").splitlines()))
+    by_cell = {row["cell"]: row for row in rows(study)}
+    assert {line[head.index("cell")] for line in shown} == set(by_cell)
+    tokens = [float(line[head.index("tokens")]) for line in shown]
+    assert tokens == sorted(tokens, reverse=True)
+    for line in shown:
+        row = by_cell[line[head.index("cell")]]
+        assert line[head.index("n")] == row["n"] and line[head.index("accuracy % [95 %]")].startswith(percent(row["value"]))
+    page.click("#numbers-arms summary")
+    page.locator("#numbers-arms tbody tr").first.wait_for()
+    assert page.locator("#numbers-arms tbody tr").count() == 2
+    assert opened.close() == []
+
+
+def test_examples_are_filtered_and_searched(browser: Any, path: Path) -> None:
+    opened = Opened(browser, path)
+    page = opened.page
+    data = json.loads(str(page.text_content("#examples-data")))
+    kinds = [example["flip"] for example in data["examples"]]
+    assert len(kinds) == 60 and page.locator("#cards .card").count() == 20
+    page.click("#more")
+    assert page.locator("#cards .card").count() == 40
+    page.click("[data-flip='flipped right']")
+    assert page.text_content("#found") == f"{kinds.count('flipped right')} of 60 examples"
+    card = page.locator("#cards .card").first
+    assert card.locator(".side").count() == 2 and card.locator("ins").count() > 0
+    assert page.evaluate("document.querySelector('#cards img').naturalWidth") == 36
+    page.click("[data-flip='flipped right']")
+
+    item = data["items"][data["examples"][0]["item"]]["id"]
+    page.fill("#examples-words", item.upper())
+    assert (
+        page.text_content("#found") == f"{sum(data['items'][e['item']]['id'] == item for e in data['examples'])} of 60 examples"
+    )
+    page.fill("#examples-words", "nothing like this")
+    assert page.text_content("#found") == "No example matches."
+    page.fill("#examples-words", "")
+    page.select_option("#examples-arm", "1")
+    assert page.text_content("#found") == "30 of 60 examples"
+    assert opened.close() == []
+
+
+def test_hostile_responses_are_text(browser: Any, tiny: Callable[..., Any], outputs: Path) -> None:
+    answer = tiny("--multirun", "study=seen_hostile", "method=direct,l2v", "intervention.layer=3")
+    assert answer.code == 0, answer.err
+    poison(outputs / "seen_hostile")
+    opened = Opened(browser, write_page(str(outputs), "seen_hostile"))
+    page = opened.page
+    texts = page.locator("#cards .side .text").all_text_contents()
+    for hostile in HOSTILE[:3]:
+        assert any(text.startswith(hostile) for text in texts)
+    assert any("bell ␇ null ␀ escape ␛[31m" in text for text in texts)
+    assert page.evaluate("window.attacked") is None
+    assert page.evaluate("getComputedStyle(document.querySelector('.side .text')).unicodeBidi") in ("isolate", "plaintext")
+    long = page.locator(".side").filter(has_text="long long").first
+    assert len(str(long.locator(".text").text_content())) < 1000
+    long.get_by_role("button").click()
+    assert len(str(long.locator(".text").text_content())) > 90_000
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert opened.close() == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_is_wide_enough(browser: Any, path: Path, scheme: str) -> None:
+    opened = Opened(browser, path, width=390, scheme=scheme)
+    assert opened.page.evaluate("document.documentElement.scrollWidth") == 390
+    figures = opened.page.locator(".plot svg.main-svg:visible")
+    assert figures.count() >= 5
+    assert all(figures.nth(i).bounding_box()["width"] <= 390 for i in range(figures.count()))
+    brightness = opened.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
+    assert (brightness > 200) == (scheme == "light")
+    assert opened.close() == []
+
+
+def test_the_keyboard_reaches_every_control(browser: Any, path: Path) -> None:
+    opened = Opened(browser, path)
+    page = opened.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+    reached: list[str] = []
+    for _ in range(120):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            "(() => { const e = document.activeElement; return [e.id || e.dataset.flip || e.tagName,"
+            " getComputedStyle(e).outlineStyle, e.matches(':focus-visible')]; })()"
+        )
+        reached.append(found[0])
+        assert found[0] == "BODY" or not found[2] or found[1] != "none", found
+        if found[0] == "examples-arm":
+            break
+    for control in ("scope-study", "arms-value", "grid-arm", "grid-value", "curves-along", "flipped right", "examples-arm"):
+        assert control in reached, (control, reached)
+
+    page.focus("#grid-value")
+    page.keyboard.press("ArrowDown")
+    assert "difference to direct" in str(page.text_content("#caption-grid"))
+    page.focus("[data-flip='both wrong']")
+    page.keyboard.press("Enter")
+    assert page.get_attribute("[data-flip='both wrong']", "aria-pressed") == "true"
+    page.focus("#numbers-grid summary")
+    page.keyboard.press("Enter")
+    page.locator("#numbers-grid tbody tr").first.wait_for()
+    assert page.locator("#numbers-grid tbody tr").count() == 4
+    page.focus("#scheme")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.documentElement.dataset.scheme") == "light"
+    assert opened.close() == []
+
+
+def test_on_paper_figures_fit_and_controls_are_gone(browser: Any, path: Path) -> None:
+    opened = Opened(browser, path, scheme="dark")
+    page = opened.page
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".controls:visible, .bar:visible").count() == 0
+    assert page.evaluate("Math.max(...[...document.querySelectorAll('.plot svg.main-svg')].map((s) => s.clientWidth))") <= 690
+    ink = page.evaluate("getComputedStyle(document.querySelector('#plot-arms .xtitle')).fill.match(/\\d+/g).map(Number)[0]")
+    assert ink < 60
+    assert page.evaluate("document.querySelector('details.rule').open")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not page.evaluate("document.querySelector('details.rule').open")
+    assert opened.close() == []
