@@ -190,7 +190,7 @@ SECTIONS.push((rows) => {
         return { type: "scatter", mode: "markers", name: plain(clipped(group === "" ? "null arms" : group === "…" ? "other arms" : group, 40)), x: points.map((row) => num(row, "tokens")), y: points.map((row) => 100 * num(row, "value")),
           text: points.map(about), hovertemplate: "%{text}<extra></extra>", marker: { color: hexFade(style.colour, 0.78), symbol: style.symbol, size: points.map((row) => (text(row, "reported") || text(row, "chosen") ? 12 : 7)), line: { width: 0.8, color: look.raised } } };
       });
-      return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" }, rangemode: "tozero" }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 } } };
+      return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" } }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 } } };
     },
   });
 });

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from page_helpers import HOSTILE, block, poison, unpacked, written
 from PIL import Image
 
 from l2v.errors import UserError
@@ -24,7 +25,6 @@ from l2v.report.examples import choose, longest
 from l2v.report.page import embedded, write_page
 from l2v.report.page_data import read_study
 from l2v.report.page_pictures import thumbnail
-from l2v.report.page_sections import lat
 from l2v.report.verdicts import Against, Told, few_nulls, finding
 
 RANDOM, PERMUTED = Against("random seed 0", 0.10, True), Against("permuted seed 1", 0.98, False)
@@ -95,29 +95,6 @@ def copied(paged: Path, tmp_path: Path) -> Path:
     """A copy of that study that a test may damage."""
     shutil.copytree(paged, tmp_path / "paged", ignore=shutil.ignore_patterns("report"))
     return tmp_path / "paged"
-
-
-def block(page: str, id: str) -> Any:
-    """The data of one script element, as the browser reads them."""
-    found = re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    return json.loads(found.group(1))
-
-
-def written(folder: Path, **settings: Any) -> str:
-    """The page of a study in this folder."""
-    return write_page(str(folder.parent), folder.name, **settings).read_text(encoding="utf-8")
-
-
-def unpacked(table: dict[str, Any]) -> list[list[str]]:
-    """The rows of a packed table."""
-
-    def values(column: dict[str, Any]) -> list[str]:
-        if "one" in column:
-            return [column["one"]] * table["rows"]
-        return column.get("values") or [column["words"][i] for i in column["index"]]
-
-    return list(map(list, zip(*(values(table["columns"][name]) for name in table["order"]), strict=True)))
 
 
 def test_the_page_holds_results_csv_as_it_lies_on_disk(paged: Path) -> None:
@@ -236,25 +213,6 @@ def test_a_page_without_the_benchmarks_data_says_so(copied: Path, tmp_path: Path
     assert data["pictures"] == [] and len(data["examples"]) == 60
 
 
-HOSTILE = [
-    "</script><script>window.attacked = true</script>",
-    '<img src=x onerror="window.attacked = true">',
-    "שלום \u202eevil\u202c مرحبا",
-    "bell \u0007 null \u0000 escape \u001b[31m",
-    "line\u2028separator\u2029",
-    "long " * 20_000,
-]
-
-
-def poison(study: Path) -> None:
-    """Replace a study's responses by texts that mean harm; verdicts stay."""
-    for path in study.glob("cells/*/responses.jsonl"):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for i, row in enumerate(rows):
-            row["response"] = HOSTILE[i % len(HOSTILE)] + path.parent.name[:2]
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
 def test_hostile_responses_stay_data(copied: Path) -> None:
     clean = written(copied)
     poison(copied)
@@ -332,34 +290,3 @@ def test_two_studies_are_compared_item_by_item(paged: Path, tiny: Callable[..., 
     # It is cut before its answer: the difference is no accident.
     assert pair["high"] < 0 and pair["p_holm"] < 0.05
     assert "8 cells only in paged, 0 only in paged_short" in page
-
-
-def write_lat(study: Path, figures: list[dict[str, Any]]) -> Path:
-    """A folder of LAT pictures."""
-    folder = study / "lat" / "abc"
-    folder.mkdir(parents=True)
-    (folder / "numbers.csv").write_text("k,kept\n16,0.3\n")
-    content = {"title": "States of kin", "note": "n = 200", "settings": {"layer": "2"}, "figures": figures}
-    (folder / "lat.json").write_text(json.dumps(content))
-    return folder
-
-
-def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied: Path) -> None:
-    plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, None]}], "layout": {"images": [{"source": "http://x/y.png"}]}}
-    good = {"id": "dispersion", "title": "Dispersion", "note": "…", "plotly": plot, "png": "a.png", "csv": "numbers.csv"}
-    write_lat(copied, [good, good | {"csv": "../../results.csv"}, {"id": "map", "plotly": {"data": [{"type": "choropleth"}]}}])
-    shown, notes = lat(read_study(str(copied.parent), "paged", "official"))
-    (only,) = shown[0]["figures"]
-    assert only["csv"] == "k,kept\n16,0.3\n" and "images" not in only["layout"]
-    assert len(notes) == 2 and "leads out of its folder" in notes[0] and "choropleth" in notes[1]
-    (copied / "lat" / "abc" / "lat.json").write_text("{")
-    page = written(copied)
-    assert "lat/abc could not be read" in page
-
-
-def test_scorers_are_held_against_each_other(copied: Path, l2v: Callable[..., Any]) -> None:
-    answer = l2v("score", "study=paged", f"outputs={copied.parent}", "scorer=robust", "progress=false")
-    assert answer.code == 0, answer.err
-    page = written(copied, scorer="robust")
-    assert "of 90 responses" in page and 'id="t-agreement"' in page
-    assert block(page, "data")["scorer"] == "robust"

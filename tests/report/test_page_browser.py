@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from packages import program
-from test_page import HOSTILE, poison, write_lat
+from page_helpers import HOSTILE, poison, write_lat
 
 from l2v.report.page import write_page
 

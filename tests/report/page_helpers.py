@@ -1,0 +1,62 @@
+"""What the tests of the page share: reading its data, and studies that mean harm."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from l2v.report.page import write_page
+
+
+def block(page: str, id: str) -> Any:
+    """The data of one script element, as the browser reads them."""
+    found = re.search(rf'<script type="application/json" id="{id}">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found.group(1))
+
+
+def written(folder: Path, **settings: Any) -> str:
+    """The page of a study in this folder."""
+    return write_page(str(folder.parent), folder.name, **settings).read_text(encoding="utf-8")
+
+
+def unpacked(table: dict[str, Any]) -> list[list[str]]:
+    """The rows of a packed table."""
+
+    def values(column: dict[str, Any]) -> list[str]:
+        if "one" in column:
+            return [column["one"]] * table["rows"]
+        return column.get("values") or [column["words"][i] for i in column["index"]]
+
+    return list(map(list, zip(*(values(table["columns"][name]) for name in table["order"]), strict=True)))
+
+
+HOSTILE = [
+    "</script><script>window.attacked = true</script>",
+    '<img src=x onerror="window.attacked = true">',
+    "שלום \u202eevil\u202c مرحبا",
+    "bell \u0007 null \u0000 escape \u001b[31m",
+    "line\u2028separator\u2029",
+    "long " * 20_000,
+]
+
+
+def poison(study: Path) -> None:
+    """Replace a study's responses by texts that mean harm; verdicts stay."""
+    for path in study.glob("cells/*/responses.jsonl"):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for i, row in enumerate(rows):
+            row["response"] = HOSTILE[i % len(HOSTILE)] + path.parent.name[:2]
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_lat(study: Path, figures: list[dict[str, Any]]) -> Path:
+    """A folder of LAT pictures."""
+    folder = study / "lat" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "numbers.csv").write_text("k,kept\n16,0.3\n")
+    content = {"title": "States of kin", "note": "n = 200", "settings": {"layer": "2"}, "figures": figures}
+    (folder / "lat.json").write_text(json.dumps(content))
+    return folder

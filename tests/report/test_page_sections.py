@@ -1,0 +1,127 @@
+"""What only some studies have: printed figures, several scorers, pictures of states, lm-eval tasks, several revisions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from lm_eval_tasks import write_tasks
+from page_helpers import block, write_lat, written
+from PIL import Image
+
+from l2v.report.page_data import read_study
+from l2v.report.page_sections import lat
+from l2v.study.cells import BenchmarkId, Cell, ModelId
+from l2v.study.resolve import benchmark_id
+from l2v.study.results import build_results
+from l2v.study.score import rescore, stored_benchmark
+from l2v.study.store import Store, write_atomically
+
+
+@pytest.fixture(scope="module")
+def small(tiny: Callable[..., Any], outputs: Path) -> Path:
+    """A baseline and an arm."""
+    answer = tiny("--multirun", "study=sections", "method=direct,l2v")
+    assert answer.code == 0, answer.err
+    return outputs / "sections"
+
+
+@pytest.fixture
+def copied(small: Path, tmp_path: Path) -> Path:
+    """A copy of that study that a test may change."""
+    shutil.copytree(small, tmp_path / "sections", ignore=shutil.ignore_patterns("report"))
+    return tmp_path / "sections"
+
+
+def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied: Path) -> None:
+    plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, None]}], "layout": {"images": [{"source": "http://x/y.png"}]}}
+    good = {"id": "dispersion", "title": "Dispersion", "note": "…", "plotly": plot, "png": "a.png", "csv": "numbers.csv"}
+    write_lat(copied, [good, good | {"csv": "../../results.csv"}, {"id": "map", "plotly": {"data": [{"type": "choropleth"}]}}])
+    shown, notes = lat(read_study(str(copied.parent), "sections", "official"))
+    (only,) = shown[0]["figures"]
+    assert only["csv"] == "k,kept\n16,0.3\n" and "images" not in only["layout"]
+    assert len(notes) == 2 and "leads out of its folder" in notes[0] and "choropleth" in notes[1]
+    (copied / "lat" / "abc" / "lat.json").write_text("{")
+    page = written(copied)
+    assert "lat/abc could not be read" in page
+
+
+def test_scorers_are_held_against_each_other(copied: Path, l2v: Callable[..., Any]) -> None:
+    answer = l2v("score", "study=sections", f"outputs={copied.parent}", "scorer=robust", "progress=false")
+    assert answer.code == 0, answer.err
+    page = written(copied, scorer="robust")
+    assert "of 16 responses" in page and 'id="t-agreement"' in page
+    assert block(page, "data")["scorer"] == "robust"
+
+
+def write_mathvista(folder: Path) -> Path:
+    """Four questions in MathVista's fields, with pictures; the answer is always 20."""
+    folder.mkdir()
+    rows = []
+    for i in range(4):
+        Image.new("RGB", (300, 200), (60 * i, 0, 0)).save(folder / f"{i}.png")
+        kind = {"category": "math-targeted-vqa", "task": "geometry problem solving", "skills": ["geometry reasoning"]}
+        asked = {"pid": str(i), "question": f"How large is angle {i}?", "query": "?", "image": f"{i}.png", "unit": None}
+        answer = {"choices": ["10", "20"], "answer": "20", "question_type": "multi_choice", "answer_type": "text"}
+        metadata = kind | {"language": "english", "context": "geometry diagram"}
+        rows.append(asked | answer | {"precision": None, "metadata": metadata})
+    (folder / "testmini.json").write_text(json.dumps(rows))
+    return folder
+
+
+def test_measured_stands_beside_printed(tmp_path: Path) -> None:
+    """A study with the name and target of an experiment that has a printed table."""
+    data = write_mathvista(tmp_path / "data")
+    locations = {"benchmark": str(data), "benchmark_include": None}
+    config = stored_benchmark(BenchmarkId("mathvista", "AI4Math/MathVista", "", "testmini", None, "direct"), locations)
+    target = ModelId("qwen2_vl_7b", "Qwen/Qwen2-VL-7B-Instruct", "main", "bfloat16")
+    cell = Cell("direct", target, benchmark_id(config, "direct"), 64, [])
+    store = Store(tmp_path, "table1").open()
+    folder = store.folder(cell.id)
+    folder.begin(cell, locations)
+    answers = ["20", "10", "20", "20"]
+    rows = [
+        {"id": str(i), "response": f'The answer is "{a}".', "tokens": 5, "truncated": False, "seconds": 0.1}
+        for i, a in enumerate(answers)
+    ]
+    write_atomically(folder.path / "responses.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_atomically(folder.path / "DONE", "")
+    rescore(store.finished(), ["official"])
+    build_results(store)
+    page = written(tmp_path / "table1")
+    printed = pd.read_csv("l2v/report/printed/table1.csv")
+    line = printed[(printed["target"] == "qwen2_vl_7b") & (printed["method"] == "direct")].iloc[0]
+    row = page[page.index('id="t-printed"') :].split("<tbody>")[1].split("</tr>")[0]
+    cells = [text.split("</td>")[0] for text in row.split("<td>")[1:]]
+    assert cells[:2] == ["qwen2_vl_7b", "direct"] and f"{line['mathvista']:.1f}" in cells
+    assert "75.0 [30.1, 95.4]" in cells and "4" in cells and f"{75 - line['mathvista']:+.1f}" in cells
+    # Wilson's interval of 3 in 4, from a table; the only arm is the baseline.
+    assert "there is no arm to judge" in page
+    assert all("math" in item["subsets"] for item in block(page, "examples-data")["items"])
+
+
+def test_an_lm_eval_tasks_own_figures_have_a_page(tiny: Callable[..., Any], outputs: Path, tmp_path: Path) -> None:
+    tasks = write_tasks(tmp_path / "tasks")
+    given = ("benchmark=lm_eval", "benchmark.task=tiny_pictures", f"benchmark.include_path={tasks}", "benchmark.limit=null")
+    answer = tiny("--multirun", "study=sections_task", "method=direct,l2v", *given)
+    assert answer.code == 0, answer.err
+    page = written(outputs / "sections_task")
+    table = block(page, "data")["tables"][0]
+    assert table["extra"]["bench"] == {"one": "tiny_pictures"}
+    assert any("exact_match" in metric for metric in table["columns"]["metric"]["words"])
+    data = block(page, "examples-data")
+    assert data["note"] == "" and len(data["pictures"]) == 8 == len(data["items"])
+
+
+def test_one_name_for_two_revisions_is_kept_apart_and_told(copied: Path) -> None:
+    rows = build_results(Store(copied.parent, "sections"))
+    rows.loc[rows["method"] == "l2v", "target_revision"] = "local:other"
+    study = read_study(str(copied.parent), "sections", "official", rows)
+    assert set(study.rows["where"]) == {"mini @other", f"mini @{rows['target_revision'].iloc[0].removeprefix('local:')[:7]}"}
+    page = written(copied, results=rows)
+    assert "One target name stands for several revisions" in page
