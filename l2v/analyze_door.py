@@ -150,16 +150,21 @@ def _k(cell: Cell, source: _Model, target: _Model) -> int:
 
 def _analysis(config: Config, source: _Model, target: _Model, k: int, cutoffs: list[int]) -> Analysis:
     """Everything that is drawn, from the cached states."""
+    import numpy as np
+    import torch
+
     from l2v.report.lat_numbers import Analysis, low_high
     from l2v.transfer import lat
 
     orders = lat.orders(source.mean.shape[-1], config.analyze.permutations, config.analyze.seed)
+    own, others = target.states(target.block), source.states(source.block)
     results = Path(config.runtime.outputs) / config.study / "results.csv"
     return Analysis(
         source=_side(config, source, k, cutoffs),
         target=_side(config, target, k, cutoffs),
         k=k,
-        carried=lat.separation(target.states(target.block), k, source.states(source.block)),
+        carried=lat.separation(own, k, others),
+        carried_permuted=np.array([lat.separation(own, k, others[:, torch.from_numpy(order)]).auc for order in orders]),
         agreement=lat.agreement(source.mean, target.mean, k, orders),
         settings=_settings(config, source, target, k),
         low_high=low_high(results, config.source.name, config.target.name, config.scorer[0]),
@@ -177,7 +182,8 @@ def _side(config: Config, model: _Model, k: int, cutoffs: list[int]) -> Side:
     layers, width = model.mean.shape
     orders = lat.orders(width, config.analyze.permutations, config.analyze.seed)
     v, states = model.mean[model.block], model.states(model.block)
-    ks = np.unique(np.linspace(1, width, min(width, ENERGY)).round().astype(int))
+    # Odd cutoffs: an even one keeps no bin that the odd one below it lacks.
+    ks = 2 * np.unique(np.linspace(0, (width - 1) // 2, min(width, ENERGY)).round().astype(int)) + 1
     return Side(
         name=model.reading.model.name,
         role=model.role,

@@ -44,12 +44,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that is drawn. k: the cutoff of the pictures; carried: the target's states on the source's direction."""
+    """Everything that is drawn.
+
+    k: the cutoff of the pictures. carried: the target's states on the source's direction; carried_permuted: its AUC for each
+    order of the source's coordinates.
+    """
 
     source: Side
     target: Side
     k: int
     carried: Separation
+    carried_permuted: Array
     agreement: Agreement
     settings: dict[str, str]
     low_high: pd.DataFrame | None

@@ -201,15 +201,21 @@ def _densities(found: Analysis) -> Picture:
          "auc_high": one.high, "d_prime": one.d_prime, "n": one.n}
         for _, axis, one in every for i in range(one.n)
     ]  # fmt: skip
+    null = found.carried_permuted
+    table = pd.DataFrame(rows)
+    carried = table["axis"] == "target carried low"
+    table.loc[carried, ["auc_permuted_low", "auc_permuted_high"]] = [float(null.min()), float(null.max())]
     said = "; ".join(f"{axis}: AUC {_interval(one)}, d' {one.d_prime:.2f}" for _, axis, one in every)
     text = (
         "What is projected: the low-passed states c_i and d_i of every pair, less the midpoint of the other pairs' states. On "
         "what: the unit-length low-passed mean of u over all other pairs, so that no pair lies on an axis that it helped make. "
         "Carried: that axis from the source's pairs, resampled to the target's width, again without the pair itself. Gaussian "
         f"kernel densities. AUC: chance that c lies above d, 95 % bootstrap interval over n = {found.source.low.n} pairs, axes "
-        f"held fixed; where nothing overlaps it has no width. {said}."
+        f"held fixed; where nothing overlaps it has no width. {said}. Axes from permuted coordinates of the source, which have "
+        f"nothing to do with it, give an AUC of {null.min():.3f} to {null.max():.3f} over {len(null)} orders: where two clouds "
+        "lie far apart, almost any axis parts them."
     )
-    return Picture("densities", "Low-passed states along the direction", text, panels, pd.DataFrame(rows))
+    return Picture("densities", "Low-passed states along the direction", text, panels, table)
 
 
 def _interval(one: Separation) -> str:

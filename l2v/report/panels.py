@@ -281,7 +281,9 @@ def _draw_heat(figure: Any, axes: Any, heat: Heat) -> None:
     image = axes.imshow(heat.z, origin="lower", aspect="auto", cmap=colors, vmin=low, vmax=high)
     _ticks(axes.set_xticks, heat.x)
     _ticks(axes.set_yticks, heat.y)
-    figure.colorbar(image, ax=axes).set_label(heat.label, fontsize=9)
+    bar = figure.colorbar(image, ax=axes)
+    bar.set_label(heat.label, fontsize=9)
+    bar.ax.tick_params(labelsize=8)
     if _small(heat):
         for row, texts in enumerate(_numbers(heat)):
             for column, text in enumerate(texts):

@@ -127,6 +127,13 @@ def test_a_density_integrates_to_one(look: Look) -> None:
     assert trapezoid(trace["y"], trace["x"]) == pytest.approx(1, abs=0.03)
 
 
+def test_the_carried_axis_is_held_against_axes_from_permuted_coordinates(look: Look, outputs: Path) -> None:
+    """Even the stranger's axes part the miniature's two kinds of states: an AUC of 1 alone says nothing."""
+    one = look.table("densities").query("axis == 'target carried low'").iloc[0]
+    assert one["auc"] == 1 and 0 <= one["auc_permuted_low"] < 0.5 < one["auc_permuted_high"] <= 1
+    assert f"{one['auc_permuted_low']:.3f} to {one['auc_permuted_high']:.3f} over 4 orders" in look.figure("densities")["note"]
+
+
 def test_the_drifted_world_is_shared_below_and_not_above(look: Look) -> None:
     """MINIWORLD: the drifted target is the identity below one-sided bin 17 (k = 34) and random above."""
     low = look.table("cosine").query("band == 'low'")
