@@ -117,6 +117,6 @@ function curves(arms, envelope, value, rows, width) {
     shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: look.ink, width: 1.2, dash: "dot" } });
     traces.push({ type: "scatter", mode: "lines", name: `direct ${y.toFixed(1)}`, x: [null], y: [null], line: { color: look.ink, width: 1.2, dash: "dot" } });
   }
-  return { traces, height: width < 620 ? 500 : 440, layout: { shapes, legend: { orientation: "h", y: -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 },
+  return { traces, height: width < 620 ? 500 : 440, layout: { shapes, legend: { orientation: "h", y: width < 620 ? -0.26 : -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 },
     xaxis: { title: { text: ALONG[curveState.along] }, type: numeric ? (log ? "log" : "linear") : "category", ...(all.length <= 12 ? { tickvals: all.map(at), ticktext: all.map(plain) } : {}) }, yaxis: { title: { text: plain(value.word()) } } } };
 }

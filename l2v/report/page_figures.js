@@ -96,7 +96,7 @@ SECTIONS.push((rows) => {
   const overview = swept.filter((panel) => text(panel[0], "role") !== "null");
   const together = overview.length <= MOST_PANELS && new Set(overview.map((panel) => text(panel[0], "arm"))).size > 1;
   const options = together ? [ALL, ...arms] : arms;
-  if (!options.includes(gridState.arm)) gridState.arm = options.find((o) => o === ALL || o.startsWith("l2v")) || options[0] || "";
+  if (!options.includes(gridState.arm)) gridState.arm = options.find((o) => (o === ALL && innerWidth >= 700) || o.startsWith("l2v")) || options[0] || "";
   select("grid", "arm", "Arm", options, (v) => v, gridState);
   const values = present(here).map((v) => v.key);
   if (!values.includes(gridState.value)) gridState.value = "value";
@@ -127,7 +127,7 @@ function heatmaps(shown, value, width) {
   const xs = shown.map((panel) => ordered(new Set(panel.map((row) => text(row, "alpha")))));
   const ys = shown.map((panel) => ordered(new Set(panel.map((row) => text(row, "layer")))));
   const mostX = Math.max(...xs.map((x) => x.length)), mostY = Math.max(...ys.map((y) => y.length));
-  const across = Math.max(1, Math.min(shown.length, Math.floor((width - 60) / Math.max(width < 620 ? 150 : 205, 30 * mostX + 46))));
+  const across = Math.max(1, Math.min(shown.length, Math.floor((width - 60) / Math.max(width < 620 ? 138 : 205, 30 * mostX + 40))));
   const down = Math.ceil(shown.length / across);
   const tall = Math.max(78, Math.min(480, mostY > 12 ? 20 * mostY : 36 * mostY));
   const [top, under, left, right, between] = [64, 40, 52, 12, 44];
@@ -162,8 +162,9 @@ function heatmaps(shown, value, width) {
     const lowest = i + across >= shown.length;
     layout[`xaxis${name}`] = { domain, anchor: `y${name}`, type: "category", range: [-0.5, xs[i].length - 0.5], showgrid: false, tickfont: { size: 10 }, ticks: "", automargin: false, title: lowest ? { text: "alpha", font: { size: 11 }, standoff: 4 } : undefined };
     layout[`yaxis${name}`] = { domain: [Math.max(0, ceiling - h), ceiling], anchor: `x${name}`, type: "category", range: [-0.5, ys[i].length - 0.5], showgrid: false, tickfont: { size: 10 }, ticks: "", automargin: false, title: c === 0 ? { text: "layer", font: { size: 11 }, standoff: 4 } : undefined };
-    const title = [text(panel[0], "arm"), text(panel[0], "cutoff") ? `k ${text(panel[0], "cutoff")}` : "", text(panel[0], "panel")].filter(Boolean).join(" · ");
-    layout.annotations.push({ text: plain(clipped(title, Math.max(16, Math.floor((innerX * w) / 6.2)))), xref: "paper", yref: "paper", x: domain[0], y: ceiling, xanchor: "left", yanchor: "bottom", yshift: 3, showarrow: false, font: { size: 11.5 } });
+    const after = [text(panel[0], "cutoff") ? `k ${text(panel[0], "cutoff")}` : "", text(panel[0], "panel")].filter(Boolean).join(" · ");
+    const title = clipped(text(panel[0], "arm"), Math.max(8, Math.floor((innerX * w) / 6.3) - after.length - 3)) + (after && ` · ${after}`);
+    layout.annotations.push({ text: plain(title), xref: "paper", yref: "paper", x: domain[0], y: ceiling, xanchor: "left", yanchor: "bottom", yshift: 3, showarrow: false, font: { size: 11.5 } });
   });
   return { traces, layout, height };
 }
@@ -190,7 +191,7 @@ SECTIONS.push((rows) => {
         return { type: "scatter", mode: "markers", name: plain(clipped(group === "" ? "null arms" : group === "…" ? "other arms" : group, 40)), x: points.map((row) => num(row, "tokens")), y: points.map((row) => 100 * num(row, "value")),
           text: points.map(about), hovertemplate: "%{text}<extra></extra>", marker: { color: hexFade(style.colour, 0.78), symbol: style.symbol, size: points.map((row) => (text(row, "reported") || text(row, "chosen") ? 12 : 7)), line: { width: 0.8, color: look.raised } } };
       });
-      return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" } }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 } } };
+      return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" } }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: width < 620 ? -0.32 : -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 } } };
     },
   });
 });
