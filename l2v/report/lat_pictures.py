@@ -14,6 +14,7 @@ from l2v.transfer.lat import Array, Separation
 
 DRAWN = 200  # points of a density's line
 MARKS = 400  # points of a spectrum's line, at most
+WIDE = 256  # cutoffs beyond it are spread on a log scale
 
 
 def pictures(found: Analysis) -> list[Picture]:
@@ -30,6 +31,10 @@ def pictures(found: Analysis) -> list[Picture]:
         _cosines(found),
     ]
     return drawn if found.low_high is None else [*drawn, _low_high(found, found.low_high)]
+
+
+def _wide(found: Analysis) -> bool:
+    return found.source.dispersions[0].k.max() > WIDE
 
 
 def _of(table: pd.DataFrame, side: Side, **values: int) -> pd.DataFrame:
@@ -59,7 +64,9 @@ def _shares(part: pd.DataFrame, x: str, symbol: str | None) -> list[Line]:
 def _retained(found: Analysis, table: pd.DataFrame) -> Picture:
     parts = [_of(table, side, block=side.block) for side in found.sides]
     panels = [
-        Panel(side.title, "cutoff k (bins)", "dispersion kept", _shares(part, "k", "circle"), percent_y=True)
+        Panel(
+            side.title, "cutoff k (bins)", "dispersion kept", _shares(part, "k", "circle"), percent_y=True, log_x=_wide(found)
+        )
         for side, part in zip(found.sides, parts, strict=True)
     ]
     text = (
@@ -84,10 +91,10 @@ def _raw(found: Analysis, table: pd.DataFrame) -> Picture:
 
     panels = [
         Panel("Trace of the covariance", "cutoff k (bins)", "trace (squared state units)",
-              lines("trace", "trace_unfiltered"), log_y=True),
+              lines("trace", "trace_unfiltered"), log_y=True, log_x=_wide(found)),
         Panel(
             "Trace over the mean squared norm", "cutoff k (bins)", "trace / mean ||u||²",
-            lines("normalised", "normalised_unfiltered"),
+            lines("normalised", "normalised_unfiltered"), log_x=_wide(found),
         ),
     ]  # fmt: skip
     text = (
@@ -187,9 +194,9 @@ def _spectra(found: Analysis) -> Picture:
 
 def _densities(found: Analysis) -> Picture:
     shown = [
-        (f"{found.source.title}: own direction, k = {found.k}", "source own low", found.source.low),
-        (f"{found.target.title}: own direction, k = {found.k}", "target own low", found.target.low),
-        (f"{found.target.title}: carried direction, k = {found.k}", "target carried low", found.carried),
+        (f"{found.source.title}: own axis", "source own low", found.source.low),
+        (f"{found.target.title}: own axis", "target own low", found.target.low),
+        (f"{found.target.title}: carried axis", "target carried low", found.carried),
     ]
     every = [*shown, ("", "source own unfiltered", found.source.whole), ("", "target own unfiltered", found.target.whole)]
     panels = []
@@ -215,7 +222,7 @@ def _densities(found: Analysis) -> Picture:
         f"nothing to do with it, give an AUC of {null.min():.3f} to {null.max():.3f} over {len(null)} orders: where two clouds "
         "lie far apart, almost any axis parts them."
     )
-    return Picture("densities", "Low-passed states along the direction", text, panels, table)
+    return Picture("densities", f"Low-passed states along the direction, k = {found.k}", text, panels, table)
 
 
 def _interval(one: Separation) -> str:

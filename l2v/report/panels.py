@@ -138,7 +138,7 @@ def _axis(title: str, log: bool, percent: bool, heat: Heat | None) -> dict[str, 
     if log:
         axis |= {"type": "log", "exponentformat": "power"}
     if percent:
-        axis["tickformat"] = ".0%"
+        axis["tickformat"] = ".3~p"
     if heat:
         axis |= {"showgrid": False, "type": "category"}
     return axis
