@@ -302,10 +302,10 @@ class Runner:
         if held is None or folder.done:
             return False
         try:
-            folder.gather([item.id for item in items])
+            twice = folder.gather([item.id for item in items])
             by_id = {item.id: item for item in items}
             score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)
-            folder.finish()
+            folder.finish(twice)
         except UserError:
             raise
         except Exception as error:

@@ -162,23 +162,30 @@ class CellFolder:
             with disk_errors(self.path):
                 file.close()
 
-    def gather(self, order: Sequence[str]) -> None:
-        """Put all responses into responses.jsonl, in this order of items, and remove the workers' files."""
+    def gather(self, order: Sequence[str]) -> int:
+        """Put all responses into responses.jsonl, in this order of items, and remove the workers' files.
+
+        Returns how many rows were stored more than once: by a worker that slept through the end of its claim.
+        """
         found = {record["id"]: record for record in self.responses()}
         for record in found.values():
             record.pop("generation", None)  # which claim it was computed under: of no interest any more
         lines = [json.dumps(found[item], ensure_ascii=False) + "\n" for item in order]
         self.close()
+        parts = sorted(self.path.glob("responses.*.jsonl"))
+        stored = [record["id"] for part in parts for record in read_lines(part)]
         write_atomically(self.path / "responses.jsonl", "".join(lines), sync=True)
-        for part in self.path.glob("responses.*.jsonl"):
+        for part in parts:
             part.unlink(missing_ok=True)
+        return len(stored) - len(set(stored))
 
-    def finish(self) -> None:
+    def finish(self, stored_twice: int = 0) -> None:
         """Mark the cell as complete; DONE is written last, and only traces of the work are removed after it."""
         with disk_errors(self.path):
+            (self.path / "responses.jsonl").stat()
             for name in ("error.txt", "failures.jsonl"):
                 (self.path / name).unlink(missing_ok=True)
-        write_atomically(self.path / "DONE", "", sync=True)
+        write_atomically(self.path / "DONE", json.dumps({"stored_twice": stored_twice}), sync=True)
         shutil.rmtree(self.claims, ignore_errors=True)
 
     def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:

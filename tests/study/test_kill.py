@@ -10,38 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
+from chaos import CELLS, GRID, ITEMS, PATIENCE, assert_complete
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Process = Callable[..., "subprocess.Popen[str]"]
-
-ITEMS, CELLS = 120, 5
-# Small batches and claims, so that there is something to interrupt.
-GRID = (
-    "run",
-    "--multirun",
-    "study=grid",
-    "method=direct,l2v,random",
-    "intervention.layer=1,2",
-    f"benchmark.limit={ITEMS}",
-    "runtime.progress=false",
-    "runtime.device=cpu",
-    "runtime.batch_rows=2",
-    "runtime.cells_per_claim=2",
-)
-PATIENCE = 120
-
-
-@pytest.fixture(scope="module")
-def undisturbed(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """results.csv of a run that nothing disturbed, without the seconds."""
-    outputs = tmp_path_factory.mktemp("undisturbed")
-    assert l2v(*GRID, f"runtime.outputs={outputs}").code == 0
-    return results(outputs)
-
-
-def results(outputs: Path) -> pd.DataFrame:
-    return pd.read_csv(outputs / "grid" / "results.csv").drop(columns="seconds")
 
 
 def wait_for_rows(process: subprocess.Popen[str], study: Path, count: int, stored_rows: Rows) -> None:
@@ -53,19 +25,12 @@ def wait_for_rows(process: subprocess.Popen[str], study: Path, count: int, store
         time.sleep(0.01)
 
 
-def assert_complete(outputs: Path, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
-    stored = stored_rows(outputs / "grid")
-    assert len(stored) == len(set(stored)) == ITEMS * CELLS
-    assert len(list((outputs / "grid").glob("cells/*/DONE"))) == CELLS
-    pd.testing.assert_frame_equal(results(outputs), undisturbed)
-
-
 def test_a_study_killed_three_times_ends_like_an_undisturbed_one(
     tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     words, study = (*GRID, f"runtime.outputs={tmp_path}"), tmp_path / "grid"
     before: list[tuple[str, str]] = []
-    for count in (1, 140, 360):
+    for count in (1, 70, 180):
         process = l2v_process(*words)
         wait_for_rows(process, study, count, stored_rows)
         process.send_signal(signal.SIGKILL)
@@ -76,15 +41,16 @@ def test_a_study_killed_three_times_ends_like_an_undisturbed_one(
         before = after
     assert l2v(*words).code == 0
     assert set(before) <= set(stored_rows(study))
-    assert_complete(tmp_path, undisturbed, stored_rows)
+    assert_complete(tmp_path, undisturbed, stored_rows(study))
 
 
 def test_two_runners_share_a_study(tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
+    study = tmp_path / "grid"
     processes = [l2v_process(*GRID, f"runtime.outputs={tmp_path}") for _ in range(2)]
     for process in processes:
         _, err = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, err
-    assert_complete(tmp_path, undisturbed, stored_rows)
+    assert_complete(tmp_path, undisturbed, stored_rows(study))
     assert len(list((tmp_path / "cache" / "directions").glob("*.safetensors"))) == 1
 
 
@@ -109,7 +75,7 @@ def test_a_runner_leaves_cells_alone_that_another_one_holds(
     first.send_signal(signal.SIGKILL)
     _, err = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, err
-    assert_complete(tmp_path, undisturbed, stored_rows)
+    assert_complete(tmp_path, undisturbed, stored_rows(study))
 
 
 def counted(stored: list[tuple[str, str]]) -> dict[str, int]:
@@ -132,4 +98,4 @@ def test_ctrl_c_says_how_to_go_on_and_a_repeat_does(
     before = stored_rows(study)
     assert 10 <= len(before) < ITEMS * CELLS
     assert l2v(*words).code == 0
-    assert_complete(tmp_path, undisturbed, stored_rows)
+    assert_complete(tmp_path, undisturbed, stored_rows(study))

@@ -1,13 +1,12 @@
-"""What is on disk: torn lines, locks, schemas, edited files and full disks."""
+"""What is on disk: torn lines, workers' files and how they are gathered, schemas, edited files and full disks."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ import pytest
 from l2v.errors import UserError
 from l2v.study.cells import Cell
 from l2v.study.resolve import resolve
-from l2v.study.store import CellFolder, Lock, Store
+from l2v.study.store import CellFolder, Store
 
-LINES = [{"id": f"i{n}", "response": "größer ↔ 1"} for n in range(3)]
+LINES = [{"id": f"i{n}", "response": "größer ↔ 1", "generation": 0} for n in range(3)]
+ORDER = ["i2", "i0", "i1"]
 
 
 @pytest.fixture
@@ -29,77 +29,82 @@ def cell(config: Callable[..., Any]) -> Cell:
 
 @pytest.fixture
 def folder(tmp_path: Path, cell: Cell) -> CellFolder:
-    """A begun cell with three responses, closed as a runner closes it."""
+    """A begun cell with three responses of worker `one`, closed as a runner closes it."""
     folder = Store(tmp_path, "s").open().folder(cell.id)
     folder.begin(cell, {})
-    folder.append(LINES)
+    folder.append("one", LINES)
     folder.close()
     return folder
 
 
-def whole_file(folder: CellFolder) -> bytes:
-    return (folder.path / "responses.jsonl").read_bytes()
+def own_file(folder: CellFolder) -> bytes:
+    return (folder.path / "responses.one.jsonl").read_bytes()
 
 
 # The second one is torn inside of a character of several bytes.
 @pytest.mark.parametrize("torn", [b'{"id": "i3", "resp', '{"id": "i3", "response": "↔'.encode()[:-1], b"{"])
-def test_a_torn_last_line_is_dropped_and_never_read(torn: bytes, folder: CellFolder, cell: Cell) -> None:
-    kept = whole_file(folder)
-    with (folder.path / "responses.jsonl").open("ab") as file:
+def test_a_torn_last_line_is_never_read_nor_gathered(torn: bytes, folder: CellFolder) -> None:
+    with (folder.path / "responses.one.jsonl").open("ab") as file:
         file.write(torn)
     assert folder.responses() == LINES
     again = CellFolder(folder.path)
-    again.begin(cell, {})
-    assert whole_file(folder) == kept
-    again.append([{"id": "i3"}])
+    again.append("two", [{"id": "i3", "generation": 1}])
     again.close()
-    assert [json.loads(line)["id"] for line in whole_file(folder).splitlines()] == ["i0", "i1", "i2", "i3"]
+    assert [record["id"] for record in again.responses()] == ["i0", "i1", "i2", "i3"]
+    assert again.gather(["i3", *ORDER]) == 0
+    assert [json.loads(line)["id"] for line in (folder.path / "responses.jsonl").read_bytes().splitlines()] == ["i3", *ORDER]
 
 
-def test_a_file_that_holds_only_a_torn_line_becomes_empty(folder: CellFolder, cell: Cell) -> None:
-    (folder.path / "responses.jsonl").write_bytes(b'{"id": "i0"')
-    folder.begin(cell, {})
-    assert (folder.responses(), whole_file(folder)) == ([], b"")
+def test_gathering_puts_all_rows_into_one_file_in_the_order_of_the_items(folder: CellFolder) -> None:
+    folder.append("two", [{"id": "i3", "response": "x", "generation": 2}])
+    folder.gather(["i3", *ORDER])
+    assert sorted(path.name for path in folder.path.glob("responses*")) == ["responses.jsonl"]
+    assert [record["id"] for record in folder.responses()] == ["i3", *ORDER]
+    assert all("generation" not in record for record in folder.responses())
+
+
+@pytest.mark.parametrize("late", ["a", "z"])
+def test_a_row_that_a_sleeper_stored_late_gives_way_to_the_later_claim(late: str, folder: CellFolder) -> None:
+    """Whatever the workers are called, and whichever wrote last."""
+    folder.append("two", [{"id": "i9", "response": "theirs", "generation": 3}])
+    folder.append(late, [{"id": "i9", "response": "a sleeper's", "generation": 2}])
+    folder.close()
+    assert next(r for r in folder.responses() if r["id"] == "i9")["response"] == "theirs"
+    assert folder.gather([*ORDER, "i9"]) == 1
+    assert folder.responses()[-1]["response"] == "theirs"
+
+
+def test_what_was_gathered_is_never_replaced(folder: CellFolder) -> None:
+    """Neither before DONE is written, when verdicts may exist already, nor after it."""
+    folder.gather(ORDER)
+    folder.append("late", [LINES[0] | {"response": "late", "generation": 9}])
+    folder.close()
+    assert {r["response"] for r in folder.responses()} == {LINES[0]["response"]}
+    folder.finish()
+    folder.append("later", [{"id": "i7", "generation": 9}])
+    folder.close()
+    assert [r["id"] for r in folder.responses()] == ORDER
+
+
+def test_rows_of_a_version_that_wrote_one_file_are_kept(folder: CellFolder) -> None:
+    (folder.path / "responses.jsonl").write_text('{"id": "i8", "response": "old"}\n{"id": "i')
+    assert [r["id"] for r in folder.responses()] == ["i8", "i0", "i1", "i2"]
+    folder.gather([*ORDER, "i8"])
+    assert folder.responses()[-1] == {"id": "i8", "response": "old"}
+
+
+def test_gathering_without_a_row_is_an_error_and_loses_nothing(folder: CellFolder) -> None:
+    with pytest.raises(KeyError):
+        folder.gather([*ORDER, "i3"])
+    assert folder.responses() == LINES
 
 
 def test_appended_rows_are_on_disk_at_once(folder: CellFolder) -> None:
     """Another process sees them while the file is still open: a kill loses nothing that was appended."""
-    folder.append([{"id": "i3"}])
-    seen = subprocess.run(["tail", "-n", "1", folder.path / "responses.jsonl"], capture_output=True, check=True).stdout
+    folder.append("one", [{"id": "i3"}])
+    seen = subprocess.run(["tail", "-n", "1", folder.path / "responses.one.jsonl"], capture_output=True, check=True).stdout
     folder.close()
     assert json.loads(seen) == {"id": "i3"}
-
-
-HOLD = """
-import pathlib, sys, l2v.study.store
-lock = l2v.study.store.Lock(pathlib.Path(sys.argv[1]))
-print(lock.acquire(), flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_lock_excludes_other_processes_and_dies_with_its_holder(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], **pipes) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline().strip() == "True"
-        mine = Lock(path)
-        assert not mine.acquire()
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        assert mine.acquire()
-        mine.release()
-
-
-def test_a_lock_excludes_a_second_holder_in_the_same_process_until_released(tmp_path: Path) -> None:
-    one, two = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
-    assert one.acquire()
-    assert not two.acquire()
-    one.release()
-    one.release()
-    assert two.acquire()
-    two.release()
 
 
 def test_a_study_of_another_schema_is_refused(tmp_path: Path) -> None:
@@ -136,11 +141,11 @@ def edited(folder: CellFolder, old: str, new: str) -> None:
     ],
 )
 def test_an_edited_config_is_refused_and_costs_no_row(old: str, new: str, reason: str, folder: CellFolder, cell: Cell) -> None:
-    kept = whole_file(folder)
+    kept = own_file(folder)
     edited(folder, old, new)
     with pytest.raises(UserError, match=reason):
         CellFolder(folder.path).begin(cell, {})
-    assert whole_file(folder) == kept
+    assert own_file(folder) == kept
 
 
 def test_a_finished_cell_keeps_done_for_last(tmp_path: Path, cell: Cell) -> None:
@@ -150,9 +155,9 @@ def test_a_finished_cell_keeps_done_for_last(tmp_path: Path, cell: Cell) -> None
     with pytest.raises(FileNotFoundError):
         folder.finish()
     assert not folder.done
-    folder.append(LINES)
+    folder.append("one", LINES)
+    folder.gather(ORDER)
     folder.finish()
-    folder.close()
     assert folder.done
 
 
@@ -160,20 +165,15 @@ full_device = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs 
 
 
 @full_device
-def test_a_full_disk_is_one_sentence_that_names_the_place_and_frees_the_cell(tmp_path: Path, cell: Cell) -> None:
+def test_a_full_disk_is_one_sentence_that_names_the_place(tmp_path: Path, cell: Cell) -> None:
     folder = Store(tmp_path, "s").open().folder(cell.id)
-    assert folder.lock.acquire()
     folder.begin(cell, {})
-    (folder.path / "responses.jsonl").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"responses\.jsonl failed \(No space left on device\).*kept"):
-        folder.append(LINES)
-    try:
+    (folder.path / "responses.one.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"responses\.one\.jsonl failed \(No space left on device\).*kept"):
+        folder.append("one", LINES)
+    with suppress(UserError):
         folder.close()
-    except UserError as error:
-        assert "No space left" in str(error)
-    other = Lock(folder.path / "lock")
-    assert other.acquire(), "the lock of a cell on a full disk was never released"
-    other.release()
+    folder.close()
 
 
 class FullAfter:
@@ -211,7 +211,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_stored_row(
 
     def opened(self: Path, mode: str = "r", *rest: Any, **named: Any) -> Any:
         file = real(self, mode, *rest, **named)
-        return FullAfter(file, room) if self.name == "responses.jsonl" and "a" in mode else file
+        return FullAfter(file, room) if self.name.startswith("responses.") and "a" in mode else file
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", opened)
@@ -223,7 +223,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_run_costs_no_stored_row(
     assert len(before) in (4, 5)
     assert tiny(*words).code == 0
     after = stored_rows(outputs / "full")
-    assert after[: len(before)] == before
+    assert set(before) < set(after)
     assert len(after) == len(set(after)) == 8
 
 

@@ -6,6 +6,7 @@ A task that is lost with its node is started again elsewhere; what its worker ha
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,6 +15,7 @@ from typing import Any
 
 from l2v.config import ExecutorConfig
 from l2v.errors import UserError
+from l2v.study.devices import gpus
 from l2v.study.executors.progress import Progress, progress_bar
 from l2v.study.runner import Work
 from l2v.study.runs import Run, write_jobs
@@ -22,6 +24,8 @@ from l2v.study.worker import stops
 POLL_SECONDS = 1.0
 # How often a worker that was lost with its node is started again.
 RESTARTS = 3
+ANSWER_SECONDS = 10.0
+NO_CLUSTER = "No Ray cluster answered at executor.address={} ({}); start one with `ray start --head`, or leave the address out."
 
 
 def run(work: Work, run: Run) -> dict[str, str]:
@@ -65,15 +69,13 @@ def _cluster(config: ExecutorConfig, workers: int) -> Iterator[Any]:
     # An accelerator is handed out by Ray; without one Ray must not hide those of the machine.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray = import_module("ray")
+    _check_answer(config.address)
     own = {} if config.address else {"num_cpus": workers * config.cpus}
     try:
         ray.init(address=config.address, include_dashboard=False, log_to_driver=False, logging_level="error", **own)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"No Ray cluster answered at executor.address={config.address} ({type(error).__name__}: {reason}); start one with "
-            "`ray start --head`, or leave the address out."
-        ) from error
+        raise UserError(NO_CLUSTER.format(config.address, f"{type(error).__name__}: {reason}")) from error
     try:
         offered = ray.cluster_resources()
         for name, asked in (("CPU", config.cpus), ("GPU", _gpus(ray, config))):
@@ -87,14 +89,28 @@ def _cluster(config: ExecutorConfig, workers: int) -> Iterator[Any]:
         ray.shutdown()
 
 
+def _check_answer(address: str | None) -> None:
+    """Raise UserError when nothing listens at host:port, for which Ray itself would look for minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not (colon and port.isdigit()) or "://" in host:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise UserError(NO_CLUSTER.format(address, error)) from error
+
+
 def _gpus(ray: Any, config: ExecutorConfig) -> int:
     """GPUs per worker; none where a cluster of one's own machine has none."""
     return config.gpus if config.address or ray.cluster_resources().get("GPU") else 0
 
 
 def cluster_workers(config: ExecutorConfig) -> int:
-    """How many workers the cluster has room for."""
-    with _cluster(config, max(1, (os.cpu_count() or 1) // config.cpus)) as ray:
-        offered, gpus = ray.cluster_resources(), _gpus(ray, config)
-        rooms = [offered.get("CPU", 0) // config.cpus] + ([offered.get("GPU", 0) // gpus] if gpus else [])
+    """How many workers the cluster, or this machine, has room for."""
+    cores = os.cpu_count() or 1
+    if config.address is None:
+        return len(gpus("auto")) // max(1, config.gpus) or max(1, cores // config.cpus)
+    with _cluster(config, 1) as ray:
+        offered, asked = ray.cluster_resources(), _gpus(ray, config)
+        rooms = [offered.get("CPU", 0) // config.cpus] + ([offered.get("GPU", 0) // asked] if asked else [])
         return max(1, int(min(rooms)))

@@ -30,6 +30,8 @@ POLL_SECONDS = 2.0
 TIMEOUTS = 1000
 # Seconds between the signal that a job is about to end and its end.
 NOTICE_SECONDS = 90
+# How often, per worker, a job that was killed is sent again.
+RESTARTS = 3
 COMMAND_SECONDS = 60
 
 
@@ -58,8 +60,7 @@ def run(work: Work, run: Run) -> dict[str, str]:
         # The jobs that are at work count failures under the attempt that they were sent with.
         run = replace(run, attempt=sent["attempt"])
         rewrite(run)
-    new = _submit(config, run, range(len(alive), run.workers))
-    write_atomically(run.path / "slurm.json", json.dumps({"attempt": run.attempt, "jobs": [*alive, *new]}))
+    new = _send(config, run, alive)
     told = f"{len(new)} jobs sent to Slurm" + (f", {len(alive)} were there already" if alive else "")
     back = f"repeat this command to come back, or look with `l2v status study={work.store.study}`"
     if not config.wait:
@@ -67,12 +68,40 @@ def run(work: Work, run: Run) -> dict[str, str]:
     print(f"{told} ({', '.join([*alive, *new])}); {back}.", file=sys.stderr)
     with progress_bar(work, run) as bar:
         progress = Progress(work, run, bar)
-        while not progress.over() and _alive([*alive, *new]) and not stops(run):
-            time.sleep(POLL_SECONDS)
-    if stopped := stops(run):
-        _cancel(_alive([*alive, *new]))
-        raise UserError(stopped[0])
+        jobs = _wait(config, run, progress, [*alive, *new])
+    # What still waits for its turn would find nothing to do.
+    _cancel(_alive(jobs), "--state=PENDING")
     return progress.unfinished(f"its Slurm jobs ended (logs: {run.path / 'slurm'})")
+
+
+def _wait(config: ExecutorConfig, run: Run, progress: Progress, jobs: list[str]) -> list[str]:
+    """Wait until the run is over; jobs that were killed are sent again. Returns the jobs that belong to it now.
+
+    Raises UserError for what the user must mend.
+    """
+    restarts = 0
+    while not progress.over():
+        alive = _alive(jobs)
+        if stopped := stops(run):
+            _cancel(alive)
+            raise UserError(stopped[0])
+        lost = run.workers - len(alive)
+        if lost and restarts + lost > RESTARTS * run.workers and not alive:
+            break
+        if lost and restarts + lost <= RESTARTS * run.workers:
+            restarts += lost
+            new = _send(config, run, alive)
+            print(f"{lost} Slurm jobs ended before their time; sent again: {', '.join(new)}", file=sys.stderr)
+            jobs = [*alive, *new]
+        time.sleep(POLL_SECONDS)
+    return jobs
+
+
+def _send(config: ExecutorConfig, run: Run, alive: list[str]) -> list[str]:
+    """Fill the crew up, and note which jobs belong to the run."""
+    new = _submit(config, run, range(len(alive), run.workers))
+    write_atomically(run.path / "slurm.json", json.dumps({"attempt": run.attempt, "jobs": [*alive, *new]}))
+    return new
 
 
 def sbatch(config: ExecutorConfig, path: str) -> str:
@@ -146,6 +175,6 @@ def _alive(jobs: list[str]) -> list[str]:
     return [job for job in jobs if job in listed]
 
 
-def _cancel(jobs: list[str]) -> None:
+def _cancel(jobs: list[str], *options: str) -> None:
     if jobs:
-        subprocess.run(["scancel", *jobs], capture_output=True, timeout=COMMAND_SECONDS, check=False)
+        subprocess.run(["scancel", *options, *jobs], capture_output=True, timeout=COMMAND_SECONDS, check=False)
