@@ -47,7 +47,8 @@ def write_analysis(found: Analysis, folder: Path) -> Path:
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#222;margin:0 auto;max-width:52rem;padding:0 .8rem 3rem}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}p{max-width:46rem}table{border-collapse:collapse;font-size:.85rem}
-td{padding:.1rem .8rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}td:first-child{white-space:nowrap}.plot{width:100%}a{color:#0072b2}"""
+td{padding:.1rem .8rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}
+td:first-child{white-space:nowrap}.plot{width:100%}a{color:#0072b2}"""
 
 
 def page(content: dict[str, Any]) -> str:
