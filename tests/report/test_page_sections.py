@@ -60,11 +60,11 @@ def test_scorers_are_held_against_each_other(copied: Path, l2v: Callable[..., An
 
 
 def write_mathvista(folder: Path) -> Path:
-    """Four questions in MathVista's fields, with pictures; the answer is always 20."""
+    """Four questions in MathVista's fields, two to a picture; the answer is always 20."""
     folder.mkdir()
     rows = []
     for i in range(4):
-        Image.new("RGB", (300, 200), (60 * i, 0, 0)).save(folder / f"{i}.png")
+        Image.new("RGB", (300, 200), (60 * (i // 2), 0, 0)).save(folder / f"{i}.png")
         kind = {"category": "math-targeted-vqa", "task": "geometry problem solving", "skills": ["geometry reasoning"]}
         asked = {"pid": str(i), "question": f"How large is angle {i}?", "query": "?", "image": f"{i}.png", "unit": None}
         answer = {"choices": ["10", "20"], "answer": "20", "question_type": "multi_choice", "answer_type": "text"}
@@ -102,7 +102,11 @@ def test_measured_stands_beside_printed(tmp_path: Path) -> None:
     assert "75.0 [30.1, 95.4]" in cells and "4" in cells and f"{75 - line['mathvista']:+.1f}" in cells
     # Wilson's interval of 3 in 4, from a table; the only arm is the baseline.
     assert "there is no arm to judge" in page
-    assert all("math" in item["subsets"] for item in block(page, "examples-data")["items"])
+    shown = block(page, "examples-data")
+    assert all("math" in item["subsets"] for item in shown["items"])
+    # Equal pictures are stored once.
+    by_item = {item["id"]: item["images"][0] for item in shown["items"]}
+    assert len(shown["pictures"]) == 2 and by_item["0"] == by_item["1"] != by_item["2"] == by_item["3"]
 
 
 def test_an_lm_eval_tasks_own_figures_have_a_page(tiny: Callable[..., Any], outputs: Path, tmp_path: Path) -> None:
