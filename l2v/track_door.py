@@ -33,7 +33,7 @@ def _track(config: ReportConfig) -> int:
 
     from l2v.report.track import open_tracker
     from l2v.report.track_cells import CellRuns
-    from l2v.report.track_ledger import Ledger, sweep
+    from l2v.report.track_ledger import Ledger, distinct, sweep
     from l2v.report.track_study import whole_study
     from l2v.study.store import Store
 
@@ -41,7 +41,7 @@ def _track(config: ReportConfig) -> int:
     cells = CellRuns(config.outputs, config.study, config.tracker.examples)
     tracker = open_tracker(config.tracker, store.path / "track" / config.tracker.name)
     try:
-        planned = list({run.id: run for run in whole_study(cells, config.scorer)}.values())
+        planned = list(distinct(whole_study(cells, config.scorer)))
         with tqdm(total=len(planned), unit="run", disable=not config.progress, file=sys.stderr, delay=1) as bar:
 
             def tick(swept: Swept) -> None:

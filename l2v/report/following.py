@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from l2v.config import TrackerConfig
 from l2v.report.track import Tracker, check_tracker, open_tracker
-from l2v.report.track_ledger import Ledger, Planned, Swept, sweep
+from l2v.report.track_ledger import Ledger, Planned, Swept, distinct, sweep
 
 if TYPE_CHECKING:
     from l2v.report.track_cells import CellRuns
@@ -189,14 +189,19 @@ class _Child:
             return True
         return bool(swept.failed)
 
-    def _planned(self, whole: bool) -> list[Planned]:
+    def _planned(self, whole: bool) -> Iterator[Planned]:
         if whole:
             from l2v.report.track_study import whole_study
 
-            return list({run.id: run for run in whole_study(self.cells)}.values())
+            yield from distinct(whole_study(self.cells))
+            return
         new = self._new()
         folders = [folder for folder in self.cells.finished() if folder.id in new]
-        return list({run.id: run for run in self.cells.plan(folders, {})}.values())
+        for run in distinct(self.cells.plan(folders, {})):
+            # When the study is over, the last pass uploads each cell with all that is known of it.
+            if _over(0):
+                return
+            yield run
 
     def _hear(self, swept: Swept) -> None:
         if swept.failed and not self.failed:

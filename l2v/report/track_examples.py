@@ -124,6 +124,8 @@ class _Thumbnails:
     def of(self, folder: CellFolder, cell: Cell, names: Sequence[str]) -> tuple[dict[str, Picture], str]:
         """Pictures by item, and why there are none in a sentence, or ""."""
         key = items_key(cell.benchmark)
+        if not names:
+            return {}, ""
         if key not in self._items:
             try:
                 config = stored_benchmark(cell.benchmark, folder.settings()["locations"])

@@ -11,7 +11,6 @@ from l2v.report.style import DIVERGING
 
 # What makes an arm here; its seeds are averaged.
 ARM = ["target", "benchmark", "task", "split", "part", "source", "contrast", "method", "positions", "scale"]
-NAMED = ["method", "source", "target", "benchmark", "task", "split", "part", "positions", "scale"]
 # More figures than that nobody looks at; the table holds every cell.
 MOST = 60
 
@@ -22,10 +21,20 @@ def heatmaps(results: pd.DataFrame, scorer: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for _, arm in rows.groupby(ARM, dropna=False, sort=True):
         if (arm["layer"].nunique() > 1 or arm["alpha"].nunique() > 1) and len(found) < MOST:
-            first = arm.iloc[0]
-            words = dict.fromkeys(str(first[name]) for name in NAMED if not pd.isna(first[name]))
-            found[f"grid/{' '.join(words)}"] = _heatmap(arm, " · ".join(words), scorer)
+            title = _title(arm)
+            if f"grid/{title}" in found:
+                title += f", {arm['contrast'].iloc[0]}"
+            found[f"grid/{title}"] = _heatmap(arm, title, scorer)
     return found
+
+
+def _title(arm: pd.DataFrame) -> str:
+    """l2v from kin on mini, mini dev, all, relative: an arm in words."""
+    row = {name: str(value) for name, value in arm.iloc[0].items() if not pd.isna(value)}
+    source = f" from {row['source']}" if "source" in row else ""
+    items = " ".join(row[name] for name in ("task" if "task" in row else "benchmark", "split", "part") if name in row)
+    more = [row[name] for name in ("positions", "scale") if name in row]
+    return ", ".join([f"{row['method']}{source} on {row['target']}", items, *more])
 
 
 def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
@@ -49,6 +58,8 @@ def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
             text=[[notes.get((layer, alpha), "") for alpha in shown.columns] for layer in shown.index],
             hovertemplate=f"layer %{{y}}, alpha %{{x}}<br>%{{z:.1f}} {what}<br>%{{text}}<extra></extra>",
             coloraxis="coloraxis",
+            xgap=2,
+            ygap=2,
         )
         figure.add_trace(heat, row=1, col=column)
         figure.update_xaxes(title="alpha", type="category", row=1, col=column)

@@ -86,6 +86,15 @@ class Ledger:
             yield
 
 
+def distinct(planned: Iterable[Planned]) -> Iterator[Planned]:
+    """Each run once, where it comes first: cells share directions."""
+    seen: set[str] = set()
+    for run in planned:
+        if run.id not in seen:
+            seen.add(run.id)
+            yield run
+
+
 def sweep(
     tracker: Tracker,
     ledger: Ledger,

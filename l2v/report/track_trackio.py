@@ -10,8 +10,9 @@ import html
 import io
 import os
 import shlex
+import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from l2v.report.track import Artifact, Picture, Table, TrackedRun
 
 # Where else trackio would send runs.
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_WRITE_TOKEN", "TRACKIO_WEBHOOK_URL", "TRACKIO_BUCKET_ID")
+
+# Words in the warnings that stand for data that were dropped.
+LOST = ("skip", "fail", "could not")
 
 
 class TrackioTracker:
@@ -34,18 +38,21 @@ class TrackioTracker:
         # trackio reads it once, when it is imported.
         os.environ.setdefault("TRACKIO_DIR", str(folder.absolute()))
         self.folder = Path(os.environ["TRACKIO_DIR"])
+        self._runs: dict[str, list[Any]] | None = None
 
     def has(self, run_id: str, place: str) -> bool:
         """Whether the run is in the database."""
-        return bool(self._found(run_id))
+        return run_id in self._found()
 
     def upload(self, run: TrackedRun) -> None:
         """Write the run whole; what an earlier, perhaps unfinished upload left of it is removed."""
         import trackio
 
         with _quiet():
-            for old in self._found(run.id):
+            for old in self._found().pop(run.id, []):
                 old.delete()
+            # Pictures of what was deleted.
+            shutil.rmtree(self.folder / "media" / self.project / _name(run), ignore_errors=True)
             shown = trackio.init(
                 project=self.project,
                 name=_name(run),
@@ -59,8 +66,7 @@ class TrackioTracker:
                 self._fill(trackio, shown, run)
             finally:
                 trackio.finish()
-        if not self._found(run.id):
-            raise RuntimeError(f"trackio did not store {run.name}")
+        self._found()[run.id] = [trackio.api.Run(self.project, shown.name, run_id=shown.id)]
 
     def told(self) -> str:
         """The command that shows the runs."""
@@ -69,16 +75,16 @@ class TrackioTracker:
     def finish(self) -> None:
         """Every run was finished when it was uploaded."""
 
-    def _found(self, run_id: str) -> list[Any]:
-        import trackio
+    def _found(self) -> dict[str, list[Any]]:
+        """The runs of the project by the id in their name; listed once, as listing takes as long as there are runs."""
+        if self._runs is None:
+            import trackio
 
-        with _quiet():
-            try:
-                runs = list(trackio.Api().runs(self.project))
-            except ValueError:
-                # No such project yet.
-                return []
-        return [run for run in runs if str(run.name).endswith(f"({run_id})")]
+            self._runs = {}
+            with _quiet(), contextlib.suppress(ValueError):  # no such project yet
+                for run in trackio.Api().runs(self.project):
+                    self._runs.setdefault(str(run.name).rpartition("(")[2].rstrip(")"), []).append(run)
+        return self._runs
 
     def _fill(self, trackio: Any, shown: Any, run: TrackedRun) -> None:
         for artifact in run.produced:
@@ -93,7 +99,7 @@ class TrackioTracker:
                 shown.use_artifact(name, type=artifact.kind)
         logged: dict[str, Any] = dict(run.summary)
         logged |= {name: _table(trackio, table) for name, table in run.tables.items()}
-        logged |= {name: trackio.Html(_page(figure)) for name, figure in run.figures.items()}
+        logged |= {"figures": trackio.Html(_page(run.figures))} if run.figures else {}
         logged |= {name: _image(trackio, picture) for name, picture in run.pictures.items()}
         logged |= {name: trackio.Html(path) for name, path in run.pages.items()}
         shown.log(logged, step=0)
@@ -111,14 +117,15 @@ def _quiet() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     messages = [str(warning.message) for warning in caught]
-    lost = [text for text in messages if "trackio" in text and ("skip" in text or "fail" in text)]
+    lost = [text for text in messages if "trackio" in text and any(word in text for word in LOST)]
     if lost:
         raise RuntimeError(lost[0])
 
 
-def _page(figure: Any) -> str:
-    """A figure with plotly's own script, so that it needs no network."""
-    return str(figure.to_html(include_plotlyjs=True, full_html=True))
+def _page(figures: Mapping[str, Any]) -> str:
+    """All figures on one page with plotly's own script once, so that it needs no network."""
+    parts = [figure.to_html(include_plotlyjs=not i, full_html=False) for i, figure in enumerate(figures.values())]
+    return "<!doctype html><meta charset=utf-8><body>" + "\n".join(parts)
 
 
 def _artifact(trackio: Any, artifact: Artifact) -> Any:
