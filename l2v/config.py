@@ -243,6 +243,7 @@ class RuntimeConfig:
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
     cells_per_claim: int = 32  # cells that a runner takes at once; two runners share a study claim by claim
     progress: bool = True  # show the progress bar and what was read
+    page: bool = True  # draw the study's page at the end of a run
     tokens_per_second: float | None = None  # throughput of one card, for the estimate of a dry run
     tokens_per_answer: float = 300.0  # mean length of an answer, for the estimate of a dry run
 

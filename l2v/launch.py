@@ -105,6 +105,7 @@ def composed(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> 
 
 def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
     """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
+    from l2v.report.following import followed
     from l2v.study.executors import Submitted, preview
     from l2v.study.plan import distinct
     from l2v.study.protocol import plan_jobs, run_study
@@ -119,15 +120,16 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
         if (sent := preview(first.executor, path)) is not None:
             print(f"\n{sent}", end="")
         return [None] * len(configs), [None] * len(configs)
-    try:
-        jobs, outcome = run_study(configs)
-    except Submitted as message:
-        print(message)
-        return [None] * len(configs), [None] * len(configs)
-    values = [outcome.values.get(job.cell.id) for job in jobs]
-    FAILED.extend(outcome.failed.values())
-    failed = [outcome.failed.get(job.cell.id) for job in jobs]
-    _tell(first, {job.cell.id for job in jobs}, outcome)
+    with followed(first.runtime.outputs, first.study, first.tracker):
+        try:
+            jobs, outcome = run_study(configs)
+        except Submitted as message:
+            print(message)
+            return [None] * len(configs), [None] * len(configs)
+        values = [outcome.values.get(job.cell.id) for job in jobs]
+        FAILED.extend(outcome.failed.values())
+        failed = [outcome.failed.get(job.cell.id) for job in jobs]
+        _tell(first, {job.cell.id for job in jobs}, outcome)
     return values, failed
 
 
@@ -170,3 +172,18 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
         named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
         traceback = results.parent / "cells" / ids[0] / "error.txt"
         print(f"FAILED {len(ids)} cells ({named}): {reason} (traceback: {traceback})", file=sys.stderr)
+    if config.runtime.page and len(outcome.results):
+        _write_page(config, outcome)
+
+
+def _write_page(config: Config, outcome: Outcome) -> None:
+    """The study's page, last; everything is stored already, and a page that cannot be drawn is no failed run."""
+    from l2v.report.page import write_page
+
+    try:
+        path = write_page(config.runtime.outputs, config.study, config.scorer[0], results=outcome.results)
+    except Exception as error:
+        again = f"`l2v report study={config.study}` draws it again"
+        print(f"The page could not be drawn ({type(error).__name__}: {error}); {again}.", file=sys.stderr)
+        return
+    print(f"page: {path}")

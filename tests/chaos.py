@@ -22,6 +22,7 @@ GRID = (
     "intervention.layer=1,2",
     f"benchmark.limit={ITEMS}",
     "runtime.progress=false",
+    "runtime.page=false",
     "runtime.device=cpu",
     "runtime.batch_rows=2",
     "runtime.cells_per_claim=2",

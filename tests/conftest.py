@@ -31,8 +31,8 @@ if "HF_DATASETS_CACHE" not in os.environ:
     os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="l2v-tests-")
     atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
-# A study that takes a second: eight items of the miniature benchmark, no bar.
-TINY = ("benchmark.limit=8", "runtime.progress=false", "runtime.device=cpu")
+# A study that takes a second: eight items of the miniature benchmark, no bar and no page.
+TINY = ("benchmark.limit=8", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu")
 
 
 @dataclass(frozen=True)

@@ -315,16 +315,10 @@ def measured_csv(outputs: str, study: str, scorer: str) -> str:
     return table[MEASURED].to_csv(index=False, float_format="%.6g")
 
 
-def print_report(
-    outputs: str, study: str, scorer: str, results: pd.DataFrame, cells: set[str] | None, page: bool = True
-) -> None:
-    """Print the study's table after a run (see `study_report`); leave it and the page in the study's report folder."""
+def print_report(outputs: str, study: str, scorer: str, results: pd.DataFrame, cells: set[str] | None) -> None:
+    """Print the study's table after a run (see `study_report`), and leave it in the study's report folder."""
     folder = Path(outputs) / study / "report"
     for format, name in (("md", "table.md"), ("csv", "table.csv")):
         write_atomically(folder / name, study_report(outputs, study, scorer, format=format, results=results) + "\n")
     print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results, cells=cells, color=on_terminal()))
     print(f"\ntable: {folder / 'table.md'}")
-    if page and len(results):
-        from l2v.report.page import write_page
-
-        print(f"page: {write_page(outputs, study, scorer, results=results)}")

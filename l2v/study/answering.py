@@ -28,20 +28,25 @@ def answer(
     jobs: Sequence[Job],
     folders: dict[str, CellFolder],
     items: Sequence[Item],
-    mine: Sequence[Item],
+    mine: Callable[[Job, str], bool],
     keep: Keep,
     tell: Callable[[str], None],
 ) -> None:
-    """Answer what the jobs' cells lack of `mine`, a part of all items, and hand rows to `keep` as they finish.
+    """Answer what the jobs' cells lack of the items that are `mine`, and hand rows to `keep` as they finish.
 
     What was finished is kept even when the rest fails. Raises UserError when stored responses answer other questions.
     """
-    requests = cell_requests(jobs[0], mine)
-    steerings = {job.cell.id: _steering(job, target) for job in jobs}
     answered = {job.cell.id: answered_ids(folders[job.cell.id], items) for job in jobs}
-    rows = [(job, request) for request in requests for job in jobs if request.id not in answered[job.cell.id]]
+    requests = cell_requests(jobs[0], [item for item in items if any(mine(job, item.id) for job in jobs)])
+    rows = [
+        (job, request)
+        for request in requests
+        for job in jobs
+        if mine(job, request.id) and request.id not in answered[job.cell.id]
+    ]
     if not rows:
         return
+    steerings = {job.cell.id: _steering(job, target) for job in jobs}
     require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
     most = jobs[0].config.runtime.batch_rows
     engine = Engine(target, cell_decoding(jobs[0].cell), max_rows=most, tell=tell)

@@ -1,9 +1,9 @@
 """Claims: who computes what, decided by files alone, on any file system that machines share.
 
 A claim is a file that only one process can create: KEY.GENERATION. When its holder is gone, the next generation may be
-created, again by one process only; a holder that was only asleep sees the newer file and gives way. A released claim is
-renamed, never removed, so that a generation is never used twice; a folder of claims is removed as a whole when what it
-guards is finished.
+created, again by one process only; a holder that was only asleep sees the newer file and gives way. A claim that is given back
+is renamed, to .free or, when its work is done, to .done: a generation is never used twice, and nobody claims what is done. The
+folder of claims is removed as a whole when what it guards is finished.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from l2v.study.store import disk_errors
 from l2v.study.workers import Holder, Worker
 
-FREE = ".free"
+HELD, FREE, DONE = "", ".free", ".done"
 
 
 @dataclass(frozen=True)
@@ -36,24 +36,25 @@ class Claim:
     def current(self) -> bool:
         """Whether nobody has taken it over, and what it guards is not finished."""
         newer = self.folder / f"{self.key}.{self.generation + 1}"
-        return self.path.exists() and not newer.exists() and not newer.with_name(newer.name + FREE).exists()
+        return self.path.exists() and not any(os.path.exists(f"{newer}{mark}") for mark in (HELD, FREE, DONE))
 
-    def release(self) -> None:
-        """Let others have it at once; harmless when it was taken over or its folder is gone."""
+    def release(self, done: bool = False) -> None:
+        """Give it back, for others to claim at once or, when its work is done, for nobody.
+
+        Harmless when it was taken over or its folder is gone.
+        """
         with disk_errors(self.path):
             try:
-                self.path.rename(self.path.with_name(self.path.name + FREE))
+                self.path.rename(self.path.with_name(self.path.name + (DONE if done else FREE)))
             except FileNotFoundError:
                 return
 
 
 def claim(folder: Path, key: str, worker: Worker) -> Claim | None:
-    """Claim `key` in a folder; None when another live worker holds it, or won it just now."""
-    generation, free = _latest(folder, key)
-    if generation >= 0 and not free:
-        path = folder / f"{key}.{generation}"
-        if worker.watch.alive(_holder(path), str(path)):
-            return None
+    """Claim `key` in a folder; None when it is done, another live worker holds it, or one won it just now."""
+    generation, mark = states(folder).get(key, (-1, FREE))
+    if mark == DONE or (mark == HELD and alive(folder, key, generation, worker)):
+        return None
     mine = Claim(folder, key, generation + 1)
     with disk_errors(mine.path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,33 +85,32 @@ def claim_all(wanted: Iterable[tuple[Path, str]], worker: Worker) -> list[Claim]
     return held
 
 
-def holders(folder: Path) -> list[Holder]:
-    """Who holds the newest generation of each claim in a folder, alive or not."""
-    keys = {name.removesuffix(FREE).rpartition(".")[0] for name in _names(folder)}
-    found = []
-    for key in sorted(keys):
-        generation, free = _latest(folder, key)
-        holder = None if free or generation < 0 else _holder(folder / f"{key}.{generation}")
-        if holder is not None:
-            found.append(holder)
+def states(folder: Path) -> dict[str, tuple[int, str]]:
+    """The newest generation of every claim in a folder and its mark (HELD, FREE or DONE), by one look at the folder."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return {}
+    found: dict[str, tuple[int, str]] = {}
+    for name in names:
+        mark = next((mark for mark in (FREE, DONE) if name.endswith(mark)), HELD)
+        key, _, number = name.removesuffix(mark).rpartition(".")
+        if number.isdigit() and int(number) > found.get(key, (-1, ""))[0]:
+            found[key] = (int(number), mark)
     return found
 
 
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []
+def alive(folder: Path, key: str, generation: int, worker: Worker) -> bool:
+    """Whether the holder of a claim lives, as far as `worker` has seen."""
+    path = folder / f"{key}.{generation}"
+    return worker.watch.alive(_holder(path), str(path))
 
 
-def _latest(folder: Path, key: str) -> tuple[int, bool]:
-    """The newest generation of a claim, -1 when there is none, and whether it was released."""
-    generation, free = -1, True
-    for name in _names(folder):
-        stem, _, number = name.removesuffix(FREE).rpartition(".")
-        if stem == key and number.isdigit() and int(number) > generation:
-            generation, free = int(number), name.endswith(FREE)
-    return generation, free
+def holders(folder: Path) -> list[Holder]:
+    """Who holds the newest generation of each claim in a folder, alive or not."""
+    held = [(key, generation) for key, (generation, mark) in sorted(states(folder).items()) if mark == HELD]
+    found = [_holder(folder / f"{key}.{generation}") for key, generation in held]
+    return [holder for holder in found if holder is not None]
 
 
 def _holder(path: Path) -> Holder | None:

@@ -117,6 +117,11 @@ def blocks(items: int) -> list[range]:
     return [range(first, last) for first, last in itertools.pairwise(edges)]
 
 
+def block_key(block: int) -> str:
+    """The key of the claim on a block of a cell's items."""
+    return f"b{block:02d}"
+
+
 def units(groups: Sequence[Group], items: Sequence[int], cells_per_claim: int, workers: int = 1) -> list[Unit]:
     """The groups cut into what is claimed at once; `items`: how many each group has.
 

@@ -9,13 +9,16 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.study.cells import Job
-from l2v.study.devices import pick_device as pick_device
+from l2v.study.devices import pick_device
 from l2v.study.executors import execute, worker_count
 from l2v.study.plan import distinct
 from l2v.study.runner import Work
 from l2v.study.runs import open_run
 from l2v.study.score import rescore, scoring_of
 from l2v.study.store import Store
+
+# Executors whose workers run on this machine, whose devices can be checked before anything is written.
+HERE = ("local", "processes")
 
 
 @dataclass
@@ -39,8 +42,10 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
     outcome = Outcome()
     pending = [job for job in jobs if not store.folder(job.cell.id).done]
     if pending:
-        work = Work(store, jobs)
         chosen = jobs[0].config.executor
+        if chosen.name in HERE:
+            pick_device(runtime.device)
+        work = Work(store, jobs)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
         outcome.failed = execute(work, run)
     scorers = jobs[0].config.scorer

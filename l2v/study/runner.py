@@ -5,11 +5,13 @@ Any number of workers, on any machines that share the study's folder, may walk t
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from tqdm import tqdm
@@ -21,9 +23,9 @@ from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.answering import Answered, answer, locations, prompt_hash
 from l2v.study.cells import Cell, Job
 from l2v.study.changes import changed, target_spec
-from l2v.study.claims import Claim, claim, claim_all
+from l2v.study.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.directions import ensure_directions
-from l2v.study.plan import Group, Unit, blocks, from_place, grouped, units
+from l2v.study.plan import Group, Unit, block_key, blocks, from_place, grouped, units
 from l2v.study.resolve import data_ref, model_facts
 from l2v.study.runs import Run, note_failure
 from l2v.study.score import benchmark_items, score_cell, scoring_of, write_items
@@ -84,6 +86,14 @@ class Work:
         return {job.cell.id: len(self.items(group)) for group in self.groups for job in group.jobs}
 
 
+class Found(Enum):
+    """What a worker found of a unit: nothing to do any more, something that it did, or others at work."""
+
+    CLOSED = auto()
+    WORKED = auto()
+    HELD = auto()
+
+
 class Runner:
     """One worker's pass over a study.
 
@@ -101,7 +111,7 @@ class Runner:
         cut = units(work.groups, sizes, self.config.runtime.cells_per_claim, run.workers)
         self.units = from_place(cut, place)
         self.failed: dict[str, str] = {}
-        self.answered: set[tuple[str, tuple[int, ...]]] = set()
+        self.done: set[str] = set()
         self.target: tuple[Any, LoadedModel] | None = None
         self.weights = ExitStack()
         self.weights_of: Any = None
@@ -122,16 +132,17 @@ class Runner:
 
     def _walk(self) -> None:
         waiting, pause = list(self.units), POLL_SECONDS
-        while waiting := [unit for unit in waiting if self._open(unit)]:
-            # Nothing could be claimed in the last pass: others hold what is left, and only some of it is looked at.
-            looked = waiting if pause == POLL_SECONDS else waiting[:POLLED_UNITS]
-            if sum(self._attend(unit) for unit in looked):
+        while waiting:
+            # When nothing could be claimed, others hold what is left: only some of it is looked at, and more and more rarely.
+            most = len(waiting) if pause == POLL_SECONDS else POLLED_UNITS
+            found = [self._attend(unit) for unit in waiting[:most]]
+            waiting = [*waiting[most:], *(u for u, f in zip(waiting, found, strict=False) if f is not Found.CLOSED)]
+            if Found.WORKED in found:
                 pause = POLL_SECONDS
-                continue
-            waiting = [*waiting[len(looked) :], *looked]
-            self.worker.tell(doing="waiting for others")
-            self._sleep(pause)
-            pause = min(1.5 * pause, LONGEST_POLL)
+            elif Found.CLOSED not in found:
+                self.worker.tell(doing="waiting for others")
+                self._sleep(pause)
+                pause = min(1.5 * pause, LONGEST_POLL)
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -149,37 +160,59 @@ class Runner:
     def _folder(self, job: Job) -> CellFolder:
         return self.work.store.folder(job.cell.id)
 
-    def _open(self, unit: Unit) -> list[Job]:
-        """The jobs of a unit that are neither done nor set aside."""
-        return [job for job in unit.jobs if job.cell.id not in self.failed and not self._folder(job).done]
+    def _closed(self, job: Job) -> bool:
+        """Whether a cell is done or was set aside, here or elsewhere; looked up until it is."""
+        cell_id, folder = job.cell.id, self._folder(job)
+        if cell_id in self.done or cell_id in self.failed:
+            return True
+        if folder.done:
+            self.done.add(cell_id)
+            return True
+        reason = self.run_record.failed_here(folder)
+        if reason is not None:
+            self._note_aside(job.cell, reason)
+        return reason is not None
 
-    def _attend(self, unit: Unit) -> bool:
-        """Do what can be done of a unit now; True when something was."""
+    def _attend(self, unit: Unit) -> Found:
+        """Do what can be done of a unit now."""
         self._may_go_on()
-        jobs = [job for job in self._open(unit) if not self._set_aside(job)]
-        todo = [job for job in jobs if (job.cell.id, unit.blocks) not in self.answered]
-        if not todo:
+        jobs: list[Job] = []
+        wanted: list[tuple[Job, int]] = []
+        for job in unit.jobs:
+            if self._closed(job):
+                continue
+            claimed = states(self._folder(job).claims)
+            todo = [b for b in unit.blocks if claimed.get(block_key(b), (-1, FREE))[1] != DONE]
+            # Whoever holds one of its cells has the unit; the first that is held tells.
+            if any(self._held(job, b, *claimed[block_key(b)]) for b in todo if block_key(b) in claimed):
+                return Found.HELD
+            jobs.append(job)
+            wanted += [(job, b) for b in todo]
+        if not jobs:
+            return Found.CLOSED
+        if not wanted:
             # Its rows are all there: what is left is to close cells, once the other blocks are there too.
-            return sum(self._finish(unit.group, job) for job in jobs) > 0
-        held = claim_all([(self._folder(job).claims, f"b{b:02d}") for job in todo for b in unit.blocks], self.worker)
+            finished = sum(self._finish(unit.group, job) for job in jobs)
+            return Found.WORKED if finished else Found.HELD
+        held = claim_all([(self._folder(job).claims, block_key(b)) for job, b in wanted], self.worker)
         if held is None:
-            return False
+            return Found.HELD
+        done: set[str] = set()
         try:
-            return self._answer_unit(unit, todo, held)
+            todo_jobs = [job for job in jobs if any(job is other for other, _ in wanted)]
+            self._answer_unit(unit, todo_jobs, held, done)
         except TakenOverError:
-            self._say(f"{self.worker.name} was silent for too long: others took over {len(todo)} of its cells.")
-            return False
+            self._say(f"{self.worker.name} was silent for too long: others took over {len(jobs)} of its cells.")
+            return Found.HELD
         finally:
             for one in held:
-                one.release()
+                one.release(done=one.folder.parent.name in done)
+        for job in jobs:
+            self._finish(unit.group, job)
+        return Found.WORKED
 
-    def _set_aside(self, job: Job) -> bool:
-        """Whether the cell failed too often in this attempt, here or elsewhere."""
-        reason = self.run_record.failed_here(self._folder(job))
-        if reason is None:
-            return False
-        self._note_aside(job.cell, reason)
-        return True
+    def _held(self, job: Job, block: int, generation: int, mark: str) -> bool:
+        return mark == HELD and alive(self._folder(job).claims, block_key(block), generation, self.worker)
 
     def _note_aside(self, cell: Cell, reason: str) -> None:
         self.failed[cell.id] = f"{cell.describe()}: {reason}"
@@ -188,11 +221,11 @@ class Runner:
 
     # -- answering ---------------------------------------------------------------------------------------------------
 
-    def _answer_unit(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> bool:
-        """Answer a claimed unit; when that fails, its cells one by one, so that one bad cell costs no other."""
-        jobs = [job for job in jobs if not self._folder(job).done]
-        if not jobs:
-            return True
+    def _answer_unit(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim], done: set[str]) -> None:
+        """Answer a claimed unit; when that fails, its cells one by one, so that one bad cell costs no other.
+
+        `done` collects the ids of the cells whose rows of this unit are all stored.
+        """
         self.worker.tell(doing=f"{len(jobs)} cells: {jobs[0].cell.describe()}")
         try:
             self._answer(unit, jobs, held)
@@ -201,12 +234,11 @@ class Runner:
         except Exception as error:
             if len(jobs) == 1:
                 self._failed(jobs[0], error)
-                return True
-            return sum(self._answer_unit(unit, [job], held) for job in jobs) > 0
-        for job in jobs:
-            self.answered.add((job.cell.id, unit.blocks))
-            self._finish(unit.group, job)
-        return True
+                return
+            for job in jobs:
+                self._answer_unit(unit, [job], held, done)
+            return
+        done |= {job.cell.id for job in jobs}
 
     def _failed(self, job: Job, error: Exception) -> None:
         reason = note_failure(self.run_record, self._folder(job), self.worker.name, error)
@@ -216,16 +248,18 @@ class Runner:
     def _answer(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> None:
         items = self.work.items(unit.group)
         cut = blocks(len(items))
-        places = [place for b in unit.blocks for place in cut[b]]
-        block_of = {items[place].id: b for b in unit.blocks for place in cut[b]}
+        block_of = {items[place].id: block_key(b) for b in unit.blocks for place in cut[b]}
         folders = {job.cell.id: self._folder(job) for job in jobs}
-        claims = {(one.folder.parent.name, int(one.key[1:])): one for one in held}
+        claims = {(one.folder.parent.name, one.key): one for one in held}
+
+        def mine(job: Job, item: str) -> bool:
+            return (job.cell.id, block_of.get(item, "")) in claims
 
         def keep(rows: Sequence[Answered], seconds: float) -> None:
             """Append responses to their cells' folders, as far as this worker still holds them."""
             records: dict[str, list[Record]] = {}
             lost = False
-            current: dict[tuple[str, int], bool] = {}
+            current: dict[tuple[str, str], bool] = {}
             for job, request, response in rows:
                 key = (job.cell.id, block_of[request.id])
                 if key not in current:
@@ -251,7 +285,7 @@ class Runner:
             for job in jobs:
                 folders[job.cell.id].begin(job.cell, locations(job))
             target = self._target(jobs[0])
-            answer(target, jobs, folders, items, [items[place] for place in places], keep, self._say)
+            answer(target, jobs, folders, items, mine, keep, self._say)
         finally:
             for folder in folders.values():
                 folder.close()
@@ -293,15 +327,20 @@ class Runner:
     # -- finishing ---------------------------------------------------------------------------------------------------
 
     def _finish(self, group: Group, job: Job) -> bool:
-        """Gather, score and close a cell of which every row is stored; True when that was done here."""
+        """Gather, score and close a cell of which every row is stored; True when that was done, or tried, here."""
         folder, items = self._folder(job), self.work.items(group)
-        stored = {record["id"] for record in folder.responses()}
-        if folder.done or not all(item.id in stored for item in items):
+        claimed = states(folder.claims)
+        if any(claimed.get(block_key(b), (-1, FREE))[1] != DONE for b in range(len(blocks(len(items))))):
             return False
         held = claim(folder.claims, FINISH, self.worker)
         if held is None or folder.done:
             return False
         try:
+            stored = {record["id"] for record in folder.responses()}
+            if not all(item.id in stored for item in items):
+                # Rows that were handed to a disk and never reached it: they are computed again.
+                shutil.rmtree(folder.claims, ignore_errors=True)
+                return True
             twice = folder.gather([item.id for item in items])
             by_id = {item.id: item for item in items}
             score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)

@@ -164,12 +164,16 @@ class Watch:
         """Whether to wait for the holder of a claim. `mark` names a claim in which no holder can be read (yet)."""
         if holder is not None and holder.host == host_key() and birth(holder.pid) != holder.born:
             return False
-        shown = read_heartbeat(self.folder / f"{holder.worker}.json") if holder is not None else {}
+        shown = self.shown(holder.worker) if holder is not None else {}
         name, beat, now = mark if holder is None else holder.worker, shown.get("beat"), self.clock()
         if name not in self._seen or self._seen[name][0] != beat:
             self._seen[name] = (beat, now)
         patience = max(self.expire, MISSED * float(shown.get("period", 0.0)))
         return now - self._seen[name][1] < patience
+
+    def shown(self, worker: str) -> dict[str, Any]:
+        """What a worker last showed."""
+        return read_heartbeat(self.folder / f"{worker}.json")
 
 
 def read_heartbeat(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from l2v.study import workers
-from l2v.study.claims import FREE, Claim, claim, claim_all, holders
+from l2v.study.claims import DONE, FREE, HELD, Claim, claim, claim_all, holders, states
 from l2v.study.workers import Holder, Watch, Worker, birth, read_heartbeat
 
 
@@ -216,6 +216,19 @@ def test_a_generation_is_never_used_twice(tmp_path: Path, pair: tuple[Worker, Wo
     assert generations == [0, 1, 2, 3]
     assert (tmp_path / f"b00.3{FREE}").exists()
     assert not Claim(tmp_path, "b00", 2).current()
+
+
+def test_what_is_done_is_claimed_by_nobody(tmp_path: Path, pair: tuple[Worker, Worker, Clock]) -> None:
+    one, two, _ = pair
+    held = claim(tmp_path, "b00", one)
+    other = claim(tmp_path, "b01", one)
+    assert held is not None
+    assert other is not None
+    held.release(done=True)
+    assert claim(tmp_path, "b00", two) is None
+    assert states(tmp_path) == {"b00": (0, DONE), "b01": (0, HELD)}
+    assert not held.current()
+    assert [h.worker for h in holders(tmp_path)] == ["one"]
 
 
 def test_a_heartbeat_tells_what_a_worker_does_and_goes_with_it(tmp_path: Path) -> None:
