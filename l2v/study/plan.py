@@ -17,7 +17,7 @@ EXTRACTION_SCHEMA = 1
 # Items that are claimed at once by several workers, and the most blocks of a benchmark: each open block of a cell is a file.
 BLOCK_ITEMS, MOST_BLOCKS = 128, 16
 # Units per worker that leave the last ones to finish little to wait for.
-UNITS_PER_WORKER = 4
+UNITS_PER_WORKER = 8
 
 
 @dataclass(frozen=True)

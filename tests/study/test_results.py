@@ -41,7 +41,9 @@ def store_cell(store: Store, cell: Cell, signs: str, backwards: bool = False) ->
     folder = store.folder(cell.id)
     folder.begin(cell, {})
     ids = [f"item-{n}" for n in range(len(signs))]
-    folder.append([{"id": i, "response": "r", "tokens": 3, "truncated": False, "seconds": 0.1, "prompt": "p"} for i in ids])
+    row = {"response": "r", "tokens": 3, "truncated": False, "seconds": 0.1, "prompt": "p", "generation": 0}
+    folder.append("one", [{"id": i, **row} for i in ids])
+    folder.gather(ids)
     judged = [
         {"id": i, "correct": {"+": True, "-": False, "?": None}[s], "extraction": "1"} for i, s in zip(ids, signs, strict=True)
     ]
