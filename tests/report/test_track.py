@@ -14,6 +14,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
@@ -354,6 +355,35 @@ def test_a_key_is_found_where_wandb_keeps_it(monkeypatch: pytest.MonkeyPatch, tm
     assert not knows_key()
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     assert knows_key()
+
+
+@pytest.mark.parametrize("synced", [False, True])
+def test_with_a_key_what_was_not_synced_goes_online(
+    synced: bool, study: Path, track: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    track()
+    offline = by_id(study)
+    for run in offline.values():
+        if synced:
+            # As `wandb sync` marks it.
+            run.path.with_name(f"{run.path.name}.synced").touch()
+    service = MagicMock(__spec__=ModuleSpec("wandb", None))
+    service.Settings.model_fields = {"mode": None}
+    service.init.return_value.dir = str(tmp_path / "online" / "files")
+    service.init.return_value.get_project_url.return_value = "https://wandb.example.org/l2v"
+    monkeypatch.setitem(sys.modules, "wandb", service)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    answer = track()
+    assert (answer.code, answer.err) == (0, "")
+    uploaded = [call.kwargs["id"] for call in service.init.call_args_list]
+    assert sorted(uploaded) == ([] if synced else sorted(offline))
+    assert len(wandb_files.read_all(study)) == (len(offline) if synced else 0), "`wandb sync` would upload them again"
+    if not synced:
+        assert "https://wandb.example.org/l2v" in answer.out
+        assert all(call.kwargs["resume"] == "allow" for call in service.init.call_args_list)
+        assert {call.kwargs["mode"] for call in service.Settings.call_args_list} == {"online"}
+        assert service.init.return_value.use_artifact.call_count == CELLS - 1
+    assert track().out.startswith(f"0 cells uploaded, {CELLS} already there; 0 other runs")
 
 
 def test_uploads_that_fail_are_told_and_end_with_1(
