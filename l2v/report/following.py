@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from l2v.config import TrackerConfig
 from l2v.report.track import Tracker, check_tracker, open_tracker
-from l2v.report.track_ledger import Ledger, Planned, Swept, distinct, sweep
+from l2v.report.track_ledger import Ledger, Planned, Swept, distinct, reason, sweep
 
 if TYPE_CHECKING:
     from l2v.report.track_cells import CellRuns
@@ -185,7 +185,7 @@ class _Child:
         try:
             swept = sweep(self.tracker, self.ledger, self._planned(whole), self._hear, again=whole)
         except Exception as error:
-            self._report(failure=f"{type(error).__name__}: {error}")
+            self._report(failure=reason(error))
             return True
         return bool(swept.failed)
 
