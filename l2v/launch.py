@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from l2v.complaints import sentence
-from l2v.config import Config
+from l2v.config import BenchmarkConfig, Config
 from l2v.errors import UserError
 from l2v.paths import local_path
 
@@ -133,18 +133,40 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     return values, failed
 
 
+def declared_items(chosen: BenchmarkConfig) -> float | None:
+    """How many questions a benchmark has by its YAML; None where neither that nor a limit is said."""
+    part = {None: 1.0, "select": chosen.part_share, "report": 1 - chosen.part_share}[chosen.part]
+    items = math.inf if chosen.items is None else part * chosen.items
+    # Without a declared number of items, a limit stands for it.
+    most = min(items, math.inf if chosen.limit is None else chosen.limit)
+    return most if math.isfinite(most) else None
+
+
+def sharding(jobs: Sequence[Job]) -> str:
+    """How a dry run's work would be divided among the workers; empty where one process does it all."""
+    from l2v.study.plan import grouped, units
+
+    config = jobs[0].config
+    workers = config.executor.workers
+    if config.executor.name == "local" or workers is None:
+        return ""
+    groups = grouped(jobs)
+    items = [round(declared_items(group.jobs[0].config.benchmark) or 1) for group in groups]
+    cut = units(groups, items, config.runtime.cells_per_claim, workers)
+    return (
+        f"\n{len(cut)} units of up to {max(len(unit.jobs) for unit in cut)} cells for {workers} workers, "
+        f"{len(cut) / workers:.1f} each."
+    )
+
+
 def estimate(jobs: Sequence[Job]) -> str:
     """What a dry run would cost, from declared numbers of items and a stated throughput; of the search, where there is one."""
     rows, unknown_items = 0.0, set()
     for job in jobs:
-        chosen = job.config.benchmark
-        if chosen.items is None and chosen.limit is None:
-            unknown_items.add(chosen.name)
-        part = {None: 1.0, "select": chosen.part_share, "report": 1 - chosen.part_share}[chosen.part]
-        # Without a declared number of items, a limit stands for it.
-        items = math.inf if chosen.items is None else part * chosen.items
-        most = min(items, math.inf if chosen.limit is None else chosen.limit)
-        rows += most if math.isfinite(most) else 0
+        items = declared_items(job.config.benchmark)
+        if items is None:
+            unknown_items.add(job.config.benchmark.name)
+        rows += items or 0
     runtime = jobs[0].config.runtime
     tokens = rows * runtime.tokens_per_answer
     text = (
@@ -154,8 +176,10 @@ def estimate(jobs: Sequence[Job]) -> str:
         text += f" (without {', '.join(sorted(unknown_items))}: set benchmark.items)"
     if runtime.tokens_per_second:
         hours = tokens / runtime.tokens_per_second / 3600
-        return f"{text}; {hours:,.1f} GPU-hours at {runtime.tokens_per_second:g} tokens a second."
-    return f"{text}; set runtime.tokens_per_second for GPU-hours."
+        text += f"; {hours:,.1f} GPU-hours at {runtime.tokens_per_second:g} tokens a second."
+    else:
+        text += "; set runtime.tokens_per_second for GPU-hours."
+    return text + sharding(jobs)
 
 
 def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:

@@ -2,9 +2,9 @@
 
     python experiments/scale/simulate.py --cells 10000 --workers 1000 --hours 20
 
-The plan (l2v.study.plan) and the claims (l2v.study.claims, real files in a temporary folder) are the real ones; time, answers and
-deaths are simulated. A unit takes as long as its rows at a given throughput, with a log-normal scatter; a worker lives for an
-exponential time (--hours on average), is replaced after five minutes, and its claims expire as they would by its heartbeat.
+The plan (l2v.study.plan) and the claims (l2v.study.claims, real files in a temporary folder) are the real ones; time, answers
+and deaths are simulated. A unit takes as long as its rows at a given throughput, with a log-normal scatter; a worker lives for
+an exponential time (--hours on average), is replaced after five minutes, and its claims expire as by its heartbeat.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def jobs(count: int) -> list[Job]:
     for target in TARGETS:
         for benchmark in ITEMS:
             base = Cell(
-                "random", ModelId(target, target, "main", "auto"), BenchmarkId(benchmark, benchmark, "main", "test", None, "direct"),
-                1024, [], source=ModelId("s", "s", "main", "auto"), contrast=contrast, layer=14, source_layer=28, cutoff=400,
+                "random", ModelId(target, target, "main", "auto"),
+                BenchmarkId(benchmark, benchmark, "main", "test", None, "direct"), 1024, [],
+                source=ModelId("s", "s", "main", "auto"), contrast=contrast, layer=14, source_layer=28, cutoff=400,
                 positions="all", scale="direction",
             )  # fmt: skip
             made += [Job(replace(base, alpha=0.1 * (i % 9 + 1), seed=i // 9), config) for i in range(per_group)]
@@ -244,17 +245,14 @@ def main() -> None:
     )
     print(f"rows per unit: median {np.median(sizes):,.0f}, largest {max(sizes):,}; claims on rows {claims:,}")
     print(f"makespan {ends[-1]:.2f} h, ideal {ideal:.2f} h: efficiency {ideal / ends[-1]:.3f}")
-    print(
-        f"a worker's last unit ended: 5 % of workers before {np.quantile(ends, 0.05):.2f} h, half before {np.median(ends):.2f} h"
-    )
+    early, half = np.quantile(ends, 0.05), np.median(ends)
+    print(f"a worker's last unit ended: 5 % of workers before {early:.2f} h, half before {half:.2f} h")
     print(f"deaths {simulation.deaths}; claims taken over {simulation.taken_over:,}; rows lost in hand {simulation.lost:,}")
-    print(
-        f"claims conflicts (rows held by two live workers): {simulation.conflicts}; refused at the last moment {simulation.refused}"
-    )
-    print(f"model loads per target: {dict(simulation.loads)} (workers incl. replaced: {words.workers + simulation.deaths})")
-    print(
-        f"left open: {len(simulation.open)}; simulated in {took:.0f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
-    )
+    print(f"conflicts (rows held by two live workers): {simulation.conflicts}; refused at the last moment {simulation.refused}")
+    crew = words.workers + simulation.deaths
+    print(f"model loads per target: {dict(simulation.loads)} (workers, with replacements: {crew})")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"left open: {len(simulation.open)}; simulated in {took:.0f} s, peak {peak:.1f} GiB")
 
 
 if __name__ == "__main__":

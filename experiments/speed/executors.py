@@ -2,10 +2,10 @@
 
     python experiments/speed/executors.py [--slurm]
 
-Overhead: studies of 8 and of 40 cells of one question each, one cell per claim, one worker; the difference per cell, beside that
-of `local`, and what starting costs. Speed-up: 64 cells of 200 questions, one thread per worker, one worker against two; the time
-is that of the whole command, and that from the first to the last stored row. --slurm starts a Slurm of one node (as root, with
-the packages slurmctld, slurmd and munge).
+Overhead: studies of 8 and of 40 cells of one question each, one cell per claim, one worker; the difference per cell, beside
+that of `local`, and what starting costs. Speed-up: 64 cells of 200 questions, one thread per worker, one worker against two;
+the time is that of the whole command, and that from the first cell's beginning to the last one's end. --slurm starts a Slurm
+of one node (as root, with the packages slurmctld, slurmd and munge).
 """
 
 from __future__ import annotations
