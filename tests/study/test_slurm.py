@@ -77,12 +77,12 @@ def logs(study: Path) -> str:
 def test_a_requeued_job_goes_on_where_it_was(
     tmp_path: Path, user: Callable[..., str], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
-    """It is the only one: nobody else can finish its work. Slurm asks it to end as it does for a preemption."""
+    """It is the only one: nobody else can finish its work. Slurm signals it as it does before a job's time is over."""
     study = tmp_path / "grid"
     driver = l2v_process(*JOBS, f"runtime.outputs={tmp_path}", "executor.workers=1")
     wait_until(lambda: len(stored_rows(study)) >= 20, driver)
     (job,) = jobs(tmp_path)
-    user("scontrol", "requeue", job)
+    user("scancel", "--signal=USR2", "--full", job)
     wait_until(lambda: "PENDING" in user("squeue", "-h", "-o", "%T"), driver)
     before = stored_rows(study)
     assert len(before) < len(undisturbed) * 60
@@ -94,6 +94,7 @@ def test_a_requeued_job_goes_on_where_it_was(
     assert set(before) <= set(stored_rows(study))
     assert_complete(tmp_path, undisturbed, stored_rows(study))
     assert logs(study).count("works on") == 2
+    assert "Calling checkpoint method" in logs(study)
 
 
 def test_the_driver_leaves_and_comes_back(
