@@ -25,6 +25,7 @@ from l2v.config import Config
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, Job, ModelId
 from l2v.study.claims import DONE, FREE, HELD, Claim, alive, claim_all, states
 from l2v.study.plan import Unit, block_key, blocks, from_place, grouped, units
+from l2v.study.runner import LOOKED_UNITS
 from l2v.study.workers import Watch, Worker
 
 ITEMS = {"mathvista": 1000, "mathverse": 3940, "mmstar": 1500, "mathvision": 3040, "dynamath": 5010}
@@ -110,7 +111,7 @@ class Simulation:
         self.open = {(job.cell.id, b) for unit in cut for job in unit.jobs for b in unit.blocks}
         self.holders: dict[tuple[str, str], str] = {}
         self.left: dict[tuple[str, int], int] = {}
-        self.conflicts = self.deaths = self.lost = self.taken_over = self.refused = 0
+        self.looks = self.conflicts = self.deaths = self.lost = self.taken_over = self.refused = 0
         self.finished: dict[int, float] = {}
         self.busy = 0.0
         self.loads: Counter[str] = Counter()
@@ -174,15 +175,17 @@ class Simulation:
     def _next(self, hand: Hand) -> None:
         """As Runner._attend does: the first unit in its order that can be claimed."""
         looked = 0
-        while hand.waiting and looked < 64:
+        while hand.waiting and looked < LOOKED_UNITS:
             unit = hand.waiting[0]
             found = states(self.folder / unit.jobs[0].cell.id)
             keys = [block_key(b) for b in unit.blocks]
             marks = {key: found.get(key, (-1, FREE)) for key in keys}
             if all(mark == DONE for _, mark in marks.values()):
                 hand.waiting.pop(0)
+                self.looks += 1
                 continue
             looked += 1
+            self.looks += 1
             first = self.folder / unit.jobs[0].cell.id
             if any(m == HELD and alive(first, key, n, hand.worker) for key, (n, m) in marks.items()):
                 hand.waiting.append(hand.waiting.pop(0))
@@ -195,6 +198,8 @@ class Simulation:
                 continue
             return self._begin(hand, unit, held)
         if hand.waiting:
+            self.random.shuffle(hand.waiting)  # type: ignore[arg-type]
+            hand.waiting.sort(key=lambda unit: unit.group.target.name != hand.target)
             self._at(self.clock.now + POLL, hand)
         return None
 
@@ -252,6 +257,7 @@ def main() -> None:
     crew = words.workers + simulation.deaths
     print(f"model loads per target: {dict(simulation.loads)} (workers, with replacements: {crew})")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"looks at units that were done or held: {simulation.looks:,}, {simulation.looks / ends[-1] / 3600:,.0f} a second")
     print(f"left open: {len(simulation.open)}; simulated in {took:.0f} s, peak {peak:.1f} GiB")
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l2v.benchmarks.parts import Part
 from l2v.config import Config
 from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.transfer.arms import ARMS
-from l2v.transfer.spectrum import Cutoff
+
+if TYPE_CHECKING:
+    from l2v.transfer.spectrum import Cutoff
 
 # Raised when old responses may no longer be mixed with new ones: the meaning of a setting or of a stored row changed.
 SCHEMA = 2

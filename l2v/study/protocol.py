@@ -16,7 +16,8 @@ from l2v.identity import canonical_json
 from l2v.study.cells import Cell, Job
 from l2v.study.executors import check_executor
 from l2v.study.plan import distinct
-from l2v.study.resolve import part_of, resolve
+from l2v.study.questions import part_of
+from l2v.study.resolve import resolve
 from l2v.study.results import build_results
 from l2v.study.run import Outcome, run_jobs
 from l2v.study.score import benchmark_items, check_scoring

@@ -5,10 +5,12 @@ Any number of workers, on any machines that share the study's folder, may walk t
 
 from __future__ import annotations
 
+import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -32,8 +34,8 @@ from l2v.study.score import benchmark_items, score_cell, scoring_of, write_items
 from l2v.study.store import CellFolder, Record, Store
 from l2v.study.workers import Worker
 
-# How soon and how late a worker looks again at what others hold, and at how many units at a time.
-POLL_SECONDS, LONGEST_POLL, POLLED_UNITS = 0.5, 10.0, 64
+# How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
+POLL_SECONDS, LONGEST_POLL, LOOKED_UNITS = 0.5, 10.0, 16
 # The claim on gathering, scoring and closing a cell.
 FINISH = "finish"
 # A failing cell's reason is told so often; all of them stand in the outcome.
@@ -131,18 +133,27 @@ class Runner:
             self.worker.tell(doing="")
 
     def _walk(self) -> None:
-        waiting, pause = list(self.units), POLL_SECONDS
-        while waiting:
-            # When nothing could be claimed, others hold what is left: only some of it is looked at, and more and more rarely.
-            most = len(waiting) if pause == POLL_SECONDS else POLLED_UNITS
-            found = [self._attend(unit) for unit in waiting[:most]]
-            waiting = [*waiting[most:], *(u for u, f in zip(waiting, found, strict=False) if f is not Found.CLOSED)]
+        waiting, pause = deque(self.units), POLL_SECONDS
+        while waiting and not self.run_record.over():
+            looked = [waiting.popleft() for _ in range(min(LOOKED_UNITS, len(waiting)))]
+            found = [self._attend(unit) for unit in looked]
+            waiting.extend(unit for unit, state in zip(looked, found, strict=True) if state is not Found.CLOSED)
             if Found.WORKED in found:
                 pause = POLL_SECONDS
             elif Found.CLOSED not in found:
+                # Others hold what was looked at. A thousand idle workers must not ask for everything all the time: each looks
+                # now and then at a few units of what is left, those of the target that it has in memory first.
                 self.worker.tell(doing="waiting for others")
                 self._sleep(pause)
                 pause = min(1.5 * pause, LONGEST_POLL)
+                waiting = deque(self._shuffled(waiting))
+        self.run_record.note_over()
+
+    def _shuffled(self, waiting: Iterable[Unit]) -> list[Unit]:
+        loaded = self.target[0][0] if self.target else None
+        mixed = list(waiting)
+        random.shuffle(mixed)
+        return sorted(mixed, key=lambda unit: unit.group.target != loaded)
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -56,6 +56,18 @@ class Run:
         mine = [f for f in read_lines(folder.path / "failures.jsonl") if f["attempt"] == self.attempt]
         return str(mine[-1]["reason"]) if len(mine) > self.retries else None
 
+    def over(self) -> bool:
+        """Whether a worker of this attempt saw every cell done or set aside: one look, instead of one per cell."""
+        try:
+            return (self.path / "over").read_text(encoding="utf-8") == self.attempt
+        except FileNotFoundError:
+            return False
+
+    def note_over(self) -> None:
+        """Tell the other workers of this attempt that nothing is left."""
+        if not self.over():
+            write_atomically(self.path / "over", self.attempt)
+
     def failed(self) -> dict[str, str]:
         """The cells that were set aside, with their names and reasons."""
         found = {}

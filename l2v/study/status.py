@@ -14,7 +14,7 @@ from typing import Any
 
 from l2v.study.claims import holders
 from l2v.study.runs import Run, runs_of
-from l2v.study.store import Store, read_lines
+from l2v.study.store import Store
 from l2v.study.workers import MISSED, Holder, birth, host_key, read_heartbeat, workers_folder
 
 
@@ -135,12 +135,6 @@ def _now(folder: Path) -> Iterator[float]:
         yield max(stamps, default=0.0)
     finally:
         probe.unlink(missing_ok=True)
-
-
-def last_error(outputs: str, study: str, cell: str) -> str:
-    """The newest failure of a cell, whoever noted it."""
-    lines = read_lines(Store(outputs, study).folder(cell).path / "failures.jsonl")
-    return str(lines[-1]["reason"]) if lines else ""
 
 
 def spoken(seconds: float | None) -> str:

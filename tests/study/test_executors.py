@@ -230,6 +230,45 @@ def test_bad_settings_end_before_anything_is_computed(
     assert not (tmp_path / "default").exists()
 
 
+def test_hub_checkpoints_are_fetched_once_before_workers_start(
+    config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A target from the hub under two methods, its source, and a source that nothing reads; local folders are left alone."""
+    import huggingface_hub
+
+    from l2v.study.cells import Job
+    from l2v.study.executors.fetch import fetch_models
+    from l2v.study.resolve import resolve
+
+    calls: list[tuple[str, str | None]] = []
+
+    def download(repo: str, revision: str | None, allow_patterns: list[str]) -> None:
+        assert not [name for name in allow_patterns if name.endswith((".bin", ".pt", ".py", "*"))]
+        calls.append((repo, revision))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    target = ("target.path=null", "target.id=org/vlm", "target.revision=abc", "target.layers=4", "target.width=96")
+    source = ("source.path=null", "source.id=org/llm", "source.layers=4", "source.width=160")
+    made = [
+        config(*target, *source, "method.name=direct"),
+        config(*target, *source, "method.name=l2v"),
+        config(
+            *target, "source.path=null", "source.id=org/unread", "source.layers=4", "source.width=160", "method.name=direct"
+        ),
+        config("method.name=l2v"),
+    ]
+    assert fetch_models([Job(resolve(c), c) for c in made], print) == ["org/vlm", "org/llm"]
+    assert calls == [("org/vlm", "abc"), ("org/llm", None)]
+
+
+def test_an_unreachable_hub_ends_before_a_worker_starts(tmp_path: Path, l2v: Callable[..., Any]) -> None:
+    hub = ("target.path=null", "target.id=org/vlm", "target.layers=4", "target.width=96", "method=direct")
+    answer = l2v("run", "executor=processes", f"runtime.outputs={tmp_path}", *hub)
+    assert answer.code == 2
+    assert "'org/vlm' could not be fetched for the workers" in answer.err
+    assert not list(tmp_path.glob("default/runs/*/logs"))
+
+
 @pytest.mark.parametrize(("executor", "package"), [("slurm", "submitit"), ("ray", "ray")])
 def test_a_missing_package_is_named_with_its_extra(executor: str, package: str, tmp_path: Path) -> None:
     """As in an installation without extras, where the package cannot be found."""

@@ -7,7 +7,9 @@ and says when the run is over.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -66,6 +68,10 @@ def execute(work: Work, run: Run) -> dict[str, str]:
 
     Raises UserError for what the user can mend, and Submitted when the run goes on elsewhere.
     """
+    if run.executor != "local":
+        from l2v.study.executors.fetch import fetch_models
+
+        fetch_models([job for job in work.jobs if not work.store.folder(job.cell.id).done], partial(print, file=sys.stderr))
     function: Callable[[Any, Any], dict[str, str]] = _module(run.executor).run
     return function(work, run)
 

@@ -1,0 +1,81 @@
+"""Which questions a configuration asks: their identity, and where they are read from. No model is needed for either."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from l2v.benchmarks.harness import ANY_TASK, TASKS, DataRef
+from l2v.benchmarks.parts import Part, check_part
+from l2v.config import BenchmarkConfig
+from l2v.errors import UserError, unknown
+from l2v.identity import fingerprint
+from l2v.study.cells import BenchmarkId
+
+
+def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
+    """The identity of the questions. Raises UserError for a limit below 1 or a missing path."""
+    if config.limit is not None and config.limit < 1:
+        raise UserError(f"benchmark.limit={config.limit} leaves no items; give at least 1.")
+    if config.name not in (*TASKS, ANY_TASK):
+        raise unknown("benchmark.name", config.name, (*TASKS, ANY_TASK))
+    if config.name != ANY_TASK and (config.task or config.num_fewshot is not None or config.include_path):
+        raise UserError("benchmark.task, num_fewshot and include_path belong to benchmark=lm_eval.")
+    return BenchmarkId(
+        name=config.name,
+        id=config.id,
+        revision=(
+            _task_revision(config) if config.name == ANY_TASK else data_revision(config.path, config.revision, "benchmark.path")
+        ),
+        split=config.split,
+        limit=config.limit,
+        prompt=prompt or config.prompt,
+        part=part_of(config),
+        config_name=config.config_name,
+        task=config.task,
+        num_fewshot=config.num_fewshot,
+    )
+
+
+def part_of(config: BenchmarkConfig) -> Part | None:
+    """The part of the split that a configuration names. Raises UserError for an unknown one or a share out of range."""
+    if config.part is None:
+        return None
+    part = Part(config.part, float(config.part_share), config.part_seed)
+    check_part(part)
+    return part
+
+
+def data_ref(config: BenchmarkConfig) -> DataRef:
+    """Where the questions of a configuration are read from."""
+    return DataRef(
+        name=config.name,
+        split=config.split,
+        id=config.id,
+        revision=config.revision,
+        path=config.path,
+        config_name=config.config_name,
+        task=config.task,
+        num_fewshot=config.num_fewshot,
+        include_path=config.include_path,
+    )
+
+
+def _task_revision(config: BenchmarkConfig) -> str:
+    """The identity of an lm-eval task's questions: its versions, and the content of local data and task files."""
+    from l2v.benchmarks.lm_tasks import open_task
+
+    parts = [open_task(data_ref(config)).revision]
+    for key in ("path", "include_path"):
+        local = getattr(config, key)
+        if local is not None:
+            parts.append(data_revision(local, None, f"benchmark.{key}"))
+    return "; ".join(parts)
+
+
+def data_revision(path: str | None, revision: str | None, key: str) -> str:
+    """The fingerprint of what lies at `path`, else the hub's revision. Raises UserError, naming `key`, for a missing path."""
+    if path is None:
+        return revision or "main"
+    if not Path(path).exists():
+        raise UserError(f"{key} '{path}' does not exist.")
+    return fingerprint(path)
