@@ -24,7 +24,7 @@ from PIL import Image
 
 from l2v.report.page import write_page
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
-from l2v.study.resolve import benchmark_id
+from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
 from l2v.study.score import rescore, stored_benchmark
 from l2v.study.store import Store, write_atomically

@@ -15,7 +15,7 @@ from l2v.benchmarks.base import BenchmarkDocs, Item
 from l2v.benchmarks.harness import ANY_TASK, load_task, open_docs
 from l2v.errors import UserError
 from l2v.study.cells import BenchmarkId
-from l2v.study.resolve import benchmark_id, data_ref
+from l2v.study.questions import benchmark_id, data_ref
 from l2v.study.score import benchmark_items, stored_benchmark
 from l2v.study.store import CellFolder, Store
 

@@ -1,189 +1,33 @@
-"""The arms: from a direction to the vector that is injected, one small function each (METHOD sections 6 and 7).
+"""The arms: which vector each injects, and which settings that depends on (METHOD sections 6 and 7).
 
-Every vector has the norm of the unfiltered direction (Eq. 7), so that all arms are compared at equal strength.
+Every vector has the norm of the unfiltered direction (Eq. 7), so that all arms are compared at equal strength. How each is
+made: vectors.py. This module is imported wherever cells are read, so torch waits until a vector is built.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, unknown
-from l2v.transfer import spectrum
-from l2v.transfer.spectrum import Cutoff
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True)
-class ArmInput:
-    """What an arm may use: the direction (d,), the target's width, the cutoff setting and a seeded generator.
-
-    states (2n, d): the final states the direction is the mean difference of, chain of thought and direct in turn.
-    target_states (2n, width): the target's own for the same texts. Both only for arms that need them (Arm.needs).
-    """
-
-    direction: Tensor
-    width: int
-    cutoff: Cutoff | None
-    generator: torch.Generator
-    states: Tensor | None = None
-    target_states: Tensor | None = None
-
-    def differences(self) -> Tensor:
-        """u_i of every pair, (n, d)."""
-        if self.states is None:
-            raise UserError("This method needs the states of every pair; read the directions again.")
-        return self.states[::2] - self.states[1::2]
-
-    def k(self) -> int:
-        """The cutoff as k for this direction and width."""
-        if self.cutoff is None:
-            raise UserError("This method needs intervention.cutoff.")
-        return spectrum.resolve_cutoff(self.cutoff, self.direction, self.width)
-
-
-def low_passed(given: ArmInput) -> Tensor:
-    """L2V itself: low-pass, then resampling (Eq. 3-6)."""
-    return spectrum.resample(spectrum.low_pass(given.direction, given.k()), given.width)
-
-
-def whole_band(given: ArmInput) -> Tensor:
-    """Resampling without a low-pass: L2V at the largest cutoff, k = the smaller width."""
-    return spectrum.resample(given.direction, given.width)
-
-
-def high_passed(given: ArmInput) -> Tensor:
-    """The complement of the mask, then resampling (Fig. 2a)."""
-    return spectrum.resample(spectrum.high_pass(given.direction, given.k()), given.width)
-
-
-def interpolated(given: ArmInput) -> Tensor:
-    """Table 2 "w interpolation", caption's reading: the low-pass stays, linear interpolation replaces the resampling."""
-    return spectrum.interpolate(spectrum.low_pass(given.direction, given.k()), given.width)
-
-
-def interpolated_unfiltered(given: ArmInput) -> Tensor:
-    """Table 2 "w interpolation", the text's reading: interpolation replaces the low-pass; nothing is filtered."""
-    return spectrum.interpolate(given.direction, given.width)
-
-
-def gaussian(given: ArmInput) -> Tensor:
-    """A random direction: independent standard normal coordinates of the target's width."""
-    return torch.randn(given.width, generator=given.generator)
-
-
-def permuted(given: ArmInput) -> Tensor:
-    """L2V on a direction whose source coordinates were put in a random order first: same values, no spatial meaning."""
-    order = torch.randperm(given.direction.shape[-1], generator=given.generator)
-    return low_passed(replace(given, direction=given.direction[order]))
-
-
-def gaussian_low_passed(given: ArmInput) -> Tensor:
-    """L2V on a random direction: independent standard normal coordinates of the source's width."""
-    return low_passed(replace(given, direction=torch.randn(given.direction.shape[-1], generator=given.generator)))
-
-
-def rotated(given: ArmInput) -> Tensor:
-    """L2V on a direction that was turned by a random rotation of the source's coordinates.
-
-    One rotation per seed, whatever the layer, so that the directions of all layers keep their angles to each other.
-    """
-    return low_passed(replace(given, direction=_haar_rotated(given.direction, given.generator)))
-
-
-def _haar_rotated(v: Tensor, generator: torch.Generator) -> Tensor:
-    """`v` (d,) under an orthogonal map drawn by Haar measure: a product of Householder reflections of normal vectors of
-    length 2 … d (Stewart, SIAM J. Numer. Anal. 17, 1980), applied without forming the d x d matrix, times a random sign."""
-    turned = v.double().clone()
-    for size in range(2, v.shape[-1] + 1):
-        normal = torch.randn(size, generator=generator, dtype=torch.float64)
-        # The reflection that takes the normal vector to an axis.
-        normal[0] += torch.linalg.vector_norm(normal) * (1.0 if normal[0] >= 0 else -1.0)
-        tail = turned[-size:]
-        tail -= 2 * normal * (normal @ tail) / (normal @ normal)
-    signs = torch.randint(0, 2, v.shape, generator=generator, dtype=torch.float64) * 2 - 1
-    return (turned * signs).float()
-
-
-def sign_flipped(given: ArmInput) -> Tensor:
-    """L2V with the opposite sign: away from chain of thought."""
-    return -low_passed(given)
-
-
-def random_bins(given: ArmInput) -> Tensor:
-    """As many conjugate pairs as the low-pass keeps, drawn at random among those that both widths have; DC is kept."""
-    d = given.direction.shape[-1]
-    kept = (int(spectrum.kept_bins(d, given.k()).sum()) - 1) // 2
-    shared = (min(d, given.width) - 1) // 2
-    pairs = torch.randperm(shared, generator=given.generator)[:kept] + 1
-    return spectrum.resample(spectrum.keep_pairs(given.direction, pairs), given.width)
-
-
-def shuffled_labels(given: ArmInput) -> Tensor:
-    """L2V on a direction of mixed-up labels: in each pair, which text counts as the chain of thought is a coin toss."""
-    u = given.differences()
-    signs = torch.randint(0, 2, (len(u), 1), generator=given.generator) * 2.0 - 1
-    return low_passed(replace(given, direction=(signs * u).mean(dim=0)))
-
-
-def first_component(given: ArmInput) -> Tensor:
-    """RoT's reading: the first principal component of the centred differences, unfiltered, signed so that chain of thought
-    projects higher than direct answers on average (arXiv 2410.03595)."""
-    u = given.differences()
-    mean = u.mean(dim=0)
-    component = torch.linalg.svd(u - mean, full_matrices=False).Vh[0]
-    return component if float(component @ mean) >= 0 else -component
-
-
-# Strengths of the ridge penalty that cross-validation chooses from, as shares of the mean squared norm of the states.
-PENALTIES = tuple(10.0**e for e in range(-6, 3))
-FOLDS = 5
-
-
-def ridge(given: ArmInput) -> Tensor:
-    """The direction through a linear map that was fitted from the source's states to the target's, for the same texts.
-
-    Ridge regression on centred final states; the penalty has the least squared error in 5-fold cross-validation over pairs.
-    An upper bound for what a linear carry-over can do: unlike every other arm it has seen the target's states.
-    """
-    if given.states is None or given.target_states is None:
-        raise UserError("Method 'ridge' needs the states of source and target for the same texts.")
-    x, y = given.states.double(), given.target_states.double()
-    if len(x) != len(y):
-        raise UserError(
-            "Method 'ridge' needs the same texts for source and target; choose contrast.kind=response_pairs or prompts."
-        )
-    fold = torch.arange(len(x)) // 2 % FOLDS
-    errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
-    for held in range(FOLDS):
-        train, test = fold != held, fold == held
-        if bool(test.any()):
-            shift, offset = x[train].mean(dim=0), y[train].mean(dim=0)
-            for i, mapped in enumerate(_ridge_maps(x[train] - shift, y[train] - offset, x[test] - shift)):
-                errors[i] += (mapped - (y[test] - offset)).square().sum()
-    centred = x - x.mean(dim=0), y - y.mean(dim=0)
-    return _ridge_maps(*centred, given.direction[None].double())[int(errors.argmin())][0].float()
-
-
-def _ridge_maps(x: Tensor, y: Tensor, new: Tensor) -> list[Tensor]:
-    """Ridge predictions for the rows of `new`, one per penalty, in the dual form: new x^T (x x^T + penalty I)^-1 y."""
-    values, vectors = torch.linalg.eigh(x @ x.T)
-    scale = values.sum() / len(x)
-    left, right = new @ x.T @ vectors, vectors.T @ y
-    return [(left / (values.clamp_min(0) + penalty * scale)) @ right for penalty in PENALTIES]
+    from l2v.transfer.spectrum import Cutoff
 
 
 @dataclass(frozen=True)
 class Arm:
     """A way to make a vector, and which settings it depends on (the others are left out of a cell's identity).
 
+    build: the function of vectors.py, by its name: what plans and reads studies needs this table and no torch.
     redraws: the cutoff means nothing but another draw, so that a null arm searches as many cells as the arm it stands against.
     """
 
-    build: Callable[[ArmInput], Tensor]
+    build: str
     reads: str = "source"  # whose direction: "source" (carried) or "target" (its own)
     uses_cutoff: bool = True
     seeded: bool = False
@@ -192,21 +36,21 @@ class Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "l2v": Arm(low_passed),
-    "own_direction": Arm(low_passed, reads="target"),
-    "full_band": Arm(whole_band, uses_cutoff=False),
-    "high_pass": Arm(high_passed),
-    "interpolation": Arm(interpolated),
-    "unfiltered_interpolation": Arm(interpolated_unfiltered, uses_cutoff=False),
-    "rot": Arm(first_component, reads="target", uses_cutoff=False, needs="states"),
-    "ridge": Arm(ridge, uses_cutoff=False, needs="both"),
-    "random": Arm(gaussian, seeded=True, redraws=True),
-    "random_low_pass": Arm(gaussian_low_passed, seeded=True),
-    "permuted": Arm(permuted, seeded=True),
-    "rotated": Arm(rotated, seeded=True),
-    "random_bins": Arm(random_bins, seeded=True),
-    "shuffled_labels": Arm(shuffled_labels, seeded=True, needs="states"),
-    "sign_flipped": Arm(sign_flipped),
+    "l2v": Arm("low_passed"),
+    "own_direction": Arm("low_passed", reads="target"),
+    "full_band": Arm("whole_band", uses_cutoff=False),
+    "high_pass": Arm("high_passed"),
+    "interpolation": Arm("interpolated"),
+    "unfiltered_interpolation": Arm("interpolated_unfiltered", uses_cutoff=False),
+    "rot": Arm("first_component", reads="target", uses_cutoff=False, needs="states"),
+    "ridge": Arm("ridge", uses_cutoff=False, needs="both"),
+    "random": Arm("gaussian", seeded=True, redraws=True),
+    "random_low_pass": Arm("gaussian_low_passed", seeded=True),
+    "permuted": Arm("permuted", seeded=True),
+    "rotated": Arm("rotated", seeded=True),
+    "random_bins": Arm("random_bins", seeded=True),
+    "shuffled_labels": Arm("shuffled_labels", seeded=True, needs="states"),
+    "sign_flipped": Arm("sign_flipped"),
 }
 
 
@@ -222,9 +66,13 @@ def build_vector(
     """The vector that `arm` injects: shape (width,), float32, with the norm of `direction` (d,) (Eq. 7).
 
     `seed` matters only for arms that draw; the arm's name is mixed into it, so that no two arms share a draw. `states`,
-    `target_states`: see ArmInput. Raises UserError for an unknown arm, a cutoff out of range, missing states, or a direction
-    that is zero or not finite.
+    `target_states`: see vectors.ArmInput. Raises UserError for an unknown arm, a cutoff out of range, missing states, or a
+    direction that is zero or not finite.
     """
+    import torch
+
+    from l2v.transfer import spectrum, vectors
+
     if arm not in ARMS:
         raise unknown("method", arm, ARMS)
     direction = direction.detach().float().cpu()
@@ -233,4 +81,5 @@ def build_vector(
         raise UserError("The direction is zero or not finite: there is nothing to inject; choose another layer or contrast.")
     draw = f"{arm}:{seed}" + (f":{cutoff}" if ARMS[arm].redraws and cutoff is not None else "")
     generator = torch.Generator().manual_seed(zlib.crc32(draw.encode()))
-    return spectrum.rescale(ARMS[arm].build(ArmInput(direction, width, cutoff, generator, states, target_states)), norm)
+    build: Callable[[vectors.ArmInput], Tensor] = getattr(vectors, ARMS[arm].build)
+    return spectrum.rescale(build(vectors.ArmInput(direction, width, cutoff, generator, states, target_states)), norm)

@@ -17,7 +17,7 @@ from PIL import Image
 from l2v.report.page_data import read_study
 from l2v.report.page_sections import lat
 from l2v.study.cells import BenchmarkId, Cell, ModelId
-from l2v.study.resolve import benchmark_id
+from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
 from l2v.study.score import rescore, stored_benchmark
 from l2v.study.store import Store, write_atomically

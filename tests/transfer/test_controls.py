@@ -8,7 +8,8 @@ import torch
 from scipy import stats
 
 from l2v.transfer import spectrum
-from l2v.transfer.arms import ArmInput, _haar_rotated, build_vector, random_bins
+from l2v.transfer.arms import build_vector
+from l2v.transfer.vectors import ArmInput, _haar_rotated, random_bins
 
 V = torch.randn(96, generator=torch.Generator().manual_seed(5)) * 3
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from l2v.errors import UserError
-from l2v.transfer.arms import ArmInput, build_vector, first_component, ridge
+from l2v.transfer.arms import build_vector
 from l2v.transfer.directions import Directions
+from l2v.transfer.vectors import ArmInput, first_component, ridge
 
 
 def interleaved(cot: torch.Tensor, direct: torch.Tensor) -> torch.Tensor:
@@ -74,7 +75,7 @@ def test_ridge_finds_a_linear_map_that_is_there() -> None:
 
 def test_ridge_is_the_closed_form_in_the_primal() -> None:
     """With noise the map is the textbook's (X^T X + cI)^-1 X^T Y for one of the penalties."""
-    from l2v.transfer.arms import PENALTIES
+    from l2v.transfer.vectors import PENALTIES
 
     random = torch.Generator().manual_seed(4)
     x, y = torch.randn(40, 6, generator=random).double(), torch.randn(40, 5, generator=random).double()
