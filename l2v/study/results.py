@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
-from l2v.benchmarks.metrics import HEADLINE, Marked, Score
-from l2v.errors import UserError
+from l2v.benchmarks.metrics import HEADLINE
 from l2v.study.cells import Cell
-from l2v.study.score import items_key
+from l2v.study.marks import Marks
 from l2v.study.searches import ARM, add_searches
 from l2v.study.searches import COLUMNS as SEARCHED
 from l2v.study.stats import holm, paired_scores
@@ -71,15 +70,14 @@ def build_results(store: Store) -> pd.DataFrame:
     arms = [arm for arm in read_selection(store).get("arms", []) if arm["steered"]]
     selected = {arm["report"]: arm["chosen_on"] for arm in arms}
     rows: list[Record] = []
-    reader = _Reader(store)
+    marks = Marks(store)
     for folder in store.finished():
-        cell = folder.cell()
-        for metric in folder.metrics():
-            row = {**_settings(cell), "study": store.study, "selected": selected.get(cell.id), **metric}
-            rows.append(row)
+        cell = marks.cell(folder.id)
+        settings = _settings(cell) | {"study": store.study, "selected": selected.get(cell.id)}
+        rows += [settings | metric for metric in folder.metrics()]
     _mark_best(rows, set(selected.values()))
-    _compare(rows, reader)
-    add_searches(rows, reader, FAMILY, {arm["select"]: arm["report"] for arm in arms})
+    _compare(rows, marks)
+    add_searches(rows, marks, FAMILY, {arm["select"]: arm["report"] for arm in arms})
     table = pd.DataFrame(rows, columns=COLUMNS)
     if rows:
         headline_first = table["metric"].where(table["metric"] != HEADLINE, "")
@@ -93,50 +91,6 @@ def build_results(store: Store) -> pd.DataFrame:
     return table
 
 
-class _Reader:
-    """Verdicts joined with what is known of their items, read once per cell and scorer."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.described: dict[str, dict[str, Record]] = {}
-        self.kept: tuple[tuple[str, str], list[Marked]] | None = None
-        self.baselines: dict[tuple[str, str], list[Marked]] = {}
-
-    def marked(self, row: Record, baseline: bool = False) -> list[Marked]:
-        """The items of a row's cell under its scorer."""
-        key = (row["cell"], row["scorer"])
-        if key in self.baselines:
-            return self.baselines[key]
-        if self.kept is None or self.kept[0] != key:
-            self.kept = key, self._read(*key)
-        if baseline:
-            self.baselines[key] = self.kept[1]
-        return self.kept[1]
-
-    def score(self, row: Record, baseline: bool = False) -> Score:
-        """The row's score with its items."""
-        parts = tuple(row.get("parts") or ())
-        names = parts or (str(row["metric"]),)
-        items = self.marked(row, baseline)
-        if parts or not (row["metric"] == HEADLINE or row.get("all_right")):
-            items = [item for item in items if any(name in item.subsets for name in names)]
-        return Score(row["metric"], row["value"], tuple(items), parts, bool(row.get("all_right")))
-
-    def _read(self, cell_id: str, scorer: str) -> list[Marked]:
-        folder = self.store.folder(cell_id)
-        key = items_key(folder.cell().benchmark)
-        if key not in self.described:
-            self.described[key] = {record["id"]: record for record in self.store.items(key)}
-        known = self.described[key]
-        if not known:
-            path = self.store.path / "items" / f"{key}.jsonl"
-            raise UserError(f"{path} is missing; `l2v score study={self.store.study}` writes it again.")
-        return [
-            Marked(v["id"], known[v["id"]]["problem"], tuple(known[v["id"]]["subsets"]), v["correct"] is True)
-            for v in folder.scores(scorer)
-        ]
-
-
 def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
     """Numbers by size, everything else by text, gaps last."""
     if pd.api.types.is_numeric_dtype(column):
@@ -145,8 +99,8 @@ def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _settings(cell: Cell) -> Record:
-    flat = {k: v for k, v in asdict(cell).items() if k in COLUMNS}
-    return flat | {
+    own = {field.name: getattr(cell, field.name) for field in fields(cell) if field.name in COLUMNS}
+    return own | {
         "cell": cell.id,
         "source": cell.source.name if cell.source else None,
         "target": cell.target.name,
@@ -192,21 +146,20 @@ def _part(cell: Cell) -> str | None:
     return None if part is None else part.describe()
 
 
-def _compare(rows: list[Record], reader: _Reader) -> None:
+def _compare(rows: list[Record], marks: Marks) -> None:
     """Fill in the paired columns, family by family; without one baseline to compare with they stay empty."""
     families: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         families.setdefault(tuple(row.get(name) for name in FAMILY), []).append(row)
     baselines = {key: [row for row in family if row["method"] == "direct"] for key, family in families.items()}
     compared: dict[tuple[Any, ...], list[Record]] = {}
-    # In the order of the rows, cell by cell, so that each cell's verdicts are read once.
     for row in rows:
         key = tuple(row.get(name) for name in FAMILY)
         baseline = [b for b in baselines[key] if b["prompt"] == row["prompt"]] or baselines[key]
         # An lm-eval task's own figures have no verdicts behind them.
         if row["method"] == "direct" or len(baseline) != 1 or "problems" not in row:
             continue
-        result = paired_scores(reader.score(row), reader.score(baseline[0], baseline=True))
+        result = paired_scores(marks.score(row), marks.score(baseline[0]))
         values = (result.diff, result.low, result.high, result.right, result.wrong, result.p)
         row.update(zip(COMPARED, values, strict=True))
         compared.setdefault(key, []).append(row)

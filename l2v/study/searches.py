@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from l2v.benchmarks.metrics import HEADLINE, Score
+from l2v.benchmarks.metrics import HEADLINE
 from l2v.study.best_of_grid import BestOfGrid, Grid, best_of_grid, grid
+from l2v.study.marks import Marks
 from l2v.study.store import Record
 
 # Arms whose vector has nothing to do with the source's direction: their searches say what luck gives.
@@ -15,13 +16,6 @@ NULLS = ("random", "random_low_pass", "permuted", "rotated", "random_bins", "shu
 COLUMNS = ["budget", "p_best_of_grid", "p_best_of_seeds", "null_seeds"]
 # What makes an arm, besides what the rows of one family share.
 ARM = ("method", "source", "source_revision", "contrast", "per_domain", "contrast_seed", "seed", "positions", "scale", "prompt")
-
-
-class Reads(Protocol):
-    """Joins a row of the results with its items (results._Reader)."""
-
-    def score(self, row: Record, baseline: bool = False) -> Score:
-        """The row's score with its items."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +26,7 @@ class _Search:
     grid: Grid
 
 
-def add_searches(rows: Sequence[Record], reader: Reads, family: Sequence[str], reported: Mapping[str, str]) -> None:
+def add_searches(rows: Sequence[Record], marks: Marks, family: Sequence[str], reported: Mapping[str, str]) -> None:
     """Fill COLUMNS for the best cell of every arm that was searched over several cells, and for the cell that reports it.
 
     budget: cells searched. p_best_of_grid: max-T permutation test of the best cell against `direct` on the same items, adjusted
@@ -45,10 +39,10 @@ def add_searches(rows: Sequence[Record], reader: Reads, family: Sequence[str], r
         families.setdefault(tuple(row.get(name) for name in family), []).append(row)
     for members in families.values():
         baseline = [row for row in members if row["method"] == "direct"]
-        searches = _searches(members, reader)
+        searches = _searches(members, marks)
         if len(baseline) != 1 or not searches:
             continue
-        base = grid([reader.score(baseline[0], baseline=True)])
+        base = grid([marks.score(baseline[0])])
         for search in searches:
             found = best_of_grid(search.grid, base, [other.grid for other in searches if _stands_against(other, search)])
             # Of equal values the first, as the mark "selected on test" and the reader's eye take it.
@@ -58,12 +52,12 @@ def add_searches(rows: Sequence[Record], reader: Reads, family: Sequence[str], r
                     by_cell[cell, best["scorer"]].update(_columns(found))
 
 
-def _searches(members: Sequence[Record], reader: Reads) -> list[_Search]:
+def _searches(members: Sequence[Record], marks: Marks) -> list[_Search]:
     arms: dict[tuple[Any, ...], list[Record]] = {}
     for row in members:
         if row["layer"] is not None:
             arms.setdefault(tuple(row[name] for name in ARM), []).append(row)
-    return [_Search(arm, grid([reader.score(row) for row in arm])) for arm in arms.values() if len(arm) > 1]
+    return [_Search(arm, grid([marks.score(row) for row in arm])) for arm in arms.values() if len(arm) > 1]
 
 
 def _stands_against(null: _Search, arm: _Search) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
 
 from l2v.study.stats import holm, paired, wilson
 
@@ -80,6 +81,14 @@ def test_bootstrap_interval_shrinks_with_the_square_root_of_n() -> None:
 def test_holm_as_r_prints_it() -> None:
     """R: p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm"); the example of the Wikipedia page on the Holm-Bonferroni method."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 300])
+def test_holm_agrees_with_statsmodels(count: int) -> None:
+    """Ties and p values of 1 among them."""
+    p = np.round(np.random.default_rng(count).uniform(0, 1, count) ** 4, 2)
+    expected = multipletests(p, method="holm")[1] if count else []
+    assert holm(p.tolist()) == pytest.approx(list(expected), abs=1e-15)
 
 
 def test_holm_of_small_families() -> None:
