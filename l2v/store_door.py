@@ -113,27 +113,27 @@ def _experiment_report(config: ReportConfig, name: str) -> int:
     """The table of an experiment file: measured beside printed where the paper has one, else the study's."""
     from l2v.paths import conf_dir
     from l2v.report.paper import paper_report
-    from l2v.report.tables import measured_csv
+    from l2v.report.tables import check_format, measured_csv
     from l2v.study.results import build_results
     from l2v.study.store import Store, write_atomically
 
+    check_format(config.format)
     path = conf_dir() / "experiment" / f"{name}.yaml"
     if not path.is_file():
         raise unknown("experiment", name, [p.stem for p in path.parent.glob("*.yaml")])
     chosen = yaml.safe_load(path.read_text(encoding="utf-8"))
     printed = (chosen.get("table") or {}).get("printed")
     config = replace(config, study=chosen["study"])
-    results = None
+    store = Store(config.outputs, config.study)
+    # A printed table is shown for a study that was not run, too.
+    results = build_results(store) if (store.path / "study.json").exists() else None
     for scorer in _scorers(config):
         if printed:
-            print(paper_report(config.outputs, config.study, printed, scorer, config.format))
+            print(paper_report(config.outputs, config.study, printed, scorer, config.format, results))
         else:
             results = _print_table(config, scorer, results)
         if config.out:
-            write_atomically(Path(config.out), measured_csv(config.outputs, config.study, scorer))
-    store = Store(config.outputs, config.study)
-    if config.page and results is None and (store.path / "study.json").exists():
-        results = build_results(store)
+            write_atomically(Path(config.out), measured_csv(config.outputs, config.study, scorer, results))
     _write_page(config, results)
     return 0
 

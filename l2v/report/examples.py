@@ -94,7 +94,7 @@ def choose(study: Study, most: int) -> tuple[list[Example], int]:
 
 def _examples(study: Study, source: Source) -> list[Example]:
     folder = study.store.folder(source.cell)
-    key = items_key(folder.cell().benchmark)
+    key = items_key(study.marks.cell(source.cell).benchmark)
     ours = _answers(folder, study.scorer)
     theirs = _answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
     found = []
@@ -137,9 +137,7 @@ def for_page(study: Study, most: int) -> Record:
     items: list[Record] = []
     position: dict[tuple[str, str], int] = {}
     for key, item in keys:
-        known = study.described.get(key) or {r["id"]: r for r in study.store.items(key)}
-        study.described[key] = known
-        record = known.get(item, {})
+        record = study.marks.items(key).get(item, {})
         position[key, item] = len(items)
         items.append(
             {

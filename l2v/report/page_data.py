@@ -5,19 +5,19 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from l2v.benchmarks.metrics import HEADLINE, Marked, Score
+from l2v.benchmarks.metrics import HEADLINE, Score
 from l2v.errors import UserError
-from l2v.study.cells import Cell
+from l2v.study.marks import Marks
 from l2v.study.results import FAMILY, build_results, read_selection
 from l2v.study.score import items_key
 from l2v.study.searches import ARM, NULLS
-from l2v.study.store import Record, Store
+from l2v.study.store import Store
 
 # What tells two arms of one method apart, with the word that stands before the value ("" for a name that speaks for itself).
 MODIFIERS = {
@@ -46,7 +46,6 @@ class Study:
     scorer: str
     rows: pd.DataFrame
     selection: Mapping[str, Any]
-    described: dict[str, dict[str, Record]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -59,35 +58,19 @@ class Study:
         rows = self.rows[(self.rows["scorer"] == self.scorer) & (self.rows["metric"] == HEADLINE)]
         return rows[rows["cell"].isin(reported_cells(self.rows, self.selection))]
 
-    def cell(self, cell_id: str) -> Cell:
-        """A cell by id."""
-        return self.store.folder(cell_id).cell()
+    @cached_property
+    def marks(self) -> Marks:
+        """The study's cells, items and verdicts, each read once."""
+        return Marks(self.store)
 
-    def score(self, cell_id: str, scorer: str | None = None) -> Score | None:
+    def score(self, cell_id: str) -> Score | None:
         """A cell's headline score with its items; None where no verdicts or items are stored."""
-        folder = self.store.folder(cell_id)
-        name = scorer or self.scorer
-        metric = next((m for m in folder.metrics() if m["metric"] == HEADLINE and m["scorer"] == name), None)
-        known = self.items(folder.cell())
-        verdicts = folder.scores(name)
-        if metric is None or "problems" not in metric or not known or not verdicts:
+        metrics = self.store.folder(cell_id).metrics()
+        own = [m for m in metrics if m["metric"] == HEADLINE and m["scorer"] == self.scorer and "problems" in m]
+        if not own or not self.marks.items(items_key(self.marks.cell(cell_id).benchmark)):
             return None
-        marked = [
-            Marked(v["id"], known[v["id"]]["problem"], tuple(known[v["id"]]["subsets"]), v["correct"] is True)
-            for v in verdicts
-            if v["id"] in known
-        ]
-        parts = tuple(metric.get("parts") or ())
-        if parts:
-            marked = [item for item in marked if any(part in item.subsets for part in parts)]
-        return Score(HEADLINE, metric["value"], tuple(marked), parts, bool(metric.get("all_right")))
-
-    def items(self, cell: Cell) -> dict[str, Record]:
-        """The description of a cell's items by id, read once."""
-        key = items_key(cell.benchmark)
-        if key not in self.described:
-            self.described[key] = {record["id"]: record for record in self.store.items(key)}
-        return self.described[key]
+        score = self.marks.score(own[0] | {"cell": cell_id})
+        return score if score.items else None
 
 
 def read_study(outputs: str, study: str, scorer: str, results: pd.DataFrame | None = None) -> Study:

@@ -29,7 +29,7 @@ def facts(study: Study) -> list[Fact]:
     once = rows.drop_duplicates("cell")
     settings = ["source", "source_revision", "contrast", "per_domain", "contrast_seed", "target", "target_revision", "limit"]
     settings += ["benchmark", "task", "benchmark_revision", "split", "part", "max_new_tokens", "temperature"]
-    cells = [study.cell(name) for name in once.drop_duplicates(settings)["cell"]]
+    cells = [study.marks.cell(name) for name in once.drop_duplicates(settings)["cell"]]
     n = once.groupby(["bench", "items"], sort=False)["n"].max()
     found = [
         Fact("Cells", [_cells_line(study, once)]),

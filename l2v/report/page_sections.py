@@ -48,7 +48,7 @@ def printed(study: Study) -> tuple[Shown | None, str]:
     if name is None:
         return None, ""
     try:
-        table = paper_table(str(study.store.path.parent), study.name, name, study.scorer)
+        table = paper_table(str(study.store.path.parent), study.name, name, study.scorer, study.rows)
     except UserError as error:
         return None, str(error)
     there = table[table["chosen"] != "missing"]

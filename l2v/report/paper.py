@@ -59,11 +59,12 @@ class Figure:
     how: str
 
 
-def paper_table(outputs: str, study: str, printed: str, scorer: str) -> pd.DataFrame:
+def paper_table(outputs: str, study: str, printed: str, scorer: str, results: pd.DataFrame | None = None) -> pd.DataFrame:
     """Long form: target, method, source, column, printed, measured, low, high, n, difference (points), chosen.
 
-    `printed` names a file of printed numbers (table1, table2, source_scale). A study that was not run gives a table of
-    missing cells. Raises UserError for an unknown name, or figures that must not stand in one table.
+    `printed` names a file of printed numbers (table1, table2, source_scale). `results`: the study's table where it was just
+    built. A study that was not run gives a table of missing cells. Raises UserError for an unknown name, or figures that must
+    not stand in one table.
     """
     names = sorted(path.stem for path in PRINTED.glob("*.csv") if path.stem != "lat_dispersion")
     if printed not in names:
@@ -71,7 +72,8 @@ def paper_table(outputs: str, study: str, printed: str, scorer: str) -> pd.DataF
     paper = pd.read_csv(PRINTED / f"{printed}.csv")
     columns = [name for name in paper.columns if name not in ("target", "method", "source")]
     store = Store(outputs, study)
-    results = build_results(store) if (store.path / "study.json").exists() else pd.DataFrame()
+    if results is None:
+        results = build_results(store) if (store.path / "study.json").exists() else pd.DataFrame()
     measured = _measured(results, scorer, read_selection(store))
     rows: list[dict[str, Any]] = []
     for line in paper.to_dict("records"):
@@ -150,10 +152,13 @@ def _average(measured: dict[tuple[Any, ...], Figure], key: tuple[Any, ...]) -> F
     return Figure(mean, mean - down, mean + up, sum(p.n for p in whole), chosen.pop() if len(chosen) == 1 else "mixed")
 
 
-def paper_report(outputs: str, study: str, printed: str, scorer: str, format: str) -> str:
-    """The table as text, Markdown, CSV or LaTeX, with what it may be read as. Raises UserError for an unknown format."""
+def paper_report(outputs: str, study: str, printed: str, scorer: str, format: str, results: pd.DataFrame | None = None) -> str:
+    """The table as text, Markdown, CSV or LaTeX, with what it may be read as. Raises UserError for an unknown format.
+
+    `results`: the study's table where it was just built.
+    """
     check_format(format)
-    table = paper_table(outputs, study, printed, scorer)
+    table = paper_table(outputs, study, printed, scorer, results)
     if format == "csv":
         return table.to_csv(index=False).rstrip("\n")
     there = int((table["chosen"] != "missing").sum())

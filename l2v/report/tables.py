@@ -305,10 +305,13 @@ MEASURED += ["diff_low", "diff_high", "p_holm", "p_best_of_grid", "budget", "sel
 MEASURED += ["no_answer_share"]
 
 
-def measured_csv(outputs: str, study: str, scorer: str) -> str:
-    """The reported cells of a study as CSV: shares in [0, 1], differences to direct, no timings, in a fixed order."""
+def measured_csv(outputs: str, study: str, scorer: str, results: pd.DataFrame | None = None) -> str:
+    """The reported cells of a study as CSV: shares in [0, 1], differences to direct, no timings, in a fixed order.
+
+    `results`: the study's table where it was just built.
+    """
     store = Store(outputs, study).existing()
-    results = build_results(store)
+    results = build_results(store) if results is None else results
     cells = {arm["report"] for arm in read_selection(store).get("arms", [])}
     table = headline(results, None, scorer, cells).assign(score=HEADLINE)
     table = table.assign(arm=_methods(table)).rename(columns={"cutoff": "k"})

@@ -126,7 +126,7 @@ def _report_run(run_id: str, store: Store, results: pd.DataFrame, scorer: str, f
         tags=tuple(sorted({str(name)[:64] for name in (*shown["target"], *shown["benchmark"])})),
         config={"study": store.study, "scorer": scorer},
         summary={"cells": results["cell"].nunique(), "reported": shown["cell"].nunique(), "scorer": scorer},
-        tables={"grid": as_table(_columns(shown, GRID)), **_paper_tables(store, scorer)},
+        tables={"grid": as_table(_columns(shown, GRID)), **_paper_tables(store, results, scorer)},
         figures=heatmaps(results, scorer),
         pictures=_lat_pictures(store.path),
         pages={"page": page} if page.exists() else {},
@@ -134,14 +134,15 @@ def _report_run(run_id: str, store: Store, results: pd.DataFrame, scorer: str, f
     )
 
 
-def _paper_tables(store: Store, scorer: str) -> dict[str, Table]:
+def _paper_tables(store: Store, results: pd.DataFrame, scorer: str) -> dict[str, Table]:
     """Measured beside printed, for the experiments whose study this is and that stand for a table of the paper."""
     found = {}
     for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
         chosen = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         printed = (chosen.get("table") or {}).get("printed")
         if chosen.get("study") == store.study and printed:
-            found[f"paper/{printed}"] = as_table(paper_table(str(store.path.parent), store.study, printed, scorer))
+            table = paper_table(str(store.path.parent), store.study, printed, scorer, results)
+            found[f"paper/{printed}"] = as_table(table)
     return found
 
 

@@ -223,5 +223,5 @@ def test_the_page_is_told_beside_the_table_and_not_in_it(study: str, outputs: Pa
 
 
 def test_a_run_ends_with_the_page(tiny: Callable[..., Any], study: str, outputs: Path) -> None:
-    answer = tiny("study=in_colour", "method=direct")
+    answer = tiny("study=in_colour", "method=direct", "runtime.page=true")
     assert f"page: {outputs / study / 'report' / 'index.html'}" in answer.out.splitlines()
