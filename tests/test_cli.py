@@ -26,6 +26,16 @@ sys.exit(code)
 """
 
 
+# Each command in turn, in one process: what the first loads, the later ones find loaded.
+READ = """
+import sys
+from l2v.cli import main
+for words in {commands!r}:
+    code = main(words)
+    print("LOADED", words[0], code, *[name for name in ("torch", "transformers") if name in sys.modules], file=sys.stderr)
+"""
+
+
 @pytest.mark.parametrize(
     "words",
     [["--help"], [], ["--version"], ["nothing"], *([verb, "--help"] for verb in VERBS)],
@@ -41,6 +51,22 @@ def test_the_probe_sees_heavy_imports() -> None:
     probe = "import torch\n" + PROBE.format(heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", probe, "--help"], capture_output=True, text=True)
     assert "torch" in done.stderr.splitlines()[-1].split()
+
+
+def test_what_reads_a_study_loads_no_torch(tiny: Callable[..., Any], outputs: Path) -> None:
+    """Tables, the page with its pictures, uploads and scores: beside a run, torch would be most of what they take."""
+    assert tiny("--multirun", "study=read_only", "method=direct,l2v", "scorer=[official,robust]").code == 0
+    asked = [f"outputs={outputs}", "study=read_only"]
+    commands = [[verb, *asked] for verb in ("status", "agreement", "report")]
+    commands += [
+        ["track", *asked, "tracker.mode=offline", "progress=false"],
+        ["score", *asked, "scorer=lenient", "progress=false"],
+    ]
+    done = subprocess.run([sys.executable, "-c", READ.format(commands=commands)], capture_output=True, text=True)
+    told = [line for line in done.stderr.splitlines() if line.startswith("LOADED")]
+    assert told == [f"LOADED {words[0]} 0" for words in commands], done.stderr
+    assert (outputs / "read_only" / "report" / "index.html").exists()
+    assert list((outputs / "read_only" / "track").rglob("*.wandb")), "directions and cells were uploaded"
 
 
 def test_the_first_help_names_every_verb(l2v: Callable[..., Any]) -> None:

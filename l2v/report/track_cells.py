@@ -21,6 +21,7 @@ from l2v.study.cells import Cell
 from l2v.study.plan import job_readings
 from l2v.study.results import FAMILY
 from l2v.study.store import CellFolder, Record, Store
+from l2v.transfer.directions import Summary
 
 # Raised when runs are built in another way: what was uploaded before is then uploaded again.
 FORMAT = 1
@@ -162,14 +163,11 @@ class CellRuns:
         return Artifact(f"directions-{reading}", "directions", {path.name: File(path, fixed=True)}) if path.exists() else None
 
     def _extract(self, reading: str, artifact: Artifact) -> TrackedRun:
-        from l2v.transfer.directions import Directions
-
         (file,) = artifact.files.values()
-        read = Directions.load(file.path)
-        norms = read.mean.norm(dim=1)
+        read = Summary.load(file.path)
         columns = ("layer", "norm", "mean_square", "trace", "activation_norm")
-        values = (norms, read.mean_square, read.trace, read.activation_norm)
-        rows = tuple((i, *(float(value[i]) for value in values)) for i in range(len(norms)))
+        values = (read.norm, read.mean_square, read.trace, read.activation_norm)
+        rows = tuple((i, *(float(value[i]) for value in values)) for i in range(len(read.norm)))
         settings = flat(read.provenance)
         names = [str(settings[name]) for name in ("model_id", "contrast_id") if name in settings]
         return TrackedRun(
@@ -179,7 +177,7 @@ class CellRuns:
             job_type="extract",
             tags=tuple(name[:LONGEST_TAG] for name in names),
             config=settings | {"directions": reading, "study": self.store.study},
-            summary={"pairs": read.n, "layers": len(norms), "width": int(read.mean.shape[1])},
+            summary={"pairs": read.n, "layers": len(read.norm), "width": read.width},
             tables={"layers": Table(columns, rows)},
             produced=(artifact,),
         )

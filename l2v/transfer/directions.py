@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from l2v.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,8 @@ class Directions:
     @classmethod
     def load(cls, path: Path) -> Directions:
         """Read a file written by `save`. Raises UserError when it is not one."""
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(path), framework="pt") as file:
-                header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            return cls(**tensors, n=int(header["n"]), provenance=json.loads(header["provenance"]))
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise UserError(f"{path} is not a file of directions ({error}); delete it and it is computed again.") from error
+        tensors, n, provenance = _read(path, "pt")
+        return cls(**tensors, n=n, provenance=provenance)
 
     @staticmethod
     def has_states(path: Path) -> bool:
@@ -80,4 +78,38 @@ class Directions:
             raise UserError(f"{path} holds no states ({error}); delete it and it is computed again.") from error
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a file of directions says of each layer, arrays of shape (layers,): `norm` is the length of v(l), the others as in
+    Directions. Read with numpy, for what lists directions and never computes with them."""
+
+    norm: Array
+    trace: Array
+    mean_square: Array
+    activation_norm: Array
+    width: int
+    n: int
+    provenance: dict[str, Any]
+
+    @classmethod
+    def load(cls, path: Path) -> Summary:
+        """Read a file written by `Directions.save`. Raises UserError when it is not one."""
+        tensors, n, provenance = _read(path, "numpy")
+        mean = tensors.pop("mean")
+        return cls(np.linalg.norm(mean, axis=1), **tensors, width=mean.shape[1], n=n, provenance=provenance)
+
+
 _TENSORS = ("mean", "trace", "mean_square", "activation_norm")
+
+
+def _read(path: Path, framework: str) -> tuple[dict[str, Any], int, dict[str, Any]]:
+    """A file's tensors but the states, its number of pairs and its provenance."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework=framework) as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+        return tensors, int(header["n"]), json.loads(header["provenance"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path} is not a file of directions ({error}); delete it and it is computed again.") from error

@@ -12,7 +12,7 @@ import torch
 
 from l2v.errors import UserError
 from l2v.transfer.arms import build_vector
-from l2v.transfer.directions import Directions
+from l2v.transfer.directions import Directions, Summary
 from l2v.transfer.vectors import ArmInput, first_component, ridge
 
 
@@ -123,6 +123,21 @@ def test_states_are_kept_beside_the_means_they_give(tmp_path: Path) -> None:
     assert not Directions.has_states(path)
     with pytest.raises(UserError, match="holds no states"):
         Directions.load_states(path, 0)
+
+
+def test_a_summary_is_what_the_file_holds_layer_by_layer(tmp_path: Path) -> None:
+    """Read with numpy; states in bfloat16, which numpy does not know, stay where they are."""
+    means, trace, square, norm = torch.randn(3, 4), torch.rand(3), torch.rand(3), torch.rand(3)
+    path = tmp_path / "d.safetensors"
+    Directions(means, trace, square, norm, 5, {"model": "m"}, torch.randn(3, 10, 4).bfloat16()).save(path)
+    found = Summary.load(path)
+    assert (found.width, found.n, found.provenance) == (4, 5, {"model": "m"})
+    assert found.norm == pytest.approx([sum(x * x for x in row) ** 0.5 for row in means.tolist()])
+    for told, written in ((found.trace, trace), (found.mean_square, square), (found.activation_norm, norm)):
+        assert told.tolist() == written.tolist()
+    path.write_bytes(b"no directions")
+    with pytest.raises(UserError, match="not a file of directions"):
+        Summary.load(path)
 
 
 @pytest.mark.parametrize(
