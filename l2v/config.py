@@ -210,7 +210,7 @@ class ExecutorConfig:
     """Which machines compute the cells (l2v/study/executors)."""
 
     name: str = "local"  # local, processes, slurm or ray
-    workers: int | None = None  # how many at once; None: one per GPU of the node or cluster, without GPUs one
+    workers: int | None = None  # how many at once; None: one per GPU, without GPUs one per two cores
     retries: int = 2  # how often a failed cell is tried again before it is set aside
     heartbeat: float = 10.0  # seconds between a worker's signs of life
     expire: float = 90.0  # seconds without a sign of life after which another worker takes over

@@ -195,7 +195,8 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
     for reason, ids in by_reason.items():
         named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
         traceback = results.parent / "cells" / ids[0] / "error.txt"
-        print(f"FAILED {len(ids)} cells ({named}): {reason} (traceback: {traceback})", file=sys.stderr)
+        where = f" (traceback: {traceback})" if traceback.exists() else ""
+        print(f"FAILED {len(ids)} cells ({named}): {reason}{where}", file=sys.stderr)
     if config.runtime.page and len(outcome.results):
         _write_page(config, outcome)
 

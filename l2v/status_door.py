@@ -52,6 +52,7 @@ def shown(found: Status) -> RenderableType:
         lines.append(f"{rows}, {spoken(found.seconds_left)} left")
         if not any(worker.alive for worker in found.workers):
             lines.append("nobody is at work: repeat the command of `l2v run` to go on")
+            lines += [f"stopped: {why}" for why in found.stopped[:1]]
     parts: list[RenderableType] = [Text("\n".join(lines))]
     if found.workers:
         parts.append(_workers(found))

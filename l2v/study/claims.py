@@ -60,10 +60,20 @@ def claim(folder: Path, key: str, worker: Worker) -> Claim | None:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file = os.open(mine.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
+            # Another won it, or the folder went: what it guards was finished just now.
             return None
-        with os.fdopen(file, "w") as written:
-            written.write(json.dumps(asdict(worker.holder)))
+        try:
+            with os.fdopen(file, "w") as written:
+                written.write(json.dumps(asdict(worker.holder)))
+        except OSError:
+            # A full disk: nobody shall wait for a claim that names no holder.
+            mine.path.unlink(missing_ok=True)
+            raise
+    if any(os.path.exists(f"{mine.path}{mark}") for mark in (FREE, DONE)):
+        # The listing was old: this generation was used and given back.
+        mine.path.unlink(missing_ok=True)
+        return None
     return mine
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import lru_cache
@@ -49,12 +49,27 @@ def partial_path(path: Path) -> Path:
     return path.with_suffix(".partial")
 
 
-def ensure_directions(jobs: Sequence[Job], device: str, say: Any = print, worker: Worker | None = None) -> list[Path]:
+def ensure_directions(
+    jobs: Sequence[Job],
+    device: str,
+    say: Any = print,
+    worker: Worker | None = None,
+    failed: Callable[[str, Exception], None] | None = None,
+) -> list[Path]:
     """Read all directions that the jobs need and the cache lacks; each model is loaded once and dropped again.
 
     Two workers never read the same one: the second reads another or waits, and finds it. Returns the paths of all needed
-    files. `worker`: this process, where it already shows signs of life.
+    files. `worker`: this process, where it already shows signs of life. `failed`: is told of a reading (its id) that fails,
+    and the others go on; without it the error is raised. A UserError always is.
     """
+    lost: set[str] = set()
+
+    def give_up(reading: Reading, error: Exception) -> None:
+        if failed is None:
+            raise error
+        lost.add(reading.id)
+        failed(reading.id, error)
+
     needed = readings(jobs)
     by_model: dict[Any, list[tuple[Reading, Job]]] = {}
     for reading, job in needed.values():
@@ -66,7 +81,7 @@ def ensure_directions(jobs: Sequence[Job], device: str, say: Any = print, worker
         with ExitStack() as stack:
             worker = worker or stack.enter_context(own)
             waiting, told = list(by_model.values()), False
-            while waiting := [members for members in waiting if not _read_missing(members, device, say, worker)]:
+            while waiting := [m for m in waiting if not _read_missing(m, device, say, worker, lost, give_up)]:
                 if not told:
                     say("waiting for directions that another worker reads")
                     told = True
@@ -80,12 +95,21 @@ def _path(reading: Reading, job: Job) -> Path:
     return directions_path(job.config.runtime.outputs, reading.id)
 
 
-def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any, worker: Worker) -> bool:
-    """Read what of one model's directions can be claimed; True when none is missing any more."""
+def _read_missing(
+    members: list[tuple[Reading, Job]],
+    device: str,
+    say: Any,
+    worker: Worker,
+    lost: set[str],
+    give_up: Callable[[Reading, Exception], None],
+) -> bool:
+    """Read what of one model's directions can be claimed; True when none is missing any more but what was given up."""
     loaded: LoadedModel | None = None
     for reading, job in members:
         path = _path(reading, job)
-        if _complete(path, reading):
+        if worker.asked_to_end:
+            return False
+        if reading.id in lost or _complete(path, reading):
             continue
         held = claim(path.parent / "claims", reading.id, worker)
         if held is None:
@@ -101,12 +125,18 @@ def _read_missing(members: list[tuple[Reading, Job]], device: str, say: Any, wor
                     directions.save(path)
                     shutil.rmtree(partial_path(path), ignore_errors=True)
                 say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
+        except UserError:
+            raise
+        except Exception as error:
+            # One that was silent for too long finds its place taken, and its files gone.
+            if held.current() and not _complete(path, reading):
+                give_up(reading, error)
         finally:
             held.release()
     if loaded is not None:
         loaded = None
         release_memory()
-    return all(_complete(_path(reading, job), reading) for reading, job in members)
+    return all(reading.id in lost or _complete(_path(reading, job), reading) for reading, job in members)
 
 
 def _complete(path: Path, reading: Reading) -> bool:
@@ -168,10 +198,14 @@ def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Ques
     chosen = config.contrast
 
     def answer(chats: list[Chat]) -> list[str]:
-        texts = [str(record["text"]) for record in read_lines(kept)][: len(chats)] if kept else []
+        texts: list[str] = []
+        for record in read_lines(kept) if kept else []:
+            # A reader that slept through the end of its claim may have written after its successor: numbers tell.
+            if record["chat"] == len(texts) < len(chats):
+                texts.append(str(record["text"]))
         if kept and kept.exists():
             # Without the line that an interruption tore.
-            write_atomically(kept, "".join(map(_line, texts)))
+            write_atomically(kept, "".join(map(_line, range(len(texts)), texts)))
         rows = [(Request(str(i), chat.user), None) for i, chat in enumerate(chats)]
         decoding = Decoding(chosen.max_new_tokens)
         with _bar(config, f"answers of {loaded.spec.id}", "answer") as bar:
@@ -179,19 +213,19 @@ def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Ques
             bar.update(len(texts))
             for batch in batched(rows[len(texts) :], min(config.runtime.batch_rows, GENERATED_ROWS)):
                 new = [response.text for response in generate_rows(loaded, batch, decoding)]
-                texts += new
                 if kept:
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     with kept.open("a", encoding="utf-8") as file:
-                        file.write("".join(map(_line, new)))
+                        file.write("".join(map(_line, range(len(texts), len(chats)), new)))
+                texts += new
                 bar.update(len(new))
         return texts
 
     return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer)
 
 
-def _line(text: str) -> str:
-    return json.dumps({"text": text}) + "\n"
+def _line(chat: int, text: str) -> str:
+    return json.dumps({"chat": chat, "text": text}) + "\n"
 
 
 @lru_cache(maxsize=64)

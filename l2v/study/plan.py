@@ -127,8 +127,8 @@ def units(groups: Sequence[Group], items: Sequence[int], cells_per_claim: int, w
 
     One worker takes all items of up to `cells_per_claim` cells. Several take a block of items each, and fewer cells where
     there would be less than UNITS_PER_WORKER for each of them: cells that are computed together share the work on their
-    prompts, so items are divided first. The units follow from the whole list of jobs, whether finished or not: a study that
-    was interrupted computes the remaining rows in the same batches as one that was not.
+    prompts, so items are divided first. The units follow from all jobs of a group, whether finished or not: with one worker, a
+    study that was interrupted computes the remaining rows in the same batches as one that was not.
     """
     per_group = [[tuple(range(len(blocks(n))))] if workers == 1 else [(b,) for b in range(len(blocks(n)))] for n in items]
     cells = cells_per_claim

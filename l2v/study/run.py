@@ -12,10 +12,10 @@ from l2v.study.cells import Job
 from l2v.study.devices import pick_device
 from l2v.study.executors import execute, worker_count
 from l2v.study.plan import distinct
-from l2v.study.runner import Work
 from l2v.study.runs import open_run
 from l2v.study.score import rescore, scoring_of
 from l2v.study.store import Store
+from l2v.study.work import Work
 
 # Executors whose workers run on this machine, whose devices can be checked before anything is written.
 HERE = ("local", "processes")

@@ -5,21 +5,19 @@ Any number of workers, on any machines that share the study's folder, may walk t
 
 from __future__ import annotations
 
+import itertools
 import random
 import shutil
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
 from tqdm import tqdm
 
-from l2v.benchmarks.base import BenchmarkDocs, Item
-from l2v.benchmarks.harness import open_docs
 from l2v.errors import UserError
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.answering import Answered, answer, locations, prompt_hash
@@ -27,11 +25,12 @@ from l2v.study.cells import Cell, Job
 from l2v.study.changes import changed, target_spec
 from l2v.study.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.directions import ensure_directions
-from l2v.study.plan import Group, Unit, block_key, blocks, from_place, grouped, units
-from l2v.study.resolve import data_ref, model_facts
+from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, units
+from l2v.study.resolve import model_facts
 from l2v.study.runs import Run, note_failure
-from l2v.study.score import benchmark_items, score_cell, scoring_of, write_items
-from l2v.study.store import CellFolder, Record, Store
+from l2v.study.score import score_cell, scoring_of
+from l2v.study.store import CellFolder, Record
+from l2v.study.work import Work
 from l2v.study.workers import Worker
 
 # How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
@@ -51,41 +50,6 @@ class AskedToEndError(Exception):
 
 class TakenOverError(Exception):
     """Another worker took over what this one had claimed, because it was silent for too long."""
-
-
-@dataclass
-class Work:
-    """A study's jobs with the questions they need; questions are read once, when the first of them is asked for."""
-
-    store: Store
-    jobs: list[Job]
-    groups: list[Group] = field(init=False)
-    _items: dict[str, list[Item]] = field(default_factory=dict)
-    _docs: dict[str, BenchmarkDocs] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        pending = {job.cell.id for job in self.jobs if not self.store.folder(job.cell.id).done}
-        self.groups = [group for group in grouped(self.jobs) if any(job.cell.id in pending for job in group.jobs)]
-
-    def items(self, group: Group) -> list[Item]:
-        """The questions of a group, described in the study's folder. Raises UserError when they cannot be read."""
-        key = repr(group.benchmark)
-        if key not in self._items:
-            config = group.jobs[0].config.benchmark
-            items = benchmark_items(group.benchmark, config)
-            self._docs[key] = open_docs(data_ref(config))
-            write_items(self.store, group.benchmark, self._docs[key], items)
-            self._items[key] = items
-        return self._items[key]
-
-    def docs(self, group: Group) -> BenchmarkDocs:
-        """What the benchmark of a group says of its questions."""
-        self.items(group)
-        return self._docs[repr(group.benchmark)]
-
-    def counts(self) -> dict[str, int]:
-        """The number of items of every cell that is still to be computed."""
-        return {job.cell.id: len(self.items(group)) for group in self.groups for job in group.jobs}
 
 
 class Found(Enum):
@@ -113,6 +77,8 @@ class Runner:
         cut = units(work.groups, sizes, self.config.runtime.cells_per_claim, run.workers)
         self.units = from_place(cut, place)
         self.failed: dict[str, str] = {}
+        self.told: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
         self.done: set[str] = set()
         self.target: tuple[Any, LoadedModel] | None = None
         self.weights = ExitStack()
@@ -125,7 +91,7 @@ class Runner:
         """
         todo = [job for job in self.work.jobs if not self._folder(job).done]
         self.worker.tell(doing="directions")
-        ensure_directions(todo, self.device, self.note, self.worker)
+        ensure_directions(todo, self.device, self.note, self.worker, self._no_directions)
         try:
             self._walk()
         finally:
@@ -142,7 +108,7 @@ class Runner:
                 pause = POLL_SECONDS
             elif Found.CLOSED not in found:
                 # Others hold what was looked at. A thousand idle workers must not ask for everything all the time: each looks
-                # now and then at a few units of what is left, those of the target that it has in memory first.
+                # now and then at a few units of what is left, every second one of the target that it has in memory.
                 self.worker.tell(doing="waiting for others")
                 self._sleep(pause)
                 pause = min(1.5 * pause, LONGEST_POLL)
@@ -153,7 +119,10 @@ class Runner:
         loaded = self.target[0][0] if self.target else None
         mixed = list(waiting)
         random.shuffle(mixed)
-        return sorted(mixed, key=lambda unit: unit.group.target != loaded)
+        own = [unit for unit in mixed if unit.group.target == loaded]
+        others = [unit for unit in mixed if unit.group.target != loaded]
+        # Every second one: all of its own target may be held for hours.
+        return [unit for pair in itertools.zip_longest(own, others) for unit in pair if unit is not None]
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -192,6 +161,9 @@ class Runner:
         for job in unit.jobs:
             if self._closed(job):
                 continue
+            if self.failures[job.cell.id] > self.run_record.retries and not self._alone():
+                # It failed here often enough: another worker has to see it fail before it counts as the cell's own fault.
+                return Found.HELD
             claimed = states(self._folder(job).claims)
             todo = [b for b in unit.blocks if claimed.get(block_key(b), (-1, FREE))[1] != DONE]
             # Whoever holds one of its cells has the unit; the first that is held tells.
@@ -208,10 +180,15 @@ class Runner:
         held = claim_all([(self._folder(job).claims, block_key(b)) for job, b in wanted], self.worker)
         if held is None:
             return Found.HELD
+        for job in jobs:
+            if self._folder(job).done:
+                # Finished between the look and the claim, which made its folder of claims anew.
+                shutil.rmtree(self._folder(job).claims, ignore_errors=True)
         done: set[str] = set()
         try:
-            todo_jobs = [job for job in jobs if any(job is other for other, _ in wanted)]
-            self._answer_unit(unit, todo_jobs, held, done)
+            claimed_jobs = {job.cell.id: job for job, _ in wanted if not self._folder(job).done}
+            if claimed_jobs:
+                self._answer_unit(unit, list(claimed_jobs.values()), held, done)
         except TakenOverError:
             self._say(f"{self.worker.name} was silent for too long: others took over {len(jobs)} of its cells.")
             return Found.HELD
@@ -227,7 +204,8 @@ class Runner:
 
     def _note_aside(self, cell: Cell, reason: str) -> None:
         self.failed[cell.id] = f"{cell.describe()}: {reason}"
-        if sum(other.endswith(reason) for other in self.failed.values()) <= TOLD_FAILURES:
+        self.told[reason] += 1
+        if self.told[reason] <= TOLD_FAILURES:
             self._say(f"FAILED {cell.id} {self.failed[cell.id]}")
 
     # -- answering ---------------------------------------------------------------------------------------------------
@@ -251,10 +229,27 @@ class Runner:
             return
         done |= {job.cell.id for job in jobs}
 
+    def _alone(self) -> bool:
+        return self.run_record.workers == 1 or not self.worker.others(self.run_record.id)
+
     def _failed(self, job: Job, error: Exception) -> None:
-        reason = note_failure(self.run_record, self._folder(job), self.worker.name, error)
+        """Count a failure. One broken machine must not fail a whole study: with others at work, two of them have to see it."""
+        self.failures[job.cell.id] += 1
+
+        def aside(failures: int, workers: int) -> bool:
+            return failures > self.run_record.retries and (workers > 1 or self._alone())
+
+        reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, aside)
         if self.run_record.failed_here(self._folder(job)) is not None:
             self._note_aside(job.cell, reason)
+
+    def _no_directions(self, reading: str, error: Exception) -> None:
+        """Set the cells aside that need directions which could not be read; the others go on."""
+        for job in self.work.jobs:
+            if not self._closed(job) and reading in {needed.id for needed in job_readings(job.cell)}:
+                self._folder(job).begin(job.cell, locations(job))
+                reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, lambda *_: True)
+                self._note_aside(job.cell, reason)
 
     def _answer(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> None:
         items = self.work.items(unit.group)
@@ -344,7 +339,10 @@ class Runner:
         if any(claimed.get(block_key(b), (-1, FREE))[1] != DONE for b in range(len(blocks(len(items))))):
             return False
         held = claim(folder.claims, FINISH, self.worker)
-        if held is None or folder.done:
+        if held is None:
+            return False
+        if folder.done:
+            shutil.rmtree(folder.claims, ignore_errors=True)
             return False
         try:
             stored = {record["id"] for record in folder.responses()}

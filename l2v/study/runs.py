@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import secrets
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from l2v.config import Config, ExecutorConfig
 from l2v.errors import UserError
-from l2v.identity import digest
+from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
-from l2v.study.store import CellFolder, Record, Store, disk_errors, read_lines, write_atomically
+from l2v.study.store import CellFolder, Record, Store, read_lines, write_atomically
 
 # Characters of an error's message that are kept beside its traceback.
 REASON = 300
@@ -51,10 +51,14 @@ class Run:
         study = self.path.parents[1]
         return Store(study.parent, study.name)
 
+    def failures(self, folder: CellFolder) -> list[Record]:
+        """How often a cell failed in this attempt: who saw it, why, and whether it was set aside then."""
+        found = [record for path in sorted(folder.path.glob("failures.*.jsonl")) for record in read_lines(path)]
+        return [record for record in found if record["attempt"] == self.attempt]
+
     def failed_here(self, folder: CellFolder) -> str | None:
         """Why a cell was set aside in this attempt; None while it may be tried."""
-        mine = [f for f in read_lines(folder.path / "failures.jsonl") if f["attempt"] == self.attempt]
-        return str(mine[-1]["reason"]) if len(mine) > self.retries else None
+        return next((str(f["reason"]) for f in self.failures(folder) if f["aside"]), None)
 
     def over(self) -> bool:
         """Whether a worker of this attempt saw every cell done or set aside: one look, instead of one per cell."""
@@ -83,7 +87,9 @@ def open_run(store: Store, jobs: Sequence[Job], items: Mapping[str, int], execut
     """Write the record of a command that is about to be carried out."""
     path = store.path / "runs" / digest(sorted(job.cell.id for job in jobs))
     cells = {job.cell.id: job.cell.describe() for job in jobs}
-    run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, dict(items))
+    # Cells that an earlier attempt finished are not counted again.
+    known = read_run(path).items if (path / "run.json").exists() else {}
+    run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, {**known, **items})
     rewrite(run)
     return run
 
@@ -94,10 +100,11 @@ def rewrite(run: Run) -> None:
     write_atomically(run.path / "run.json", json.dumps(content, indent=1))
 
 
-def read_run(path: Path) -> Run:
-    """A record from its folder. Raises UserError for a folder that holds none."""
+def read_run(path: Path, attempt: str | None = None) -> Run:
+    """A record from its folder, as of an attempt or the newest. Raises UserError for a folder that holds none."""
     try:
-        return Run(path, **json.loads((path / "run.json").read_text(encoding="utf-8")))
+        found = Run(path, **json.loads((path / "run.json").read_text(encoding="utf-8")))
+        return found if attempt is None else replace(found, attempt=attempt)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path} holds no record of a run ({error}); repeat the command of `l2v run`.") from error
 
@@ -108,28 +115,59 @@ def runs_of(store: Store) -> list[Run]:
     return [read_run(path.parent) for path in found]
 
 
-def note_failure(run: Run, folder: CellFolder, worker: str, error: BaseException) -> str:
-    """Count a failure of a cell, leave its traceback in error.txt, and return the reason in one line."""
+def note_failure(run: Run, folder: CellFolder, worker: str, error: BaseException, aside: Callable[[int, int], bool]) -> str:
+    """Count a failure of a cell, leave its traceback in error.txt, and return the reason in one line.
+
+    `aside` decides, from the failures of this attempt and the number of workers that saw them, whether the cell is set aside.
+    """
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:REASON]}"
     write_atomically(folder.path / "error.txt", "".join(traceback.format_exception(error)))
-    line = json.dumps({"attempt": run.attempt, "worker": worker, "reason": reason}) + "\n"
-    path = folder.path / "failures.jsonl"
-    with disk_errors(path), path.open("a", encoding="utf-8") as file:
-        file.write(line)
+    seen = [failure["worker"] for failure in run.failures(folder)] + [worker]
+    record = {"attempt": run.attempt, "worker": worker, "reason": reason, "aside": aside(len(seen), len(set(seen)))}
+    # A file per worker, written whole: machines that append to one file may tear each other's lines.
+    path = folder.path / f"failures.{worker}.jsonl"
+    lines = [*read_lines(path), record]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
     return reason
 
 
+def note_stop(run: Run, worker: str, sentence: str) -> None:
+    """Tell whoever started the workers what the user must mend. Raises UserError on a full disk."""
+    write_atomically(run.path / "stopped" / f"{worker}.json", json.dumps({"attempt": run.attempt, "why": sentence}) + "\n")
+
+
+def stops(run: Run) -> list[str]:
+    """What workers of this attempt stopped for."""
+    found = [record for path in sorted(run.path.glob("stopped/*.json")) for record in read_lines(path)]
+    return [str(record["why"]) for record in found if record["attempt"] == run.attempt]
+
+
 def write_jobs(run: Run, jobs: Sequence[Job]) -> None:
-    """What the workers of another process need: every cell, and the configuration that finds its models and data."""
-    lines = [json.dumps({"cell": asdict(job.cell), "config": asdict(job.config)}) + "\n" for job in jobs]
+    """What the workers of another process need: every cell, and the configuration that finds its models and data.
+
+    The settings in which cells differ stand in the cell too: of configurations that differ in them alone, one is kept.
+    """
+    configs: dict[str, int] = {}
+    lines = []
+    for job in jobs:
+        config = asdict(job.config)
+        key = canonical_json(config | {"intervention": None, "seed": None})
+        if key not in configs:
+            configs[key] = len(configs)
+            lines.append(json.dumps({"config": config}) + "\n")
+        lines.append(json.dumps({"cell": asdict(job.cell), "of": configs[key]}) + "\n")
     write_atomically(run.path / "jobs.jsonl", "".join(lines))
 
 
 def read_jobs(run: Run) -> list[Job]:
     """The jobs that `write_jobs` wrote. Raises UserError when they are not there or of another version."""
+    configs: list[Config] = []
     found = []
     for record in read_lines(run.path / "jobs.jsonl"):
-        found.append(Job(Cell.from_dict(record["cell"]), rebuilt(Config, record["config"])))
+        if "config" in record:
+            configs.append(rebuilt(Config, record["config"]))
+        else:
+            found.append(Job(Cell.from_dict(record["cell"]), configs[record["of"]]))
     if not found:
         raise UserError(f"{run.path} holds no jobs; repeat the command of `l2v run`.")
     return found

@@ -6,16 +6,15 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from l2v.study.claims import holders
-from l2v.study.runs import Run, runs_of
-from l2v.study.store import Store
-from l2v.study.workers import MISSED, Holder, birth, host_key, read_heartbeat, workers_folder
+from l2v.study.runs import Run, runs_of, stops
+from l2v.study.store import CellFolder, Store
+from l2v.study.workers import MISSED, Holder, host_key, may_run, read_heartbeat, workers_folder
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,8 @@ class WorkerState:
 class Status:
     """A study: ids of its cells by state, why cells failed, rows that are there and to come, and its workers.
 
-    seconds_left: at the rate of the last minute; None when nobody is at work.
+    seconds_left: for what was not set aside, at the rate of the last minute; None when nobody is at work. stopped: what workers
+    of the last command stopped for.
     """
 
     study: str
@@ -47,6 +47,7 @@ class Status:
     rate: float
     seconds_left: float | None
     workers: list[WorkerState]
+    stopped: list[str]
 
     @property
     def over(self) -> bool:
@@ -73,7 +74,7 @@ def status(outputs: str, study: str) -> Status:
             done.append(cell)
             rows += items.get(cell, 0)
         else:
-            rows += len(folder.responses())
+            rows += _stored(folder)
             held = {holder.worker for holder in holders(folder.claims)}
             reason = _failure(runs, cell)
             if held & alive:
@@ -84,8 +85,14 @@ def status(outputs: str, study: str) -> Status:
                 waiting.append(cell)
         all_rows += items.get(cell, 0)
     rate = sum(worker.rate for worker in workers if worker.alive)
-    left = (all_rows - rows) / rate if rate > 0 else None
-    return Status(study, done, running, failed, waiting, rows, all_rows, rate, left, workers)
+    open_rows = all_rows - rows - sum(items.get(cell, 0) - _stored(store.folder(cell)) for cell in failed)
+    left = open_rows / rate if rate > 0 else None
+    return Status(study, done, running, failed, waiting, rows, all_rows, rate, left, workers, stops(runs[-1]) if runs else [])
+
+
+def _stored(folder: CellFolder) -> int:
+    """Rows of an open cell, by counting lines: this is asked every two seconds."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.path.glob("responses*.jsonl"))
 
 
 def _failure(runs: list[Run], cell: str) -> str | None:
@@ -99,17 +106,13 @@ def _failure(runs: list[Run], cell: str) -> str | None:
 def _workers(outputs: str, study: str) -> list[WorkerState]:
     """The workers of a study that show, or showed, signs of life."""
     folder = workers_folder(outputs)
-    found = []
-    with _now(folder) as now:
-        for path in sorted(folder.glob("*.json")):
-            shown = read_heartbeat(path)
-            if shown.get("study") != study:
-                continue
-            try:
-                silent = max(0.0, now - path.stat().st_mtime)
-            except FileNotFoundError:
-                continue
-            found.append(_state(shown, silent))
+    found, now = [], _now(folder)
+    for path in sorted(folder.glob("*.json")):
+        shown = read_heartbeat(path)
+        if shown.get("study") != study:
+            continue
+        with suppress(FileNotFoundError):
+            found.append(_state(shown, max(0.0, now - path.stat().st_mtime)))
     return found
 
 
@@ -117,24 +120,23 @@ def _state(shown: dict[str, Any], silent: float) -> WorkerState:
     holder = Holder(*(shown.get(name, "") for name in ("worker", "host", "pid", "born")))
     alive = silent < MISSED * float(shown.get("period", 10.0)) + 5
     if holder.host == host_key():
-        alive = alive and birth(int(holder.pid)) == holder.born
+        alive = alive and may_run(int(holder.pid), holder.born)
     doing = str(shown.get("doing") or "between two units")
     return WorkerState(holder.worker, doing, int(shown.get("rows", 0)), float(shown.get("rate", 0.0)), silent, alive)
 
 
-@contextmanager
-def _now(folder: Path) -> Iterator[float]:
+def _now(folder: Path) -> float:
     """The time by the clock of the disk, which stamps every worker's file: machines' own clocks may differ."""
     probe = folder / f".now-{os.getpid()}-{secrets.token_hex(2)}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
-        yield probe.stat().st_mtime
+        now = probe.stat().st_mtime
+        probe.unlink()
     except OSError:
-        stamps = [path.stat().st_mtime for path in folder.glob("*.json")]
-        yield max(stamps, default=0.0)
-    finally:
-        probe.unlink(missing_ok=True)
+        # A disk that cannot be written to: the newest sign of life is as late as can be told.
+        now = max((path.stat().st_mtime for path in folder.glob("*.json")), default=0.0)
+    return now
 
 
 def spoken(seconds: float | None) -> str:
@@ -151,4 +153,6 @@ def as_json(found: Status) -> str:
     """The state for programs: counts, reasons and workers."""
     counts = {name: len(getattr(found, name)) for name in ("done", "running", "failed", "waiting")}
     figures = {name: getattr(found, name) for name in ("rows", "all_rows", "rate", "seconds_left")}
-    return json.dumps({"study": found.study, **counts, **figures, "failures": found.failed})
+    workers = [asdict(worker) for worker in found.workers]
+    more = {"failures": found.failed, "workers": workers, "stopped": found.stopped}
+    return json.dumps({"study": found.study, **counts, **figures, **more})

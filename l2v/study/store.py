@@ -11,6 +11,7 @@ import errno
 import itertools
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,7 +55,8 @@ def write_atomically(path: Path, text: str, sync: bool = False) -> None:
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        # Machines that share the folder may have processes of the same number.
+        part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
             with part.open("w", encoding="utf-8") as file:
                 file.write(text)
@@ -68,10 +70,21 @@ def write_atomically(path: Path, text: str, sync: bool = False) -> None:
 
 def read_lines(path: Path) -> list[Record]:
     """The records of a JSONL file; a torn last line is left out. Missing file: no records."""
-    if not path.exists():
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
         return []
-    data = path.read_bytes()
     return [json.loads(line) for line in data[: data.rfind(b"\n") + 1].splitlines() if line.strip()]
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off what a write that failed half-way left at a file's end, before its one writer goes on."""
+    if path.is_file():
+        data = path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            with path.open("r+b") as file:
+                file.truncate(whole)
 
 
 class CellFolder:
@@ -134,13 +147,14 @@ class CellFolder:
 
         A row that a worker stored after its claim had been taken over gives way to the one of the later claim.
         """
+        # In this order: what another worker gathers meanwhile is in the whole file before its parts are gone.
+        parts = [] if self.done else [read_lines(part) for part in sorted(self.path.glob("responses.*.jsonl"))]
         whole = read_lines(self.path / "responses.jsonl")
-        parts = [] if self.done else sorted(self.path.glob("responses.*.jsonl"))
         if not parts:
             return whole
         gathered = {record["id"] for record in whole}
         found = {record["id"]: record for record in whole}
-        for record in itertools.chain(*map(read_lines, parts)):
+        for record in itertools.chain(*parts):
             kept = found.get(record["id"])
             if kept is None or (record["id"] not in gathered and record["generation"] > kept["generation"]):
                 found[record["id"]] = record
@@ -151,6 +165,7 @@ class CellFolder:
         path = self.path / f"responses.{worker}.jsonl"
         with disk_errors(path):
             if worker not in self._parts:
+                _drop_torn_line(path)
                 self._parts[worker] = path.open("a", encoding="utf-8")
             self._parts[worker].write("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
             self._parts[worker].flush()
@@ -183,8 +198,8 @@ class CellFolder:
         """Mark the cell as complete; DONE is written last, and only traces of the work are removed after it."""
         with disk_errors(self.path):
             (self.path / "responses.jsonl").stat()
-            for name in ("error.txt", "failures.jsonl"):
-                (self.path / name).unlink(missing_ok=True)
+            for trace in (self.path / "error.txt", *self.path.glob("failures.*.jsonl")):
+                trace.unlink(missing_ok=True)
         write_atomically(self.path / "DONE", json.dumps({"stored_twice": stored_twice}), sync=True)
         shutil.rmtree(self.claims, ignore_errors=True)
 

@@ -7,17 +7,17 @@ worker was asked to end, what it had in hand is stored.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from l2v.errors import UserError
 from l2v.study.devices import pick_device
-from l2v.study.runner import AskedToEndError, Runner, Work
-from l2v.study.runs import Run, read_jobs, read_run
-from l2v.study.store import read_lines, write_atomically
+from l2v.study.runner import AskedToEndError, Runner
+from l2v.study.runs import note_stop, read_jobs, read_run
+from l2v.study.work import Work
 from l2v.study.workers import Worker
 
 ASKED_TO_END = 75
@@ -28,14 +28,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--attempt", help="of the run, as its driver drew it")
     parser.add_argument("--parent", type=int, help="end when this process is gone")
     words = parser.parse_args()
-    return work_on(words.run, words.index, words.parent, handle_signals=True)
+    try:
+        return work_on(words.run, words.index, words.attempt, words.parent, handle_signals=True)
+    except UserError as error:
+        # To the driver, through a pipe: the disk may be what is full.
+        print(error, flush=True)
+        return 2
 
 
-def work_on(path: Path, index: int, parent: int | None = None, handle_signals: bool = False) -> int:
-    """Work on the run in a folder, as its worker number `index`; returns the exit code."""
-    run = read_run(path)
+def work_on(path: Path, index: int, attempt: str | None = None, parent: int | None = None, handle_signals: bool = False) -> int:
+    """Work on the run in a folder, as its worker number `index`; returns the exit code.
+
+    Raises UserError, noted in the run's folder too, for what the user must mend.
+    """
+    run = read_run(path, attempt)
     jobs = read_jobs(run)
     for job in jobs:
         # A bar says nothing in a log.
@@ -56,8 +65,9 @@ def work_on(path: Path, index: int, parent: int | None = None, handle_signals: b
             return ASKED_TO_END
         except UserError as error:
             log(str(error))
-            note_stop(run, worker.name, str(error))
-            return 2
+            with suppress(UserError):
+                note_stop(run, worker.name, str(error))
+            raise
     log("nothing is left to do")
     return 0
 
@@ -65,20 +75,6 @@ def work_on(path: Path, index: int, parent: int | None = None, handle_signals: b
 def log(message: str) -> None:
     """A line of a worker's log."""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)
-
-
-def note_stop(run: Run, worker: str, sentence: str) -> None:
-    """Tell the process that started the workers what the user must mend."""
-    try:
-        write_atomically(run.path / "stopped" / f"{worker}.json", json.dumps({"attempt": run.attempt, "why": sentence}) + "\n")
-    except UserError:
-        log("the reason could not be written down")
-
-
-def stops(run: Run) -> list[str]:
-    """What workers of this attempt stopped for."""
-    found = [record for path in sorted(run.path.glob("stopped/*.json")) for record in read_lines(path)]
-    return [str(record["why"]) for record in found if record["attempt"] == run.attempt]
 
 
 if __name__ == "__main__":

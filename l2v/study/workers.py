@@ -72,6 +72,21 @@ def birth(pid: int) -> str | None:
         return None
 
 
+def may_run(pid: int, born: str) -> bool:
+    """Whether the process of this machine that was born so may still run; one of another user may be hidden from us."""
+    found = birth(pid)
+    if found is not None:
+        return found == born
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    # It can be signalled and has no birth: a zombie.
+    return False
+
+
 def workers_folder(outputs: str | Path) -> Path:
     """Where the workers of all studies of an outputs folder show that they live."""
     return Path(outputs) / "cache" / "workers"
@@ -100,14 +115,15 @@ class Worker:
         self._lock = threading.Lock()
 
     def __enter__(self) -> Worker:
+        self._clear_up()
         self._show()
         threading.Thread(target=self._go_on, name="l2v-heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        with self._lock:
-            (self.folder / f"{self.name}.json").unlink(missing_ok=True)
+        with self._lock, suppress(OSError):
+            (self.folder / f"{self.name}.json").unlink()
 
     def tell(self, **state: Any) -> None:
         """What `l2v status` shows of this worker (study, doing, …), from the next sign of life on."""
@@ -130,6 +146,24 @@ class Worker:
     def asked_to_end(self) -> bool:
         """Whether it should end."""
         return self._asked.is_set()
+
+    def _clear_up(self) -> None:
+        """Remove what killed workers of this machine left."""
+        for path in self.folder.glob("*.json"):
+            shown = read_heartbeat(path)
+            if shown.get("host") == host_key() and not may_run(int(shown.get("pid", 0)), str(shown.get("born"))):
+                with suppress(OSError):
+                    path.unlink()
+
+    def others(self, run: str) -> bool:
+        """Whether another worker of a run lives, as far as this one has seen."""
+        for path in self.folder.glob("*.json"):
+            shown = read_heartbeat(path)
+            if shown.get("run") == run and path.stem != self.name:
+                holder = Holder(path.stem, str(shown.get("host")), int(shown.get("pid", 0)), str(shown.get("born")))
+                if self.watch.alive(holder, path.stem):
+                    return True
+        return False
 
     def _go_on(self) -> None:
         while not self._over.wait(self.period if self.parent is None else min(1.0, self.period)):
@@ -162,7 +196,7 @@ class Watch:
 
     def alive(self, holder: Holder | None, mark: str) -> bool:
         """Whether to wait for the holder of a claim. `mark` names a claim in which no holder can be read (yet)."""
-        if holder is not None and holder.host == host_key() and birth(holder.pid) != holder.born:
+        if holder is not None and holder.host == host_key() and not may_run(holder.pid, holder.born):
             return False
         shown = self.shown(holder.worker) if holder is not None else {}
         name, beat, now = mark if holder is None else holder.worker, shown.get("beat"), self.clock()

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from l2v.study import workers
+from l2v.errors import UserError
+from l2v.study import claims, workers
 from l2v.study.claims import DONE, FREE, HELD, Claim, claim, claim_all, holders, states
 from l2v.study.workers import Holder, Watch, Worker, birth, read_heartbeat
 
@@ -216,6 +217,70 @@ def test_a_generation_is_never_used_twice(tmp_path: Path, pair: tuple[Worker, Wo
     assert generations == [0, 1, 2, 3]
     assert (tmp_path / f"b00.3{FREE}").exists()
     assert not Claim(tmp_path, "b00", 2).current()
+
+
+def test_an_old_listing_grants_nothing(
+    tmp_path: Path, pair: tuple[Worker, Worker, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared file system may show a folder as it was; the creation of a file is what decides."""
+    one, two, _ = pair
+    held = claim(tmp_path, "b00", one)
+    assert held is not None
+    with monkeypatch.context() as patched:
+        patched.setattr(claims, "states", lambda folder: {})
+        assert claim(tmp_path, "b00", two) is None
+        assert held.current()
+        held.release(done=True)
+        assert claim(tmp_path, "b00", two) is None
+    assert states(tmp_path) == {"b00": (0, DONE)}
+
+
+@pytest.mark.parametrize("done", [False, True])
+def test_a_claim_that_was_taken_over_and_given_back_is_lost_to_its_sleeper(
+    done: bool, tmp_path: Path, pair: tuple[Worker, Worker, Clock]
+) -> None:
+    one, two, clock = pair
+    held = claim(tmp_path, "b00", one)
+    assert held is not None
+    one.__exit__()
+    assert claim(tmp_path, "b00", two) is None
+    clock.now += 11
+    theirs = claim(tmp_path, "b00", two)
+    assert theirs is not None
+    theirs.release(done)
+    assert not held.current()
+
+
+def test_a_claim_that_cannot_be_written_leaves_nothing_to_wait_for(
+    tmp_path: Path, pair: tuple[Worker, Worker, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, _ = pair
+
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(json, "dumps", full)
+        with pytest.raises(UserError, match="No space left"):
+            claim_all([(tmp_path, "b00")], one)
+    assert states(tmp_path) == {}
+    assert claim(tmp_path, "b00", two) is not None
+
+
+def test_all_or_none_also_when_the_last_one_fails(
+    tmp_path: Path, pair: tuple[Worker, Worker, Clock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = claims.claim
+
+    def failing(folder: Path, key: str, worker: Worker) -> Claim | None:
+        if key == "b02":
+            raise UserError("the disk is full")
+        return real(folder, key, worker)
+
+    monkeypatch.setattr(claims, "claim", failing)
+    with pytest.raises(UserError):
+        claim_all([(tmp_path, f"b0{n}") for n in range(3)], pair[0])
+    assert {mark for _, mark in states(tmp_path).values()} == {FREE}
 
 
 def test_what_is_done_is_claimed_by_nobody(tmp_path: Path, pair: tuple[Worker, Worker, Clock]) -> None:

@@ -191,15 +191,66 @@ def test_a_cell_that_fails_again_and_again_is_set_aside_and_a_repeat_tries_it_an
     assert "FAILED 2 cells" in answer.err
     assert "the vector is cursed" in answer.err
     assert len(list(study.glob("cells/*/DONE"))) == CELLS - 2
-    for path in study.glob("cells/*/failures.jsonl"):
-        assert len(path.read_text().splitlines()) == 2, "retries=1 is one more try"
-        assert "Traceback" in (path.parent / "error.txt").read_text()
+    seen: dict[Path, list[dict[str, Any]]] = {}
+    for path in study.glob("cells/*/failures.*.jsonl"):
+        seen.setdefault(path.parent, []).extend(json.loads(line) for line in path.read_text().splitlines())
+    assert len(seen) == 2
+    for folder, failures in seen.items():
+        # retries=1 is one more try; a worker that tried twice waits for the other to see it too.
+        assert len(failures) in (2, 3)
+        assert len({failure["worker"] for failure in failures}) == 2
+        assert "Traceback" in (folder / "error.txt").read_text()
     status = l2v("status", "study=grid", f"outputs={tmp_path / 'out'}")
     assert "2 failed" in status.out
     assert "the vector is cursed" in status.out
     assert status.code == 1
     assert l2v(*words).code == 0
     assert_complete(tmp_path / "out", undisturbed, stored_rows(study))
+
+
+BROKEN = """
+import sys
+if "--index" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("--index") + 1] == "0":
+    import l2v.study.answering as answering
+    class Broken(answering.Engine):
+        def answer(self, rows):
+            raise RuntimeError("this card is broken")
+    answering.Engine = Broken
+"""
+
+
+def test_one_broken_worker_fails_no_cell(
+    tmp_path: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame, stored_rows: Rows
+) -> None:
+    """It fails at once whatever it claims, before the other has computed anything."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "sitecustomize.py").write_text(BROKEN)
+    with monkeypatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(tmp_path / "path"))
+        answer = l2v(*TWO, f"runtime.outputs={tmp_path / 'out'}", "executor.retries=1")
+    assert "this card is broken" in logs(tmp_path / "out") or list(tmp_path.glob("out/grid/cells/*/error.txt"))
+    assert answer.code == 0, answer.err
+    assert_complete(tmp_path / "out", undisturbed, stored_rows(tmp_path / "out" / "grid"))
+
+
+def test_a_source_that_cannot_be_read_costs_only_its_own_cells(
+    tmp_path: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from l2v.study import directions
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the source is broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(directions, "read_directions", broken)
+        answer = l2v(*GRID, f"runtime.outputs={tmp_path}")
+    assert answer.code == 1
+    assert "Traceback" not in answer.err
+    # l2v, and random, whose norm is that of the source's direction.
+    assert "FAILED 4 cells" in answer.err
+    assert "the source is broken" in answer.err
+    assert len(list(tmp_path.glob("grid/cells/*/DONE"))) == 1
+    assert l2v(*GRID, f"runtime.outputs={tmp_path}").code == 0
 
 
 def test_what_the_user_must_mend_reaches_him_from_a_worker(tmp_path: Path, l2v: Callable[..., Any]) -> None:
@@ -280,6 +331,26 @@ def test_a_missing_package_is_named_with_its_extra(executor: str, package: str, 
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert answer.returncode == 2
     assert f"executor={executor} needs {package}, which is not installed: pip install 'l2v[{executor}]'" in answer.stderr
+
+
+def test_a_worker_gets_a_card_of_its_own_or_its_share_of_the_cores(
+    config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from l2v.study.cells import Job
+    from l2v.study.executors import processes
+    from l2v.study.resolve import resolve
+    from l2v.study.runs import open_run
+    from l2v.study.store import Store
+    from l2v.study.work import Work
+
+    made = config("executor.name=processes")
+    work = Work(Store(tmp_path, "s"), [Job(resolve(made), made)])
+    run = open_run(work.store, work.jobs, {}, made.executor, 3)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert processes._environment(work, run, 1)["OMP_NUM_THREADS"] == "4"
+    monkeypatch.setattr(processes, "gpus", lambda setting: ["4", "7"])
+    assert [processes._environment(work, run, index)["CUDA_VISIBLE_DEVICES"] for index in range(3)] == ["4", "7", "4"]
 
 
 def test_an_installation_without_extras_brings_no_scheduler() -> None:

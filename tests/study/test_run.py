@@ -375,6 +375,60 @@ def test_a_failing_cell_is_set_aside_and_a_repeat_tries_it_again(
     assert answer.code == 1
 
 
+def test_rows_of_a_claim_that_was_lost_are_not_stored(
+    tiny: Tiny, outputs: Path, stored_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker took over while this one slept: its rows in hand are dropped, and it goes on with what it can claim."""
+    lost, before = [True], [-1]
+    real_current, real_say = runner.Claim.current, runner.Runner._say
+
+    def current(self: Any) -> bool:
+        return not lost[0] and real_current(self)
+
+    def say(self: Any, message: str) -> None:
+        if "silent for too long" in message:
+            lost[0], before[0] = False, len(stored_rows(outputs / "lost"))
+        real_say(self, message)
+
+    monkeypatch.setattr(runner.Claim, "current", current)
+    monkeypatch.setattr(runner.Runner, "_say", say)
+    assert tiny("study=lost", "method=direct").code == 0
+    assert before == [0]
+    assert len(stored_rows(outputs / "lost")) == 8
+
+
+def test_rows_that_never_reached_the_disk_are_computed_again(
+    tiny: Tiny, outputs: Path, stored_rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine lost its power after a block was marked as done."""
+    real, torn = runner.Runner._finish, [False]
+
+    def finish(self: Any, group: Any, job: Any) -> bool:
+        if not torn[0]:
+            torn[0] = True
+            (part,) = self._folder(job).path.glob("responses.*.jsonl")
+            part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:5]))
+        return bool(real(self, group, job))
+
+    monkeypatch.setattr(runner.Runner, "_finish", finish)
+    assert tiny("study=powerless", "method=direct").code == 0
+    assert torn[0]
+    stored = stored_rows(outputs / "powerless")
+    assert len(stored) == len(set(stored)) == 8
+
+
+def test_an_idle_worker_looks_at_every_target() -> None:
+    """However many units of its own target others hold."""
+    from types import SimpleNamespace
+
+    idle: Any = object.__new__(runner.Runner)
+    idle.target = (("a", None), None)
+    waiting: Any = [SimpleNamespace(group=SimpleNamespace(target=name)) for name in "a" * 40 + "b" * 40]
+    looked = idle._shuffled(waiting)
+    assert len(looked) == 80
+    assert {unit.group.target for unit in looked[: runner.LOOKED_UNITS]} == {"a", "b"}
+
+
 def test_a_cell_that_fails_reaches_the_sweeper_as_failed(
     tiny: Tiny, launched: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

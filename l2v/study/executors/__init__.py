@@ -18,8 +18,8 @@ from l2v.config import ExecutorConfig, RuntimeConfig
 from l2v.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from l2v.study.runner import Work
     from l2v.study.runs import Run
+    from l2v.study.work import Work
 
 # Each module has `run(work, run) -> reasons of cells that nobody finished`; a missing package is named with its extra.
 EXECUTORS = {"local": "local", "processes": "processes", "slurm": "slurm", "ray": "ray_cluster"}
@@ -37,6 +37,8 @@ def check_executor(config: ExecutorConfig) -> None:
     package = NEEDS.get(config.name)
     if package is not None and find_spec(package) is None:
         raise UserError(f"executor={config.name} needs {package}, which is not installed: pip install 'l2v[{config.name}]'.")
+    if config.name == "slurm" and config.workers is None:
+        raise UserError("executor=slurm needs executor.workers: how many jobs are sent.")
     if config.workers is not None and config.workers < 1:
         raise UserError(f"executor.workers={config.workers} must be at least 1.")
     if config.retries < 0:
@@ -60,6 +62,9 @@ def worker_count(config: ExecutorConfig, runtime: RuntimeConfig) -> int:
         return int(_module("ray").cluster_workers(config))
     from l2v.study.devices import gpus
 
+    if runtime.device not in ("auto", "cpu", "cuda"):
+        # One device that was named.
+        return 1
     return len(gpus(runtime.device)) or max(1, (os.cpu_count() or 1) // 2)
 
 

@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from l2v.study.devices import pick_device
 from l2v.study.executors.progress import progress_bar
-from l2v.study.runner import Runner, Work
+from l2v.study.runner import Runner
 from l2v.study.runs import Run
+from l2v.study.work import Work
 from l2v.study.workers import Worker
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from l2v.errors import UserError
 from l2v.study.devices import gpus
 from l2v.study.executors.progress import Progress, progress_bar
-from l2v.study.runner import Work
 from l2v.study.runs import Run, write_jobs
-from l2v.study.worker import ASKED_TO_END, stops
+from l2v.study.work import Work
+from l2v.study.worker import ASKED_TO_END
 
 POLL_SECONDS = 0.3
 # Seconds that workers get to store what they have in hand before they are killed.
@@ -49,8 +49,6 @@ def run(work: Work, run: Run) -> dict[str, str]:
             if all(member.process.poll() is not None for member in crew) and not progress.over():
                 break
             time.sleep(POLL_SECONDS)
-        if stopped := stops(run):
-            raise UserError(stopped[0])
         died = [member for member in crew if member.process.poll() not in (None, 0)]
         logs = ", ".join(str(member.log) for member in died) or str(run.path / "logs")
         return progress.unfinished(f"its workers died, the last with exit code {_last_code(died)} (logs: {logs})")
@@ -92,11 +90,12 @@ def _environment(work: Work, run: Run, index: int) -> dict[str, str]:
 
 
 def _start(run: Run, index: int, log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "l2v.study.worker", str(run.path), "--index", str(index), "--parent", str(os.getpid())]
+    command = [sys.executable, "-m", "l2v.study.worker", str(run.path), "--index", str(index)]
+    command += ["--attempt", run.attempt, "--parent", str(os.getpid())]
     with log.open("ab") as file:
         # A session of its own: Ctrl-C reaches the driver alone, which lets its workers store what they have.
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=environment, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=file, env=environment, start_new_session=True
         )
 
 
@@ -105,8 +104,10 @@ def _look_after(member: _Member, run: Run) -> None:
     code = member.process.poll()
     if code in (None, 0, ASKED_TO_END):
         return
-    if code == 2 and (stopped := stops(run)):
-        raise UserError(stopped[0])
+    if code == 2:
+        # The one thing that a worker prints; its log may lie on the disk that is full.
+        said = member.process.stdout.read().decode().strip() if member.process.stdout else ""
+        raise UserError(said or f"Worker {member.index} stopped; its log is {member.log}.")
     if member.restarts < RESTARTS:
         member.restarts += 1
         print(
@@ -118,7 +119,8 @@ def _look_after(member: _Member, run: Run) -> None:
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line.strip() for line in said if line.strip(" ^~")][-TAIL_LINES:]
     return f"last words: {' | '.join(lines)}; " if lines else ""
 
 

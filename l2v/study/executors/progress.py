@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from typing import Any
 
 from tqdm import tqdm
 
-from l2v.study.runner import Work
 from l2v.study.runs import Run
+from l2v.study.work import Work
 from l2v.study.workers import read_heartbeat, workers_folder
 
 
@@ -16,7 +17,10 @@ def progress_bar(work: Work, run: Run) -> Any:
     """The bar of a run: rows, of which some were there before."""
     runtime = work.jobs[0].config.runtime
     splits = sorted({group.benchmark.split for group in work.groups})
-    done = sum(len(work.store.folder(cell_id).responses()) for cell_id in run.items)
+    done = 0
+    if runtime.progress:
+        folders = [work.store.folder(cell_id) for cell_id in run.items]
+        done = sum(run.items[folder.id] if folder.done else len(folder.responses()) for folder in folders)
     return tqdm(
         total=sum(run.items.values()), initial=done, unit="row", desc=f"{work.store.study} ({', '.join(splits)})",
         disable=not runtime.progress, smoothing=0.1, dynamic_ncols=True, file=sys.stderr,
@@ -30,14 +34,20 @@ class Progress:
         self.run, self.bar = run, bar
         self.store = work.store
         self.workers = workers_folder(work.jobs[0].config.runtime.outputs)
-        self.waiting = list(run.cells)
+        self.waiting = deque(run.cells)
         self.rows: dict[str, int] = {}
 
     def over(self) -> bool:
         """Whether every cell is done or was set aside. Moves the bar."""
         self._move()
-        self.waiting = [cell for cell in self.waiting if not self.store.folder(cell).done]
-        return all(self.run.failed_here(self.store.folder(cell)) is not None for cell in self.waiting)
+        # One cell that is open is enough to know.
+        while self.waiting and self._closed(self.waiting[0]):
+            self.waiting.popleft()
+        return not self.waiting
+
+    def _closed(self, cell: str) -> bool:
+        folder = self.store.folder(cell)
+        return folder.done or self.run.failed_here(folder) is not None
 
     def _move(self) -> None:
         for path in self.workers.glob("*.json"):

@@ -17,14 +17,13 @@ from l2v.config import ExecutorConfig
 from l2v.errors import UserError
 from l2v.study.devices import gpus
 from l2v.study.executors.progress import Progress, progress_bar
-from l2v.study.runner import Work
-from l2v.study.runs import Run, write_jobs
-from l2v.study.worker import stops
+from l2v.study.runs import Run, stops, write_jobs
+from l2v.study.work import Work
 
 POLL_SECONDS = 1.0
 # How often a worker that was lost with its node is started again.
 RESTARTS = 3
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS, GRACE_SECONDS = 10.0, 20.0
 NO_CLUSTER = "No Ray cluster answered at executor.address={} ({}); start one with `ray start --head`, or leave the address out."
 
 
@@ -38,7 +37,7 @@ def run(work: Work, run: Run) -> dict[str, str]:
             scheduling_strategy="SPREAD", name="l2v",
         )  # fmt: skip
         path, here = str(run.path.absolute()), os.getcwd()
-        waiting = [task.remote(path, index, here) for index in range(run.workers)]
+        waiting = [task.remote(path, index, run.attempt, here) for index in range(run.workers)]
         progress, lost = Progress(work, run, bar), ""
         while not progress.over() and waiting:
             ready, waiting = ray.wait(waiting, num_returns=len(waiting), timeout=POLL_SECONDS)
@@ -49,17 +48,22 @@ def run(work: Work, run: Run) -> dict[str, str]:
                     lost = " ".join(str(error).split())[:200]
             if stopped := stops(run):
                 raise UserError(stopped[0])
-        for one in waiting:
+        # Workers leave by themselves when they see that all is done.
+        _, late = ray.wait(waiting, num_returns=len(waiting), timeout=GRACE_SECONDS) if waiting else ([], [])
+        for one in late:
             ray.cancel(one, force=True)
         return progress.unfinished(f"its Ray tasks ended{f': {lost}' if lost else ''}")
 
 
-def _work(path: str, index: int, here: str) -> int:
+def _work(path: str, index: int, attempt: str, here: str) -> int:
     """What runs on a node: it finds relative paths where the driver does."""
     from l2v.study.worker import work_on
 
     os.chdir(here)
-    return work_on(Path(path), index)
+    try:
+        return work_on(Path(path), index, attempt)
+    except UserError:
+        return 2
 
 
 @contextmanager

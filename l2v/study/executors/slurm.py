@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,10 +21,10 @@ from l2v.config import ExecutorConfig
 from l2v.errors import UserError
 from l2v.study.executors import Submitted
 from l2v.study.executors.progress import Progress, progress_bar
-from l2v.study.runner import Work
-from l2v.study.runs import Run, rewrite, write_jobs
+from l2v.study.runs import Run, rewrite, stops, write_jobs
 from l2v.study.store import write_atomically
-from l2v.study.worker import stops, work_on
+from l2v.study.work import Work
+from l2v.study.worker import work_on
 
 POLL_SECONDS = 2.0
 # How often a job may run out of time and be requeued.
@@ -38,12 +39,15 @@ COMMAND_SECONDS = 60
 class SlurmWorker:
     """What a job of the array runs: a worker on the run's folder. It is requeued as it is, since its state is on disk."""
 
-    def __init__(self, path: Path, index: int) -> None:
-        self.path, self.index = path, index
+    def __init__(self, path: Path, index: int, attempt: str) -> None:
+        self.path, self.index, self.attempt = path, index, attempt
 
     def __call__(self) -> int:
         """The worker's exit code."""
-        return work_on(self.path, self.index)
+        try:
+            return work_on(self.path, self.index, self.attempt)
+        except UserError:
+            return 2
 
     def checkpoint(self) -> Any:
         """What submitit sends to the queue when the job is preempted or out of time."""
@@ -56,9 +60,17 @@ def run(work: Work, run: Run) -> dict[str, str]:
     write_jobs(run, work.jobs)
     sent = _sent(run)
     alive = _alive(sent["jobs"])
+    earlier = replace(run, attempt=sent["attempt"])
+    if sent["jobs"] and not alive and earlier.over():
+        # They came to their end while nobody looked: what they set aside is told once, and tried anew by the next command.
+        (run.path / "slurm.json").unlink()
+        rewrite(earlier)
+        return earlier.failed()
+    # What stopped workers of an earlier command may be mended by now.
+    shutil.rmtree(run.path / "stopped", ignore_errors=True)
     if alive:
         # The jobs that are at work count failures under the attempt that they were sent with.
-        run = replace(run, attempt=sent["attempt"])
+        run = earlier
         rewrite(run)
     new = _send(config, run, alive)
     told = f"{len(new)} jobs sent to Slurm" + (f", {len(alive)} were there already" if alive else "")
@@ -85,7 +97,7 @@ def _wait(config: ExecutorConfig, run: Run, progress: Progress, jobs: list[str])
         if stopped := stops(run):
             _cancel(alive)
             raise UserError(stopped[0])
-        lost = run.workers - len(alive)
+        lost = max(0, run.workers - len(alive))
         if lost and restarts + lost > RESTARTS * run.workers and not alive:
             break
         if lost and restarts + lost <= RESTARTS * run.workers:
@@ -142,7 +154,7 @@ def _submit(config: ExecutorConfig, run: Run, indices: range) -> list[str]:
         executor.update_parameters(**_parameters(config))
         with executor.batch():
             # The worker itself is what is sent: submitit looks for `checkpoint` on it.
-            jobs = [executor.submit(SlurmWorker(run.path.absolute(), index)) for index in indices]
+            jobs = [executor.submit(SlurmWorker(run.path.absolute(), index, run.attempt)) for index in indices]
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(
