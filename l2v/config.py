@@ -276,9 +276,9 @@ class Config:
 
 @dataclass
 class ReportConfig:
-    """Settings of `l2v report`, `score`, `agreement`, `track` and `status`."""
+    """Settings of `l2v report`, `score`, `agreement`, `track` and `status`; help.USES says which of them each looks at."""
 
-    study: str = "default"
+    study: str = "default"  # folder under outputs
     scorer: str | None = None  # one name, or several with commas; None: official (agreement: all that are stored)
     metric: str | None = None  # report: one score of the benchmark, or all; None: the headline
     format: str = "text"  # text, md, csv or latex; status: text or json
@@ -286,11 +286,11 @@ class ReportConfig:
     compare: str | None = None  # report: another study on the same page
     examples: int = 1000  # report: most responses in the page's browser
     split: str | None = None  # None: the split that the study reports on
-    outputs: str = "outputs"
+    outputs: str = "outputs"  # folder of all studies
     benchmark: str | None = None  # score a file: the benchmark it answers
     items: str | None = None  # score a file: .json or .jsonl with rows in the benchmark's own fields
     responses: str | None = None  # score a file: .json or .jsonl with id and response or extraction
-    out: str | None = None  # where to write verdicts (score, .jsonl) or disagreements (agreement, .csv)
+    out: str | None = None  # file for verdicts (score, .jsonl), disagreements (agreement, .csv), figures (report +experiment)
     judge: JudgeConfig = field(default_factory=JudgeConfig)  # for scorer judge
     progress: bool = True  # show the progress bar
     watch: bool = False  # status: show it again every two seconds until the study is done

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Collection
 from dataclasses import fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from l2v.errors import nearest
 from l2v.paths import conf_dir
@@ -66,7 +67,7 @@ ANALYZE = """l2v analyze: what the states of source and target show (dispersion,
 
     l2v analyze source=mini_kin target=mini contrast=mini study=look
 
-Takes the settings of `l2v run`; its own begin with analyze. . Writes outputs/STUDY/lat/ID: index.html, PNG, CSV.
+Takes the settings of `l2v run`; its own begin with analyze. What it writes, outputs/STUDY/lat/ID: index.html, PNG, CSV.
 """
 TRACK = """l2v track: upload what a tracker lacks of a study; nothing is uploaded twice, however often it is repeated.
 
@@ -97,6 +98,14 @@ TEXTS = {
     "lm-eval": LM_EVAL,
     "doctor": DOCTOR,
 }
+# The settings of l2v.config.ReportConfig that each verb on a stored study looks at.
+USES = {
+    "score": ("study", "scorer", "outputs", "benchmark", "items", "responses", "out", "judge", "progress"),
+    "agreement": ("study", "scorer", "outputs", "benchmark", "items", "responses", "out", "judge", "progress"),
+    "report": ("study", "scorer", "metric", "format", "page", "compare", "examples", "split", "outputs", "out"),
+    "status": ("study", "format", "outputs", "watch"),
+    "track": ("study", "scorer", "outputs", "progress", "tracker"),
+}
 
 
 def verb_help(verb: str) -> str:
@@ -108,15 +117,15 @@ def verb_help(verb: str) -> str:
     elif verb == "finetune":
         from l2v.config import FinetuneConfig
 
-        text += "\nSettings:\n" + "\n".join(_describe(FinetuneConfig, "finetune."))
+        text += "\nSettings:\n" + "\n".join(_describe(FinetuneConfig(), "finetune."))
     elif verb == "analyze":
         from l2v.config import AnalyzeConfig
 
-        text += "\nSettings:\n" + "\n".join(_describe(AnalyzeConfig, "analyze."))
-    elif verb in ("score", "report", "agreement", "track", "status"):
+        text += "\nSettings:\n" + "\n".join(_describe(AnalyzeConfig(), "analyze."))
+    elif verb in USES:
         from l2v.config import ReportConfig
 
-        text += "\nSettings:\n" + "\n".join(_describe(ReportConfig, ""))
+        text += "\nSettings:\n" + "\n".join(_describe(ReportConfig(), "", USES[verb]))
     return text
 
 
@@ -133,7 +142,7 @@ def _choices() -> str:
 def _settings() -> str:
     from l2v.config import Config
 
-    return "\n".join(_describe(Config, ""))
+    return "\n".join(_describe(Config(), ""))
 
 
 def setting_names() -> list[str]:
@@ -148,15 +157,16 @@ def nearest_settings(key: str) -> list[str]:
     return nearest(key, names) if "." in key else [by_leaf[leaf] for leaf in nearest(key, by_leaf)]
 
 
-def _describe(schema: Any, prefix: str) -> list[str]:
-    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", inspect.getsource(schema), re.MULTILINE))
-    hints = get_type_hints(schema)
+def _describe(settings: Any, prefix: str, chosen: Collection[str] | None = None) -> list[str]:
+    """A line per setting of a dataclass of defaults: key, default, comment in the schema. `chosen`: only these fields."""
+    comments = dict(re.findall(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", inspect.getsource(type(settings)), re.MULTILINE))
     lines = []
-    for field in fields(schema):
-        inner = hints[field.name]
-        if is_dataclass(inner):
-            lines += _describe(inner, f"{prefix}{field.name}.")
+    for field in fields(settings):
+        name, default = prefix + field.name, getattr(settings, field.name)
+        if chosen is not None and field.name not in chosen:
             continue
-        default = field.default if not callable(field.default_factory) else field.default_factory()
-        lines.append(f"  {prefix + field.name:32} {str(default):10} {comments.get(field.name, '')}".rstrip())
+        if is_dataclass(default):
+            lines += _describe(default, f"{name}.")
+        else:
+            lines.append(f"  {name:32} {str(default):10} {comments.get(field.name, '')}".rstrip())
     return lines

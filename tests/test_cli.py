@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import operator
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +15,9 @@ import pytest
 
 from l2v import __version__
 from l2v.cli import VERBS
-from l2v.config import Config
-from l2v.paths import conf_dir
+from l2v.config import Config, ReportConfig
+from l2v.help import USES
+from l2v.paths import PACKAGE, conf_dir
 
 HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
 PROBE = """
@@ -115,6 +118,36 @@ def test_help_describes_every_setting(key: str, l2v: Callable[..., Any]) -> None
         value = getattr(value, part)
     described = lines[0].strip().removeprefix(key).strip().removeprefix(str(value)).strip()
     assert len(described) >= 8, f"{key} has no description"
+
+
+READERS = {
+    "report": "store_door",
+    "score": "store_door",
+    "agreement": "store_door",
+    "status": "status_door",
+    "track": "track_door",
+}
+
+
+@pytest.mark.parametrize("door", sorted(set(READERS.values())))
+def test_help_lists_what_a_door_looks_at(door: str) -> None:
+    """The settings that a module reads from its `config` are those that the help of its verbs lists."""
+    tree = ast.parse((PACKAGE / f"{door}.py").read_text(encoding="utf-8"))
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    read = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "config"}
+    assert read == {name for verb, of in READERS.items() if of == door for name in USES[verb]}
+
+
+@pytest.mark.parametrize("verb", READERS)
+def test_help_of_a_reading_verb_describes_its_settings_and_no_others(verb: str, l2v: Callable[..., Any]) -> None:
+    lines = l2v(verb, "--help").out.partition("Settings:\n")[2].splitlines()
+    usual = ReportConfig()
+    assert [line.split()[0] for line in lines] == [key for key in leaves(usual) if key.partition(".")[0] in USES[verb]]
+    for line in lines:
+        key = line.split()[0]
+        default = str(operator.attrgetter(key)(usual))
+        told = line.strip().removeprefix(key).strip()
+        assert told.startswith(default) and len(told.removeprefix(default).strip()) >= 8, f"{key} has no description"
 
 
 def test_cfg_shows_the_composed_settings_and_runs_nothing(tiny: Callable[..., Any], outputs: Path) -> None:
