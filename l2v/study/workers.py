@@ -29,6 +29,8 @@ from l2v.study.store import write_atomically
 RATE_SECONDS = 60.0
 # A worker that promises a sign of life every so many seconds is not given up before it missed so many of them.
 MISSED = 3
+# How soon a worker shows what is new, and notices that the process which started it is gone.
+STEP_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class Worker:
         self._stored: deque[tuple[float, int]] = deque(maxlen=1000)
         self._over = threading.Event()
         self._asked = threading.Event()
+        self._news = threading.Event()
         self._lock = threading.Lock()
 
     def __enter__(self) -> Worker:
@@ -126,8 +129,9 @@ class Worker:
             (self.folder / f"{self.name}.json").unlink()
 
     def tell(self, **state: Any) -> None:
-        """What `l2v status` shows of this worker (study, doing, …), from the next sign of life on."""
+        """What `l2v status` shows of this worker (study, doing, …), within a second."""
         self._told |= state
+        self._news.set()
 
     def count(self, rows: int) -> None:
         """So many more rows were stored."""
@@ -166,13 +170,17 @@ class Worker:
         return False
 
     def _go_on(self) -> None:
-        while not self._over.wait(self.period if self.parent is None else min(1.0, self.period)):
+        shown = time.monotonic()
+        while not self._over.wait(min(STEP_SECONDS, self.period)):
             if self.parent is not None and os.getppid() != self.parent:
                 self.ask_to_end()
-            self._show()
+            if self._news.is_set() or time.monotonic() - shown >= self.period:
+                shown = time.monotonic()
+                self._show()
 
     def _show(self) -> None:
         self._beat += 1
+        self._news.clear()
         content = {**asdict(self.holder), "beat": self._beat, "period": self.period, "rows": self._rows, "rate": self._rate()}
         with self._lock:
             if self._over.is_set():
