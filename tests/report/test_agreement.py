@@ -40,23 +40,20 @@ def test_the_report_tells_how_many_are_hidden() -> None:
     assert text.count("| cell |") == 5
 
 
-def test_a_study_with_one_scorer_says_what_to_run(tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path) -> None:
-    assert tiny("study=agree", "method=direct").code == 0
-    answer = l2v("agreement", "study=agree", f"outputs={outputs}")
+def test_a_study_with_one_scorer_says_what_to_run(copied_pair: Path, l2v: Callable[..., Any]) -> None:
+    asked = ("study=pair", f"outputs={copied_pair.parent}")
+    answer = l2v("agreement", *asked)
     assert answer.code == 2
-    assert "l2v score study=agree" in answer.err
-    assert l2v("score", "study=agree", f"outputs={outputs}", "scorer=robust,lenient,official").code == 0
-    answer = l2v("agreement", "study=agree", f"outputs={outputs}")
+    assert "l2v score study=pair" in answer.err
+    assert l2v("score", *asked, "scorer=robust,lenient,official").code == 0
+    answer = l2v("agreement", *asked)
     assert answer.code == 0, answer.err
     assert all(f"| {name} |" in answer.out for name in ("official", "robust", "lenient"))
-    report = l2v("report", "study=agree", f"outputs={outputs}", "scorer=robust")
+    report = l2v("report", *asked, "scorer=robust", "page=false")
     assert report.code == 0 and "scorer 'robust'" in report.out
 
 
 @pytest.mark.parametrize("scorer", ["official,robst", "official,judge"])
-def test_a_scorer_that_was_not_applied_is_told(
-    scorer: str, l2v: Callable[..., Any], tiny: Callable[..., Any], outputs: Path
-) -> None:
-    assert tiny("study=agree1", "method=direct").code == 0
-    answer = l2v("agreement", "study=agree1", f"outputs={outputs}", f"scorer={scorer}")
+def test_a_scorer_that_was_not_applied_is_told(scorer: str, l2v: Callable[..., Any], pair: Path) -> None:
+    answer = l2v("agreement", "study=pair", f"outputs={pair.parent}", f"scorer={scorer}")
     assert answer.code == 2 and scorer.split(",")[1] in answer.err

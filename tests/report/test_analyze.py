@@ -54,6 +54,12 @@ def opened(answer: Any) -> Look:
     return Look(path.parent, answer.out, json.loads(path.read_text()))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the PNG files, which take four fifths of an analysis and which `look` and `low_high` are there for."""
+    monkeypatch.setattr("l2v.report.lat.save_png", lambda picture, path: None)
+
+
 @pytest.fixture(scope="module")
 def look(analyze: Callable[..., Any]) -> Look:
     return opened(analyze())
@@ -141,6 +147,7 @@ def test_the_drifted_world_is_shared_below_and_not_above(look: Look) -> None:
     assert "1/sqrt(k - 1)" in look.figure("cosine")["note"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_stranger_is_at_the_null_level(analyze: Callable[..., Any]) -> None:
     strange = opened(analyze("source=mini_stranger_a", "intervention.cutoff=34"))
     assert not strange.table("cosine").query("band == 'low'")["beyond"].any()
@@ -188,6 +195,7 @@ def test_names_stay_text_on_the_page() -> None:
     assert held and json.loads(held.group(1))["x"]["data"][0]["name"] == hostile
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_second_call_loads_no_model_and_writes_the_same(
     look: Look, analyze: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,11 +211,13 @@ def test_a_second_call_loads_no_model_and_writes_the_same(
     assert set(other.table("dispersion")["k"]) == {8, 16, 40} and set(other.table("dispersion")["block"]) == {1}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_another_seed_gives_other_orders_and_the_same_measurement(look: Look, analyze: Callable[..., Any]) -> None:
     one, other = look.table("dispersion"), opened(analyze("analyze.seed=1")).table("dispersion")
     assert (one["retained"] == other["retained"]).all() and (one["permuted"] != other["permuted"]).any()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_papers_traces_stand_beside_those_of_its_models(analyze: Callable[..., Any]) -> None:
     """Names alone decide; the miniature under the name of the paper's model says what was measured here."""
     named = opened(analyze("source.name=llama3_8b"))
@@ -241,6 +251,7 @@ def test_low_against_high_injection_is_read_from_the_results(analyze: Callable[.
     assert found.trace("low_high", "direct")["y"] == [0.1, 0.1]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_without_both_arms_the_figure_is_left_out_and_said_so(look: Look, analyze: Callable[..., Any], outputs: Path) -> None:
     results(outputs / "lowonly", {"method": "l2v", "cutoff": 8, "value": 0.5})
     for one in (look, opened(analyze("study=lowonly"))):

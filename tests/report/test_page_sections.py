@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 from lm_eval_tasks import write_tasks
 from page_helpers import block, write_lat, written
 from PIL import Image
@@ -23,38 +21,25 @@ from l2v.study.score import rescore, stored_benchmark
 from l2v.study.store import Store, write_atomically
 
 
-@pytest.fixture(scope="module")
-def small(tiny: Callable[..., Any], outputs: Path) -> Path:
-    """A baseline and an arm."""
-    answer = tiny("--multirun", "study=sections", "method=direct,l2v")
-    assert answer.code == 0, answer.err
-    return outputs / "sections"
-
-
-@pytest.fixture
-def copied(small: Path, tmp_path: Path) -> Path:
-    """A copy of that study that a test may change."""
-    shutil.copytree(small, tmp_path / "sections", ignore=shutil.ignore_patterns("report"))
-    return tmp_path / "sections"
-
-
-def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied: Path) -> None:
+def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied_pair: Path) -> None:
     plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, None]}], "layout": {"images": [{"source": "http://x/y.png"}]}}
     good = {"id": "dispersion", "title": "Dispersion", "note": "…", "plotly": plot, "png": "a.png", "csv": "numbers.csv"}
-    write_lat(copied, [good, good | {"csv": "../../results.csv"}, {"id": "map", "plotly": {"data": [{"type": "choropleth"}]}}])
-    shown, notes = lat(read_study(str(copied.parent), "sections", "official"))
+    write_lat(
+        copied_pair, [good, good | {"csv": "../../results.csv"}, {"id": "map", "plotly": {"data": [{"type": "choropleth"}]}}]
+    )
+    shown, notes = lat(read_study(str(copied_pair.parent), "pair", "official"))
     (only,) = shown[0]["figures"]
     assert only["csv"] == "k,kept\n16,0.3\n" and "images" not in only["layout"]
     assert len(notes) == 2 and "leads out of its folder" in notes[0] and "choropleth" in notes[1]
-    (copied / "lat" / "abc" / "lat.json").write_text("{")
-    page = written(copied)
+    (copied_pair / "lat" / "abc" / "lat.json").write_text("{")
+    page = written(copied_pair)
     assert "lat/abc could not be read" in page
 
 
-def test_scorers_are_held_against_each_other(copied: Path, l2v: Callable[..., Any]) -> None:
-    answer = l2v("score", "study=sections", f"outputs={copied.parent}", "scorer=robust", "progress=false")
+def test_scorers_are_held_against_each_other(copied_pair: Path, l2v: Callable[..., Any]) -> None:
+    answer = l2v("score", "study=pair", f"outputs={copied_pair.parent}", "scorer=robust", "progress=false")
     assert answer.code == 0, answer.err
-    page = written(copied, scorer="robust")
+    page = written(copied_pair, scorer="robust")
     assert "of 16 responses" in page and 'id="t-agreement"' in page
     assert block(page, "data")["scorer"] == "robust"
 
@@ -122,10 +107,10 @@ def test_an_lm_eval_tasks_own_figures_have_a_page(tiny: Callable[..., Any], outp
     assert data["note"] == "" and len(data["pictures"]) == 8 == len(data["items"])
 
 
-def test_one_name_for_two_revisions_is_kept_apart_and_told(copied: Path) -> None:
-    rows = build_results(Store(copied.parent, "sections"))
+def test_one_name_for_two_revisions_is_kept_apart_and_told(copied_pair: Path) -> None:
+    rows = build_results(Store(copied_pair.parent, "pair"))
     rows.loc[rows["method"] == "l2v", "target_revision"] = "local:other"
-    study = read_study(str(copied.parent), "sections", "official", rows)
+    study = read_study(str(copied_pair.parent), "pair", "official", rows)
     assert set(study.rows["where"]) == {"mini @other", f"mini @{rows['target_revision'].iloc[0].removeprefix('local:')[:7]}"}
-    page = written(copied, results=rows)
+    page = written(copied_pair, results=rows)
     assert "One target name stands for several revisions" in page

@@ -27,12 +27,17 @@ CELLS = 5
 KEY = "0123456789abcdef" * 3
 
 
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def without_account(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """No key anywhere, and no folder of the person who runs the tests."""
     for name in [name for name in os.environ if name.startswith(("WANDB_", "TRACKIO_", "NETRC"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(home))
+
+
+@pytest.fixture(autouse=True)
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In every test."""
+    without_account(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +48,54 @@ def source(tiny: Callable[..., Any], outputs: Path) -> Path:
     return outputs / "shown"
 
 
-@pytest.fixture
-def study(source: Path, tmp_path: Path) -> Path:
-    """A copy of it in an outputs folder of its own."""
-    copy = tmp_path / "outputs" / "shown"
-    shutil.copytree(source, copy)
-    shutil.copytree(source.parent / "cache" / "directions", copy.parent / "cache" / "directions")
+def copied(study: Path, folder: Path) -> Path:
+    """A copy of a study in an outputs folder of its own, with its directions and whatever was uploaded."""
+    copy = folder / "outputs" / "shown"
+    shutil.copytree(study, copy)
+    shutil.copytree(study.parent / "cache" / "directions", copy.parent / "cache" / "directions")
     return copy
 
 
-@pytest.fixture
-def track(study: Path, l2v: Callable[..., Any]) -> Callable[..., Any]:
-    """`l2v track study=shown …`."""
+def tracker_of(study: Path, l2v: Callable[..., Any]) -> Callable[..., Any]:
+    """`l2v track study=shown …` for this copy."""
 
     def call(*words: str) -> Any:
         return l2v("track", "study=shown", f"outputs={study.parent}", "progress=false", *words)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def uploaded(source: Path, l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A copy that was uploaded once and is only read from then on, and what the upload said."""
+    study = copied(source, tmp_path_factory.mktemp("uploaded"))
+    with pytest.MonkeyPatch.context() as patch:
+        without_account(patch, tmp_path_factory.mktemp("home"))
+        return study, tracker_of(study, l2v)()
+
+
+@pytest.fixture
+def study(source: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change, never uploaded."""
+    return copied(source, tmp_path)
+
+
+@pytest.fixture
+def track(study: Path, l2v: Callable[..., Any]) -> Callable[..., Any]:
+    """Uploads that copy."""
+    return tracker_of(study, l2v)
+
+
+@pytest.fixture
+def again(uploaded: tuple[Path, Any], tmp_path: Path) -> Path:
+    """A copy of the uploaded one, with its uploads, that a test may change."""
+    return copied(uploaded[0], tmp_path)
+
+
+@pytest.fixture
+def track_again(again: Path, l2v: Callable[..., Any]) -> Callable[..., Any]:
+    """Uploads what that copy lacks."""
+    return tracker_of(again, l2v)
 
 
 def cells(study: Path) -> set[str]:
@@ -77,8 +113,8 @@ def results(study: Path) -> dict[str, dict[str, Any]]:
     return {row["cell"]: {k: v for k, v in row.items() if not pd.isna(v)} for row in rows}
 
 
-def test_every_cell_is_there_once_with_the_settings_and_figures_of_the_results(study: Path, track: Callable[..., Any]) -> None:
-    answer = track()
+def test_every_cell_is_there_once_with_the_settings_and_figures_of_the_results(uploaded: tuple[Path, Any]) -> None:
+    study, answer = uploaded
     assert (answer.code, answer.err) == (0, "")
     runs = by_id(study)
     assert {run.id for run in runs.values() if run.job_type == "run"} == cells(study)
@@ -137,8 +173,8 @@ def verdicts(study: Path, cell: str) -> dict[str, tuple[bool, str]]:
     return {r["id"]: (scored[r["id"]], r["response"]) for r in map(json.loads, (folder / "responses.jsonl").open())}
 
 
-def test_directions_go_from_their_extraction_into_the_cells_that_used_them(study: Path, track: Callable[..., Any]) -> None:
-    track()
+def test_directions_go_from_their_extraction_into_the_cells_that_used_them(uploaded: tuple[Path, Any]) -> None:
+    study, _ = uploaded
     runs = by_id(study)
     (extract,) = [run for run in runs.values() if run.job_type == "extract"]
     (made,) = [a for a in extract.artifacts if a.kind == "directions"]
@@ -217,12 +253,12 @@ def numbers(z: Any) -> list[float]:
     return [value for row in z for value in row if not math.isnan(value)]
 
 
-def test_a_repetition_adds_nothing(study: Path, track: Callable[..., Any]) -> None:
-    first = track()
+def test_a_repetition_adds_nothing(uploaded: tuple[Path, Any], l2v: Callable[..., Any]) -> None:
+    study, first = uploaded
     assert first.out.startswith(f"{CELLS} cells uploaded, 0 already there")
     assert f"wandb sync {study}/track/wandb/offline-run-*" in first.out
     before = listing(study)
-    second = track()
+    second = tracker_of(study, l2v)()
     assert (second.code, second.err) == (0, "")
     assert second.out.startswith(f"0 cells uploaded, {CELLS} already there; 0 other runs")
     assert listing(study) == before
@@ -250,12 +286,10 @@ main(sys.argv[2:])
 
 
 def test_a_kill_in_mid_upload_and_a_repetition_give_the_same_set(
-    study: Path, track: Callable[..., Any], tmp_path: Path
+    study: Path, track: Callable[..., Any], uploaded: tuple[Path, Any]
 ) -> None:
     at = 4
-    undisturbed = tmp_path / "other" / "shown"
-    shutil.copytree(study.parent, undisturbed.parent)
-    track(f"outputs={undisturbed.parent}")
+    undisturbed, _ = uploaded
     words = ["track", "study=shown", f"outputs={study.parent}", "progress=false"]
     killed = subprocess.run([sys.executable, "-c", KILLED, str(at), *words], capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -269,39 +303,37 @@ def test_a_kill_in_mid_upload_and_a_repetition_give_the_same_set(
     assert all(run.finished for run in runs.values())
 
 
-def test_a_torn_line_of_the_ledger_costs_one_upload(study: Path, track: Callable[..., Any]) -> None:
-    track()
-    (ledger,) = (study / "track").glob("*.jsonl")
+def test_a_torn_line_of_the_ledger_costs_one_upload(again: Path, track_again: Callable[..., Any]) -> None:
+    (ledger,) = (again / "track").glob("*.jsonl")
     data = ledger.read_bytes()
     ledger.write_bytes(data[:-10])
-    assert "1 other runs" in track().out
-    assert "0 other runs" in track().out
-    assert len(by_id(study)) == len(data.splitlines())
+    assert "1 other runs" in track_again().out
+    assert "0 other runs" in track_again().out
+    assert len(by_id(again)) == len(data.splitlines())
 
 
 def test_a_cell_that_is_scored_again_is_updated_under_its_id(
-    study: Path, track: Callable[..., Any], l2v: Callable[..., Any]
+    again: Path, track_again: Callable[..., Any], l2v: Callable[..., Any]
 ) -> None:
-    track()
-    before = set(by_id(study))
-    assert l2v("score", "study=shown", f"outputs={study.parent}", "scorer=robust").code == 0
-    answer = track()
+    before = set(by_id(again))
+    assert l2v("score", "study=shown", f"outputs={again.parent}", "scorer=robust").code == 0
+    answer = track_again()
     assert answer.out.startswith(f"{CELLS} cells uploaded, 0 already there")
-    runs = by_id(study)
+    runs = by_id(again)
     assert set(runs) == before | {"score-shown-robust"}
-    for cell in cells(study):
+    for cell in cells(again):
         assert runs[cell].summary["robust/accuracy/n"] == runs[cell].summary["official/accuracy/n"] == ITEMS
 
 
-def test_offline_files_that_were_removed_are_made_again(study: Path, track: Callable[..., Any]) -> None:
-    track()
-    shutil.rmtree(study / "track" / "wandb")
-    assert track().out.startswith(f"{CELLS} cells uploaded")
-    assert cells(study) <= set(by_id(study))
+def test_offline_files_that_were_removed_are_made_again(again: Path, track_again: Callable[..., Any]) -> None:
+    shutil.rmtree(again / "track" / "wandb")
+    assert track_again().out.startswith(f"{CELLS} cells uploaded")
+    assert cells(again) <= set(by_id(again))
 
 
-def test_wandb_itself_would_sync_the_files(study: Path, track: Callable[..., Any]) -> None:
-    command = track().out.splitlines()[1]
+def test_wandb_itself_would_sync_the_files(uploaded: tuple[Path, Any]) -> None:
+    study, answer = uploaded
+    command = answer.out.splitlines()[1]
     said = subprocess.run(f"{Path(sys.executable).parent}/{command} --dry-run", shell=True, capture_output=True, text=True)
     assert f"Would sync {len(by_id(study))} run(s)" in said.stdout + said.stderr
 
@@ -359,10 +391,9 @@ def test_a_key_is_found_where_wandb_keeps_it(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize("synced", [False, True])
 def test_with_a_key_what_was_not_synced_goes_online(
-    synced: bool, study: Path, track: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    synced: bool, again: Path, track_again: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    track()
-    offline = by_id(study)
+    offline = by_id(again)
     for run in offline.values():
         if synced:
             # As `wandb sync` marks it.
@@ -373,17 +404,17 @@ def test_with_a_key_what_was_not_synced_goes_online(
     service.init.return_value.get_project_url.return_value = "https://wandb.example.org/l2v"
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    answer = track()
+    answer = track_again()
     assert (answer.code, answer.err) == (0, "")
     uploaded = [call.kwargs["id"] for call in service.init.call_args_list]
     assert sorted(uploaded) == ([] if synced else sorted(offline))
-    assert len(wandb_files.read_all(study)) == (len(offline) if synced else 0), "`wandb sync` would upload them again"
+    assert len(wandb_files.read_all(again)) == (len(offline) if synced else 0), "`wandb sync` would upload them again"
     if not synced:
         assert "https://wandb.example.org/l2v" in answer.out
         assert all(call.kwargs["resume"] == "allow" for call in service.init.call_args_list)
         assert {call.kwargs["mode"] for call in service.Settings.call_args_list} == {"online"}
         assert service.init.return_value.use_artifact.call_count == CELLS - 1
-    assert track().out.startswith(f"0 cells uploaded, {CELLS} already there; 0 other runs")
+    assert track_again().out.startswith(f"0 cells uploaded, {CELLS} already there; 0 other runs")
 
 
 def test_uploads_that_fail_are_told_and_end_with_1(
