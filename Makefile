@@ -1,4 +1,4 @@
-# make demo: the miniature study, from nothing to its table.  make test: the whole check.  make lint: ruff and mypy.
+# make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff and mypy.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 	$(BIN)/l2v run --multirun +experiment=demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 tables: $(INSTALLED) $(CHECKPOINTS)/mini_sft $(CHECKPOINTS)/mini_drifted_sft $(CHECKPOINTS)/mini_reasoner
 	for name in $(TWINS); do \
