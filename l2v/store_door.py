@@ -147,7 +147,7 @@ def score_verb(arguments: list[str]) -> int:
     from l2v.study.score import rescore, scoring_of
     from l2v.study.store import Store
 
-    scorers = (config.scorer or "official").split(",")
+    scorers = _scorers(config)
     store = Store(config.outputs, config.study).existing()
     folders = store.finished()
     rescore(folders, scorers, scoring_of(config.judge, config.outputs, config.progress))
@@ -194,7 +194,7 @@ def _score_file(config: ReportConfig) -> int:
     from l2v.study.files import summary, write_verdicts
     from l2v.study.score import scoring_of
 
-    names = (config.scorer or "official").split(",")
+    names = _scorers(config)
     answered, verdicts = _file_verdicts(config, names)
     if config.out:
         write_verdicts(config.out, answered, verdicts, scoring_of(config.judge, config.outputs, config.progress))

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from l2v.errors import UserError
+from l2v.report.answers import WORDS
 from l2v.report.tables import markdown
 from l2v.study.stats import wilson
 from l2v.study.store import Store
@@ -84,7 +85,7 @@ def disagreements(judged: Sequence[Judged]) -> pd.DataFrame:
 
 
 def _said(right: bool | None, extraction: str | None) -> str:
-    word = {True: "right", False: "wrong", None: "abstained"}[right]
+    word = WORDS[right]
     return word if extraction is None else f"{word} ({' '.join(extraction.split())[:40]})"
 
 

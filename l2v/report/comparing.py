@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.report.page_data import Study, short
+from l2v.report.page_data import Study
+from l2v.report.tables import short
 from l2v.study.stats import holm, paired_scores
 
 # Settings that make two cells of two studies comparable; revisions, answer length and decoding may be what is compared.

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
-from l2v.report.page_data import Study, short
+from l2v.report.answers import FLIPS, Answered, answers, flip, in_one_order, writable
+from l2v.report.page_data import Study
 from l2v.report.page_pictures import thumbnails
-from l2v.study.results import FAMILY
+from l2v.report.tables import short
+from l2v.study.results import FAMILY, own_baseline
 from l2v.study.score import items_key
-from l2v.study.store import CellFolder, Record
+from l2v.study.store import Record
 
-# Flips first: they are what a reader looks for, and what is left when there is little room.
-FLIPS = ("flipped right", "flipped wrong", "both wrong", "both right")
+# What an answer is where there is no baseline.
 ALONE = ("right", "wrong")
 MOST_CELLS = 100
 TEXT_BUDGET = 4_000_000  # bytes of all texts together, as they stand in the page
 LONGEST_TEXT = 200_000
 SHORTEST_TEXT = 400
-
-
-@dataclass(frozen=True)
-class Answered:
-    """One response with its verdict: right, wrong, or None where the scorer abstained."""
-
-    text: str
-    right: bool | None
-    reason: str
-    tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -64,8 +55,8 @@ def sources(study: Study) -> list[Source]:
     found = []
     for row in rows[rows["role"] != "baseline"].sort_values("role", kind="stable").to_dict("records"):
         same = baselines.get(_family(row), [])
-        same = [b for b in same if b["prompt"] == row["prompt"]] or same
-        found.append(Source(row["cell"], same[0]["cell"] if len(same) == 1 else None))
+        baseline = own_baseline(same, row["prompt"], itemgetter("prompt"))
+        found.append(Source(row["cell"], baseline["cell"] if baseline else None))
     return (found or [Source(row["cell"], None) for same in baselines.values() for row in same])[:MOST_CELLS]
 
 
@@ -95,34 +86,16 @@ def choose(study: Study, most: int) -> tuple[list[Example], int]:
 def _examples(study: Study, source: Source) -> list[Example]:
     folder = study.store.folder(source.cell)
     key = items_key(study.marks.cell(source.cell).benchmark)
-    ours = _answers(folder, study.scorer)
-    theirs = _answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
+    ours = answers(folder, study.scorer)
+    theirs = answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
     found = []
-    for item in sorted(ours, key=lambda i: hashlib.sha256(i.encode("utf-8", "replace")).digest()):
+    for item in in_one_order(ours):
         base = theirs.get(item)
         if source.baseline is not None and base is None:
             continue
-        kind = flip(ours[item].right, base.right if base else None, base is not None)
+        kind = flip(ours[item].right, base.right) if base else ALONE[ours[item].right is not True]
         found.append(Example(source.cell, item, key, kind, ours[item], base, source.baseline))
     return found
-
-
-def flip(right: bool | None, baseline: bool | None, compared: bool) -> str:
-    """How a verdict stands to the baseline's; an abstention counts as not right."""
-    if not compared:
-        return ALONE[0] if right is True else ALONE[1]
-    return {(True, False): FLIPS[0], (False, True): FLIPS[1], (False, False): FLIPS[2], (True, True): FLIPS[3]}[
-        right is True, baseline is True
-    ]
-
-
-def _answers(folder: CellFolder, scorer: str) -> dict[str, Answered]:
-    verdicts = {v["id"]: v for v in folder.scores(scorer)}
-    return {
-        r["id"]: Answered(r["response"], verdicts[r["id"]]["correct"], verdicts[r["id"]].get("reason", ""), r.get("tokens"))
-        for r in folder.responses()
-        if r["id"] in verdicts
-    }
 
 
 def for_page(study: Study, most: int) -> Record:
@@ -141,11 +114,11 @@ def for_page(study: Study, most: int) -> Record:
         position[key, item] = len(items)
         items.append(
             {
-                "id": clean(item),
+                "id": writable(item),
                 "question": texts.add(record.get("question", "")),
                 "options": [texts.add(str(o)) for o in record.get("options", [])],
                 "gold": texts.add(str(record.get("gold", ""))),
-                "subsets": [clean(s) for s in record.get("subsets", [])],
+                "subsets": [writable(s) for s in record.get("subsets", [])],
                 "images": pictures.by_item.get((key, item), []),
             }
         )
@@ -183,7 +156,7 @@ class _Texts:
         self._index: dict[str, int] = {}
 
     def add(self, text: str) -> int:
-        return self._index.setdefault(clean(text), len(self._index))
+        return self._index.setdefault(writable(text), len(self._index))
 
     def cut(self) -> Record:
         """The texts, and the full lengths of those that were cut."""
@@ -209,8 +182,3 @@ def longest(lengths: Sequence[int], budget: int) -> int:
             break
         left -= length
     return max(SHORTEST_TEXT, min(limit, LONGEST_TEXT))
-
-
-def clean(text: str) -> str:
-    """Text that can be written as UTF-8: lone halves of surrogate pairs are replaced."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -22,6 +22,7 @@ import pandas as pd
 from l2v.errors import UserError
 from l2v.report import examples as browser
 from l2v.report import page_sections, style
+from l2v.report.answers import writable
 from l2v.report.comparing import Compared, compare
 from l2v.report.page_data import Study, read_study, table_for_page
 from l2v.report.page_facts import facts, protocol, warnings
@@ -227,7 +228,7 @@ def embedded(data: Any) -> str:
     text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return browser.clean(text)
+    return writable(text)
 
 
 def _finite(value: Any) -> Any:
@@ -243,5 +244,5 @@ def _finite(value: Any) -> Any:
 
 def visible(value: object) -> str:
     """Text with control characters made visible."""
-    text = browser.clean(str(value))
+    text = writable(str(value))
     return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in text)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE, Score
 from l2v.errors import UserError
+from l2v.report.tables import short
 from l2v.study.marks import Marks
 from l2v.study.results import FAMILY, build_results, read_selection
 from l2v.study.score import items_key
@@ -146,13 +147,6 @@ def _panels(rows: pd.DataFrame) -> list[str]:
     """The source's layer, where one layer of an arm was filled from several."""
     several = rows.groupby(["where", "bench", "items", "arm", "layer"], dropna=False)["source_layer"].transform("nunique") > 1
     return [f"source layer {short(v)}" if s else "" for v, s in zip(rows["source_layer"], several, strict=True)]
-
-
-def short(value: object) -> str:
-    """A setting as text; a gap is empty."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 def reported_cells(rows: pd.DataFrame, selection: Mapping[str, Any]) -> set[str]:

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from l2v import __version__
-from l2v.report.page_data import Study, short
+from l2v.report.page_data import Study
+from l2v.report.tables import short
 from l2v.study.cells import Cell
 
 

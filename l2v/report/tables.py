@@ -71,11 +71,11 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
             **({"score": table["metric"]} if set(table["metric"]) != {HEADLINE} else {}),
             "method": _methods(table),
             "source": table["source"].fillna("") if "source" in table else "",
-            "seed": table["seed"].map(_short),
-            **({"examples": table["per_domain"].map(_short)} if table["per_domain"].nunique() > 1 else {}),
-            "layer": table["layer"].map(_short),
-            "alpha": table["alpha"].map(_short),
-            "k": table["cutoff"].map(_short),
+            "seed": table["seed"].map(short),
+            **({"examples": table["per_domain"].map(short)} if table["per_domain"].nunique() > 1 else {}),
+            "layer": table["layer"].map(short),
+            "alpha": table["alpha"].map(short),
+            "k": table["cutoff"].map(short),
             "accuracy % [95 %]": table.apply(percent, axis=1),
             "n": table["n"],
             "vs direct, points [95 %]": table.apply(points, axis=1),
@@ -112,7 +112,8 @@ def _benchmarks(table: pd.DataFrame) -> pd.Series:
     return table["task"].where(table["task"].notna(), table["benchmark"])
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A setting as text; a gap is empty."""
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return ""
     return f"{value:g}" if isinstance(value, (int, float)) else str(value)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from l2v.config import TrackerConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import digest
+from l2v.report.answers import writable
 
 MODES = ("auto", "online", "offline")
 # Longest name that the trackers take for a run.
@@ -180,5 +181,5 @@ def slug(name: str) -> str:
 
 def clean(text: str, most: int = 4000) -> str:
     """Text that any tracker can store: no lone surrogates, no NUL, and of long text the beginning with its length told."""
-    whole = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    whole = writable(text).replace("\0", "\N{REPLACEMENT CHARACTER}")
     return whole if len(whole) <= most else f"{whole[:most]}… ({len(whole):,} characters)"

@@ -18,8 +18,9 @@ from l2v.report.track import Artifact, File, Scalar, Table, TrackedRun, clean
 from l2v.report.track_examples import Examples
 from l2v.report.track_ledger import Planned
 from l2v.study.cells import Cell
+from l2v.study.marks import Marks
 from l2v.study.plan import job_readings
-from l2v.study.results import FAMILY
+from l2v.study.results import FAMILY, own_baseline
 from l2v.study.store import CellFolder, Record, Store
 from l2v.transfer.directions import Summary
 
@@ -84,8 +85,8 @@ class CellRuns:
     def __init__(self, outputs: str | Path, study: str, examples: int) -> None:
         self.store = Store(outputs, study)
         self.directions = Path(outputs) / "cache" / "directions"
-        self.examples = Examples(self.store, examples)
-        self._cells: dict[str, Cell] = {}
+        self.marks = Marks(self.store)
+        self.examples = Examples(self.marks, examples)
 
     def finished(self) -> list[CellFolder]:
         """The cells that are complete now."""
@@ -93,9 +94,7 @@ class CellRuns:
 
     def cell(self, folder: CellFolder) -> Cell:
         """The cell of a folder. Raises UserError as `CellFolder.cell`."""
-        if folder.id not in self._cells:
-            self._cells[folder.id] = folder.cell()
-        return self._cells[folder.id]
+        return self.marks.cell(folder.id)
 
     def plan(self, folders: Sequence[CellFolder], compared: Mapping[str, Sequence[Record]]) -> Iterator[Planned]:
         """The runs of these cells, each after the runs of its directions.
@@ -212,5 +211,5 @@ def _baseline_of(study: str, cell: Cell, baselines: Mapping[str, list[tuple[Cell
     if cell.method == "direct":
         return None
     there = baselines.get(_family(study, cell), [])
-    same = [b for b in there if b[0].benchmark.prompt == cell.benchmark.prompt] or there
-    return same[0][1] if len(same) == 1 else None
+    found = own_baseline(there, cell.benchmark.prompt, lambda one: one[0].benchmark.prompt)
+    return None if found is None else found[1]

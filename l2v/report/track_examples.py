@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
+from l2v.report.answers import FLIPS, WORDS, Answered, answers, flip, in_one_order
+from l2v.report.page_pictures import Read, image_readers
 from l2v.report.track import Picture, Scalar, Table, clean
 from l2v.study.cells import Cell
-from l2v.study.score import benchmark_items, items_key, stored_benchmark
-from l2v.study.store import CellFolder, Record, Store
+from l2v.study.marks import Marks
+from l2v.study.score import items_key
+from l2v.study.store import CellFolder, Record
 
 COLUMNS = ("item", "image", "question", "gold", "answer", "read", "verdict")
 COMPARED = ("baseline answer", "baseline verdict", "flip")
 # Pixels of the longer side of a thumbnail.
 SIDE = 224
 # Of the rows, how many may be flips while there is something else to show.
-FLIPS = 0.7
-
-
-@dataclass(frozen=True)
-class _Answered:
-    """One cell's response to one item, and a scorer's verdict on it."""
-
-    response: str
-    read: str | None
-    correct: bool | None
-
-    @property
-    def verdict(self) -> str:
-        return "abstained" if self.correct is None else "right" if self.correct else "wrong"
+MOST_FLIPS = 0.7
 
 
 class Examples:
     """Makes the tables of a study's cells; what cells share is read once."""
 
-    def __init__(self, store: Store, most: int) -> None:
-        self.store = store
+    def __init__(self, marks: Marks, most: int) -> None:
+        self.marks = marks
         self.most = most
-        self._described: dict[str, dict[str, Record]] = {}
-        self._baselines: dict[tuple[str, str], dict[str, _Answered]] = {}
-        self._thumbnails = _Thumbnails()
+        self._baselines: dict[tuple[str, str], dict[str, Answered]] = {}
+        self._thumbnails = _Thumbnails(marks)
 
     def table(self, folder: CellFolder, cell: Cell, scorer: str, baseline: CellFolder | None) -> tuple[Table, str]:
         """At most `most` rows, flips first, the same whenever it is made; and in a sentence why pictures are missing, or ""."""
-        key = items_key(cell.benchmark)
-        if key not in self._described:
-            self._described[key] = {record["id"]: record for record in self.store.items(key)}
-        items, own = self._described[key], _answers(folder, scorer)
+        items, own = self.marks.items(items_key(cell.benchmark)), answers(folder, scorer)
         base = self._baseline(baseline, scorer) if baseline is not None else None
         chosen = choose(own, base or {}, self.most)
         pictures, missing = self._thumbnails.of(folder, cell, chosen)
@@ -57,24 +40,15 @@ class Examples:
         for name in chosen:
             item, answer = items.get(name, {}), own[name]
             shown = (name, pictures.get(name), _question(item), clean(str(item.get("gold", ""))))
-            told = (clean(answer.response), None if answer.read is None else clean(answer.read), answer.verdict)
+            told = (clean(answer.text), None if answer.read is None else clean(answer.read), WORDS[answer.right])
             rows.append((*shown, *told, *(() if base is None else _compared(answer, base.get(name)))))
         return Table(COLUMNS if base is None else (*COLUMNS, *COMPARED), tuple(rows)), missing
 
-    def _baseline(self, folder: CellFolder, scorer: str) -> dict[str, _Answered]:
+    def _baseline(self, folder: CellFolder, scorer: str) -> dict[str, Answered]:
         key = (folder.id, scorer)
         if key not in self._baselines:
-            self._baselines[key] = _answers(folder, scorer)
+            self._baselines[key] = answers(folder, scorer)
         return self._baselines[key]
-
-
-def _answers(folder: CellFolder, scorer: str) -> dict[str, _Answered]:
-    verdicts = {v["id"]: v for v in folder.scores(scorer)}
-    return {
-        r["id"]: _Answered(r["response"], verdicts[r["id"]].get("extraction"), verdicts[r["id"]]["correct"])
-        for r in folder.responses()
-        if r["id"] in verdicts
-    }
 
 
 def _question(item: Record) -> str:
@@ -82,30 +56,23 @@ def _question(item: Record) -> str:
     return clean("\n".join([str(item.get("question", "")), *options]))
 
 
-def _compared(own: _Answered, base: _Answered | None) -> tuple[Scalar | None, ...]:
+def _compared(own: Answered, base: Answered | None) -> tuple[Scalar | None, ...]:
+    """The baseline's answer and verdict, and to what the verdict flipped: right, wrong or ""."""
     if base is None:
         return None, None, None
-    return clean(base.response), base.verdict, _flip(own, base)
+    flipped = {"flipped right": "right", "flipped wrong": "wrong"}.get(flip(own.right, base.right), "")
+    return clean(base.text), WORDS[base.right], flipped
 
 
-def _flip(own: _Answered, base: _Answered) -> str:
-    """To what the verdict flipped against the baseline's; an abstention counts as not right."""
-    right, was_right = own.correct is True, base.correct is True
-    return "" if right == was_right else "right" if right else "wrong"
-
-
-def choose(own: Mapping[str, Any], base: Mapping[str, Any], most: int) -> list[str]:
-    """The items to show: flips to right and to wrong in turn up to a share of the rows, then what did not flip, both in turn.
-
-    Within a kind the order is by a hash of the item, so that it is the same everywhere and no stretch of the data leads.
-    """
-    kinds: dict[str, list[str]] = {name: [] for name in ("right", "wrong", "both wrong", "both right")}
-    for name in sorted(own, key=lambda item: hashlib.sha256(item.encode()).hexdigest()):
-        same = "both right" if own[name].correct is True else "both wrong"
-        kinds[(_flip(own[name], base[name]) if name in base else "") or same].append(name)
-    flips = _in_turn(kinds["right"], kinds["wrong"])
+def choose(own: Mapping[str, Answered], base: Mapping[str, Answered], most: int) -> list[str]:
+    """The items to show: flips to right and to wrong in turn up to a share of the rows, then both kinds that did not flip."""
+    kinds: dict[str, list[str]] = {kind: [] for kind in FLIPS}
+    for name in in_one_order(own):
+        # What the baseline did not answer cannot have flipped.
+        kinds[flip(own[name].right, base.get(name, own[name]).right)].append(name)
+    flips = _in_turn(kinds["flipped right"], kinds["flipped wrong"])
     rest = _in_turn(kinds["both wrong"], kinds["both right"])
-    first = flips[: max(round(FLIPS * most), most - len(rest))]
+    first = flips[: max(round(MOST_FLIPS * most), most - len(rest))]
     return (first + rest)[:most]
 
 
@@ -115,39 +82,46 @@ def _in_turn(one: Sequence[str], other: Sequence[str]) -> list[str]:
 
 
 class _Thumbnails:
-    """The first picture of each item, small; the benchmark's data are read once, and each picture once."""
+    """The first picture of each item, small; the benchmark's data are opened once, and each picture is read once."""
 
-    def __init__(self) -> None:
-        self._items: dict[str, dict[str, Any] | str] = {}
+    def __init__(self, marks: Marks) -> None:
+        self.marks = marks
+        self._readers: dict[str, dict[str, Read] | str] = {}
         self._made: dict[tuple[str, str], Picture | None] = {}
+        self._broken: set[tuple[str, str]] = set()
 
     def of(self, folder: CellFolder, cell: Cell, names: Sequence[str]) -> tuple[dict[str, Picture], str]:
-        """Pictures by item, and why there are none in a sentence, or ""."""
+        """Pictures by item, and why some are missing in a sentence, or ""."""
         key = items_key(cell.benchmark)
         if not names:
             return {}, ""
-        if key not in self._items:
+        if key not in self._readers:
             try:
-                config = stored_benchmark(cell.benchmark, folder.settings()["locations"])
-                self._items[key] = {item.id: item for item in benchmark_items(cell.benchmark, config)}
+                self._readers[key] = image_readers(folder, self.marks.items(key))
             except Exception as error:  # any library that reads data may fail here; the run is worth having without pictures
-                self._items[key] = f"The benchmark's data could not be read here ({' '.join(str(error).split())[:200]})."
-        items = self._items[key]
-        if isinstance(items, str):
-            return {}, items
+                self._readers[key] = f"The benchmark's data could not be read here ({' '.join(str(error).split())[:200]})."
+        readers = self._readers[key]
+        if isinstance(readers, str):
+            return {}, readers
         for name in names:
             if (key, name) not in self._made:
-                self._made[key, name] = _thumbnail(items[name].images) if name in items else None
+                self._made[key, name] = self._thumbnail((key, name), readers.get(name))
         found = {name: self._made[key, name] for name in names}
-        return {name: picture for name, picture in found.items() if picture is not None}, ""
+        broken = sum((key, name) in self._broken for name in names)
+        missing = f"The pictures of {broken} items could not be read." if broken else ""
+        return {name: picture for name, picture in found.items() if picture is not None}, missing
 
-
-def _thumbnail(images: Sequence[Any]) -> Picture | None:
-    if not len(images):
-        return None
-    image = images[0].convert("RGB")
-    image.thumbnail((SIDE, SIDE))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=85)
-    caption = "" if len(images) == 1 else f"the first of {len(images)} pictures"
-    return Picture(file.getvalue(), caption)
+    def _thumbnail(self, item: tuple[str, str], read: Read | None) -> Picture | None:
+        try:
+            images = read() if read is not None else []
+            if not len(images):
+                return None
+            image = images[0].convert("RGB")
+        except Exception:  # a corrupt picture costs itself alone
+            self._broken.add(item)
+            return None
+        image.thumbnail((SIDE, SIDE))
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=85)
+        caption = "" if len(images) == 1 else f"the first of {len(images)} pictures"
+        return Picture(file.getvalue(), caption)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from operator import itemgetter
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -155,17 +157,29 @@ def _compare(rows: list[Record], marks: Marks) -> None:
     compared: dict[tuple[Any, ...], list[Record]] = {}
     for row in rows:
         key = tuple(row.get(name) for name in FAMILY)
-        baseline = [b for b in baselines[key] if b["prompt"] == row["prompt"]] or baselines[key]
+        baseline = own_baseline(baselines[key], row["prompt"], itemgetter("prompt"))
         # An lm-eval task's own figures have no verdicts behind them.
-        if row["method"] == "direct" or len(baseline) != 1 or "problems" not in row:
+        if row["method"] == "direct" or baseline is None or "problems" not in row:
             continue
-        result = paired_scores(marks.score(row), marks.score(baseline[0]))
+        result = paired_scores(marks.score(row), marks.score(baseline))
         values = (result.diff, result.low, result.high, result.right, result.wrong, result.p)
         row.update(zip(COMPARED, values, strict=True))
         compared.setdefault(key, []).append(row)
     for family in compared.values():
         for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
             row["p_holm"] = p
+
+
+Baseline = TypeVar("Baseline")
+
+
+def own_baseline(baselines: Sequence[Baseline], prompt: str, prompt_of: Callable[[Baseline], str]) -> Baseline | None:
+    """Of the `direct` cells on the same items and model, the one that a cell with this prompt style is compared with.
+
+    The one with the same style, or the only one there is; None where none or several are left.
+    """
+    same = [one for one in baselines if prompt_of(one) == prompt] or baselines
+    return same[0] if len(same) == 1 else None
 
 
 def read_selection(store: Store) -> dict[str, Any]:

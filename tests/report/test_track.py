@@ -21,6 +21,8 @@ import pytest
 import wandb_files
 import yaml
 
+from l2v.report import track_examples
+
 METHODS, LAYERS, ITEMS = ("direct", "l2v", "random"), (1, 2), 8
 CELLS = 5
 # wandb keys are 40 characters or more.
@@ -367,6 +369,22 @@ def test_without_the_data_there_are_no_pictures_and_the_run_says_so(study: Path,
         run = by_id(study)[cell]
         assert "could not be read" in run.summary["examples/pictures"]
         assert [row["image"] for row in run.table("examples")] == [None] * ITEMS
+
+
+def test_a_picture_that_cannot_be_read_costs_itself_alone(
+    study: Path, track: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def corrupt() -> None:
+        raise OSError("broken PNG")
+
+    real = track_examples.image_readers
+    monkeypatch.setattr(track_examples, "image_readers", lambda *asked: (found := real(*asked)) | {min(found): corrupt})
+    assert track().code == 0
+    for cell in cells(study):
+        run = by_id(study)[cell]
+        assert run.summary["examples/pictures"] == "The pictures of 1 items could not be read."
+        shown = {row["item"]: row["image"] for row in run.table("examples")}
+        assert [item for item, image in shown.items() if image is None] == [min(shown)] and len(shown) == ITEMS
 
 
 def test_a_key_lands_in_no_file(study: Path, track: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
