@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import signal
 import subprocess
@@ -29,17 +28,7 @@ CELLS = 5
 KEY = "0123456789abcdef" * 3
 
 
-def without_account(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    """No key anywhere, and no folder of the person who runs the tests."""
-    for name in [name for name in os.environ if name.startswith(("WANDB_", "TRACKIO_", "NETRC"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(home))
-
-
-@pytest.fixture(autouse=True)
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """In every test."""
-    without_account(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("no_account")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +57,9 @@ def tracker_of(study: Path, l2v: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="module")
-def uploaded(source: Path, l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def uploaded(
+    source: Path, l2v: Callable[..., Any], without_account: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any]:
     """A copy that was uploaded once and is only read from then on, and what the upload said."""
     study = copied(source, tmp_path_factory.mktemp("uploaded"))
     with pytest.MonkeyPatch.context() as patch:
