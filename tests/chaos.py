@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -71,9 +70,3 @@ def running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def kill_all(outputs: Path, number: int) -> None:
-    """Send a signal to every worker of an outputs folder."""
-    for beat in heartbeats(outputs):
-        os.kill(int(str(beat["pid"])), number)

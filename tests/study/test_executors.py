@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from chaos import CELLS, GRID, ITEMS, PATIENCE, assert_complete, heartbeats, kill_all, running, wait_until
+from chaos import CELLS, GRID, ITEMS, PATIENCE, assert_complete, heartbeats, running, wait_until
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Process = Callable[..., "subprocess.Popen[str]"]
@@ -120,7 +120,9 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
         pytest.skip("no file system can be mounted here (needs root)")
 
     def remount(options: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{options}", disk], check=True)
+        command = ["mount", "-o", f"remount,{options}", disk]
+        # A process that is just ending may still hold its log open.
+        wait_until(lambda: subprocess.run(command, capture_output=True).returncode == 0)
 
     yield remount
     subprocess.run(["umount", "-l", disk], check=True)
@@ -139,16 +141,18 @@ def test_a_disk_that_is_full_or_read_only_for_a_while(
     outputs = tmp_path / "disk" / "outputs"
     study = outputs / "grid"
     driver = l2v_process(*TWO, f"runtime.outputs={outputs}")
-    wait_until(lambda: len(stored_rows(study)) >= 20, driver)
+    wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(outputs)) == 2, driver)
     if trouble == "full":
         # What is left of the disk goes to somebody else's file.
         subprocess.run(["dd", "if=/dev/zero", f"of={tmp_path}/disk/theirs", "bs=4k"], capture_output=True)
         reason = "No space left on device"
     else:
         # No file may be open for writing when a disk becomes read-only: the study is interrupted first.
-        kill_all(outputs, signal.SIGKILL)
+        pids = [int(str(beat["pid"])) for beat in heartbeats(outputs)]
         driver.kill()
         driver.wait()
+        # Without their driver the workers end by themselves.
+        wait_until(lambda: not any(map(running, pids)) and not heartbeats(outputs))
         small_disk("ro")
         driver = l2v_process(*TWO, f"runtime.outputs={outputs}")
         reason = "Read-only file system"
