@@ -2,7 +2,7 @@
 
     python experiments/speed/executors.py [--slurm]
 
-Overhead: studies of 8 and of 40 cells of one question each, one cell per claim, one worker; the difference per cell, beside
+Overhead: studies of 8 and of 104 cells of one question each, one cell per claim, one worker; the difference per cell, beside
 that of `local`, and what starting costs. Speed-up: 64 cells of 200 questions, one thread per worker, one worker against two;
 the time is that of the whole command, and that from the first cell's beginning to the last one's end. --slurm starts a Slurm
 of one node (as root, with the packages slurmctld, slurmd and munge).
@@ -49,10 +49,10 @@ def overhead(outputs: Path, environment: dict[str, str], ways: list[str]) -> Non
     print("| executor | seconds per unit | against local | start and end, s |\n|---|---|---|---|")
     for way in ways:
         seconds = {}
-        for count in (8, 40):
+        for count in (8, 104):
             grid = ("method=random", "benchmark.limit=1", "runtime.cells_per_claim=1", f"seed=range(0,{count})", *WAYS[way])
             seconds[count] = min(run(outputs, f"{way}{count}{turn}", grid, environment) for turn in range(2))
-        slopes[way] = (seconds[40] - seconds[8]) / 32
+        slopes[way] = (seconds[104] - seconds[8]) / 96
         start = seconds[8] - 8 * slopes[way]
         print(f"| {way} | {slopes[way]:.3f} | {slopes[way] / slopes['local']:.2f} x | {start:.1f} |", flush=True)
 

@@ -1,7 +1,7 @@
 """How long the verbs take that only read a study, and which heavy packages they load; in turns with another checkout.
 
-    git worktree add /tmp/before REVISION
-    python experiments/speed/startup.py --outputs outputs --study demo --against /tmp/before
+    git worktree add ../before REVISION
+    python experiments/speed/startup.py --outputs outputs --study demo --against ../before
 
 Each command is a process of its own on a copy of the study, each way's fastest of --repeats. Scored by two scorers and
 uploaded (wandb offline) before. Writes startup.csv beside this file; the ratio is the other checkout's time over this one's.

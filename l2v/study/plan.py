@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -153,3 +154,15 @@ def from_place(units: Sequence[Unit], place: float) -> list[Unit]:
     """
     first = min(len(units) - 1, int(place * len(units))) if units else 0
     return [*units[first:], *units[:first]]
+
+
+def shuffled(units: Iterable[Unit], loaded: ModelId | None) -> list[Unit]:
+    """The units in a random order in which every second one is of the target that is in memory, as long as there are such.
+
+    Not all of these first: they may be held for hours, while those of other targets wait.
+    """
+    mixed = list(units)
+    random.shuffle(mixed)
+    own = [unit for unit in mixed if unit.group.target == loaded]
+    others = [unit for unit in mixed if unit.group.target != loaded]
+    return [unit for pair in itertools.zip_longest(own, others) for unit in pair if unit is not None]

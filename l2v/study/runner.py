@@ -5,13 +5,11 @@ Any number of workers, on any machines that share the study's folder, may walk t
 
 from __future__ import annotations
 
-import itertools
-import random
 import shutil
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from enum import Enum, auto
 from typing import Any
@@ -25,7 +23,7 @@ from l2v.study.cells import Cell, Job
 from l2v.study.changes import changed, target_spec
 from l2v.study.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.directions import ensure_directions
-from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, units
+from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, shuffled, units
 from l2v.study.resolve import model_facts
 from l2v.study.runs import Run, note_failure
 from l2v.study.score import score_cell, scoring_of
@@ -35,10 +33,8 @@ from l2v.study.workers import Worker
 
 # How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
 POLL_SECONDS, LONGEST_POLL, LOOKED_UNITS = 0.5, 10.0, 16
-# The claim on gathering, scoring and closing a cell.
-FINISH = "finish"
-# A failing cell's reason is told so often; all of them stand in the outcome.
-TOLD_FAILURES = 3
+FINISH = "finish"  # the claim on gathering, scoring and closing a cell
+TOLD_FAILURES = 3  # a failing cell's reason is told so often; all of them stand in the outcome
 
 
 Tell = Callable[[str], None]
@@ -112,17 +108,8 @@ class Runner:
                 self.worker.tell(doing="waiting for others")
                 self._sleep(pause)
                 pause = min(1.5 * pause, LONGEST_POLL)
-                waiting = deque(self._shuffled(waiting))
+                waiting = deque(shuffled(waiting, self.target[0][0] if self.target else None))
         self.run_record.note_over()
-
-    def _shuffled(self, waiting: Iterable[Unit]) -> list[Unit]:
-        loaded = self.target[0][0] if self.target else None
-        mixed = list(waiting)
-        random.shuffle(mixed)
-        own = [unit for unit in mixed if unit.group.target == loaded]
-        others = [unit for unit in mixed if unit.group.target != loaded]
-        # Every second one: all of its own target may be held for hours.
-        return [unit for pair in itertools.zip_longest(own, others) for unit in pair if unit is not None]
 
     def _sleep(self, seconds: float) -> None:
         end = time.monotonic() + seconds

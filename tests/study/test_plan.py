@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from l2v.study.cells import Job
-from l2v.study.plan import BLOCK_ITEMS, MOST_BLOCKS, UNITS_PER_WORKER, Group, blocks, from_place, grouped, units
+from l2v.study.plan import BLOCK_ITEMS, MOST_BLOCKS, UNITS_PER_WORKER, Group, blocks, from_place, grouped, shuffled, units
 from l2v.study.resolve import resolve
+from l2v.study.runner import LOOKED_UNITS
 
 
 @given(st.integers(1, 20_000))
@@ -78,3 +79,16 @@ def test_workers_begin_at_different_places_and_see_everything(groups: list[Group
         changes = sum(one != two for one, two in zip(targets, targets[1:], strict=False))
         assert changes <= 2
     assert from_place([], 0.5) == []
+
+
+@pytest.mark.parametrize("loaded", [0, 1])
+def test_an_idle_worker_looks_at_every_target(loaded: int, groups: list[Group]) -> None:
+    """However many units of its own target others hold."""
+    cut = units(groups, [2000] * len(groups), 4, 7)
+    targets = list(dict.fromkeys(group.target for group in groups))
+    mixed = shuffled(cut, targets[loaded])
+    assert {id(unit) for unit in mixed} == {id(unit) for unit in cut}
+    looked = [unit.group.target for unit in mixed[:LOOKED_UNITS]]
+    assert set(looked) == set(targets)
+    assert looked[0] == targets[loaded]
+    assert {unit.group.target for unit in shuffled(cut, None)} == set(targets)

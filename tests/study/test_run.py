@@ -417,18 +417,6 @@ def test_rows_that_never_reached_the_disk_are_computed_again(
     assert len(stored) == len(set(stored)) == 8
 
 
-def test_an_idle_worker_looks_at_every_target() -> None:
-    """However many units of its own target others hold."""
-    from types import SimpleNamespace
-
-    idle: Any = object.__new__(runner.Runner)
-    idle.target = (("a", None), None)
-    waiting: Any = [SimpleNamespace(group=SimpleNamespace(target=name)) for name in "a" * 40 + "b" * 40]
-    looked = idle._shuffled(waiting)
-    assert len(looked) == 80
-    assert {unit.group.target for unit in looked[: runner.LOOKED_UNITS]} == {"a", "b"}
-
-
 def test_a_cell_that_fails_reaches_the_sweeper_as_failed(
     tiny: Tiny, launched: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
