@@ -83,7 +83,11 @@ def run(work: Work, run: Run) -> dict[str, str]:
         jobs = _wait(config, run, progress, [*alive, *new])
     # What still waits for its turn would find nothing to do.
     _cancel(_alive(jobs), "--state=PENDING")
-    return progress.unfinished(f"its Slurm jobs ended (logs: {run.path / 'slurm'})")
+    left = progress.unfinished(f"its Slurm jobs ended (logs: {run.path / 'slurm'})")
+    if left:
+        # Told by this command: the next one tries them anew at once.
+        (run.path / "slurm.json").unlink(missing_ok=True)
+    return left
 
 
 def _wait(config: ExecutorConfig, run: Run, progress: Progress, jobs: list[str]) -> list[str]:
