@@ -29,17 +29,17 @@ from l2v.errors import UserError, unknown
 
 # Each verb's function takes the words after it and returns the exit code; its module is imported when it is called.
 VERBS = {
-    "run": "l2v.hydra_door:run_verb",
-    "status": "l2v.status_door:status_verb",
-    "extract": "l2v.hydra_door:extract_verb",
-    "analyze": "l2v.analyze_door:analyze_verb",
-    "finetune": "l2v.finetune_door:finetune_verb",
-    "score": "l2v.store_door:score_verb",
-    "agreement": "l2v.store_door:agreement_verb",
-    "report": "l2v.store_door:report_verb",
-    "track": "l2v.track_door:track_verb",
-    "lm-eval": "l2v.lm_eval_door:lm_eval_verb",
-    "doctor": "l2v.doctor:doctor_verb",
+    "run": "l2v.verbs.hydra_door:run_verb",
+    "status": "l2v.verbs.status:status_verb",
+    "extract": "l2v.verbs.hydra_door:extract_verb",
+    "analyze": "l2v.verbs.analyze:analyze_verb",
+    "finetune": "l2v.verbs.finetune:finetune_verb",
+    "score": "l2v.verbs.store_door:score_verb",
+    "agreement": "l2v.verbs.store_door:agreement_verb",
+    "report": "l2v.verbs.store_door:report_verb",
+    "track": "l2v.verbs.track:track_verb",
+    "lm-eval": "l2v.verbs.lm_eval:lm_eval_verb",
+    "doctor": "l2v.verbs.doctor:doctor_verb",
 }
 
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise unknown("verb", verb, VERBS)
         if {"-h", "--help"} & set(rest):
-            from l2v.help import verb_help
+            from l2v.verbs.help import verb_help
 
             print(verb_help(verb))
             return 0

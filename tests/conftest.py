@@ -123,8 +123,8 @@ def config() -> Callable[..., Any]:
     from omegaconf import OmegaConf
 
     from l2v.config import register
-    from l2v.launch import typed
     from l2v.paths import conf_dir
+    from l2v.verbs.launch import typed
 
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -135,3 +135,36 @@ def config() -> Callable[..., Any]:
         return typed(OmegaConf.merge(base, OmegaConf.from_dotlist(list(changes))))  # type: ignore[arg-type]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def pair(tiny: Callable[..., Any], outputs: Path) -> Path:
+    """A baseline and an arm, scored by the official rule alone."""
+    answer = tiny("--multirun", "study=pair", "method=direct,l2v")
+    assert answer.code == 0, answer.err
+    return outputs / "pair"
+
+
+@pytest.fixture
+def copied_pair(pair: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may change."""
+    shutil.copytree(pair, tmp_path / "pair", ignore=shutil.ignore_patterns("report"))
+    return tmp_path / "pair"
+
+
+@pytest.fixture(scope="session")
+def without_account() -> Callable[[pytest.MonkeyPatch, Path], None]:
+    """Takes every key out of the environment, and the home folder of the person who runs the tests."""
+
+    def hide(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        for name in [name for name in os.environ if name.startswith(("WANDB_", "TRACKIO_", "NETRC"))]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("HOME", str(home))
+
+    return hide
+
+
+@pytest.fixture
+def no_account(without_account: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No tracker finds an account in this test."""
+    without_account(monkeypatch, tmp_path)

@@ -16,8 +16,8 @@ import pytest
 from l2v import __version__
 from l2v.cli import VERBS
 from l2v.config import Config, ReportConfig
-from l2v.help import USES
 from l2v.paths import PACKAGE, conf_dir
+from l2v.verbs.help import USES
 
 HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
 PROBE = """

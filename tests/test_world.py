@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from l2v.help import group_options
+from l2v.verbs.help import group_options
 
 HUNDRED = ("benchmark.limit=100", "benchmark.split=test", "runtime.progress=false", "runtime.device=cpu")
 # A cell inside the window that experiments/demo.md reports.

@@ -2,7 +2,7 @@
 
     python experiments/scale/simulate.py --cells 10000 --workers 1000 --hours 20
 
-The plan (l2v.study.plan) and the claims (l2v.study.claims, real files in a temporary folder) are the real ones; time, answers
+The plan (l2v.study.plan) and the claims (l2v.study.workers.claims, real files in a temporary folder) are real; time, answers
 and deaths are simulated. A unit takes as long as its rows at a given throughput, with a log-normal scatter; a worker lives for
 an exponential time (--hours on average), is replaced after five minutes, and its claims expire as by its heartbeat.
 """
@@ -23,10 +23,10 @@ import numpy as np
 
 from l2v.config import Config
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, Job, ModelId
-from l2v.study.claims import DONE, FREE, HELD, Claim, alive, claim_all, states
 from l2v.study.plan import Unit, block_key, blocks, from_place, grouped, units
-from l2v.study.runner import LOOKED_UNITS
-from l2v.study.workers import Watch, Worker
+from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim_all, states
+from l2v.study.workers.heartbeat import Heartbeat, Watch
+from l2v.study.workers.worker import LOOKED_UNITS
 
 ITEMS = {"mathvista": 1000, "mathverse": 3940, "mmstar": 1500, "mathvision": 3040, "dynamath": 5010}
 TARGETS = ("llava_next_8b", "internvl2_8b", "qwen2_vl_7b", "idefics2_8b")
@@ -88,7 +88,7 @@ class Hand:
     """A worker in the simulation: its identity, its way through the plan, and what it holds."""
 
     index: int
-    worker: Worker
+    worker: Heartbeat
     dies: float
     waiting: list[Unit]
     target: str = ""
@@ -119,7 +119,7 @@ class Simulation:
             self._enter(index, index / crew_size, self.random.uniform(0, 120))
 
     def _enter(self, index: int, place: float, at: float) -> None:
-        worker = Worker(self.folder)
+        worker = Heartbeat(self.folder)
         worker.name = f"w{index}-{self.serial}"
         worker.holder = replace(worker.holder, worker=worker.name, host=f"host-{index}")
         worker.watch = SimulatedWatch(self.crew)
@@ -173,7 +173,7 @@ class Simulation:
         hand.held, hand.unit = [], None
 
     def _next(self, hand: Hand) -> None:
-        """As Runner._attend does: the first unit in its order that can be claimed."""
+        """As Worker._attend does: the first unit in its order that can be claimed."""
         looked = 0
         while hand.waiting and looked < LOOKED_UNITS:
             unit = hand.waiting[0]

@@ -25,7 +25,7 @@ from l2v.benchmarks.mathvista import docs as mathvista
 from l2v.benchmarks.mmstar import docs as mmstar
 from l2v.benchmarks.scoring.lenient import lenient
 from l2v.benchmarks.scoring.robust import robust_many
-from l2v.study.stats import wilson
+from l2v.study.statistics.paired import wilson
 
 HERE = Path(__file__).parent
 TAIL = 200

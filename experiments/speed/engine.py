@@ -31,7 +31,7 @@ import shapes  # noqa: E402
 import torch  # noqa: E402
 import ways  # noqa: E402
 
-from l2v.steering.engine import Decoding, Request, Steering  # noqa: E402
+from l2v.steering.engine.engine import Decoding, Request, Steering  # noqa: E402
 from l2v.steering.models import LoadedModel  # noqa: E402
 
 Table = list[dict[str, Any]]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from l2v.report.page import write_page
+from l2v.report.page.page import write_page
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results

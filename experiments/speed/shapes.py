@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from l2v.steering.engine import Request
+from l2v.steering.engine.engine import Request
 from l2v.steering.models import LoadedModel, ModelSpec, decoder_layers, load_model
 
 MINI = Path(__file__).parents[2] / "l2v" / "mini" / "checkpoints" / "vlm"

@@ -30,7 +30,7 @@ begun = time.perf_counter()
 import torch
 from l2v.cli import main
 from l2v.config import TrackerConfig
-from l2v.report.following import followed
+from l2v.track.follower import followed
 outputs, tracker, words = sys.argv[1], sys.argv[2], sys.argv[3:]
 with followed(outputs, tracker, TrackerConfig(name=tracker, mode="offline", timeout=600)):
     assert main(words) == 0

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from l2v.steering.engine import Decoding, Engine, Request, Response, Steering, encode_requests
+from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Steering, encode_requests
+from l2v.steering.engine.rows import response
 from l2v.steering.models import LoadedModel
-from l2v.steering.rows import response
 
 STATE_REQUESTS = 8
 

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
 from l2v.benchmarks.metrics import Marked, Score
-from l2v.study.best_of_grid import best_of_grid_permutation, best_of_grid_seeds
-from l2v.study.power import smallest_difference
-from l2v.study.stats import holm, paired, paired_scores, score_interval, wilson
+from l2v.study.statistics.best_of_grid import best_of_grid_permutation, best_of_grid_seeds
+from l2v.study.statistics.paired import holm, paired, paired_scores, score_interval, wilson
+from l2v.study.statistics.power import smallest_difference
 
 LAYERS, ALPHAS = 12, 8
 CELLS = LAYERS * ALPHAS

@@ -40,7 +40,7 @@ class StudyLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs as one study. A failed cell's job carries its error, as Hydra expects."""
-        from l2v.launch import composed, run_configs
+        from l2v.verbs.launch import composed, run_configs
 
         setup_globals()
         loader = self.hydra_context.config_loader

@@ -12,7 +12,7 @@ import pandas as pd
 from l2v.errors import UserError
 from l2v.report.answers import WORDS
 from l2v.report.tables import markdown
-from l2v.study.stats import wilson
+from l2v.study.statistics.paired import wilson
 from l2v.study.store import Store
 
 TAIL = 120  # characters of a response that are shown

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from l2v.study.searches import NULLS
+from l2v.study.statistics.searches import NULLS
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import Score
-from l2v.report.page_data import Study
+from l2v.report.page.data import Study
 from l2v.study.results import FAMILY
-from l2v.study.stats import paired_scores
+from l2v.study.statistics.paired import paired_scores
 
 LEVEL = 0.05
 # With fewer null searches an arm above all of them has a rank p of 0.05 or more.

@@ -23,13 +23,13 @@ from tqdm import tqdm
 from l2v.benchmarks.harness import TASKS, task_folders
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, request_images
 from l2v.errors import UserError
-from l2v.launch import compose
-from l2v.steering.engine import Decoding, Engine, Request, Row, Steering, require_effect
+from l2v.steering.engine.engine import Decoding, Engine, Request, Row, Steering, require_effect
 from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
 from l2v.study.cells import Job
-from l2v.study.devices import pick_device
-from l2v.study.directions import cell_vector, ensure_directions
 from l2v.study.resolve import model_spec, resolve
+from l2v.study.workers.devices import pick_device
+from l2v.study.workers.directions import cell_vector, ensure_directions
+from l2v.verbs.launch import compose
 
 ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task asks for {}."
 

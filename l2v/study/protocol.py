@@ -14,14 +14,14 @@ from l2v.config import Config
 from l2v.errors import UserError, unknown
 from l2v.identity import canonical_json
 from l2v.study.cells import Cell, Job
-from l2v.study.executors import check_executor
+from l2v.study.compute import Outcome, run_jobs
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
 from l2v.study.resolve import resolve
 from l2v.study.results import build_results
-from l2v.study.run import Outcome, run_jobs
 from l2v.study.score import benchmark_items, check_scoring
 from l2v.study.store import Store, write_atomically
+from l2v.study.workers.executors import check_executor
 
 PROTOCOLS = ("none", "select_then_test")
 

@@ -13,9 +13,9 @@ import pandas as pd
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.study.cells import Cell
 from l2v.study.marks import Marks
-from l2v.study.searches import ARM, add_searches
-from l2v.study.searches import COLUMNS as SEARCHED
-from l2v.study.stats import holm, paired_scores
+from l2v.study.statistics.paired import holm, paired_scores
+from l2v.study.statistics.searches import ARM, add_searches
+from l2v.study.statistics.searches import COLUMNS as SEARCHED
 from l2v.study.store import Record, Store, write_atomically
 
 SETTINGS = [

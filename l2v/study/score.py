@@ -17,7 +17,7 @@ from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.study.cells import BenchmarkId
 from l2v.study.questions import benchmark_id, data_ref
-from l2v.study.stats import score_interval
+from l2v.study.statistics.paired import score_interval
 from l2v.study.store import CellFolder, Record, Store
 
 

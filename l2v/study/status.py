@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from l2v.study.claims import holders
-from l2v.study.runs import Run, runs_of, stops
 from l2v.study.store import CellFolder, Store
-from l2v.study.workers import MISSED, Holder, host_key, may_run, read_heartbeat, workers_folder
+from l2v.study.workers.claims import holders
+from l2v.study.workers.heartbeat import MISSED, Holder, host_key, may_run, read_heartbeat, workers_folder
+from l2v.study.workers.run import Run, runs_of, stops
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 
 from l2v.benchmarks.base import Answer, Verdict
 from l2v.benchmarks.metrics import Marked, Score, all_right, item_scores, mark, mean_of_means, scores
-from l2v.study.stats import paired, paired_scores, score_interval, wilson
+from l2v.study.statistics.paired import paired, paired_scores, score_interval, wilson
 
 
 def benchmark(means: dict[str, tuple[str, ...]] | None = None, rows_right: dict[str, str] | None = None) -> Any:

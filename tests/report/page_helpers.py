@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from l2v.report.page import write_page
+from l2v.report.page.page import write_page
 
 
 def block(page: str, id: str) -> Any:

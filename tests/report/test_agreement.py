@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from l2v.report.agreement import Judged, agreement_report, disagreements, matrix
-from l2v.study.stats import wilson
+from l2v.study.statistics.paired import wilson
 
 
 def judged(*pairs: tuple[bool | None, bool | None]) -> list[Judged]:

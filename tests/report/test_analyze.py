@@ -57,7 +57,7 @@ def opened(answer: Any) -> Look:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the PNG files, which take four fifths of an analysis and which `look` and `low_high` are there for."""
-    monkeypatch.setattr("l2v.report.lat.save_png", lambda picture, path: None)
+    monkeypatch.setattr("l2v.report.lat.folder.save_png", lambda picture, path: None)
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +83,9 @@ def test_every_figure_is_there_in_all_its_forms(look: Look) -> None:
 
 def test_the_table_agrees_with_what_the_extraction_measured(look: Look, outputs: Path, config: Callable[..., Any]) -> None:
     """The extraction keeps trace and mean square as running sums over batches, by another way."""
-    from l2v.study.directions import directions_path
     from l2v.study.plan import job_readings
     from l2v.study.resolve import resolve
+    from l2v.study.workers.directions import directions_path
     from l2v.transfer.directions import Directions
 
     shared = ("contrast.per_domain=30", "method.name=ridge", "target.name=mini_drifted")
@@ -178,7 +178,7 @@ def test_the_page_stands_alone(look: Look) -> None:
 
 
 def test_names_stay_text_on_the_page() -> None:
-    from l2v.report.lat import page
+    from l2v.report.lat.folder import page
 
     hostile = "</script><script>alert(1)</script>"
     figure = {
@@ -199,7 +199,7 @@ def test_names_stay_text_on_the_page() -> None:
 def test_a_second_call_loads_no_model_and_writes_the_same(
     look: Look, analyze: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2v.study import directions
+    from l2v.study.workers import directions
 
     monkeypatch.setattr(directions, "load_model", None)
     before = {path.name: path.read_bytes() for path in look.folder.glob("*.csv")}
@@ -283,7 +283,7 @@ def test_bad_input_is_one_sentence(words: tuple[str, ...], pieces: list[str], an
 def test_what_can_be_told_before_is_told_before_any_model_is_loaded(
     analyze: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2v.study import directions
+    from l2v.study.workers import directions
 
     monkeypatch.setattr(directions, "load_model", None)
     for word in ("analyze.layer=9", "analyze.permutations=0", "analyze.cutoffs=[500]", "contrast.kind=generated"):

@@ -21,10 +21,10 @@ from page_helpers import HOSTILE, block, poison, unpacked, written
 from PIL import Image
 
 from l2v.errors import UserError
-from l2v.report.examples import choose, longest
-from l2v.report.page import embedded, write_page
-from l2v.report.page_data import read_study
-from l2v.report.page_pictures import thumbnail
+from l2v.report.page.data import read_study
+from l2v.report.page.examples import choose, longest
+from l2v.report.page.page import embedded, write_page
+from l2v.report.page.pictures import thumbnail
 from l2v.report.verdicts import Against, Told, few_nulls, finding
 
 RANDOM, PERMUTED = Against("random seed 0", 0.10, True), Against("permuted seed 1", 0.98, False)

@@ -13,7 +13,7 @@ import pytest
 from packages import program
 from page_helpers import HOSTILE, poison, write_lat
 
-from l2v.report.page import write_page
+from l2v.report.page.page import write_page
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 ARGUMENTS += ["--no-first-run"]

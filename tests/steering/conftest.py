@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import families
 
-from l2v.steering.engine import Request
+from l2v.steering.engine.engine import Request
 from l2v.steering.models import LoadedModel
 
 Oracle = Callable[..., list[int]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from l2v.errors import UserError
-from l2v.steering.engine import Decoding, Engine, Request, Row, Steering, generate_rows
+from l2v.steering.engine.engine import Decoding, Engine, Request, Row, Steering, generate_rows
 from l2v.steering.models import LoadedModel, chat_prompt
 
 

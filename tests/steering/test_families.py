@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from l2v.errors import UserError
-from l2v.steering.engine import Decoding, Request, Steering, encode_requests, generate_rows, require_effect
+from l2v.steering.engine.engine import Decoding, Request, Steering, encode_requests, generate_rows, require_effect
 from l2v.steering.models import LoadedModel, ModelSpec, image_token_ids, load_model, read_facts
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.extract import extract

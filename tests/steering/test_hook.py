@@ -15,7 +15,7 @@ from torch import Tensor
 
 from l2v.errors import InterventionError, UserError
 from l2v.steering import Intervention
-from l2v.steering.engine import Request, encode_requests
+from l2v.steering.engine.engine import Request, encode_requests
 from l2v.steering.hook import POSITIONS
 from l2v.steering.models import LoadedModel
 

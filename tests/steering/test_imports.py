@@ -51,7 +51,7 @@ for room in (l2v.transfer, l2v.steering):
 import tempfile
 import torch
 import families
-from l2v.steering.engine import Decoding, Request, Steering, generate_rows
+from l2v.steering.engine.engine import Decoding, Request, Steering, generate_rows
 from l2v.transfer.arms import build_vector
 from l2v.transfer.contrast import build_pairs, load_questions, sample_questions
 from l2v.transfer.extract import Directions, extract

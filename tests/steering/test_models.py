@@ -18,7 +18,7 @@ from l2v.config import ModelConfig
 from l2v.errors import UserError
 from l2v.paths import conf_dir
 from l2v.steering import models
-from l2v.steering.engine import Decoding, Request, generate_rows
+from l2v.steering.engine.engine import Decoding, Request, generate_rows
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel, ModelSpec, chat_prompt, encode_prompts, input_device, load_model, read_facts
 from l2v.study.resolve import model_facts, model_id, model_spec

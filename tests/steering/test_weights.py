@@ -14,7 +14,7 @@ from torch import Tensor
 
 from l2v.errors import UserError
 from l2v.paths import PACKAGE
-from l2v.steering.engine import Decoding, Engine, Request
+from l2v.steering.engine.engine import Decoding, Engine, Request
 from l2v.steering.mathneuro import importance, input_norms, language_linears, mathneuro, specific
 from l2v.steering.merging import Merge, layer_swap, linear, matching_keys, merge, ties
 from l2v.steering.models import LoadedModel, ModelSpec, chat_prompt, decoder_layers, encode_prompts, load_model

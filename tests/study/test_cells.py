@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from l2v.errors import UserError
-from l2v.help import verb_help
 from l2v.paths import PACKAGE
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
 from l2v.study.resolve import resolve
+from l2v.verbs.help import verb_help
 
 Config = Callable[..., Any]
 

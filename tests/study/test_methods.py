@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from l2v.steering.models import load_model
-from l2v.study.answering import cell_decoding, cell_requests
 from l2v.study.resolve import model_spec, resolve
+from l2v.study.workers.answer import cell_decoding, cell_requests
 
 Tiny = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from l2v.study.cells import Job
 from l2v.study.plan import BLOCK_ITEMS, MOST_BLOCKS, UNITS_PER_WORKER, Group, blocks, from_place, grouped, shuffled, units
 from l2v.study.resolve import resolve
-from l2v.study.runner import LOOKED_UNITS
+from l2v.study.workers.worker import LOOKED_UNITS
 
 
 @given(st.integers(1, 20_000))

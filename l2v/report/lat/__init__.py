@@ -1,0 +1,1 @@
+"""What l2v analyze writes: pictures and numbers of the states of two models."""

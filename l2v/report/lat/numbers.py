@@ -1,0 +1,158 @@
+"""The numbers of `l2v analyze`: what was found of source and target, as tables and in four lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from l2v.benchmarks.metrics import HEADLINE
+from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
+
+PRINTED = Path(__file__).parents[1] / "printed" / "lat_dispersion.csv"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models. block: the decoder block whose pictures are drawn; dispersions: of every block.
+
+    energy: (k, share of |FFT(v)|^2 kept) of the block's direction; k50, k90: None where no k keeps as much.
+    """
+
+    name: str
+    role: str  # "source" or "target"
+    block: int
+    width: int
+    dispersions: Sequence[Dispersion]
+    components: Components
+    power: Array
+    energy: Array
+    k50: int | None
+    k90: int | None
+    low: Separation
+    whole: Separation
+
+    @property
+    def title(self) -> str:
+        """How panels name it."""
+        return f"{self.role} {self.name}, block {self.block}"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that is drawn.
+
+    k: the cutoff of the pictures. carried: the target's states on the source's direction; carried_permuted: its AUC for each
+    order of the source's coordinates.
+    """
+
+    source: Side
+    target: Side
+    k: int
+    carried: Separation
+    carried_permuted: Array
+    agreement: Agreement
+    settings: dict[str, str]
+    low_high: pd.DataFrame | None
+    miniature: bool
+
+    @property
+    def title(self) -> str:
+        """The heading of the page."""
+        return f"LAT: {self.source.name} and {self.target.name}"
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Source and target."""
+        return self.source, self.target
+
+
+def dispersion_table(found: Analysis) -> pd.DataFrame:
+    """Long form: a row per model, block and cutoff; shares in [0, 1], traces in squared units of the states."""
+    rows: list[dict[str, Any]] = []
+    for side in found.sides:
+        for block, one in enumerate(side.dispersions):
+            for i, k in enumerate(one.k.tolist()):
+                rows.append(
+                    {"role": side.role, "model": side.name, "block": block, "width": side.width, "k": k, "n": one.n,
+                     "trace": one.trace[i], "trace_unfiltered": one.whole, "mean_square_unfiltered": one.mean_square,
+                     "normalised": one.normalised[i], "normalised_unfiltered": one.whole / one.mean_square,
+                     "retained": one.retained[i], "retained_low": one.low[i], "retained_high": one.high[i],
+                     "white": one.white[i], "permuted": one.permuted[i], "permuted_low": one.permuted_low[i],
+                     "permuted_high": one.permuted_high[i], "permuted_expected": one.permuted_expected[i]}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def printed_note(found: Analysis) -> str:
+    """The paper's printed traces beside ours, for the models that it printed any of; empty for others."""
+    paper = pd.read_csv(PRINTED).set_index(["model", "filter"])["trace"]
+    lines = []
+    for side in found.sides:
+        if (side.name, "none") in paper.index:
+            none, low = paper[side.name, "none"], paper[side.name, "low_pass"]
+            one = side.dispersions[side.block]
+            ours = float(one.trace[one.k.tolist().index(found.k)])
+            lines.append(
+                f" {side.name}: the paper prints {none:g}, low-passed {low:g} ({low / none:.1%}; block, n and k not given). "
+                f"Measured here, block {side.block}, n = {one.n}: {one.whole:.4g}, at k = {found.k} {ours:.4g} "
+                f"({ours / one.whole:.1%})."
+            )
+    return "".join(lines)
+
+
+def low_high(path: Path, source: str, target: str, scorer: str) -> pd.DataFrame | None:
+    """Accuracy by k of `l2v` and `high_pass` in a study's results.csv: per arm and k the best cell.
+
+    best_of: of how many cells. Of several benchmarks and splits, the one with most cells. None where either arm has no
+    finished cell for these models.
+    """
+    if not path.exists():
+        return None
+    rows = pd.read_csv(path, dtype={"cell": str, "selected": str, "part": str, "cutoff": str})
+    rows = rows[(rows["metric"] == HEADLINE) & (rows["scorer"] == scorer) & (rows["target"] == target)]
+    arms = rows[rows["method"].isin(["l2v", "high_pass"]) & (rows["source"] == source)]
+    arms = arms.assign(k=pd.to_numeric(arms["cutoff"], errors="coerce")).dropna(subset=["k"])
+    items = ["benchmark", "split", "part", "limit", "prompt"]
+    both = [part for _, part in arms.groupby(items, dropna=False) if part["method"].nunique() == 2]
+    if not both:
+        return None
+    chosen = max(both, key=len)
+    best = chosen.loc[chosen.groupby(["method", "k"])["value"].idxmax()]
+    sizes = chosen.groupby(["method", "k"])["value"].transform("size")
+    best = best.assign(best_of=sizes.loc[best.index])
+    same = rows["method"].eq("direct")
+    for name in items[:-1]:
+        value = chosen[name].iloc[0]
+        same &= rows[name].isna() if pd.isna(value) else rows[name].eq(value)
+    columns = ["method", "k", "layer", "alpha", "value", "low", "high", "n", "best_of", "benchmark", "split", "scorer"]
+    return pd.concat([best, rows[same].head(1).assign(best_of=1)])[columns].reset_index(drop=True)
+
+
+def summary(found: Analysis) -> str:
+    """Four lines for the terminal: dispersion of both models, energy, and the best cosine."""
+    lines = []
+    for side in found.sides:
+        one = side.dispersions[side.block]
+        i = one.k.tolist().index(found.k)
+        lines.append(
+            f"dispersion, {side.title}, k = {found.k}, n = {one.n}: {one.whole:.4g} -> {one.trace[i]:.4g} raw, "
+            f"{one.whole / one.mean_square:.3g} -> {one.normalised[i]:.3g} normalised; kept {one.retained[i]:.1%} "
+            f"[{one.low[i]:.1%}, {one.high[i]:.1%}], white {one.white[i]:.1%}, permuted {one.permuted[i]:.1%} "
+            f"({one.permuted_low[i]:.1%} to {one.permuted_high[i]:.1%}, exact mean {one.permuted_expected[i]:.1%})"
+        )
+    reached = ", ".join(f"{side.role} {side.k90 or 'none'} of {side.width}" for side in found.sides)
+    null = found.agreement.low
+    cosines = null.cosines
+    best = np.unravel_index(int(np.nanargmax(np.abs(cosines))), cosines.shape)
+    lines.append(f"energy: 90 % of |FFT(v)|^2 at k = {reached}")
+    lines.append(
+        f"cosine of carried and own direction, k = {found.k}: best {cosines[best]:+.3f} at source block {best[0]}, target "
+        f"block {best[1]}; random directions sd {null.sd:.3f}, beyond {null.limit:.3f} anywhere with 5 %; "
+        f"permuted coordinates up to {found.agreement.permuted.max():.3f}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""The responses that the page's browser holds: which ones, and their texts within a budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from operator import itemgetter
+from typing import Any
+
+from l2v.report.answers import FLIPS, Answered, answers, flip, in_one_order, writable
+from l2v.report.page.data import Study
+from l2v.report.page.pictures import thumbnails
+from l2v.report.tables import short
+from l2v.study.results import FAMILY, own_baseline
+from l2v.study.score import items_key
+from l2v.study.store import Record
+
+# What an answer is where there is no baseline.
+ALONE = ("right", "wrong")
+MOST_CELLS = 100
+TEXT_BUDGET = 4_000_000  # bytes of all texts together, as they stand in the page
+LONGEST_TEXT = 200_000
+SHORTEST_TEXT = 400
+
+
+@dataclass(frozen=True)
+class Example:
+    """One response of a cell beside the baseline's to the same item; `baseline` None where there is none."""
+
+    cell: str
+    item: str
+    key: str
+    flip: str
+    answer: Answered
+    baseline: Answered | None
+    against: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A reported cell whose responses may be shown, and the cell it is compared with."""
+
+    cell: str
+    baseline: str | None
+
+
+def sources(study: Study) -> list[Source]:
+    """The reported cells in the order of the results, each with its baseline; the baselines alone where nothing else is."""
+    rows = study.reported
+    baselines: dict[tuple[str, ...], list[Record]] = {}
+    for row in rows[rows["role"] == "baseline"].to_dict("records"):
+        baselines.setdefault(_family(row), []).append(row)
+    found = []
+    for row in rows[rows["role"] != "baseline"].sort_values("role", kind="stable").to_dict("records"):
+        same = baselines.get(_family(row), [])
+        baseline = own_baseline(same, row["prompt"], itemgetter("prompt"))
+        found.append(Source(row["cell"], baseline["cell"] if baseline else None))
+    return (found or [Source(row["cell"], None) for same in baselines.values() for row in same])[:MOST_CELLS]
+
+
+def _family(row: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The questions and the model of a row."""
+    return tuple(short(row[name]) for name in FAMILY)
+
+
+def choose(study: Study, most: int) -> tuple[list[Example], int]:
+    """Up to `most` examples and the number of responses that they were chosen from.
+
+    Cells and kinds of flip take turns; within each the items come in one order, a hash of their id, so that the same
+    items turn up under many cells and the choice is the same every time.
+    """
+    queues: dict[str, list[list[Example]]] = {}
+    total = 0
+    for source in sources(study):
+        examples = _examples(study, source)
+        total += len(examples)
+        for kind in (*FLIPS, *ALONE):
+            of_kind = [example for example in examples if example.flip == kind]
+            queues.setdefault(kind, []).append(of_kind)
+    turns = zip_longest(*(queue for kind in queues for queue in queues[kind]))
+    return [example for turn in turns for example in turn if example is not None][: max(0, most)], total
+
+
+def _examples(study: Study, source: Source) -> list[Example]:
+    folder = study.store.folder(source.cell)
+    key = items_key(study.marks.cell(source.cell).benchmark)
+    ours = answers(folder, study.scorer)
+    theirs = answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
+    found = []
+    for item in in_one_order(ours):
+        base = theirs.get(item)
+        if source.baseline is not None and base is None:
+            continue
+        kind = flip(ours[item].right, base.right) if base else ALONE[ours[item].right is not True]
+        found.append(Example(source.cell, item, key, kind, ours[item], base, source.baseline))
+    return found
+
+
+def for_page(study: Study, most: int) -> Record:
+    """The browser's data: examples, items (question, options, gold, subsets, pictures), and what to say where some lack.
+
+    A text is stored once and cut at one length, the largest that keeps all of them within TEXT_BUDGET.
+    """
+    chosen, total = choose(study, most)
+    texts = _Texts()
+    keys = list(dict.fromkeys((e.key, e.item) for e in chosen))
+    pictures, note = thumbnails(study.store, [(e.key, e.item, e.cell) for e in chosen])
+    items: list[Record] = []
+    position: dict[tuple[str, str], int] = {}
+    for key, item in keys:
+        record = study.marks.items(key).get(item, {})
+        position[key, item] = len(items)
+        items.append(
+            {
+                "id": writable(item),
+                "question": texts.add(record.get("question", "")),
+                "options": [texts.add(str(o)) for o in record.get("options", [])],
+                "gold": texts.add(str(record.get("gold", ""))),
+                "subsets": [writable(s) for s in record.get("subsets", [])],
+                "images": pictures.by_item.get((key, item), []),
+            }
+        )
+    cells = list(dict.fromkeys(e.cell for e in chosen))
+    rows = [_row(e, texts, position, cells) for e in chosen]
+    return {
+        "examples": rows,
+        "items": items,
+        "cells": cells,
+        "total": total,
+        "pictures": pictures.encoded,
+        "pixels": pictures.sizes,
+        "note": note,
+        **texts.cut(),
+    }
+
+
+def _row(example: Example, texts: _Texts, position: Mapping[tuple[str, str], int], cells: Sequence[str]) -> Record:
+    def answered(one: Answered) -> Record:
+        return {"text": texts.add(one.text), "right": one.right, "reason": texts.add(one.reason), "tokens": one.tokens}
+
+    return {
+        "cell": cells.index(example.cell),
+        "item": position[example.key, example.item],
+        "flip": example.flip,
+        "answer": answered(example.answer),
+        "baseline": answered(example.baseline) if example.baseline else None,
+    }
+
+
+class _Texts:
+    """Every text once."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+
+    def add(self, text: str) -> int:
+        return self._index.setdefault(writable(text), len(self._index))
+
+    def cut(self) -> Record:
+        """The texts, and the full lengths of those that were cut."""
+        texts = list(self._index)
+        lengths = [len(text) for text in texts]
+        # A sign takes one byte or, as another script's or an escaped one, up to six.
+        escaped = sum(text.count(sign) for text in texts for sign in "<>&")
+        written = len(json.dumps(texts, ensure_ascii=False).encode("utf-8")) + 5 * escaped
+        limit = longest(lengths, int(TEXT_BUDGET * sum(lengths) / max(1, written)))
+        return {
+            "texts": [text[:limit] for text in texts],
+            "cut": {str(i): len(text) for i, text in enumerate(texts) if len(text) > limit},
+        }
+
+
+def longest(lengths: Sequence[int], budget: int) -> int:
+    """The largest length at which all texts, cut there, are `budget` characters or fewer; within sensible bounds."""
+    left, limit = budget, LONGEST_TEXT
+    for rank, length in enumerate(sorted(lengths)):
+        share = left // (len(lengths) - rank)
+        if length > share:
+            limit = share
+            break
+        left -= length
+    return max(SHORTEST_TEXT, min(limit, LONGEST_TEXT))

@@ -1,0 +1,151 @@
+"""What was run, in words, from the stored cells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import pandas as pd
+
+from l2v import __version__
+from l2v.report.page.data import Study
+from l2v.report.tables import short
+from l2v.study.cells import Cell
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One line of "what was run"."""
+
+    term: str
+    lines: list[str]
+
+
+def facts(study: Study) -> list[Fact]:
+    """What was run, from the stored cells; nothing is guessed."""
+    rows = study.rows
+    once = rows.drop_duplicates("cell")
+    settings = ["source", "source_revision", "contrast", "per_domain", "contrast_seed", "target", "target_revision", "limit"]
+    settings += ["benchmark", "task", "benchmark_revision", "split", "part", "max_new_tokens", "temperature"]
+    cells = [study.marks.cell(name) for name in once.drop_duplicates(settings)["cell"]]
+    n = once.groupby(["bench", "items"], sort=False)["n"].max()
+    found = [
+        Fact("Cells", [_cells_line(study, once)]),
+        Fact("Protocol", [protocol(study)]),
+        Fact("Targets", _distinct(_model(c.target) for c in cells)),
+        Fact("Sources", _distinct(_model(c.source) for c in cells if c.source)),
+        Fact("Contrasts", _distinct(_contrast(c) for c in cells if c.contrast)),
+        Fact("Benchmarks", [*_distinct(_benchmark(c) for c in cells), *(f"{b}, {i}: n = {v:.0f}" for (b, i), v in n.items())]),
+        Fact("Arms", [", ".join(dict.fromkeys(once["method"]))]),
+        Fact("Grid", [_grid(once)]),
+        Fact("Decoding", _distinct(_decoding(c) for c in cells)),
+        Fact("Scorers", [_scorers(study)]),
+        Fact("Compute", [_compute(study, once)]),
+        Fact("Written by", [f"l2v {__version__}"]),
+    ]
+    return [fact for fact in found if any(fact.lines)]
+
+
+def protocol(study: Study) -> str:
+    """On which items settings were chosen and on which they are told."""
+    if not study.selection:
+        several = (study.reported["selected"] == "test").any() if len(study.rows) else False
+        best = " † marks the best of several cells, selected on the very items it is told on." if several else ""
+        return f"No selection: every cell as given.{best}"
+    told = study.selection["protocol"]
+    what = ", ".join("k" if name == "cutoff" else name.replace("_", " ") for name in told["choose"])
+    where, then = "one part of the problems", "the rest"
+    if told["select"] is not None:
+        where, then = f"split {told['select']}", f"split {told['report']}"
+    return f"Per arm, {what} chosen on {where}, told on {then}."
+
+
+def warnings(study: Study) -> list[str]:
+    """What a reader must know before any figure."""
+    found = []
+    for role in ("target", "source", "benchmark"):
+        if len(study.rows) and (study.rows.groupby(role)[f"{role}_revision"].nunique() > 1).any():
+            found.append(f"One {role} name stands for several revisions in this study; they are kept and compared apart.")
+    if len(study.rows) and not (study.rows["method"] == "direct").any():
+        found.append("No baseline: the arm direct was not run, so nothing here can be called better or worse than it.")
+    return found
+
+
+def _cells_line(study: Study, once: pd.DataFrame) -> str:
+    unfinished = sum(1 for p in (study.store.path / "cells").glob("*") if p.is_dir()) - len(study.store.finished())
+    rest = f"; {unfinished} not finished" if unfinished > 0 else ""
+    return f"{len(once):,} finished, {len(set(study.reported['cell'])):,} of them told{rest}"
+
+
+def _distinct(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))
+
+
+def _model(model: Any) -> str:
+    return f"{model.name} ({model.id}, revision {model.revision}, {model.dtype})"
+
+
+def _contrast(cell: Cell) -> str:
+    c = cell.contrast
+    assert c is not None
+    domains = ", ".join(c.domains) or "all domains"
+    pairs = "all pairs" if c.per_domain is None else f"{c.per_domain} pairs per domain"
+    return f"{c.name} ({c.id}, revision {c.revision}; {c.kind}, {pairs} of {domains}, seed {c.seed})"
+
+
+def _benchmark(cell: Cell) -> str:
+    b = cell.benchmark
+    task = "" if b.task is None else f", task {b.task}"
+    part = "" if b.part is None else f", part {b.part.describe()}"
+    first = "" if b.limit is None else f", first {b.limit}"
+    return f"{b.name} ({b.id}{task}, split {b.split}{part}{first}, revision {b.revision})"
+
+
+def _grid(once: pd.DataFrame) -> str:
+    words = {"layer": "layer", "alpha": "alpha", "cutoff": "k", "positions": "positions", "scale": "scale", "seed": "seed",
+             "per_domain": "pairs per domain"}  # fmt: skip
+    found = []
+    for name, word in words.items():
+        values = once[name].dropna()
+        numbers = sorted({v for v in values if isinstance(v, (int, float))})
+        texts = sorted({str(v) for v in values if not isinstance(v, (int, float))})
+        shown = [short(v) for v in numbers] + texts
+        if shown:
+            found.append(f"{word} {', '.join(shown[:12])}{f' … ({len(shown)} values)' if len(shown) > 12 else ''}")
+    return "; ".join(found)
+
+
+def _decoding(cell: Cell) -> str:
+    s = cell.sampling
+    how = (
+        "greedy" if s is None else f"sampled, temperature {s.temperature:g}, top-p {s.top_p:g}, top-k {s.top_k}, seed {s.seed}"
+    )
+    stop = f", stop at {json.dumps(cell.stop, ensure_ascii=False)}" if cell.stop else ""
+    return f"{how}, at most {cell.max_new_tokens} tokens{stop}"
+
+
+def _scorers(study: Study) -> str:
+    names = list(dict.fromkeys(study.rows["scorer"]))
+    last = study.store.finished()[-1:]
+    judge = next((m["judge"] for folder in last for m in folder.metrics() if m.get("judge")), None)
+    others = [f"judge ({judge})" if name == "judge" and judge else name for name in names if name != study.scorer]
+    return f"{study.scorer} (in words and by default)" + (f"; also {', '.join(others)}" if others else "")
+
+
+def _compute(study: Study, once: pd.DataFrame) -> str:
+    seconds = once["seconds"].fillna(0).sum()
+    responses = int(once["n"].fillna(0).sum())
+    tokens = (once["tokens"].fillna(0) * once["n"].fillna(0)).sum()
+    done = [path.stat().st_mtime for path in study.store.path.glob("cells/*/DONE")]
+    last = f"; last cell finished {datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
+    return f"{duration(seconds)} of generation for {responses:,} responses, {tokens:,.0f} tokens{last}"
+
+
+def duration(seconds: float) -> str:
+    """A time for a reader."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

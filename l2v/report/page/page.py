@@ -1,0 +1,249 @@
+"""`l2v report`'s page: one file that holds a whole study, for a browser without a network.
+
+Everything is inside: the figures' library (packed, unpacked by the browser), the rows, the examples and their pictures. The
+page's own policy forbids every request and every script but its own, by hash; data reach it as JSON and are written as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from l2v.errors import UserError
+from l2v.report import style
+from l2v.report.answers import writable
+from l2v.report.comparison import Compared, compare
+from l2v.report.page import examples as browser
+from l2v.report.page import sections as page_sections
+from l2v.report.page.data import Study, read_study, table_for_page
+from l2v.report.page.facts import facts, protocol, warnings
+from l2v.report.tables import MINIATURE_NOTE
+from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
+from l2v.study.results import COLUMNS
+from l2v.study.statistics.searches import NULLS
+from l2v.study.store import write_atomically
+
+HERE = Path(__file__).parent
+SCRIPTS = ("page.js", "table.js", "figures.js", "curves.js", "examples.js")
+SHOWN_VERDICTS = 30  # per target; the rest is folded
+ABOVE = ("above", "above_nulls", "above_some", "like_nulls")
+
+
+def write_page(
+    outputs: str,
+    study: str,
+    scorer: str = "official",
+    compare: str | None = None,
+    examples: int = 1000,
+    results: pd.DataFrame | None = None,
+) -> Path:
+    """Write outputs/<study>/report/index.html and return its path.
+
+    `compare`: a second study of the same outputs folder on the same page. `examples`: most responses in the browser.
+    `results`: the study's table where it was just built. Raises UserError for an unknown study, or a scorer that was not
+    applied.
+    """
+    if compare == study:
+        raise UserError(f"compare={compare} is the study itself; name another study of {outputs}.")
+    first = read_study(outputs, study, scorer, results)
+    second = read_study(outputs, compare, scorer) if compare else None
+    path = first.store.path / "report" / "index.html"
+    write_atomically(path, render(first, second, examples))
+    return path
+
+
+def render(first: Study, second: Study | None, most: int) -> str:
+    """The page as text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["clean"] = visible
+    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    packed, plotly_hash = _plotly()
+    together = None if second is None else compare_or_none(first, second)
+    printed, why_not_printed = page_sections.printed(first)
+    lat, lat_notes = page_sections.lat(first)
+    shown = browser.for_page(first, most) if len(first.rows) else None
+    data = {
+        "scorer": first.scorer,
+        "tables": [table_for_page(s, COLUMNS) for s in (first, second) if s is not None and len(s.rows)],
+        "nulls": list(NULLS),
+        "style": _style(),
+        "lat": lat,
+        "pairs": [asdict(pair) for pair in together.pairs] if together else [],
+        "arms": _arms(first, shown),
+    }
+    return environment.get_template("page.html.j2").render(
+        policy=_policy([script], plotly_hash),
+        css=(HERE / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        plotly=packed,
+        data=embedded(data),
+        examples=embedded(shown),
+        study=first,
+        second=second,
+        title=_title(first, second),
+        lede=_lede(first),
+        note=MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
+        warnings=warnings(first),
+        protocol=protocol(first),
+        facts=facts(first) if len(first.rows) else [],
+        blocks=_blocks([s for s in (first, second) if s is not None]),
+        kinds=KINDS,
+        rule=RULE,
+        compared=together,
+        printed=printed,
+        why_not_printed=why_not_printed,
+        agreement=page_sections.agreement(first),
+        lat=lat,
+        lat_notes=lat_notes,
+        browser=shown,
+    )
+
+
+def compare_or_none(first: Study, second: Study) -> Compared | None:
+    """The cells of both studies side by side, where both have any."""
+    return compare(first, second) if len(first.rows) and len(second.rows) else None
+
+
+def _title(first: Study, second: Study | None) -> str:
+    return first.name if second is None else f"{first.name} beside {second.name}"
+
+
+def _lede(study: Study) -> str:
+    """What the study holds, in one line."""
+    if not len(study.rows):
+        return "No finished cell yet."
+    rows, told = study.rows, study.reported
+    cells, targets = rows["cell"].nunique(), rows["where"].nunique()
+    n = sorted({int(v) for v in told["n"]}) if len(told) else []
+    sizes = "" if not n else f", n = {n[0]:,}" if len(n) == 1 else f", n = {n[0]:,} to {n[-1]:,}"
+    benchmarks = ", ".join(dict.fromkeys(told["bench"] if len(told) else rows["bench"]))
+    return (
+        f"{cells:,} finished {'cell' if cells == 1 else 'cells'} on {targets} {'target' if targets == 1 else 'targets'}; "
+        f"{benchmarks}{sizes}; scorer {study.scorer}."
+    )
+
+
+def _blocks(studies: Sequence[Study]) -> list[dict[str, Any]]:
+    """The verdicts by study, target and items: a heading that says what one sees, the arms, and the null arms apart."""
+    blocks = []
+    for study in studies:
+        lines = verdicts(study) if len(study.rows) else []
+        for key in dict.fromkeys((v.where, v.bench, v.items) for v in lines):
+            of_key = [v for v in lines if (v.where, v.bench, v.items) == key]
+            arms, nulls = [v for v in of_key if v.role != "null"], [v for v in of_key if v.role == "null"]
+            blocks.append(
+                {
+                    "study": study.name if len(studies) > 1 else "",
+                    "where": key[0],
+                    "on": f"{key[1]}, {key[2]}",
+                    "heading": _heading(arms, nulls),
+                    "arms": arms[:SHOWN_VERDICTS],
+                    "more": arms[SHOWN_VERDICTS:],
+                    "nulls": nulls,
+                    "null_heading": _null_heading(nulls),
+                    "few": few_nulls(len(nulls)),
+                }
+            )
+    return blocks
+
+
+def _heading(arms: Sequence[ArmVerdict], nulls: Sequence[ArmVerdict]) -> str:
+    if not arms:
+        return "only null arms" if nulls else "nothing to tell"
+    if all(v.finding.kind == "open" for v in arms):
+        return "no baseline to compare with"
+    above = sum(v.finding.kind in ABOVE for v in arms)
+    steered = [v for v in arms if v.role == "arm"]
+    beat = sum(v.finding.kind == "above_nulls" for v in steered)
+    words = f"{above} of {len(arms)} {'arm' if len(arms) == 1 else 'arms'} above direct"
+    if not steered or not above:
+        return words
+    if not nulls:
+        return f"{words}, no null arm was run"
+    return f"{words}, {beat or 'none'} above every null"
+
+
+def _null_heading(nulls: Sequence[ArmVerdict]) -> str:
+    above = sum(v.finding.kind == "null_above" for v in nulls)
+    count = f"{len(nulls)} null {'arm' if len(nulls) == 1 else 'arms'}"
+    return f"{count}, {above or 'none'} above direct"
+
+
+def _arms(study: Study, shown: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """What the example browser says of each of its cells."""
+    if shown is None:
+        return {}
+    rows = study.reported.drop_duplicates("cell").set_index("cell")
+    found = {}
+    for cell in shown["cells"]:
+        row = rows.loc[cell]
+        names = {name: str(row[name]) for name in ("where", "bench", "items", "arm", "role")}
+        found[cell] = names | {"value": float(row["value"]), "n": int(row["n"])}
+    return found
+
+
+def _style() -> dict[str, Any]:
+    return {
+        "light": {"palette": style.PALETTE, "diverging": style.DIVERGING, "sequential": style.SEQUENTIAL},
+        "dark": {"palette": style.PALETTE_DARK, "diverging": style.DIVERGING_DARK, "sequential": style.SEQUENTIAL_DARK},
+        "arms": {name: style.PALETTE.index(colour) for name, colour in style.ARM_COLOURS.items()},
+    }
+
+
+@lru_cache(maxsize=1)
+def _plotly() -> tuple[str, str]:
+    """plotly.js, gzipped as base64 (a third of its size), and the hash of what the browser unpacks."""
+    from plotly.offline import get_plotlyjs
+
+    code = get_plotlyjs()
+    return base64.b64encode(gzip.compress(code.encode("utf-8"), 9, mtime=0)).decode("ascii"), _hash(code)
+
+
+def _hash(script: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") + "'"
+
+
+def _policy(scripts: Sequence[str], *hashes: str) -> str:
+    """No request at all, and no script but those whose content is known here; plotly writes styles of its own."""
+    known = " ".join([*(_hash(script) for script in scripts), *hashes])
+    return (
+        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def embedded(data: Any) -> str:
+    """JSON that may stand inside a <script>: nothing in it can end the element or a line of code."""
+    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return writable(text)
+
+
+def _finite(value: Any) -> Any:
+    """The same data with None where JSON has no number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return value
+
+
+def visible(value: object) -> str:
+    """Text with control characters made visible."""
+    text = writable(str(value))
+    return "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in text)

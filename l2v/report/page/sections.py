@@ -1,0 +1,154 @@
+"""Sections that some studies have: printed figures beside measured ones, agreement of scorers, and the LAT pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from l2v.errors import UserError
+from l2v.paths import conf_dir
+from l2v.report.agreement import Judged, matrix
+from l2v.report.page.data import Study
+from l2v.report.paper import paper_table
+from l2v.study.store import Record
+
+MOST_JUDGED = 100  # cells whose responses are compared between scorers
+# Traces that are drawn from their data alone: maps and images would fetch what they show.
+TRACES = {"scatter", "scattergl", "bar", "heatmap", "histogram", "histogram2d", "box", "violin", "contour", "surface"}
+MOST_LAT_BYTES = 3_000_000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as text: its heading sentence, columns, rows, and one sentence on what it may be read as."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    note: str
+
+
+def printed_name(study: str) -> str | None:
+    """The paper's table beside which a study stands, as its experiment file says."""
+    path = conf_dir() / "experiment" / f"{study}.yaml"
+    if "/" in study or not path.is_file():
+        return None
+    return ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("table") or {}).get("printed")
+
+
+def printed(study: Study) -> tuple[Shown | None, str]:
+    """Measured beside printed, where the study has a printed table; else, or where it cannot be made, a sentence why."""
+    name = printed_name(study.name)
+    if name is None:
+        return None, ""
+    try:
+        table = paper_table(str(study.store.path.parent), study.name, name, study.scorer, study.rows)
+    except UserError as error:
+        return None, str(error)
+    there = table[table["chosen"] != "missing"]
+    if not len(there):
+        return None, f"None of the {len(table)} printed figures of {name} was measured in this study."
+    names = [column for column in ("target", "method", "source") if table[column].notna().any()]
+    columns = [*names, "score", "printed %", "measured % [95 %]", "n", "difference, points"]
+    rows = []
+    for line in there.to_dict("records"):
+        mark = "†" if line["chosen"] == "selected on test" else ""
+        measured = f"{line['measured']:.1f}{mark} [{line['low']:.1f}, {line['high']:.1f}]"
+        figures = [f"{line['printed']:.1f}", measured, f"{line['n']:.0f}", f"{line['difference']:+.1f}"]
+        rows.append([*("" if pd.isna(line[c]) else str(line[c]) for c in names), str(line["column"]), *figures])
+    title = f"{len(there)} of {len(table)} printed figures of {name} were measured"
+    return Shown(title, columns, rows, f"Scorer {study.scorer}. The paper names no scorer, layer, alpha or k."), ""
+
+
+def agreement(study: Study) -> Shown | None:
+    """How far the scorers agree on the responses of the reported cells; None with fewer than two scorers."""
+    names = sorted(set(study.rows["scorer"])) if len(study.rows) else []
+    cells = list(dict.fromkeys(study.reported["cell"])) if len(study.rows) else []
+    judged = [one for cell in cells[:MOST_JUDGED] for one in _judged(study, cell, names)] if len(names) > 1 else []
+    if not judged:
+        return None
+    table = matrix(judged)
+    differ = sum(len({right is True for right, _ in one.verdicts.values()}) > 1 for one in judged)
+    title = f"The scorers differ on {differ:,} of {len(judged):,} responses"
+    note = (
+        f"Agreement in % with 95 % Wilson intervals, n = {len(judged):,} responses of "
+        f"{min(len(cells), MOST_JUDGED)} reported cells. An abstention is not right."
+    )
+    return Shown(title, [str(c) for c in table.columns], table.astype(str).values.tolist(), note)
+
+
+def _judged(study: Study, cell: str, names: Sequence[str]) -> list[Judged]:
+    scores = {name: {v["id"]: (v["correct"], v["extraction"]) for v in study.store.folder(cell).scores(name)} for name in names}
+    shared = set.intersection(*(set(of_name) for of_name in scores.values()))
+    # Nothing of the texts is needed to count.
+    return [Judged(cell, item, "", {name: scores[name][item] for name in names}) for item in sorted(shared)]
+
+
+def lat(study: Study) -> tuple[list[Record], list[str]]:
+    """The LAT pictures under lat/<id>/, checked, and a sentence per folder or figure that could not be shown."""
+    shown: list[Record] = []
+    notes: list[str] = []
+    for path in sorted((study.store.path / "lat").glob("*/lat.json")):
+        try:
+            shown.append(_lat(path, notes))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            notes.append(f"lat/{path.parent.name} could not be read ({type(error).__name__}); run `l2v analyze` again.")
+    return [one for one in shown if one["figures"]], notes
+
+
+def _lat(path: Path, notes: list[str]) -> Record:
+    if path.stat().st_size > 4 * MOST_LAT_BYTES:
+        raise ValueError("too large")
+    content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    figures = []
+    for figure in content["figures"]:
+        name = str(figure.get("title") or figure.get("id"))
+        try:
+            figures.append(_figure(path.parent, figure))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            notes.append(f"The figure '{name}' of lat/{path.parent.name} could not be shown ({error}).")
+    settings = [[str(k), str(v)] for k, v in dict(content.get("settings") or {}).items()]
+    return {
+        "id": path.parent.name,
+        "title": str(content["title"]),
+        "note": str(content.get("note") or ""),
+        "settings": settings,
+        "figures": figures,
+    }
+
+
+def _figure(folder: Path, figure: Any) -> Record:
+    data, layout = figure["plotly"]["data"], figure["plotly"].get("layout") or {}
+    if not isinstance(data, list) or not isinstance(layout, dict) or not all(isinstance(trace, dict) for trace in data):
+        raise ValueError("not a plotly figure")
+    kinds = {str(trace.get("type", "scatter")) for trace in data}
+    if kinds - TRACES:
+        raise ValueError(f"traces of kind {', '.join(sorted(kinds - TRACES))} are not drawn here")
+    if len(json.dumps(figure["plotly"])) > MOST_LAT_BYTES:
+        raise ValueError("more data than a page should hold")
+    layout = {key: value for key, value in layout.items() if key not in ("images", "template", "updatemenus", "sliders")}
+    table = _inside(folder, figure.get("csv"))
+    return {
+        "id": str(figure["id"]),
+        "title": str(figure.get("title") or figure["id"]),
+        "note": str(figure.get("note") or ""),
+        "data": data,
+        "layout": layout,
+        "csv": table.read_text(encoding="utf-8") if table is not None and table.is_file() else None,
+        "file": table.name if table is not None else None,
+    }
+
+
+def _inside(folder: Path, name: Any) -> Path | None:
+    """A file of the folder itself; names that lead elsewhere are refused."""
+    if not name:
+        return None
+    if Path(str(name)).name != str(name):
+        raise ValueError(f"the file name '{name}' leads out of its folder")
+    return folder / str(name)

@@ -1,0 +1,1 @@
+"""Rows of many cells through one model, sharing what is equal."""

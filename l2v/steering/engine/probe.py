@@ -1,0 +1,96 @@
+"""Whether the engine may be trusted with a model: it is taken apart once, and must answer as the whole model does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from l2v.steering.engine.reference import first_logits, generation_options
+from l2v.steering.engine.rows import Request, Steering
+from l2v.steering.engine.sampling import Scores
+from l2v.steering.engine.stepper import Entry, Stepper
+from l2v.steering.engine.window import Anatomy, Refused, capture
+from l2v.steering.models import LoadedModel
+
+# How far the logits may lie apart, as a share of the largest: rounding, which differs with the order of sums.
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.1}
+
+
+@dataclass
+class Known:
+    """What was found out about one model: its parts, its score processors, and per kind of request (with images, without)
+    the reason why the engine may not answer it, None where it may.
+    """
+
+    anatomy: Anatomy
+    scores: Scores
+    verdicts: dict[bool, str | None] = field(default_factory=dict)
+
+
+def study(target: LoadedModel) -> Known:
+    """Take a model apart. Raises Refused for one of unknown parts or score processors."""
+    scores = Scores(_processors(target))
+    if scores.unknown:
+        raise Refused(f"its generation config asks for {', '.join(scores.unknown)}")
+    return Known(Anatomy(target), scores)
+
+
+def _processors(target: LoadedModel) -> list[Any]:
+    """The logits processors that the model's own `generate` makes."""
+    found: list[Any] = []
+
+    def spy(_model: Any, input_ids: Tensor, logits_processor: Any, **_: Any) -> Tensor:
+        found.extend(logits_processor)
+        return input_ids
+
+    ids = torch.zeros(1, 2, dtype=torch.long, device=target.model.device)
+    options = generation_options(target, 1)
+    target.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), custom_generate=spy, **options)
+    return found
+
+
+def verdict(known: Known, request: Request) -> str | None:
+    """Why the engine may not answer requests like this one, or None; worked out once for those with images and without."""
+    kind = bool(request.images)
+    if kind not in known.verdicts:
+        try:
+            known.verdicts[kind] = _compare(known, request)
+        except Refused as reason:
+            known.verdicts[kind] = str(reason)
+    return known.verdicts[kind]
+
+
+def _compare(known: Known, request: Request) -> str | None:
+    """Two tokens of one request, unsteered, steered at the whole prompt and at its last token: by the engine and whole."""
+    target, blocks = known.anatomy.target, len(known.anatomy.layers)
+    steerings = _trials(target, blocks)
+    stepper = Stepper(known.anatomy, steerings)
+    window = capture(known.anatomy, [request], stepper.needs(steerings))
+    apart = 0.0
+    for write in (None, *range(len(steerings))):
+        # One row at a time, so that the probe needs no more memory than an answer.
+        trial = None if write is None else steerings[write]
+        whole, tokens = first_logits(target, request, [trial], tokens=2)
+        ours = [stepper.enter(window, [Entry(0, write)], 1, 0), stepper.step(tokens[:, 0])]
+        stepper.keep([])
+        apart = max(apart, *(_distance(a, b) for a, b in zip(whole, ours, strict=True)))
+    if not apart <= TOLERANCE.get(target.model.dtype, 1e-3):
+        return f"its logits differ by {apart:.2g} of their size when its decoder blocks are called one by one"
+    return None
+
+
+def _distance(whole: Tensor, ours: Tensor) -> float:
+    """The largest difference as a share of the largest logit; infinite for anything that is no number."""
+    share = float((whole - ours.to(whole.device)).abs().max() / whole.abs().max().clamp_min(1e-6))
+    return share if math.isfinite(share) else math.inf
+
+
+def _trials(target: LoadedModel, blocks: int) -> list[Steering]:
+    """Steerings that reach every block: vectors as long as an embedding's typical state, drawn with a fixed seed."""
+    draws = torch.Generator().manual_seed(0)
+    vectors = torch.randn(2, target.width, generator=draws)
+    return [Steering(vectors[0], 0, 1.0, "all"), Steering(vectors[1], blocks // 2, 1.0, "generated")]

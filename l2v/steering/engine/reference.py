@@ -1,0 +1,147 @@
+"""Rows through Hugging Face's own `generate` with an Intervention: what the engine must equal, and its way out for
+models that it cannot take apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from l2v.errors import InterventionError
+from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, StopStrings, encode_requests, response
+from l2v.steering.engine.sampling import RowSampler
+from l2v.steering.hook import Intervention
+from l2v.steering.models import LoadedModel
+
+
+def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
+    """Answer a batch of rows, left-padded, each under its own steering (None: unsteered). Same order as `rows`.
+
+    By the model's own `generate`. When the accelerator's memory runs out, the batch is halved and tried again.
+    Raises InterventionError when a steered row with alpha > 0 was not changed at all.
+    """
+    try:
+        return _generate_batch(target, rows, decoding)
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+    torch.cuda.empty_cache()
+    middle = len(rows) // 2
+    return generate_rows(target, rows[:middle], decoding) + generate_rows(target, rows[middle:], decoding)
+
+
+def _generate_batch(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
+    inputs = encode_requests(target, [request for request, _ in rows])
+    intervention = combined([steering for _, steering in rows], target.width)
+    options = generation_options(target, decoding.max_new_tokens)
+    prompt_length = inputs["input_ids"].shape[1]
+    if decoding.stop:
+        options["stopping_criteria"] = [_stop_criterion(target.tokenizer, prompt_length, decoding.stop)]
+    if decoding.min_new_tokens:
+        options["min_new_tokens"] = decoding.min_new_tokens
+    if decoding.temperature > 0:
+        options["logits_processor"] = [RowSampler(decoding, [request.id for request, _ in rows], prompt_length)]
+    with torch.no_grad():
+        if intervention is None:
+            output = target.model.generate(**inputs, **options)
+        else:
+            # Answers that all end at once leave `positions=decode` nothing to write to; that is no fault of the vector.
+            with intervention.applied_to(target.model, idle_ok=decoding.max_new_tokens > 1):
+                output = target.model.generate(**inputs, **options)
+    return [response(target, row, decoding) for row in output[:, prompt_length:].tolist()]
+
+
+def generation_options(target: LoadedModel, max_new_tokens: int) -> dict[str, Any]:
+    """Arguments of `generate` for greedy decoding; sampling defaults of the checkpoint are switched off."""
+    return {
+        "max_new_tokens": max_new_tokens,
+        "do_sample": False,
+        "num_beams": 1,
+        "temperature": None,
+        "top_p": None,
+        "top_k": None,
+        "pad_token_id": target.tokenizer.pad_token_id,
+    }
+
+
+def _stop_criterion(tokenizer: Any, prompt_length: int, stops: Sequence[str]) -> Any:
+    """A stopping criterion for `generate`: a row is done once its generated text holds a stop string."""
+    strings = StopStrings(tokenizer, stops)
+
+    def met(ids: Tensor, _scores: Any, **_: Any) -> Tensor:
+        return torch.tensor([strings.met(row) for row in ids[:, prompt_length:].tolist()], device=ids.device)
+
+    return met
+
+
+def combined(steerings: Sequence[Steering | None], width: int) -> Intervention | None:
+    """One intervention with a vector, layer, alpha and positions per row; None when no row is steered."""
+    if not any(s is not None and s.alpha > 0 for s in steerings):
+        return None
+    still = Steering(torch.zeros(width), 0, 0.0)
+    rows = [s or still for s in steerings]
+    return Intervention(
+        vector=torch.stack([s.vector.float().cpu() for s in rows]),
+        layer=[s.layer for s in rows],
+        alpha=[s.alpha for s in rows],
+        positions=[s.positions for s in rows],
+    )
+
+
+def first_logits(
+    target: LoadedModel, request: Request, steerings: Sequence[Steering | None], tokens: int
+) -> tuple[Any, Tensor]:
+    """The raw logits of the first `tokens` generated tokens of one request under each steering, and those tokens.
+
+    Returns a tuple of `tokens` tensors (rows, vocabulary), float32, and the chosen ids (rows, tokens). Raises
+    InterventionError when a write itself changed nothing.
+    """
+    inputs = encode_requests(target, [request] * len(steerings))
+    options = generation_options(target, tokens) | {"min_new_tokens": tokens}
+    options |= {"output_logits": True, "return_dict_in_generate": True}
+    intervention = combined(steerings, target.width)
+    with torch.no_grad():
+        if intervention is None:
+            output = target.model.generate(**inputs, **options)
+        else:
+            with intervention.applied_to(target.model):
+                output = target.model.generate(**inputs, **options)
+    return output.logits, output.sequences[:, inputs["input_ids"].shape[1] :]
+
+
+def check_effect(target: LoadedModel, request: Request, steerings: Sequence[Steering]) -> list[int]:
+    """Which of the steerings change no logit of the first two generated tokens of one request (indices; normally none).
+
+    A write can move the residual stream and still be lost, in a block whose output nothing reads; this looks at what
+    comes out. When the accelerator's memory runs out, the steerings are halved. Raises InterventionError when a write
+    itself changed nothing.
+    """
+    steered = [i for i, s in enumerate(steerings) if s.alpha > 0]
+    if not steered:
+        return []
+    try:
+        logits, _ = first_logits(target, request, [None, *(steerings[i] for i in steered)], tokens=2)
+    except torch.OutOfMemoryError:
+        if len(steered) == 1:
+            raise
+        logits = None
+    if logits is None:
+        torch.cuda.empty_cache()
+        halves = steered[: len(steered) // 2], steered[len(steered) // 2 :]
+        return [half[i] for half in halves for i in check_effect(target, request, [steerings[j] for j in half])]
+    # Equal rows of one batch may differ by rounding; a write that moves less than that has no effect either.
+    same = torch.stack([(s - s[:1]).abs().amax(dim=1) <= 1e-6 * s.abs().max() for s in logits]).all(dim=0)
+    return [i for row, i in enumerate(steered, start=1) if bool(same[row])]
+
+
+def require_effect(target: LoadedModel, request: Request, steerings: Sequence[Steering]) -> None:
+    """Raise InterventionError when a steering with alpha > 0 changes no logit; see `check_effect`."""
+    lost = check_effect(target, request, steerings)
+    if lost:
+        first = steerings[lost[0]]
+        raise InterventionError(
+            f"Steering at layer {first.layer} with alpha={first.alpha} ({first.positions}) changed no logit: the write is lost "
+            "in this model."
+        )

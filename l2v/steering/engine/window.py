@@ -1,0 +1,314 @@
+"""The prompts of a few requests through the unsteered model, once, with all that their steered rows need later.
+
+The model itself runs, through its own `generate`; hooks note what every decoder block was called with and what the model
+does before, between and after the blocks. So no family needs code of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from l2v.steering.engine.reference import generation_options
+from l2v.steering.engine.rows import Request, encode_requests
+from l2v.steering.hook import prompt_positions
+from l2v.steering.models import LoadedModel, image_token_ids
+
+# What a block may be called with besides its hidden states, as tensors; anything else would need to be understood first.
+KNOWN_TENSORS = ("attention_mask", "position_embeddings", "position_ids", "cache_position")
+CACHES = ("past_key_values", "past_key_value", "layer_past")
+
+
+class Refused(Exception):
+    """The engine cannot take this model apart; the message says why."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The blocks after which rows of a window are written: at many prompt tokens (whole), or at the last one only."""
+
+    whole: frozenset[int] = frozenset()
+    last: frozenset[int] = frozenset()
+
+
+@dataclass
+class Window:
+    """Captured prompts, left-padded to one width.
+
+    ids, real: (requests, tokens), the second bool. states: per block its output (requests, tokens, d); last: the same at the
+    last token (requests, 1, d). between: what the model adds between a block and the next, where it does. keys, values: per
+    block (requests, heads, tokens, head size). calls: per block its keyword arguments. next_position: the rotary position of
+    the first generated token, (dimensions, requests). logits: (requests, vocabulary), float32.
+    """
+
+    requests: list[Request]
+    ids: Tensor
+    real: Tensor
+    states: dict[int, Tensor]
+    last: dict[int, Tensor]
+    between: dict[int, Tensor]
+    keys: list[Tensor]
+    values: list[Tensor]
+    calls: list[dict[str, Any]]
+    next_position: Tensor
+    logits: Tensor
+    image_ids: tuple[int, ...]
+    lengths: list[int] = field(init=False)
+    _causal: dict[int, list[bool]] = field(default_factory=dict)
+    _positions: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.lengths = self.real.sum(dim=1).tolist()
+
+    @property
+    def width(self) -> int:
+        """Tokens of the longest prompt."""
+        return self.ids.shape[1]
+
+    def positions(self, kind: str) -> Tensor:
+        """Where prompts are written under `kind`, (requests, tokens) bool."""
+        if kind not in self._positions:
+            self._positions[kind] = prompt_positions(kind, self.ids, self.real, self.image_ids)
+        return self._positions[kind]
+
+    def plainly_causal(self, mask: Tensor, requests: Sequence[int]) -> bool:
+        """Whether a block's mask says no more for these unpadded requests than that tokens see what came before."""
+        if id(mask) not in self._causal:
+            self._causal[id(mask)] = [self._is_causal(mask, request) for request in range(len(self.requests))]
+        return all(self._causal[id(mask)][request] for request in requests)
+
+    def _is_causal(self, mask: Tensor, request: int) -> bool:
+        start = self.width - self.lengths[request]
+        seen = mask[request if len(mask) > 1 else 0, :, start:, start:]
+        seen = seen if seen.dtype == torch.bool else seen == 0
+        return bool((seen == torch.ones_like(seen).tril()).all())
+
+
+class Anatomy:
+    """The parts of a model that the engine calls one by one: embedding, rotary positions, blocks, final norm, head.
+
+    Found while the model runs. Raises Refused for what would not run the same when called from outside.
+    """
+
+    def __init__(self, target: LoadedModel) -> None:
+        model = target.model
+        self.target = target
+        self.layers = target.layers
+        self.embed = model.get_input_embeddings()
+        self.head = model.get_output_embeddings()
+        text = model.config.get_text_config()
+        self.attention = str(getattr(text, "_attn_implementation", ""))
+        if self.attention not in ("sdpa", "eager"):
+            raise Refused(f"attention implementation '{self.attention}' (sdpa and eager are known)")
+        kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+        if kinds:
+            raise Refused(f"decoder blocks of kind {', '.join(sorted(kinds))}")
+        self.sliding: int | None = getattr(text, "sliding_window", None)
+        if getattr(text, "use_sliding_window", True) is False:
+            self.sliding = None
+        if self.embed is None or self.head is None:
+            raise Refused("no embedding or no output head of the usual kind")
+        self.owner = self._owner(model)
+        self.image_ids = image_token_ids(model)
+        self.norm: Any = None
+        self.rotary: Any = None
+        # How the model calls it: "hidden" and "ids" stand where those tensors were.
+        self.rotary_args: tuple[Any, ...] = ()
+        self.rotary_kwargs: dict[str, Any] = {}
+        self.position_rank = 2
+
+    def _owner(self, model: Any) -> nn.Module:
+        """The module whose list of blocks this is."""
+        for module in model.modules():
+            for child in module.children():
+                if isinstance(child, nn.ModuleList) and list(child) == list(self.layers):
+                    return module
+        raise Refused("decoder blocks that are no list of one module")
+
+    def block(self, index: int, hidden: Tensor, arguments: dict[str, Any]) -> Tensor:
+        """The output of one block."""
+        output = self.layers[index](hidden, **arguments)
+        return output[0] if isinstance(output, tuple) else output
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Final norm and head on (rows, 1, d): (rows, vocabulary), float32."""
+        return self.head(self.norm(hidden))[:, -1].float()
+
+    def rotate(self, hidden: Tensor, positions: Tensor) -> Any:
+        """What the blocks get as `position_embeddings` for one token per row at `positions` (dimensions, rows)."""
+        given = {"hidden": hidden, "ids": positions[0, :, None] if self.position_rank == 2 else positions[:, :, None]}
+
+        def fill(value: Any) -> Any:
+            return given[value] if isinstance(value, str) else value
+
+        return self.rotary(*map(fill, self.rotary_args), **{name: fill(value) for name, value in self.rotary_kwargs.items()})
+
+    def check_length(self, tokens: int) -> None:
+        """Raises Refused for rows longer than a sliding window: their old tokens would have to fall out of the cache."""
+        if self.sliding is not None and tokens > self.sliding:
+            raise Refused(f"{tokens} tokens exceed the sliding window of {self.sliding}")
+
+
+@torch.no_grad()
+def capture(anatomy: Anatomy, requests: Sequence[Request], needs: Needs) -> Window:
+    """Run the prompts of these requests once, unsteered, and keep what `needs` names.
+
+    Raises Refused when the model does something between its blocks that the engine does not know.
+    """
+    target = anatomy.target
+    inputs = encode_requests(target, requests)
+    recorder = _Recorder(anatomy, needs)
+    options = generation_options(target, 1) | {"output_logits": True, "return_dict_in_generate": True}
+    with recorder.listening():
+        output = target.model.generate(**inputs, **options)
+    ids = inputs["input_ids"]
+    tokens = ids.shape[1]
+    keys, values = _cached(output.past_key_values, len(anatomy.layers), tokens)
+    return Window(
+        requests=list(requests),
+        ids=ids,
+        real=inputs["attention_mask"].bool(),
+        states=recorder.states,
+        last=recorder.last,
+        between=recorder.between,
+        keys=keys,
+        values=values,
+        calls=recorder.calls,
+        next_position=recorder.next_position(len(requests)),
+        logits=output.logits[0],
+        image_ids=anatomy.image_ids,
+    )
+
+
+def _cached(cache: Any, blocks: int, tokens: int) -> tuple[list[Tensor], list[Tensor]]:
+    layers = getattr(cache, "layers", None)
+    if layers is None or len(layers) != blocks:
+        raise Refused(f"a cache of type {type(cache).__name__}")
+    keys: list[Any] = [getattr(layer, "keys", None) for layer in layers]
+    values: list[Any] = [getattr(layer, "values", None) for layer in layers]
+    for held in (*keys, *values):
+        if not isinstance(held, Tensor) or held.ndim != 4 or held.shape[2] != tokens:
+            raise Refused(f"a cache of {type(layers[0]).__name__} layers that does not hold every token of the prompt")
+    return keys, values
+
+
+def _stand_in(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return "hidden" if value.is_floating_point() else "ids"
+
+
+class _Recorder:
+    """Notes one forward pass of the blocks and of what stands around them."""
+
+    def __init__(self, anatomy: Anatomy, needs: Needs) -> None:
+        self.anatomy, self.needs = anatomy, needs
+        self.lowest = min(needs.whole | needs.last, default=len(anatomy.layers))
+        self.states: dict[int, Tensor] = {}
+        self.last: dict[int, Tensor] = {}
+        self.between: dict[int, Tensor] = {}
+        self.calls: list[dict[str, Any]] = []
+        self.embedding: Any = None
+        self.rotations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+        self.after: list[Any] = []
+        self.previous: Tensor | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Hooks on the blocks and on the other children of their owner, for the time of the block."""
+        handles = []
+        for index, layer in enumerate(self.anatomy.layers):
+            handles.append(layer.register_forward_pre_hook(self._before(index), with_kwargs=True))
+            handles.append(layer.register_forward_hook(self._after(index)))
+        for child in self.anatomy.owner.children():
+            if not isinstance(child, nn.ModuleList):
+                handles.append(child.register_forward_hook(self._beside, with_kwargs=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._settle()
+
+    def _before(self, index: int) -> Any:
+        def note(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            if len(self.calls) != index:
+                raise Refused("decoder blocks that do not run once each, in order")
+            hidden = args[0] if args else kwargs.get("hidden_states")
+            if len(args) > 1 or not isinstance(hidden, Tensor):
+                raise Refused("decoder blocks called with more than their hidden states by place")
+            self.calls.append({name: value for name, value in kwargs.items() if name != "hidden_states"})
+            if index > self.lowest and self.previous is not hidden:
+                before = self.previous.to(hidden.device) if self.previous is not None else torch.zeros_like(hidden)
+                if not torch.equal(before, hidden):
+                    self.between[index - 1] = hidden - before
+
+        return note
+
+    def _after(self, index: int) -> Any:
+        def note(_module: Any, _args: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            self.previous = hidden
+            if index in self.needs.whole:
+                self.states[index] = hidden
+            if index in self.needs.last:
+                self.last[index] = hidden[:, -1:].clone()
+
+        return note
+
+    def _beside(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if len(self.calls) == len(self.anatomy.layers):
+            self.after.append(module)
+        elif module is not self.anatomy.embed:
+            self.rotations.append((module, args, kwargs, output))
+
+    def _settle(self) -> None:
+        """Which module is what; checked against what the blocks were called with."""
+        anatomy = self.anatomy
+        if len(self.calls) != len(anatomy.layers):
+            raise Refused("decoder blocks that the model does not all run")
+        if len(self.after) != 1:
+            raise Refused(f"{len(self.after)} modules after the last decoder block, where a final norm was expected")
+        anatomy.norm = self.after[0]
+        for call in self.calls:
+            self._check_call(call)
+        embeddings = [call.get("position_embeddings") for call in self.calls]
+        if any(e is not embeddings[0] for e in embeddings):
+            raise Refused("decoder blocks with different rotary positions")
+        if embeddings[0] is None:
+            raise Refused("decoder blocks that work out rotary positions themselves")
+        found = [r for r in self.rotations if r[3] is embeddings[0]]
+        if len(found) != 1:
+            raise Refused("rotary positions that no module of the decoder made")
+        anatomy.rotary, args, kwargs, _ = found[0]
+        if getattr(anatomy.rotary, "rope_type", "default") in ("dynamic", "longrope"):
+            raise Refused("rotary positions that depend on the length of the longest row")
+        tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        if sorted(v.is_floating_point() for v in tensors) != [False, True]:
+            raise Refused("rotary positions made from more than hidden states and position ids")
+        self.position_ids = next(v for v in tensors if not v.is_floating_point())
+        anatomy.rotary_args = tuple(_stand_in(v) for v in args)
+        anatomy.rotary_kwargs = {name: _stand_in(v) for name, v in kwargs.items()}
+        anatomy.position_rank = self.position_ids.ndim
+
+    def _check_call(self, call: dict[str, Any]) -> None:
+        if sum(name in CACHES and value is not None for name, value in call.items()) != 1:
+            raise Refused("decoder blocks without a cache of the usual name")
+        for name, value in call.items():
+            if name in KNOWN_TENSORS or name in CACHES or value is None or isinstance(value, (bool, int, float, str)):
+                continue
+            raise Refused(f"decoder blocks called with '{name}' ({type(value).__name__})")
+        mask = call.get("attention_mask")
+        if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[2] != mask.shape[3]):
+            raise Refused("attention masks that are not (rows, heads, tokens, tokens)")
+
+    def next_position(self, requests: int) -> Tensor:
+        """One more than the last prompt token's, as `generate` counts on: (dimensions, requests)."""
+        last = self.position_ids[..., -1] + 1
+        last = last if last.ndim == 2 else last[None]
+        return last.expand(last.shape[0], requests)

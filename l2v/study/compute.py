@@ -1,0 +1,61 @@
+"""From jobs to finished cells: what is missing is computed by an executor, on this machine or on many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from l2v.benchmarks.metrics import HEADLINE
+from l2v.study.cells import Job
+from l2v.study.plan import distinct
+from l2v.study.score import rescore, scoring_of
+from l2v.study.store import Store
+from l2v.study.workers.devices import pick_device
+from l2v.study.workers.executors import execute, worker_count
+from l2v.study.workers.run import open_run
+from l2v.study.workers.workload import Workload
+
+# Executors whose workers run on this machine, whose devices can be checked before anything is written.
+HERE = ("local", "processes")
+
+
+@dataclass
+class Outcome:
+    """What came of a study: the headline value per cell id, the failed cells with the reason, and the table of all cells."""
+
+    values: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    results: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def run_jobs(jobs: Sequence[Job]) -> Outcome:
+    """Compute what is missing of these cells. Its results.csv is built by `l2v.study.results`.
+
+    Finished cells cost nothing and load no model. Raises UserError for input that the user can mend; a cell that fails for
+    another reason is set aside with its traceback in error.txt and named in the outcome.
+    """
+    jobs = distinct(jobs)
+    runtime = jobs[0].config.runtime
+    store = Store(runtime.outputs, jobs[0].config.study).open()
+    outcome = Outcome()
+    pending = [job for job in jobs if not store.folder(job.cell.id).done]
+    if pending:
+        chosen = jobs[0].config.executor
+        if chosen.name in HERE:
+            pick_device(runtime.device)
+        work = Workload(store, jobs)
+        run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
+        outcome.failed = execute(work, run)
+    scorers = jobs[0].config.scorer
+    folders = [folder for job in jobs if (folder := store.folder(job.cell.id)).done]
+    unscored = [f for f in folders if not set(scorers) <= {m["scorer"] for m in f.metrics()}]
+    if unscored:
+        # Computed in an earlier run that asked for other scorers.
+        rescore(unscored, scorers, scoring_of(jobs[0].config.judge, runtime.outputs, progress=False))
+    for folder in folders:
+        for metric in folder.metrics():
+            if metric["scorer"] == scorers[0] and metric["metric"] == HEADLINE:
+                outcome.values[folder.id] = metric["value"]
+    return outcome

@@ -1,0 +1,121 @@
+"""A unit's answers: the questions as its cells put them, the vectors they are steered with, and what is stored of each."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from l2v.benchmarks.base import Item
+from l2v.errors import UserError
+from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Steering, require_effect
+from l2v.steering.models import LoadedModel
+from l2v.study.cells import Cell, Job
+from l2v.study.store import CellFolder
+from l2v.study.workers.directions import cell_vector, contrast_questions
+
+# Finished rows are written to disk at least this often.
+STORE_SECONDS = 1.0
+
+Answered = tuple[Job, Request, Response]
+# Takes rows that finished together, and the seconds they took.
+Keep = Callable[[Sequence[Answered], float], None]
+
+
+def answer(
+    target: LoadedModel,
+    jobs: Sequence[Job],
+    folders: dict[str, CellFolder],
+    items: Sequence[Item],
+    mine: Callable[[Job, str], bool],
+    keep: Keep,
+    tell: Callable[[str], None],
+) -> None:
+    """Answer what the jobs' cells lack of the items that are `mine`, and hand rows to `keep` as they finish.
+
+    What was finished is kept even when the rest fails. Raises UserError when stored responses answer other questions.
+    """
+    answered = {job.cell.id: answered_ids(folders[job.cell.id], items) for job in jobs}
+    requests = cell_requests(jobs[0], [item for item in items if any(mine(job, item.id) for job in jobs)])
+    rows = [
+        (job, request)
+        for request in requests
+        for job in jobs
+        if mine(job, request.id) and request.id not in answered[job.cell.id]
+    ]
+    if not rows:
+        return
+    steerings = {job.cell.id: _steering(job, target) for job in jobs}
+    require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
+    most = jobs[0].config.runtime.batch_rows
+    engine = Engine(target, cell_decoding(jobs[0].cell), max_rows=most, tell=tell)
+    finished: list[Answered] = []
+    begun = time.perf_counter()
+    try:
+        for index, response in engine.answer([(request, steerings[job.cell.id]) for job, request in rows]):
+            finished.append((*rows[index], response))
+            if len(finished) >= most or time.perf_counter() - begun >= STORE_SECONDS:
+                ready, finished = finished, []
+                keep(ready, time.perf_counter() - begun)
+                begun = time.perf_counter()
+    finally:
+        if finished:
+            keep(finished, time.perf_counter() - begun)
+
+
+def _steering(job: Job, target: LoadedModel) -> Steering | None:
+    cell = job.cell
+    if not cell.steered:
+        return None
+    assert cell.layer is not None and cell.alpha is not None and cell.positions is not None
+    vector = cell_vector(cell, job.config.runtime.outputs, target.width)
+    return Steering(vector, cell.layer, cell.alpha, cell.positions)
+
+
+def cell_decoding(cell: Cell) -> Decoding:
+    """How a cell's answers are generated."""
+    drawn = asdict(cell.sampling) if cell.sampling else {}
+    return Decoding(cell.max_new_tokens, tuple(cell.stop), **drawn, min_new_tokens=cell.min_new_tokens or 0)
+
+
+def cell_requests(job: Job, items: Sequence[Item]) -> list[Request]:
+    """The questions as a cell puts them: with its demonstrations before and the beginning of the answer after them."""
+    cell = job.cell
+    history: tuple[tuple[str, str], ...] = ()
+    if cell.shots:
+        worked = [q for q in contrast_questions(job.config) if q.cot]
+        if len(worked) < cell.shots:
+            raise UserError(f"method.shots={cell.shots} is more than the {len(worked)} worked examples of this contrast.")
+        history = tuple((q.text, str(q.cot)) for q in worked[: cell.shots])
+    return [Request(item.id, item.text, item.images, prefix=cell.prefix or "", history=history) for item in items]
+
+
+def prompt_hash(text: str) -> str:
+    """What is stored of a question beside its answer, to notice when the question changes."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def answered_ids(folder: CellFolder, items: Sequence[Item]) -> set[str]:
+    """The ids already answered. Raises UserError when they answer other questions than today's."""
+    prompts = {item.id: prompt_hash(item.text) for item in items}
+    stored = folder.responses()
+    strange = [r["id"] for r in stored if prompts.get(r["id"]) != r["prompt"]]
+    if strange:
+        raise UserError(
+            f"{folder.path} holds responses to other questions than the benchmark has now (first: {strange[0]}); the data "
+            "changed under the same revision: pin benchmark.revision or choose another study=… name."
+        )
+    return {r["id"] for r in stored}
+
+
+def locations(job: Job) -> dict[str, str | None]:
+    """Where this machine finds what the cell names; kept for later scoring, no part of its identity."""
+    config = job.config
+    return {
+        "source": config.source.path,
+        "target": config.target.path,
+        "contrast": config.contrast.path,
+        "benchmark": config.benchmark.path,
+        "benchmark_include": config.benchmark.include_path,
+    }

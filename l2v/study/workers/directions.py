@@ -1,0 +1,255 @@
+"""Directions for cells: read once, kept in the cache, found again by identity; and the vectors made from them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from l2v.config import Config
+from l2v.errors import UserError
+from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
+from l2v.steering.models import LoadedModel, load_model, release_memory
+from l2v.study.cells import Cell, Job
+from l2v.study.plan import Reading, job_readings, norm_reading, readings
+from l2v.study.resolve import model_spec
+from l2v.study.store import disk_errors, read_lines, write_atomically
+from l2v.study.workers.claims import claim
+from l2v.study.workers.heartbeat import Heartbeat
+from l2v.transfer.arms import ARMS, build_vector
+from l2v.transfer.contrast import Chat, Pair, Question, build_pairs, load_questions, sample_questions
+from l2v.transfer.extract import Directions, extract
+
+# Responses of kind `generated` that are written to disk at once: a kill costs no more than these.
+GENERATED_ROWS = 64
+# How soon a worker looks again at what another one reads.
+POLL_SECONDS = 0.5
+# Extractions that take less than this show no progress bar.
+BAR_DELAY_SECONDS = 5.0
+
+
+def directions_path(outputs: str, reading_id: str) -> Path:
+    """Where a reading is kept."""
+    return Path(outputs) / "cache" / "directions" / f"{reading_id}.safetensors"
+
+
+def partial_path(path: Path) -> Path:
+    """The folder beside a reading's file that keeps its responses and states until it is whole."""
+    return path.with_suffix(".partial")
+
+
+def ensure_directions(
+    jobs: Sequence[Job],
+    device: str,
+    say: Any = print,
+    worker: Heartbeat | None = None,
+    failed: Callable[[str, Exception], None] | None = None,
+) -> list[Path]:
+    """Read all directions that the jobs need and the cache lacks; each model is loaded once and dropped again.
+
+    Two workers never read the same one: the second reads another or waits, and finds it. Returns the paths of all needed
+    files. `worker`: this process, where it already shows signs of life. `failed`: is told of a reading (its id) that fails,
+    and the others go on; without it the error is raised. A UserError always is.
+    """
+    lost: set[str] = set()
+
+    def give_up(reading: Reading, error: Exception) -> None:
+        if failed is None:
+            raise error
+        lost.add(reading.id)
+        failed(reading.id, error)
+
+    needed = readings(jobs)
+    by_model: dict[Any, list[tuple[Reading, Job]]] = {}
+    for reading, job in needed.values():
+        if not _complete(_path(reading, job), reading):
+            by_model.setdefault((reading.model, reading.role), []).append((reading, job))
+    if by_model:
+        config = jobs[0].config
+        own = Heartbeat(config.runtime.outputs, config.executor.heartbeat, config.executor.expire)
+        with ExitStack() as stack:
+            worker = worker or stack.enter_context(own)
+            waiting, told = list(by_model.values()), False
+            while waiting := [m for m in waiting if not _read_missing(m, device, say, worker, lost, give_up)]:
+                if not told:
+                    say("waiting for directions that another worker reads")
+                    told = True
+                if worker.asked_to_end:
+                    break
+                time.sleep(POLL_SECONDS)
+    return [_path(reading, job) for reading, job in needed.values()]
+
+
+def _path(reading: Reading, job: Job) -> Path:
+    return directions_path(job.config.runtime.outputs, reading.id)
+
+
+def _read_missing(
+    members: list[tuple[Reading, Job]],
+    device: str,
+    say: Any,
+    worker: Heartbeat,
+    lost: set[str],
+    give_up: Callable[[Reading, Exception], None],
+) -> bool:
+    """Read what of one model's directions can be claimed; True when none is missing any more but what was given up."""
+    loaded: LoadedModel | None = None
+    for reading, job in members:
+        path = _path(reading, job)
+        if worker.asked_to_end:
+            return False
+        if reading.id in lost or _complete(path, reading):
+            continue
+        held = claim(path.parent / "claims", reading.id, worker)
+        if held is None:
+            continue
+        try:
+            if not _complete(path, reading):
+                questions = contrast_questions(job.config)
+                if loaded is None:
+                    config = job.config.source if reading.role == "source" else job.config.target
+                    loaded = load_model(model_spec(config), "text" if reading.role == "source" else "vision", device)
+                with disk_errors(path):
+                    directions = read_directions(loaded, job.config, reading, questions, partial_path(path))
+                    directions.save(path)
+                    shutil.rmtree(partial_path(path), ignore_errors=True)
+                say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
+        except UserError:
+            raise
+        except Exception as error:
+            # One that was silent for too long finds its place taken, and its files gone.
+            if held.current() and not _complete(path, reading):
+                give_up(reading, error)
+        finally:
+            held.release()
+    if loaded is not None:
+        loaded = None
+        release_memory()
+    return all(reading.id in lost or _complete(_path(reading, job), reading) for reading, job in members)
+
+
+def _complete(path: Path, reading: Reading) -> bool:
+    """Whether a reading's file is there, with the states where they are wanted."""
+    return path.exists() and (not reading.states or Directions.has_states(path))
+
+
+def read_directions(
+    loaded: LoadedModel, config: Config, reading: Reading, questions: Sequence[Question], partial: Path | None = None
+) -> Directions:
+    """One extraction with an already loaded model; with `partial`, it goes on where an earlier one was interrupted."""
+    pairs = contrast_pairs(loaded, config, questions, partial and partial / "responses.jsonl")
+    with _bar(config, f"reading {reading.model.name}", "token") as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return extract(
+            loaded.model,
+            loaded.tokenizer,
+            loaded.layers,
+            pairs,
+            reading.settings(),
+            config.runtime.batch_tokens,
+            progress=tick,
+            partial=partial,
+            tokenizer_bos=loaded.processor is not None,
+            keep_states=reading.states,
+        )
+
+
+def _bar(config: Config, label: str, unit: str) -> Any:
+    return tqdm(
+        desc=label, unit=unit, unit_scale=unit == "token", disable=not config.runtime.progress,
+        delay=BAR_DELAY_SECONDS, leave=False, dynamic_ncols=True, file=sys.stderr,
+    )  # fmt: skip
+
+
+def contrast_questions(config: Config) -> list[Question]:
+    """The sampled rows of a configuration's contrast data; checked before any model is loaded.
+
+    For kind `response_pairs` the draw is from the rows that have both responses.
+    """
+    chosen = config.contrast
+    questions = load_questions(
+        chosen.path or chosen.id, None if chosen.path else chosen.revision, chosen.split, asdict(chosen.columns)
+    )
+    if chosen.kind == "response_pairs":
+        questions = [q for q in questions if q.cot and q.direct] or questions
+    return sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
+
+
+def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Question], kept: Path | None = None) -> list[Pair]:
+    """The contrast set of a configuration; for kind `generated` the model writes the responses itself.
+
+    `kept`: a .jsonl file that responses are appended to, and found in again.
+    """
+    chosen = config.contrast
+
+    def answer(chats: list[Chat]) -> list[str]:
+        texts: list[str] = []
+        for record in read_lines(kept) if kept else []:
+            # A reader that slept through the end of its claim may have written after its successor: numbers tell.
+            if record["chat"] == len(texts) < len(chats):
+                texts.append(str(record["text"]))
+        if kept and kept.exists():
+            # Without the line that an interruption tore.
+            write_atomically(kept, "".join(map(_line, range(len(texts)), texts)))
+        rows = [(Request(str(i), chat.user), None) for i, chat in enumerate(chats)]
+        decoding = Decoding(chosen.max_new_tokens)
+        with _bar(config, f"answers of {loaded.spec.id}", "answer") as bar:
+            bar.total = len(rows)
+            bar.update(len(texts))
+            for batch in batched(rows[len(texts) :], min(config.runtime.batch_rows, GENERATED_ROWS)):
+                new = [response.text for response in generate_rows(loaded, batch, decoding)]
+                if kept:
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    with kept.open("a", encoding="utf-8") as file:
+                        file.write("".join(map(_line, range(len(texts), len(chats)), new)))
+                texts += new
+                bar.update(len(new))
+        return texts
+
+    return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer)
+
+
+def _line(chat: int, text: str) -> str:
+    return json.dumps({"chat": chat, "text": text}) + "\n"
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path) -> Directions:
+    return Directions.load(path)
+
+
+def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
+    """The vector that a steered cell injects at alpha = 1, shape (width,), float32 (Eq. 6, 7).
+
+    scale "direction": the norm of the unfiltered source direction; "relative": the median activation norm of the target's
+    layer. Raises UserError naming the cell when no such vector exists.
+    """
+    assert cell.layer is not None and cell.source_layer is not None
+    paths = [directions_path(outputs, reading.id) for reading in job_readings(cell)]
+    arm, source = ARMS[cell.method], _load(paths[0])
+    states = None if arm.needs == "mean" else Directions.load_states(paths[0], cell.source_layer)
+    targets = Directions.load_states(paths[1], cell.layer) if arm.needs == "both" else None
+    try:
+        mean = source.mean[cell.source_layer]
+        vector = build_vector(cell.method, mean, width, cell.cutoff, cell.seed or 0, states, targets)
+    except UserError as error:
+        raise UserError(f"{cell.describe()}: {error}") from error
+    if cell.scale == "relative":
+        norms = _load(directions_path(outputs, norm_reading(cell).id)).activation_norm
+        vector = vector / torch.linalg.vector_norm(vector) * norms[cell.layer]
+    return vector

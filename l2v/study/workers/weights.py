@@ -1,0 +1,74 @@
+"""Cells that change the target's weights: what is loaded for them, and the changes while they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from l2v.config import Config
+from l2v.errors import UserError
+from l2v.steering.mathneuro import mathneuro
+from l2v.steering.merging import Merge, merge
+from l2v.steering.models import LoadedModel, ModelSpec, load_model, release_memory
+from l2v.steering.weights import weights_changed
+from l2v.study.cells import Job
+from l2v.study.resolve import model_spec
+from l2v.study.workers.directions import contrast_questions
+from l2v.transfer.contrast import Chat
+from l2v.transfer.extract import format_chat
+
+
+def target_spec(job: Job) -> ModelSpec:
+    """What is loaded as the target: its own weights or, for a fine-tuned cell, the checkpoint."""
+    spec = model_spec(job.config.target)
+    weights = job.cell.weights
+    return spec if weights is None or weights.checkpoint is None else replace(spec, path=job.config.method.weights.checkpoint)
+
+
+@contextmanager
+def changed(target: LoadedModel, job: Job) -> Iterator[None]:
+    """The target with the weights of the job's cell; restored bit for bit when the block ends, however it ends.
+
+    Raises UserError when the architectures of a merging differ, or there is nothing to calibrate with.
+    """
+    weights = job.cell.weights
+    if weights is None or weights.kind == "checkpoint":
+        yield
+        return
+    if weights.kind == "mathneuro":
+        math, other = _calibration(target, job.config)
+        assert weights.share is not None and weights.factor is not None
+        changes = mathneuro(target, math, other, weights.share, weights.factor, job.config.runtime.batch_tokens)
+        with weights_changed(target, changes):
+            yield
+        return
+    llm = load_model(model_spec(job.config.source), "text", "cpu")
+    base = _base(job.config) if weights.kind == "ties" else None
+    layers = None if weights.layers is None else (weights.layers[0], weights.layers[1])
+    how = Merge(weights.kind, weights.share, layers)
+    if weights.density is not None and weights.scale is not None:
+        how = replace(how, density=weights.density, scale=weights.scale)
+    with weights_changed(target, merge(target, llm, how, base)):
+        del llm, base
+        release_memory()
+        yield
+
+
+def _base(config: Config) -> LoadedModel:
+    where = config.method.weights.base
+    assert where is not None
+    source = model_spec(config.source)
+    local = where if Path(where).is_dir() else None
+    return load_model(ModelSpec(id=where, path=local, dtype=source.dtype), "text", "cpu")
+
+
+def _calibration(target: LoadedModel, config: Config) -> tuple[list[str], list[str]]:
+    """MathNeuro's two sets, chat-formatted: the contrast's chains of thought, and its direct answers."""
+    questions = [q for q in contrast_questions(config) if q.cot and q.direct]
+    if not questions:
+        raise UserError("method=mathneuro calibrates on a contrast with both responses; choose another contrast=….")
+    tokenizer = target.tokenizer
+    math = [format_chat(tokenizer, Chat(q.text, q.cot)) for q in questions]
+    return math, [format_chat(tokenizer, Chat(q.text, q.direct)) for q in questions]

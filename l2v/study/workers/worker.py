@@ -1,0 +1,350 @@
+"""A worker's way through a study: claim a unit, answer its missing rows, store them, finish cells, go on when one fails.
+
+Any number of workers, on any machines that share the study's folder, may walk through the same study at once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from enum import Enum, auto
+from typing import Any
+
+from tqdm import tqdm
+
+from l2v.errors import UserError
+from l2v.steering.models import LoadedModel, load_model, release_memory
+from l2v.study.cells import Cell, Job
+from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, shuffled, units
+from l2v.study.resolve import model_facts
+from l2v.study.score import score_cell, scoring_of
+from l2v.study.store import CellFolder, Record
+from l2v.study.workers.answer import Answered, answer, locations, prompt_hash
+from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
+from l2v.study.workers.directions import ensure_directions
+from l2v.study.workers.heartbeat import Heartbeat
+from l2v.study.workers.run import Run, note_failure
+from l2v.study.workers.weights import changed, target_spec
+from l2v.study.workers.workload import Workload
+
+# How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
+POLL_SECONDS, LONGEST_POLL, LOOKED_UNITS = 0.5, 10.0, 16
+FINISH = "finish"  # the claim on gathering, scoring and closing a cell
+TOLD_FAILURES = 3  # a failing cell's reason is told so often; all of them stand in the outcome
+
+
+Tell = Callable[[str], None]
+
+
+class AskedToEndError(Exception):
+    """This worker was asked to end; what it had in hand is stored."""
+
+
+class TakenOverError(Exception):
+    """Another worker took over what this one had claimed, because it was silent for too long."""
+
+
+class Found(Enum):
+    """What a worker found of a unit: nothing to do any more, something that it did, or others at work."""
+
+    CLOSED = auto()
+    WORKED = auto()
+    HELD = auto()
+
+
+class Worker:
+    """One worker's pass over a study.
+
+    note: is told what it does. place: where in the plan it begins, 0 to 1. bar: is told of every stored row.
+    """
+
+    def __init__(
+        self, work: Workload, run: Run, worker: Heartbeat, device: str, note: Tell, place: float = 0.0, bar: Any = None
+    ) -> None:
+        self.work, self.run_record, self.worker, self.device, self.bar = work, run, worker, device, bar
+        self.config = work.jobs[0].config
+        self.note = note
+        self.scoring = scoring_of(self.config.judge, self.config.runtime.outputs, progress=False)
+        sizes = [len(work.items(group)) for group in work.groups]
+        cut = units(work.groups, sizes, self.config.runtime.cells_per_claim, run.workers)
+        self.units = from_place(cut, place)
+        self.failed: dict[str, str] = {}
+        self.told: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.done: set[str] = set()
+        self.target: tuple[Any, LoadedModel] | None = None
+        self.weights = ExitStack()
+        self.weights_of: Any = None
+
+    def run(self) -> None:
+        """Read directions, then answer unit by unit until every cell is done or set aside, here or elsewhere.
+
+        Raises AskedToEndError when the worker was asked to end, and UserError for what the user can mend.
+        """
+        todo = [job for job in self.work.jobs if not self._folder(job).done]
+        self.worker.tell(doing="directions")
+        ensure_directions(todo, self.device, self.note, self.worker, self._no_directions)
+        try:
+            self._walk()
+        finally:
+            self.weights.close()
+            self.worker.tell(doing="")
+
+    def _walk(self) -> None:
+        waiting, pause = deque(self.units), POLL_SECONDS
+        while waiting and not self.run_record.over():
+            looked = [waiting.popleft() for _ in range(min(LOOKED_UNITS, len(waiting)))]
+            found = [self._attend(unit) for unit in looked]
+            waiting.extend(unit for unit, state in zip(looked, found, strict=True) if state is not Found.CLOSED)
+            if Found.WORKED in found:
+                pause = POLL_SECONDS
+            elif Found.CLOSED not in found:
+                # Others hold what was looked at. A thousand idle workers must not ask for everything all the time: each looks
+                # now and then at a few units of what is left, every second one of the target that it has in memory.
+                self.worker.tell(doing="waiting for others")
+                self._sleep(pause)
+                pause = min(1.5 * pause, LONGEST_POLL)
+                waiting = deque(shuffled(waiting, self.target[0][0] if self.target else None))
+        self.run_record.note_over()
+
+    def _sleep(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._may_go_on()
+            time.sleep(min(POLL_SECONDS, seconds))
+
+    def _may_go_on(self) -> None:
+        if self.worker.asked_to_end:
+            raise AskedToEndError("asked to end")
+
+    def _say(self, message: str) -> None:
+        tqdm.write(message, file=sys.stderr)
+
+    def _folder(self, job: Job) -> CellFolder:
+        return self.work.store.folder(job.cell.id)
+
+    def _closed(self, job: Job) -> bool:
+        """Whether a cell is done or was set aside, here or elsewhere; looked up until it is."""
+        cell_id, folder = job.cell.id, self._folder(job)
+        if cell_id in self.done or cell_id in self.failed:
+            return True
+        if folder.done:
+            self.done.add(cell_id)
+            return True
+        reason = self.run_record.failed_here(folder)
+        if reason is not None:
+            self._note_aside(job.cell, reason)
+        return reason is not None
+
+    def _attend(self, unit: Unit) -> Found:
+        """Do what can be done of a unit now."""
+        self._may_go_on()
+        jobs: list[Job] = []
+        wanted: list[tuple[Job, int]] = []
+        for job in unit.jobs:
+            if self._closed(job):
+                continue
+            if self.failures[job.cell.id] > self.run_record.retries and not self._alone():
+                # It failed here often enough: another worker has to see it fail before it counts as the cell's own fault.
+                return Found.HELD
+            claimed = states(self._folder(job).claims)
+            todo = [b for b in unit.blocks if claimed.get(block_key(b), (-1, FREE))[1] != DONE]
+            # Whoever holds one of its cells has the unit; the first that is held tells.
+            if any(self._held(job, b, *claimed[block_key(b)]) for b in todo if block_key(b) in claimed):
+                return Found.HELD
+            jobs.append(job)
+            wanted += [(job, b) for b in todo]
+        if not jobs:
+            return Found.CLOSED
+        if not wanted:
+            # Its rows are all there: what is left is to close cells, once the other blocks are there too.
+            finished = sum(self._finish(unit.group, job) for job in jobs)
+            return Found.WORKED if finished else Found.HELD
+        held = claim_all([(self._folder(job).claims, block_key(b)) for job, b in wanted], self.worker)
+        if held is None:
+            return Found.HELD
+        for job in jobs:
+            if self._folder(job).done:
+                # Finished between the look and the claim, which made its folder of claims anew.
+                shutil.rmtree(self._folder(job).claims, ignore_errors=True)
+        done: set[str] = set()
+        try:
+            claimed_jobs = {job.cell.id: job for job, _ in wanted if not self._folder(job).done}
+            if claimed_jobs:
+                self._answer_unit(unit, list(claimed_jobs.values()), held, done)
+        except TakenOverError:
+            self._say(f"{self.worker.name} was silent for too long: others took over {len(jobs)} of its cells.")
+            return Found.HELD
+        finally:
+            for one in held:
+                one.release(done=one.folder.parent.name in done)
+        for job in jobs:
+            self._finish(unit.group, job)
+        return Found.WORKED
+
+    def _held(self, job: Job, block: int, generation: int, mark: str) -> bool:
+        return mark == HELD and alive(self._folder(job).claims, block_key(block), generation, self.worker)
+
+    def _note_aside(self, cell: Cell, reason: str) -> None:
+        self.failed[cell.id] = f"{cell.describe()}: {reason}"
+        self.told[reason] += 1
+        if self.told[reason] <= TOLD_FAILURES:
+            self._say(f"FAILED {cell.id} {self.failed[cell.id]}")
+
+    # -- answering ---------------------------------------------------------------------------------------------------
+
+    def _answer_unit(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim], done: set[str]) -> None:
+        """Answer a claimed unit; when that fails, its cells one by one, so that one bad cell costs no other.
+
+        `done` collects the ids of the cells whose rows of this unit are all stored.
+        """
+        self.worker.tell(doing=f"{len(jobs)} cells: {jobs[0].cell.describe()}")
+        try:
+            self._answer(unit, jobs, held)
+        except (UserError, AskedToEndError, TakenOverError):
+            raise
+        except Exception as error:
+            if len(jobs) == 1:
+                self._failed(jobs[0], error)
+                return
+            for job in jobs:
+                self._answer_unit(unit, [job], held, done)
+            return
+        done |= {job.cell.id for job in jobs}
+
+    def _alone(self) -> bool:
+        return self.run_record.workers == 1 or not self.worker.others(self.run_record.id)
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        """Count a failure. One broken machine must not fail a whole study: with others at work, two of them have to see it."""
+        self.failures[job.cell.id] += 1
+
+        def aside(failures: int, workers: int) -> bool:
+            return failures > self.run_record.retries and (workers > 1 or self._alone())
+
+        reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, aside)
+        if self.run_record.failed_here(self._folder(job)) is not None:
+            self._note_aside(job.cell, reason)
+
+    def _no_directions(self, reading: str, error: Exception) -> None:
+        """Set the cells aside that need directions which could not be read; the others go on."""
+        for job in self.work.jobs:
+            if not self._closed(job) and reading in {needed.id for needed in job_readings(job.cell)}:
+                self._folder(job).begin(job.cell, locations(job))
+                reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, lambda *_: True)
+                self._note_aside(job.cell, reason)
+
+    def _answer(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> None:
+        items = self.work.items(unit.group)
+        cut = blocks(len(items))
+        block_of = {items[place].id: block_key(b) for b in unit.blocks for place in cut[b]}
+        folders = {job.cell.id: self._folder(job) for job in jobs}
+        claims = {(one.folder.parent.name, one.key): one for one in held}
+
+        def mine(job: Job, item: str) -> bool:
+            return (job.cell.id, block_of.get(item, "")) in claims
+
+        def keep(rows: Sequence[Answered], seconds: float) -> None:
+            """Append responses to their cells' folders, as far as this worker still holds them."""
+            records: dict[str, list[Record]] = {}
+            lost = False
+            current: dict[tuple[str, str], bool] = {}
+            for job, request, response in rows:
+                key = (job.cell.id, block_of[request.id])
+                if key not in current:
+                    current[key] = claims[key].current()
+                if not current[key]:
+                    lost = True
+                    continue
+                record = {"id": request.id, "response": response.text, "tokens": response.tokens}
+                record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
+                record |= {"prompt": prompt_hash(request.text), "runner": self.worker.name}
+                records.setdefault(job.cell.id, []).append(record | {"generation": claims[key].generation})
+            for cell_id, lines in records.items():
+                folders[cell_id].append(self.worker.name, lines)
+            stored = sum(map(len, records.values()))
+            self.worker.count(stored)
+            if self.bar is not None:
+                self.bar.update(stored)
+            if lost:
+                raise TakenOverError("taken over")
+            self._may_go_on()
+
+        try:
+            for job in jobs:
+                folders[job.cell.id].begin(job.cell, locations(job))
+            target = self._target(jobs[0])
+            answer(target, jobs, folders, items, mine, keep, self._say)
+        finally:
+            for folder in folders.values():
+                folder.close()
+
+    def _target(self, job: Job) -> LoadedModel:
+        """The job's target with the weights its cell asks for; one is kept in memory, and units come sorted by it."""
+        weights = job.cell.weights
+        key = (job.cell.target, weights.checkpoint if weights else None)
+        if self.target is None or self.target[0] != key:
+            self._restore_weights()
+            self.target = None
+            release_memory()
+            self.target = (key, self._load_target(job))
+        loaded = self.target[1]
+        wanted = (weights, job.cell.source if weights else None)
+        if weights is None or wanted != self.weights_of:
+            self._restore_weights()
+        if weights is not None and self.weights_of is None:
+            self.weights.enter_context(changed(loaded, job))
+            self.weights_of = wanted
+        return loaded
+
+    def _restore_weights(self) -> None:
+        self.weights_of = None
+        self.weights.close()
+
+    def _load_target(self, job: Job) -> LoadedModel:
+        declared = model_facts(job.config.target)
+        self.worker.tell(doing=f"loading {job.config.target.name}")
+        self.note(f"loading target {job.config.target.name}")
+        target = load_model(target_spec(job), "vision", self.device)
+        if (len(target.layers), target.width) != (declared.layers, declared.width):
+            raise UserError(
+                f"target.layers and target.width of '{job.config.target.name}' say {declared.layers} x {declared.width}, the "
+                f"checkpoint has {len(target.layers)} x {target.width}; mend its YAML."
+            )
+        return target
+
+    # -- finishing ---------------------------------------------------------------------------------------------------
+
+    def _finish(self, group: Group, job: Job) -> bool:
+        """Gather, score and close a cell of which every row is stored; True when that was done, or tried, here."""
+        folder, items = self._folder(job), self.work.items(group)
+        claimed = states(folder.claims)
+        if any(claimed.get(block_key(b), (-1, FREE))[1] != DONE for b in range(len(blocks(len(items))))):
+            return False
+        held = claim(folder.claims, FINISH, self.worker)
+        if held is None:
+            return False
+        if folder.done:
+            shutil.rmtree(folder.claims, ignore_errors=True)
+            return False
+        try:
+            stored = {record["id"] for record in folder.responses()}
+            if not all(item.id in stored for item in items):
+                # Rows that were handed to a disk and never reached it: they are computed again.
+                shutil.rmtree(folder.claims, ignore_errors=True)
+                return True
+            twice = folder.gather([item.id for item in items])
+            by_id = {item.id: item for item in items}
+            score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)
+            folder.finish(twice)
+        except UserError:
+            raise
+        except Exception as error:
+            self._failed(job, error)
+        finally:
+            held.release()
+        return True

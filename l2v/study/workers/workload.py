@@ -1,0 +1,48 @@
+"""The work of a run: its jobs, in groups that share a target and its questions, and the questions themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from l2v.benchmarks.base import BenchmarkDocs, Item
+from l2v.benchmarks.harness import open_docs
+from l2v.study.cells import Job
+from l2v.study.plan import Group, grouped
+from l2v.study.resolve import data_ref
+from l2v.study.score import benchmark_items, write_items
+from l2v.study.store import Store
+
+
+@dataclass
+class Workload:
+    """A study's jobs with the questions they need; questions are read once, when the first of them is asked for."""
+
+    store: Store
+    jobs: list[Job]
+    groups: list[Group] = field(init=False)
+    _items: dict[str, list[Item]] = field(default_factory=dict)
+    _docs: dict[str, BenchmarkDocs] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pending = {job.cell.id for job in self.jobs if not self.store.folder(job.cell.id).done}
+        self.groups = [group for group in grouped(self.jobs) if any(job.cell.id in pending for job in group.jobs)]
+
+    def items(self, group: Group) -> list[Item]:
+        """The questions of a group, described in the study's folder. Raises UserError when they cannot be read."""
+        key = repr(group.benchmark)
+        if key not in self._items:
+            config = group.jobs[0].config.benchmark
+            items = benchmark_items(group.benchmark, config)
+            self._docs[key] = open_docs(data_ref(config))
+            write_items(self.store, group.benchmark, self._docs[key], items)
+            self._items[key] = items
+        return self._items[key]
+
+    def docs(self, group: Group) -> BenchmarkDocs:
+        """What the benchmark of a group says of its questions."""
+        self.items(group)
+        return self._docs[repr(group.benchmark)]
+
+    def counts(self) -> dict[str, int]:
+        """The number of items of every cell that is still to be computed."""
+        return {job.cell.id: len(self.items(group)) for group in self.groups for job in group.jobs}

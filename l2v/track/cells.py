@@ -1,0 +1,215 @@
+"""The runs of cells and of their directions, built from the store alone.
+
+A cell that is scored again later is uploaded again under its own id, so that a cell is one run; what a scorer gave over the
+whole study is a run of job_type "score" (track_study.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from l2v.identity import digest
+from l2v.study.cells import Cell
+from l2v.study.marks import Marks
+from l2v.study.plan import job_readings
+from l2v.study.results import FAMILY, own_baseline
+from l2v.study.store import CellFolder, Record, Store
+from l2v.track.examples import Examples
+from l2v.track.ledger import Planned
+from l2v.track.tracker import Artifact, File, Scalar, Table, TrackedRun, clean
+from l2v.transfer.directions import Summary
+
+# Raised when runs are built in another way: what was uploaded before is then uploaded again.
+FORMAT = 1
+# Settings of a cell that have a name of their own in results.csv.
+COLUMN = {
+    "source_name": "source",
+    "target_name": "target",
+    "benchmark_name": "benchmark",
+    "contrast_name": "contrast",
+    "contrast_per_domain": "per_domain",
+    "benchmark_task": "task",
+    "benchmark_split": "split",
+    "benchmark_prompt": "prompt",
+    "benchmark_limit": "limit",
+    "weights_kind": "weights",
+    "sampling_temperature": "temperature",
+}
+LONGEST_TAG = 64
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """Nested settings with names joined by `_`: lists as text, what is None left out, numbers with six digits."""
+    found: dict[str, Scalar] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}_")
+        elif isinstance(value, (list, tuple)):
+            found[prefix + name] = clean(", ".join(map(str, value)))
+        elif isinstance(value, float):
+            if math.isfinite(value):
+                found[prefix + name] = float(f"{value:.6g}")
+        elif value is not None:
+            found[prefix + name] = clean(value) if isinstance(value, str) else value
+    return found
+
+
+def cell_config(study: str, cell: Cell) -> dict[str, Scalar]:
+    """A cell's settings, under the names of results.csv where they have one there."""
+    settings = asdict(cell)
+    part = settings["benchmark"].pop("part")
+    named = {COLUMN.get(name, name): value for name, value in flat(settings).items()}
+    more: dict[str, Scalar] = {"study": study, "cell": cell.id, "temperature": 0.0}
+    if part is not None and cell.benchmark.part is not None:
+        more["part"] = cell.benchmark.part.describe()
+    return more | named
+
+
+def cell_tags(cell: Cell, selected: str) -> tuple[str, ...]:
+    """Words to filter by. selected: what the cell's settings were chosen on, or ""."""
+    names = [cell.method, cell.target.name, cell.benchmark.task or cell.benchmark.name, cell.benchmark.split]
+    names += [cell.source.name] if cell.source else []
+    names += [cell.benchmark.part.name] if cell.benchmark.part else []
+    names += ["selected", f"selected on {selected}"] if selected else []
+    return tuple(dict.fromkeys(name[:LONGEST_TAG] for name in names if name))
+
+
+class CellRuns:
+    """Plans and builds the runs of a study's cells. One object serves many passes; what never changes is read once."""
+
+    def __init__(self, outputs: str | Path, study: str, examples: int) -> None:
+        self.store = Store(outputs, study)
+        self.directions = Path(outputs) / "cache" / "directions"
+        self.marks = Marks(self.store)
+        self.examples = Examples(self.marks, examples)
+
+    def finished(self) -> list[CellFolder]:
+        """The cells that are complete now."""
+        return self.store.finished()
+
+    def cell(self, folder: CellFolder) -> Cell:
+        """The cell of a folder. Raises UserError as `CellFolder.cell`."""
+        return self.marks.cell(folder.id)
+
+    def plan(self, folders: Sequence[CellFolder], compared: Mapping[str, Sequence[Record]]) -> Iterator[Planned]:
+        """The runs of these cells, each after the runs of its directions.
+
+        compared: rows of results.csv by cell, for what a cell's figures mean beside others; empty while a study is running.
+        """
+        baselines = self._baselines(self.finished())
+        for folder in folders:
+            cell = self.cell(folder)
+            for reading in job_readings(cell):
+                artifact = self._artifact(reading.id)
+                if artifact is not None:
+                    yield Planned(artifact.name, "extract", f"{FORMAT}", partial(self._extract, reading.id, artifact))
+            rows = compared.get(folder.id, ())
+            metrics = folder.metrics()
+            baseline = _baseline_of(self.store.study, cell, baselines)
+            content = digest(
+                {
+                    "format": FORMAT,
+                    "study": self.store.study,
+                    "metrics": [flat(metric) for metric in metrics],
+                    "compared": [flat(row) for row in rows],
+                    "baseline": None if baseline is None else [baseline.id, [flat(m) for m in baseline.metrics()]],
+                    "examples": self.examples.most,
+                }
+            )
+            yield Planned(folder.id, "run", content, partial(self._run, folder, cell, metrics, rows, baseline))
+
+    def _baselines(self, folders: Sequence[CellFolder]) -> dict[str, list[tuple[Cell, CellFolder]]]:
+        found: dict[str, list[tuple[Cell, CellFolder]]] = {}
+        for folder in folders:
+            cell = self.cell(folder)
+            if cell.method == "direct":
+                found.setdefault(_family(self.store.study, cell), []).append((cell, folder))
+        return found
+
+    def _run(
+        self, folder: CellFolder, cell: Cell, metrics: list[Record], rows: Sequence[Record], baseline: CellFolder | None
+    ) -> TrackedRun:
+        scorers = list(dict.fromkeys(str(metric["scorer"]) for metric in metrics))
+        summary = _figures(metrics) | _figures(rows)
+        tables = {}
+        if scorers:
+            scorer = "official" if "official" in scorers else scorers[0]
+            tables["examples"], missing = self.examples.table(folder, cell, scorer, baseline)
+            summary |= {"examples/scorer": scorer, "examples/n": len(tables["examples"].rows)}
+            summary |= {"examples/pictures": missing} if missing else {}
+        selected = next((str(row["selected"]) for row in rows if row.get("selected")), "")
+        return TrackedRun(
+            id=folder.id,
+            name=cell.describe(),
+            group=self.store.study,
+            job_type="run",
+            tags=cell_tags(cell, selected),
+            config=cell_config(self.store.study, cell) | {"scorers": ", ".join(scorers)},
+            summary=summary,
+            tables=tables,
+            used=tuple(filter(None, (self._artifact(reading.id) for reading in job_readings(cell)))),
+            produced=(_results(folder, scorers),),
+        )
+
+    def _artifact(self, reading: str) -> Artifact | None:
+        """A file of directions; None where the cache no longer has it."""
+        path = self.directions / f"{reading}.safetensors"
+        return Artifact(f"directions-{reading}", "directions", {path.name: File(path, fixed=True)}) if path.exists() else None
+
+    def _extract(self, reading: str, artifact: Artifact) -> TrackedRun:
+        (file,) = artifact.files.values()
+        read = Summary.load(file.path)
+        columns = ("layer", "norm", "mean_square", "trace", "activation_norm")
+        values = (read.norm, read.mean_square, read.trace, read.activation_norm)
+        rows = tuple((i, *(float(value[i]) for value in values)) for i in range(len(read.norm)))
+        settings = flat(read.provenance)
+        names = [str(settings[name]) for name in ("model_id", "contrast_id") if name in settings]
+        return TrackedRun(
+            id=artifact.name,
+            name=f"directions of {' for '.join(names) or reading}",
+            group=self.store.study,
+            job_type="extract",
+            tags=tuple(name[:LONGEST_TAG] for name in names),
+            config=settings | {"directions": reading, "study": self.store.study},
+            summary={"pairs": read.n, "layers": len(read.norm), "width": read.width},
+            tables={"layers": Table(columns, rows)},
+            produced=(artifact,),
+        )
+
+
+def _results(folder: CellFolder, scorers: Sequence[str]) -> Artifact:
+    files = {name: File(folder.path / name, fixed=True) for name in ("config.yaml", "responses.jsonl")}
+    files["metrics.json"] = File(folder.path / "metrics.json")
+    files |= {f"scores/{name}.jsonl": File(folder.path / "scores" / f"{name}.jsonl") for name in scorers}
+    there = {name: file for name, file in files.items() if file.path.exists()}
+    return Artifact(f"results-{folder.id}", "results", there, {"scorers": ", ".join(scorers)})
+
+
+def _figures(rows: Sequence[Record]) -> dict[str, Scalar]:
+    """official/accuracy, official/accuracy/n, official/accuracy/low, …: the value under the score's name, the rest below it."""
+    found: dict[str, Scalar] = {}
+    for row in rows:
+        name = f"{row['scorer']}/{row['metric']}"
+        for key, value in flat({k: v for k, v in row.items() if k not in ("scorer", "metric", "parts", "all_right")}).items():
+            found[name if key == "value" else f"{name}/{key}"] = value
+    return found
+
+
+def _family(study: str, cell: Cell) -> str:
+    """What cells share that answer the same questions on the same model, as in results.csv."""
+    config = cell_config(study, cell)
+    return digest([config.get(name) for name in FAMILY])
+
+
+def _baseline_of(study: str, cell: Cell, baselines: Mapping[str, list[tuple[Cell, CellFolder]]]) -> CellFolder | None:
+    """The cell that this one is compared with: `direct` on the same items, in the same prompt style where there are several."""
+    if cell.method == "direct":
+        return None
+    there = baselines.get(_family(study, cell), [])
+    found = own_baseline(there, cell.benchmark.prompt, lambda one: one[0].benchmark.prompt)
+    return None if found is None else found[1]

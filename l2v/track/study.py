@@ -1,0 +1,159 @@
+"""The runs of a study as a whole: one per scorer, and the report, which sums up what was found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from l2v.benchmarks.metrics import HEADLINE
+from l2v.identity import digest
+from l2v.paths import conf_dir
+from l2v.report.paper import paper_table
+from l2v.report.tables import headline
+from l2v.study.results import COMPARED, build_results, read_selection
+from l2v.study.statistics.searches import COLUMNS as SEARCHED
+from l2v.study.store import Record, Store
+from l2v.track.cells import FORMAT, CellRuns, flat
+from l2v.track.grid import heatmaps
+from l2v.track.ledger import Planned
+from l2v.track.tracker import Artifact, File, Picture, Scalar, Table, TrackedRun, clean, slug
+
+# What a cell's figures mean beside others; the figures themselves are the cell's own.
+BESIDE = ["cell", "scorer", "metric", *COMPARED, "p_holm", "selected", *SEARCHED]
+GRID = ["target", "source", "benchmark", "split", "part", "method", "seed", "layer", "source_layer", "alpha", "cutoff"]
+GRID += ["positions", "scale", "metric", "scorer", "value", "low", "high", "n", "diff", "diff_low", "diff_high", "p_holm"]
+GRID += ["selected", "budget", "p_best_of_grid", "flips_right", "flips_wrong", "tokens", "no_answer_share", "truncated_share"]
+GRID += ["cell"]
+
+
+def whole_study(cells: CellRuns, scorer: str | None = None) -> Iterator[Planned]:
+    """Every run that a study should have: its directions and cells, its scorers, and the report. None before a cell is done.
+
+    scorer: whose figures the report shows; None: official, or the first there is.
+    """
+    folders = cells.finished()
+    if not folders:
+        return
+    results = current_results(cells.store)
+    compared: dict[str, list[Record]] = {}
+    for row in results[BESIDE].to_dict("records"):
+        compared.setdefault(row["cell"], []).append({str(k): v for k, v in row.items() if k != "cell" and not pd.isna(v)})
+    yield from cells.plan(folders, compared)
+    scorers = [str(name) for name in dict.fromkeys(results["scorer"])]
+    for name in scorers:
+        rows = results[(results["scorer"] == name) & (results["metric"] == HEADLINE)]
+        content = digest([FORMAT, rows.to_csv(index=False)])
+        run_id = f"score-{slug(cells.store.study)}-{name}"
+        yield Planned(run_id, "score", content, partial(_score_run, run_id, cells.store.study, name, rows))
+    if scorers:
+        preferred = [name for name in (scorer, "official") if name in scorers] + scorers
+        yield _report(cells.store, results, str(preferred[0]))
+
+
+def current_results(store: Store) -> pd.DataFrame:
+    """results.csv, rebuilt where a cell was finished or scored after it was written."""
+    path = store.path / "results.csv"
+    made = path.stat().st_mtime_ns if path.exists() else 0
+    newer = [store.path / "selection.json"]
+    newer += [folder.path / name for folder in store.finished() for name in ("DONE", "metrics.json")]
+    if any(file.exists() and file.stat().st_mtime_ns >= made for file in newer):
+        build_results(store)
+    return pd.read_csv(path)
+
+
+def as_table(frame: pd.DataFrame) -> Table:
+    """A frame whose columns are numbers and text."""
+    rows = [tuple(_shown(value) for value in row) for row in frame.itertuples(index=False)]
+    return Table(tuple(map(str, frame.columns)), tuple(rows))
+
+
+def _shown(value: Any) -> Scalar | None:
+    found = flat({"value": None if pd.isna(value) else getattr(value, "item", lambda: value)()})
+    return found.get("value")
+
+
+def _score_run(run_id: str, study: str, scorer: str, rows: pd.DataFrame) -> TrackedRun:
+    names = [str(name) for name in rows if str(name).endswith("_share") and rows[name].notna().all()]
+    shares = {name: float((rows[name] * rows["n"]).sum() / rows["n"].sum()) for name in names}
+    return TrackedRun(
+        id=run_id,
+        name=f"{study} scored by {scorer}",
+        group=study,
+        job_type="score",
+        tags=(scorer,),
+        config={"study": study, "scorer": scorer},
+        summary={"cells": len(rows), "responses": int(rows["n"].sum()), **flat(shares)},
+        tables={"cells": as_table(_columns(rows, GRID))},
+    )
+
+
+def _columns(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """These columns, without the empty ones."""
+    return rows[[name for name in names if name in rows and rows[name].notna().any()]]
+
+
+def _report(store: Store, results: pd.DataFrame, scorer: str) -> Planned:
+    files = _report_files(store.path)
+    hashes = {name: hashlib.sha256(file.path.read_bytes()).hexdigest() for name, file in files.items()}
+    run_id = f"report-{slug(store.study)}"
+    return Planned(
+        run_id, "report", digest([FORMAT, scorer, hashes]), partial(_report_run, run_id, store, results, scorer, files)
+    )
+
+
+def _report_files(study: Path) -> dict[str, File]:
+    paths = [study / "results.csv", study / "selection.json", *sorted((study / "report").glob("*"))]
+    paths += sorted((study / "lat").glob("*/*"))
+    return {path.relative_to(study).as_posix(): File(path) for path in paths if path.is_file() and path.name[0] != "."}
+
+
+def _report_run(run_id: str, store: Store, results: pd.DataFrame, scorer: str, files: dict[str, File]) -> TrackedRun:
+    reported = {arm["report"] for arm in read_selection(store).get("arms", [])}
+    shown = headline(results, None, scorer, reported)
+    page = store.path / "report" / "index.html"
+    return TrackedRun(
+        id=run_id,
+        name=f"report of {store.study}",
+        group=store.study,
+        job_type="report",
+        tags=tuple(sorted({str(name)[:64] for name in (*shown["target"], *shown["benchmark"])})),
+        config={"study": store.study, "scorer": scorer},
+        summary={"cells": results["cell"].nunique(), "reported": shown["cell"].nunique(), "scorer": scorer},
+        tables={"grid": as_table(_columns(shown, GRID)), **_paper_tables(store, results, scorer)},
+        figures=heatmaps(results, scorer),
+        pictures=_lat_pictures(store.path),
+        pages={"page": page} if page.exists() else {},
+        produced=(Artifact(f"report-{slug(store.study)}", "report", files, {"scorer": scorer}),),
+    )
+
+
+def _paper_tables(store: Store, results: pd.DataFrame, scorer: str) -> dict[str, Table]:
+    """Measured beside printed, for the experiments whose study this is and that stand for a table of the paper."""
+    found = {}
+    for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
+        chosen = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        printed = (chosen.get("table") or {}).get("printed")
+        if chosen.get("study") == store.study and printed:
+            table = paper_table(str(store.path.parent), store.study, printed, scorer, results)
+            found[f"paper/{printed}"] = as_table(table)
+    return found
+
+
+def _lat_pictures(study: Path) -> dict[str, Picture]:
+    """The pictures that `l2v analyze` left in outputs/<study>/lat/<name>/."""
+    found = {}
+    for told in sorted((study / "lat").glob("*/lat.json")):
+        for figure in json.loads(told.read_text(encoding="utf-8"))["figures"]:
+            # A name, never a way out of the folder.
+            png = told.parent / Path(str(figure["png"])).name
+            if png.is_file():
+                caption = f"{figure.get('title', '')}. {figure.get('note', '')}".strip(". ")
+                found[f"lat/{told.parent.name}/{figure['id']}"] = Picture(png.read_bytes(), clean(caption))
+    return found

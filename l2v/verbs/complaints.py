@@ -1,0 +1,30 @@
+"""What Hydra and OmegaConf complain of, in one sentence with the nearest names."""
+
+from __future__ import annotations
+
+import re
+
+from l2v.errors import nearest
+from l2v.verbs.help import group_options, nearest_settings
+
+
+def sentence(error: Exception) -> str:
+    """One sentence for an error of composing: unknown choice, unknown setting, wrong type; else the message itself."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    choice = re.search(r"Could not find '([\w/]+)/([^']+)'", text)
+    if choice:
+        folder, name = choice.groups()
+        options = group_options(folder)
+        close = nearest(name, options)
+        hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(options)}."
+        return f"Unknown {folder} '{name}'; {hint}"
+    patterns = (r"full_key: ([\w.]+)", r"Could not override '\+*([\w.@/]+)'", r"Key '(\w+)'")
+    name = next((found.group(1) for pattern in patterns if (found := re.search(pattern, text))), "")
+    wrong = re.search(r"Value '.*?' (?:of type '\w+' )?could not be converted to \w+|[\w ]*field .* is not Optional", text)
+    if wrong and name:
+        return f"{name}: {wrong.group()}."
+    if name and re.search(r"not in '|not in struct|Could not override", text):
+        close = nearest_settings(name)
+        hint = f"did you mean {', '.join(close)}?" if close else "`l2v run --help` lists them all."
+        return f"Unknown setting '{name}'; {hint}"
+    return text[:400]

@@ -1,0 +1,54 @@
+"""`l2v finetune`: a checkpoint from the contrast data's chains of thought, which any target (or source) can name."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from tqdm import tqdm
+
+from l2v.config import Config
+from l2v.errors import UserError, unknown
+
+
+def finetune_verb(arguments: list[str]) -> int:
+    """Train the composed target (or source) and print the folder and what came of it."""
+    from l2v.verbs.hydra_door import compose_single
+    from l2v.verbs.launch import typed
+
+    config = typed(compose_single(arguments, "finetune"))
+    if config.finetune.out is None:
+        raise UserError("finetune.out=… names the folder of the checkpoint; it must be given.")
+    return _finetune(config)
+
+
+def _finetune(config: Config) -> int:
+    from l2v.finetune.data import training_chats
+    from l2v.finetune.settings import FinetuneSettings
+    from l2v.finetune.train import finetune
+    from l2v.steering.models import load_model
+    from l2v.study.resolve import model_spec
+    from l2v.study.workers.devices import pick_device
+    from l2v.study.workers.directions import contrast_questions
+
+    chosen = config.finetune
+    assert chosen.out is not None
+    if chosen.model not in ("target", "source"):
+        raise unknown("finetune.model", chosen.model, ("target", "source"))
+    settings = FinetuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(FinetuneSettings)})
+    settings.check()
+    chats = training_chats(contrast_questions(config))
+    model, kind = (config.target, "vision") if chosen.model == "target" else (config.source, "text")
+    loaded = load_model(model_spec(model), kind, pick_device(config.runtime.device))
+    with tqdm(desc=f"fine-tuning {model.name}", unit="step", disable=not config.runtime.progress) as bar:
+
+        def tick(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        record = finetune(loaded, chats, settings, Path(chosen.out), tick)
+    print(
+        f"{chosen.out}: {model.name} on {record['n']} texts, {record['steps']} steps, loss {record['loss_before']:.4f} -> "
+        f"{record['loss_after']:.4f} nats a token"
+    )
+    return 0
