@@ -26,6 +26,7 @@ class ModelConfig:
     attention: str | None = None  # sdpa, eager, flash_attention_2: the same function up to rounding; None: the default
     trust_remote_code: bool = False  # run code from the checkpoint; off unless you trust it
     device_map: str | None = None  # accelerate's placement over several devices, e.g. "auto"; None: all on runtime.device
+    chosen: bool = True  # false: nobody chose it, it is the default; a default source steers the miniature alone
 
 
 @dataclass
@@ -56,6 +57,7 @@ class ContrastConfig:
     cot_instruction: str = "Let's think step by step."  # kinds generated and prompts (science)
     direct_instruction: str = "Answer the question directly."  # kinds generated and prompts (science)
     max_new_tokens: int = 1024  # kind generated: length of the responses (science)
+    chosen: bool = True  # false: nobody chose it, it is the default, and models other than the miniature take still2
 
 
 @dataclass

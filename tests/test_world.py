@@ -82,6 +82,7 @@ def test_other_families_run_through_the_same_door(
 
     families.load(family, tmp_path / family)
     given = (f"target.path={tmp_path / family}", f"target.id=random/{family}", f"target.name={family}", "target.dtype=float32")
+    given += ("source=mini_kin", "contrast=mini")
     short = ("study=family", f"runtime.outputs={tmp_path}", "benchmark.limit=3", "decoding.max_new_tokens=4")
     answer = l2v("run", *given, *short, "intervention.cutoff=8", "intervention.layer=1", "runtime.progress=false")
     assert answer.code == 0, answer.err

@@ -17,6 +17,7 @@ from l2v.identity import fingerprint
 from l2v.steering.hook import POSITIONS
 from l2v.steering.models import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, ModelSpec, read_facts
 from l2v.study.cells import METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
+from l2v.study.defaults import check_contrast, check_source
 from l2v.study.questions import benchmark_id, data_ref, data_revision
 from l2v.transfer.arms import ARMS
 from l2v.transfer.contrast import KINDS
@@ -65,6 +66,7 @@ def _asking(config: Config) -> dict[str, Any]:
     if method.name == "few_shot_cot":
         if method.shots < 1:
             raise UserError(f"method=few_shot_cot needs method.shots of at least 1, not {method.shots}.")
+        check_contrast(config, [config.target])
         return {"shots": method.shots, "contrast": contrast_id(config.contrast)}
     if method.name == "budget_matched":
         if method.min_new_tokens < 1:
@@ -104,8 +106,11 @@ def _decoding(config: Config) -> dict[str, Any]:
 def _steering(config: Config) -> dict[str, Any]:
     """The settings of a steered cell."""
     chosen, arm = config.intervention, ARMS[config.method.name]
-    target = model_facts(config.target)
     reader = config.source if arm.reads == "source" else config.target
+    if reader is config.source:
+        check_source(config)
+    check_contrast(config, [reader] if arm.needs == "mean" and chosen.scale != "relative" else [reader, config.target])
+    target = model_facts(config.target)
     source = model_facts(reader)
     if arm.needs == "both" and config.contrast.kind == "generated":
         raise UserError(
@@ -151,6 +156,7 @@ def weight_settings(config: Config) -> dict[str, Any]:
         weights = Weights(chosen.kind, **shares, layers=layers, base=base)
         return {"weights": weights, "source": model_id(config.source, "source")}
     if chosen.kind == "mathneuro":
+        check_contrast(config, [config.target])
         weights = Weights("mathneuro", share=0.05 if chosen.share is None else chosen.share, factor=chosen.factor)
         return {"weights": weights, "contrast": contrast_id(config.contrast)}
     if chosen.kind == "checkpoint":

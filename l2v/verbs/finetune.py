@@ -27,6 +27,7 @@ def _finetune(config: Config) -> int:
     from l2v.finetune.settings import FinetuneSettings
     from l2v.finetune.train import finetune
     from l2v.steering.models import load_model
+    from l2v.study.defaults import check_contrast
     from l2v.study.resolve import model_spec
     from l2v.study.workers.devices import pick_device
     from l2v.study.workers.directions import contrast_questions
@@ -37,6 +38,7 @@ def _finetune(config: Config) -> int:
         raise unknown("finetune.model", chosen.model, ("target", "source"))
     settings = FinetuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(FinetuneSettings)})
     settings.check()
+    check_contrast(config, [config.target if chosen.model == "target" else config.source])
     chats = training_chats(contrast_questions(config))
     model, kind = (config.target, "vision") if chosen.model == "target" else (config.source, "text")
     loaded = load_model(model_spec(model), kind, pick_device(config.runtime.device))

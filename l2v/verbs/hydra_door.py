@@ -10,6 +10,7 @@ from typing import Any
 
 from l2v.errors import UserError
 from l2v.paths import conf_dir
+from l2v.study.defaults import PAPER_CONTRAST, wants_paper_contrast
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 
@@ -19,7 +20,7 @@ def run_verb(arguments: list[str]) -> int:
     from l2v.verbs.launch import FAILED, run_configs, typed
 
     FAILED.clear()
-    cfg = _hydra(arguments)
+    cfg = _composed(arguments)
     if cfg is None:
         return int(bool(FAILED))
     config = typed(cfg)
@@ -33,7 +34,7 @@ def compose_single(arguments: list[str], verb: str) -> Any:
     """The composed config of a verb that works on one configuration. Raises UserError for --multirun."""
     if {"-m", "--multirun"} & set(arguments):
         raise UserError(f"`l2v {verb}` works on one configuration; repeat it for others.")
-    cfg = _hydra(arguments)
+    cfg = _composed(arguments)
     if cfg is None:
         raise UserError(f"`l2v {verb}` takes settings, no --cfg or --info.")
     return cfg
@@ -43,7 +44,7 @@ def extract_verb(arguments: list[str]) -> int:
     """`l2v extract`: read the directions of one composed cell into the cache and print their files."""
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("`l2v extract` reads for one configuration; `l2v run --multirun` reads what its grid needs by itself.")
-    cfg = _hydra(arguments)
+    cfg = _composed(arguments)
     if cfg is None:
         return 0
     from l2v.study.cells import Job
@@ -61,6 +62,17 @@ def extract_verb(arguments: list[str]) -> int:
     for path in ensure_directions([job], pick_device(config.runtime.device), say):
         print(path)
     return 0
+
+
+def _composed(arguments: list[str]) -> Any:
+    """As `_hydra`, with the paper's contrast where nobody chose one and the default's does not fit the models."""
+    from l2v.verbs.launch import say_contrast, typed
+
+    cfg = _hydra(arguments)
+    if cfg is None or not wants_paper_contrast(config := typed(cfg)):
+        return cfg
+    say_contrast(config)
+    return _hydra([*arguments, PAPER_CONTRAST])
 
 
 def _hydra(arguments: list[str]) -> Any:

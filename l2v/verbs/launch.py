@@ -17,6 +17,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from l2v.config import BenchmarkConfig, Config
 from l2v.errors import UserError
 from l2v.paths import local_path
+from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
+from l2v.transfer.arms import ARMS
 from l2v.verbs.complaints import sentence
 
 if TYPE_CHECKING:
@@ -60,6 +62,18 @@ def _as_object(cfg: DictConfig) -> Config:
     return config
 
 
+def unfitting(config: Config) -> bool:
+    """Whether a configuration must be composed again with the paper's contrast (l2v/study/defaults.py)."""
+    return wants_paper_contrast(config)
+
+
+def say_contrast(config: Config) -> None:
+    """Tell what was taken, where the method reads it."""
+    if config.method.name in ARMS:
+        reader = config.target if miniature(config.source) else config.source
+        print(f"{PAPER_CONTRAST} is taken, the paper's: no contrast was chosen for {reader.name}.", file=sys.stderr)
+
+
 def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     """The typed configuration of one cell, composed outside of Hydra's command line. Raises UserError for bad settings."""
     from hydra import compose as hydra_compose
@@ -75,7 +89,11 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     more = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            return typed(hydra_compose("config", overrides=[*more, *overrides]))
+            config = typed(hydra_compose("config", overrides=[*more, *overrides]))
+            if not wants_paper_contrast(config):
+                return config
+            say_contrast(config)
+            return typed(hydra_compose("config", overrides=[*more, *overrides, PAPER_CONTRAST]))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(sentence(error)) from error
 
@@ -89,17 +107,27 @@ def composed(loader: Any, master: DictConfig, jobs: Sequence[Sequence[str]]) -> 
     parser = OverridesParser.create(config_loader=loader)
     is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
     by_files: dict[tuple[str, ...], DictConfig] = {}
-    configs = []
-    for overrides in jobs:
-        files = tuple(o for o in overrides if o.startswith(("+", "~")) or is_group(o.split("=")[0].split("@")[0]))
+
+    def one(files: tuple[str, ...], values: list[str]) -> tuple[Config, DictConfig]:
         if files not in by_files:
             by_files[files] = checked(loader.load_sweep_config(master, list(files)))
         cfg = by_files[files]
-        values = [o for o in overrides if o not in files]
         if values:
             cfg = copy.deepcopy(cfg)
             loader._apply_overrides_to_config(parser.parse_overrides(values), cfg)
-        configs.append((_as_object(cfg), cfg))
+        return _as_object(cfg), cfg
+
+    configs, said = [], set()
+    for overrides in jobs:
+        files = tuple(o for o in overrides if o.startswith(("+", "~")) or is_group(o.split("=")[0].split("@")[0]))
+        values = [o for o in overrides if o not in files]
+        found = one(files, values)
+        if wants_paper_contrast(found[0]):
+            if (models := (found[0].source.name, found[0].target.name)) not in said:
+                say_contrast(found[0])
+            said.add(models)
+            found = one((*files, PAPER_CONTRAST), values)
+        configs.append(found)
     return configs
 
 

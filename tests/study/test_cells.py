@@ -23,6 +23,8 @@ Config = Callable[..., Any]
 
 # A model on the hub with declared depth and width: its revision is a setting, and nothing has to be fetched.
 HUB = {role: (f"{role}.path=null", f"{role}.layers=4", f"{role}.width=128") for role in ("source", "target")}
+# Words that say: the defaults are meant, for whatever models.
+MEANT = ("source.chosen=true", "contrast.chosen=true")
 PAIRS, GENERATED, RANDOM = "contrast.kind=response_pairs", "contrast.kind=generated", "method.name=random"
 
 MERGING = ("method.name=merging", "method.weights.kind=linear")
@@ -30,7 +32,7 @@ TIES = ("method.name=merging", "method.weights.kind=ties", "method.weights.base=
 
 # Each scientific setting, with another value, and the context in which a cell depends on it.
 SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
-    **{f"{role}.{key}": (value, ()) for role in HUB for key, value in (("name", "x"), ("id", "x/y"), ("dtype", "bfloat16"))},
+    **{f"{role}.{key}": (value, MEANT) for role in HUB for key, value in (("name", "x"), ("id", "x/y"), ("dtype", "bfloat16"))},
     **{f"{role}.revision": ("abc", HUB[role]) for role in HUB},
     **{f"{role}.quantization": ("4bit", ()) for role in HUB},
     "contrast.name": ("x", ()),
