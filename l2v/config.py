@@ -276,29 +276,6 @@ class Config:
     dry_run: bool = False  # list the cells and stop
 
 
-@dataclass
-class ReportConfig:
-    """Settings of `l2v report`, `score`, `agreement`, `track` and `status`; help.USES says which of them each looks at."""
-
-    study: str = "default"  # folder under outputs
-    scorer: str | None = None  # one name, or several with commas; None: official (agreement: all that are stored)
-    metric: str | None = None  # report: one score of the benchmark, or all; None: the headline
-    format: str = "text"  # text, md, csv or latex; status: text or json
-    page: bool = True  # report: write the page too
-    compare: str | None = None  # report: another study on the same page
-    examples: int = 1000  # report: most responses in the page's browser
-    split: str | None = None  # None: the split that the study reports on
-    outputs: str = "outputs"  # folder of all studies
-    benchmark: str | None = None  # score a file: the benchmark it answers
-    items: str | None = None  # score a file: .json or .jsonl with rows in the benchmark's own fields
-    responses: str | None = None  # score a file: .json or .jsonl with id and response or extraction
-    out: str | None = None  # file for verdicts (score, .jsonl), disagreements (agreement, .csv), figures (report +experiment)
-    judge: JudgeConfig = field(default_factory=JudgeConfig)  # for scorer judge
-    progress: bool = True  # show the progress bar
-    watch: bool = False  # status: show it again every two seconds until the study is done
-    tracker: TrackerConfig = field(default_factory=lambda: TrackerConfig(name="wandb"))  # track: tracker=wandb or trackio
-
-
 def register() -> None:
     """Make the schema known to Hydra under the name that conf/config.yaml begins with."""
     from hydra.core.config_store import ConfigStore

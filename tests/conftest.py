@@ -124,7 +124,7 @@ def config() -> Callable[..., Any]:
 
     from l2v.config import register
     from l2v.paths import conf_dir
-    from l2v.verbs.launch import typed
+    from l2v.verbs.compose import typed
 
     register()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):

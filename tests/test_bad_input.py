@@ -354,7 +354,7 @@ def test_an_edited_cell(tiny: Callable[..., Any], l2v: Callable[..., Any], outpu
         ("report", ("study=../kept",), ["'../kept'"]),
         ("score", ("study=kept", "scorer=offical"), ["scorer 'offical'", "official"]),
         ("score", ("study=none",), ["'none'", "kept"]),
-        ("extract", ("-m",), ["extract", "--multirun"]),
+        ("extract", ("-m",), ["--multirun", "one configuration"]),
         ("extract", ("method=direct",), ["'direct'"]),
         ("doctor", ("x",), ["x"]),
     ],

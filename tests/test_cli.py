@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import operator
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +14,9 @@ import pytest
 
 from l2v import __version__
 from l2v.cli import VERBS
-from l2v.config import Config, ReportConfig
+from l2v.config import Config
 from l2v.paths import PACKAGE, conf_dir
-from l2v.verbs.help import USES
+from l2v.verbs.help import verb_module
 
 HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
 PROBE = """
@@ -91,7 +90,8 @@ def test_the_version(l2v: Callable[..., Any]) -> None:
 
 
 def test_help_lists_every_choice_of_every_group(l2v: Callable[..., Any]) -> None:
-    listed = {line.split()[0].lstrip("+"): line for line in l2v("run", "--help").out.splitlines() if line.startswith("  ")}
+    lines = (l2v("run", "--help").out + l2v("finetune", "--help").out).splitlines()
+    listed = {line.split()[0].lstrip("+"): line for line in lines if line.startswith("  ")}
     groups = [folder for folder in conf_dir().iterdir() if folder.is_dir()]
     assert {"source", "target", "contrast", "method", "benchmark"} <= {folder.name for folder in groups}
     for folder in groups:
@@ -109,45 +109,111 @@ def leaves(schema: Any, prefix: str = "") -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("key", leaves(Config()))
-def test_help_describes_every_setting(key: str, l2v: Callable[..., Any]) -> None:
-    lines = [line for line in l2v("run", "--help").out.splitlines() if line.split()[:1] == [key]]
-    assert len(lines) == 1
-    value: Any = Config()
+COMPOSING = [verb for verb in VERBS if hasattr(verb_module(verb), "PARTS")]
+READING = [verb for verb in VERBS if hasattr(verb_module(verb), "SETTINGS")]
+
+
+def described(verb: str, l2v: Callable[..., Any]) -> dict[str, str]:
+    """Setting -> what the help of a verb says of it, its default first."""
+    lines = l2v(verb, "--help").out.partition("\nSettings")[2].splitlines()[1:]
+    assert len({line.split()[0] for line in lines}) == len(lines), "a setting is listed twice"
+    return {line.split()[0]: line.strip().partition(" ")[2].strip() for line in lines}
+
+
+def value_of(settings: Any, key: str) -> str:
     for part in key.split("."):
-        value = getattr(value, part)
-    described = lines[0].strip().removeprefix(key).strip().removeprefix(str(value)).strip()
-    assert len(described) >= 8, f"{key} has no description"
+        settings = getattr(settings, part)
+    return str(settings)
 
 
-READERS = {
-    "report": "store_door",
-    "score": "store_door",
-    "agreement": "store_door",
-    "status": "status",
-    "track": "track",
-}
+@pytest.mark.parametrize("verb", COMPOSING)
+def test_help_describes_every_setting_of_a_composing_verb(verb: str, l2v: Callable[..., Any]) -> None:
+    told = described(verb, l2v)
+    assert list(told) == [key for key in leaves(Config()) if key.partition(".")[0] in verb_module(verb).PARTS]
+    for key, text in told.items():
+        assert len(text.removeprefix(value_of(Config(), key)).strip()) >= 8, f"{key} has no description"
 
 
-@pytest.mark.parametrize("door", sorted(set(READERS.values())))
-def test_help_lists_what_a_door_looks_at(door: str) -> None:
-    """The settings that a module reads from its `config` are those that the help of its verbs lists."""
-    tree = ast.parse((PACKAGE / "verbs" / f"{door}.py").read_text(encoding="utf-8"))
-    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
-    read = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "config"}
-    assert read == {name for verb, of in READERS.items() if of == door for name in USES[verb]}
+def test_every_setting_belongs_to_a_verb() -> None:
+    """The paper's table that an experiment names is read from its file by `l2v report`, whose help says so."""
+    looked_at = {part for verb in COMPOSING for part in verb_module(verb).PARTS}
+    assert {field.name for field in dataclasses.fields(Config)} - looked_at == {"table"}
+    assert "table.printed" in str(verb_module("report").__doc__)
 
 
-@pytest.mark.parametrize("verb", READERS)
-def test_help_of_a_reading_verb_describes_its_settings_and_no_others(verb: str, l2v: Callable[..., Any]) -> None:
-    lines = l2v(verb, "--help").out.partition("Settings:\n")[2].splitlines()
-    usual = ReportConfig()
-    assert [line.split()[0] for line in lines] == [key for key in leaves(usual) if key.partition(".")[0] in USES[verb]]
-    for line in lines:
-        key = line.split()[0]
-        default = str(operator.attrgetter(key)(usual))
-        told = line.strip().removeprefix(key).strip()
-        assert told.startswith(default) and len(told.removeprefix(default).strip()) >= 8, f"{key} has no description"
+@pytest.mark.parametrize("verb", READING)
+def test_help_describes_every_setting_of_a_reading_verb(verb: str, l2v: Callable[..., Any]) -> None:
+    usual = verb_module(verb).SETTINGS()
+    told = described(verb, l2v)
+    assert list(told) == leaves(usual)
+    for key, text in told.items():
+        assert text.startswith(value_of(usual, key))
+        assert len(text.removeprefix(value_of(usual, key)).strip()) >= 8, f"{key} has no description"
+
+
+@pytest.mark.parametrize("verb", READING)
+def test_a_reading_verb_looks_at_all_of_its_settings(verb: str) -> None:
+    """No setting is declared that nothing reads; that nothing else is read, the types say."""
+    source = "".join(
+        (PACKAGE / "verbs" / f"{name}.py").read_text(encoding="utf-8")
+        for name in {verb, verb_module(verb).SETTINGS.__module__.rpartition(".")[2]}
+    )
+    attributes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    read = {node.attr for node in attributes if isinstance(node.value, ast.Name) and node.value.id == "settings"}
+    assert {field.name for field in dataclasses.fields(verb_module(verb).SETTINGS)} - read <= {
+        "benchmark",
+        "items",
+        "responses",
+    }
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "foreign", "known"),
+    [
+        ("status", ["compare=y", "scorer=foo"], "compare", ["study", "outputs", "format", "watch"]),
+        ("report", ["watch=true"], "watch", ["study", "scorer", "metric", "compare"]),
+        ("report", ["judge.model=x"], "judge.model", ["study", "scorer"]),
+        ("track", ["--format", "csv"], "format", ["study", "tracker.name", "progress"]),
+        ("score", ["compare=y"], "compare", ["study", "scorer", "judge.model"]),
+        ("agreement", ["page=false"], "page", ["study", "scorer", "out"]),
+        ("run", ["finetune.epochs=3"], "finetune.epochs", ["study", "runtime"]),
+        ("run", ["--multirun", "analyze.seed=1,2"], "analyze.seed", ["study", "runtime"]),
+        ("extract", ["tracker=wandb"], "tracker", ["source", "contrast"]),
+        ("finetune", ["intervention.alpha=0.5"], "intervention.alpha", ["finetune", "target"]),
+        ("analyze", ["method=random"], "method", ["analyze", "intervention"]),
+    ],
+)
+def test_a_setting_of_another_verb_is_refused(
+    verb: str, words: list[str], foreign: str, known: list[str], l2v: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Never accepted and ignored: one sentence names it, and what the verb knows."""
+    place = f"runtime.outputs={tmp_path}" if verb in COMPOSING else f"outputs={tmp_path}"
+    answer = l2v(verb, *words, place)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert f"'{foreign}'" in answer.err
+    knows = answer.err.partition(" knows ")[2]
+    assert [key for key in known if key not in knows.rstrip(".\n").split(", ")] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["score", "study=x", "out=v.jsonl"], "out="),
+        (["score", "study=x", "benchmark=mini"], "items, responses"),
+        (["score", "study=x", "benchmark=mini", "items=a.json", "responses=b.json"], "study=x"),
+        (["status", "--watch", "format=json"], "--watch"),
+        (["report", "+experiment=table1", "study=x"], "study=x"),
+        (["report", "+experiment=table1", "split=dev"], "split"),
+        (["report", "page=maybe"], "page=maybe"),
+        (["report", "examples=many"], "examples=many"),
+        (["report", "--examples"], "--examples"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(words: list[str], told: str, l2v: Callable[..., Any]) -> None:
+    answer = l2v(*words)
+    assert (answer.code, answer.out, answer.err.count("\n")) == (2, "", 1)
+    assert told in answer.err
 
 
 def test_cfg_shows_the_composed_settings_and_runs_nothing(tiny: Callable[..., Any], outputs: Path) -> None:

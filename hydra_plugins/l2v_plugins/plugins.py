@@ -40,11 +40,12 @@ class StudyLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs as one study. A failed cell's job carries its error, as Hydra expects."""
-        from l2v.verbs.launch import composed, run_configs
+        from l2v.verbs.compose import compose_jobs
+        from l2v.verbs.run import run_configs
 
         setup_globals()
         loader = self.hydra_context.config_loader
-        configs = composed(loader, self.config, job_overrides)
+        configs = compose_jobs(loader, self.config, job_overrides)
         if initial_job_idx and configs[0][0].protocol.name != "none":
             raise UserError("protocol.name=select_then_test compares all cells at once; this sweeper launches them bit by bit.")
         values, failed = run_configs([config for config, _ in configs])

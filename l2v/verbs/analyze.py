@@ -1,4 +1,9 @@
-"""`l2v analyze`: from a composed configuration to the states of both models and outputs/<study>/lat/<id>."""
+"""l2v analyze: what the states of source and target show (dispersion, PCA, spectra, cosines), in pictures.
+
+    l2v analyze source=mini_kin target=mini contrast=mini study=look
+
+What it writes, outputs/STUDY/lat/ID: index.html, PNG, CSV.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +25,20 @@ if TYPE_CHECKING:
     from l2v.study.plan import Reading
     from l2v.transfer.directions import Directions
 
+PARTS = ("analyze", "source", "target", "contrast", "intervention", "scorer", "study", "runtime")
 # Raised when what is drawn changes, so that old pictures are not mistaken for new ones.
 SCHEMA = 1
 CURVE = 16  # cutoffs of a curve that names none
 ENERGY = 400  # points of an energy curve, at most
 
 
-def analyze_verb(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Read the states of source and target, if they are not cached, write the pictures and print four lines and the paths."""
-    from l2v.verbs.hydra_door import compose_single
-    from l2v.verbs.launch import typed
+    from l2v.verbs.compose import compose_single
 
-    config = typed(compose_single(arguments, "analyze"))
+    config = compose_single(arguments, PARTS)
+    if config is None:
+        return 0
     _check(config)
     cell, k_given = _cells(config)
     cutoffs = _cutoffs(config)

@@ -1,4 +1,4 @@
-"""`l2v doctor`: what this machine has, and what can be reached from it."""
+"""l2v doctor: versions, devices, memory, disk, and whether the model hub can be reached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGES = (
 HUB_TIMEOUT_SECONDS = 5
 
 
-def doctor_verb(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print one line per finding; always exit code 0: a missing GPU or hub is no error."""
     if arguments:
         raise UserError(f"`l2v doctor` takes no settings, but was given {' '.join(arguments)}.")

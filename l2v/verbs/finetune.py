@@ -1,28 +1,37 @@
-"""`l2v finetune`: a checkpoint from the contrast data's chains of thought, which any target (or source) can name."""
+"""l2v finetune: supervised fine-tuning on the contrast data's chains of thought, the vision tower frozen.
+
+    l2v finetune target=mini +finetune=mini finetune.out=outputs/checkpoints/mini_sft
+    l2v run method=finetuned_cot method.weights.checkpoint=outputs/checkpoints/mini_sft
+
+LoRA needs the extra: pip install 'l2v[finetune]'.
+"""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
 
-from tqdm import tqdm
-
 from l2v.config import Config
 from l2v.errors import UserError, unknown
 
+PARTS = ("finetune", "source", "target", "contrast", "runtime")
 
-def finetune_verb(arguments: list[str]) -> int:
+
+def main(arguments: list[str]) -> int:
     """Train the composed target (or source) and print the folder and what came of it."""
-    from l2v.verbs.hydra_door import compose_single
-    from l2v.verbs.launch import typed
+    from l2v.verbs.compose import compose_single
 
-    config = typed(compose_single(arguments, "finetune"))
+    config = compose_single(arguments, PARTS)
+    if config is None:
+        return 0
     if config.finetune.out is None:
         raise UserError("finetune.out=… names the folder of the checkpoint; it must be given.")
     return _finetune(config)
 
 
 def _finetune(config: Config) -> int:
+    from tqdm import tqdm
+
     from l2v.finetune.data import training_chats
     from l2v.finetune.settings import FinetuneSettings
     from l2v.finetune.train import finetune

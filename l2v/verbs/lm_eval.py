@@ -1,4 +1,10 @@
-"""`l2v lm-eval`: lm-eval's own command line, with the steered VLM as its model and the packaged benchmarks among its tasks."""
+"""l2v lm-eval: lm-eval's own command line, with the steered model and the packaged benchmarks.
+
+    l2v lm-eval --tasks mathvista,mmstar --model_args target=mini,method=l2v,intervention.alpha=0.7 --limit 20
+
+--model_args takes the settings of `l2v run` (config_dir=DIR adds your own configs); every other option is lm-eval's
+(`lm-eval run --help`). --metadata '{"path": "DIR"}' reads a packaged benchmark's rows from a local folder.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +15,13 @@ from unittest.mock import patch
 from l2v.errors import UserError
 
 
-def lm_eval_verb(arguments: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """`lm-eval run --model l2v …`. Raises UserError for tasks that lm-eval does not find and settings that do not fit."""
     import lm_eval.tasks
     from lm_eval._cli import HarnessCLI
     from lm_eval.utils import setup_logging
 
-    from l2v.study.lm_model import task_manager
+    from l2v.verbs.lm_model import task_manager
 
     if any(word == "--model" or word.startswith("--model=") for word in arguments):
         raise UserError("`l2v lm-eval` always evaluates the model 'l2v'; name what it is in --model_args target=…,method=….")

@@ -1,47 +1,85 @@
-"""`l2v status`: how far a study is, once or again and again."""
+"""l2v status: how far a study is, on this machine and on all others that share its folder.
+
+l2v status study=demo                  cells done, running, failed, waiting; rows a second; time left; failures; workers
+l2v status study=demo --watch          again every two seconds, until everything is done
+l2v status study=demo --format json    one line for programs
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.table import Table
-from rich.text import Text
+from l2v.errors import UserError, unknown
+from l2v.verbs.settings import StudySettings, parse
 
-from l2v.errors import unknown
-from l2v.study.status import Status, as_json, spoken, status
-from l2v.verbs.store_door import parse
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+    from l2v.study.status import Status
 
 WATCH_SECONDS = 2.0
 # Failed cells that are listed; all of them are counted.
 SHOWN_FAILURES = 20
 
 
-def status_verb(arguments: list[str]) -> int:
+@dataclass(frozen=True)
+class StatusSettings(StudySettings):
+    """Settings of `l2v status`."""
+
+    format: str = "text"  # text or json
+    watch: bool = False  # show it again every two seconds until the study is done
+
+
+SETTINGS = StatusSettings
+
+
+def main(arguments: list[str]) -> int:
     """Show a study's state; exit code 0, or 1 when cells failed and nothing is left to do."""
-    config = parse(arguments)
-    if config.format not in ("text", "json"):
-        raise unknown("format", config.format, ("text", "json"))
-    found = status(config.outputs, config.study)
-    if config.format == "json":
+    from rich.console import Console
+
+    from l2v.study.status import as_json, status
+
+    settings = parse(arguments, StatusSettings)
+    if settings.format not in ("text", "json"):
+        raise unknown("format", settings.format, ("text", "json"))
+    if settings.watch and settings.format == "json":
+        raise UserError("--watch redraws a text; format=json is one line: leave one of them out.")
+    found = status(settings.outputs, settings.study)
+    if settings.format == "json":
         print(as_json(found))
-        return int(found.over and bool(found.failed))
-    console = Console(file=sys.stdout, highlight=False)
-    if not config.watch:
-        console.print(shown(found))
-        return int(found.over and bool(found.failed))
-    with Live(shown(found), console=console, auto_refresh=False) as live:
+    elif settings.watch:
+        found = _watch(settings, found)
+    else:
+        Console(file=sys.stdout, highlight=False).print(shown(found))
+    return int(found.over and bool(found.failed))
+
+
+def _watch(settings: StatusSettings, found: Status) -> Status:
+    """Show it again and again; the last state."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from l2v.study.status import status
+
+    with Live(shown(found), console=Console(file=sys.stdout, highlight=False), auto_refresh=False) as live:
         while not found.over:
             time.sleep(WATCH_SECONDS)
-            found = status(config.outputs, config.study)
+            found = status(settings.outputs, settings.study)
             live.update(shown(found), refresh=True)
-    return int(bool(found.failed))
+    return found
 
 
-def shown(found: Status) -> RenderableType:
+def shown(found: Status) -> Group:
     """The state as lines and two small tables. What comes from files is text, never markup."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from l2v.study.status import spoken
+
     cells = len(found.done) + len(found.running) + len(found.failed) + len(found.waiting)
     lines = [
         f"study {found.study}: {cells} cells, {len(found.done)} done, {len(found.running)} running, "
@@ -65,6 +103,9 @@ def shown(found: Status) -> RenderableType:
 
 
 def _workers(found: Status) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("worker", "rows", "rows/s", "seen", "doing"):
         table.add_column(name, justify="left" if name in ("worker", "doing") else "right", overflow="fold")

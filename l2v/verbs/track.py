@@ -1,34 +1,52 @@
-"""`l2v track`: upload what a dashboard lacks of a study."""
+"""l2v track: upload what a tracker lacks of a study; nothing is uploaded twice, however often it is repeated.
+
+l2v track study=demo                           Weights & Biases; offline where no key is known
+l2v track study=demo tracker=trackio           trackio, which keeps its runs on this disk
+l2v run --multirun … tracker=wandb             the same while the cells finish
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from l2v.config import ReportConfig
+from l2v.config import TrackerConfig
 from l2v.errors import UserError
-from l2v.verbs.store_door import parse
+from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
     from l2v.track.ledger import Swept
 
 
-def track_verb(arguments: list[str]) -> int:
+@dataclass(frozen=True)
+class TrackSettings(StudySettings):
+    """Settings of `l2v track`."""
+
+    scorer: str | None = None  # whose figures the study's report shows; None: official, or the first there is
+    progress: bool = True  # show the progress bar
+    tracker: TrackerConfig = field(default_factory=lambda: TrackerConfig(name="wandb"))  # tracker=wandb or trackio
+
+
+SETTINGS = TrackSettings
+
+
+def main(arguments: list[str]) -> int:
     """Upload every run of a study that is not there yet, or that changed since. Exit code 1: some uploads failed."""
     from l2v.track.tracker import check_tracker
 
-    config = parse(arguments)
-    if config.tracker.name == "none":
+    settings = parse(arguments, TrackSettings)
+    if settings.tracker.name == "none":
         raise UserError("tracker=none uploads nothing; choose tracker=wandb or tracker=trackio.")
-    check_tracker(config.tracker)
+    check_tracker(settings.tracker)
     # Pictures come from data that are on this machine; nothing is fetched for them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
-    return _track(config)
+    return _track(settings)
 
 
-def _track(config: ReportConfig) -> int:
+def _track(settings: TrackSettings) -> int:
     from tqdm import tqdm
 
     from l2v.study.store import Store
@@ -37,30 +55,30 @@ def _track(config: ReportConfig) -> int:
     from l2v.track.study import whole_study
     from l2v.track.tracker import open_tracker
 
-    store = Store(config.outputs, config.study).existing()
-    cells = CellRuns(config.outputs, config.study, config.tracker.examples)
-    tracker = open_tracker(config.tracker, store.path / "track" / config.tracker.name)
+    store = Store(settings.outputs, settings.study).existing()
+    cells = CellRuns(settings.outputs, settings.study, settings.tracker.examples)
+    tracker = open_tracker(settings.tracker, store.path / "track" / settings.tracker.name)
     try:
-        planned = list(distinct(whole_study(cells, config.scorer)))
-        with tqdm(total=len(planned), unit="run", disable=not config.progress, file=sys.stderr, delay=1) as bar:
+        planned = list(distinct(whole_study(cells, settings.scorer)))
+        with tqdm(total=len(planned), unit="run", disable=not settings.progress, file=sys.stderr, delay=1) as bar:
 
             def tick(swept: Swept) -> None:
                 bar.update(len(swept.uploaded) + len(swept.there) + len(swept.failed) - bar.n)
 
-            swept = sweep(tracker, Ledger(store.path, config.tracker), planned, tick)
+            swept = sweep(tracker, Ledger(store.path, settings.tracker), planned, tick)
         told = tracker.told()
     finally:
         tracker.finish()
-    _tell(config, swept, told)
+    _tell(settings, swept, told)
     return 1 if swept.failed else 0
 
 
-def _tell(config: ReportConfig, swept: Swept, told: str) -> None:
+def _tell(settings: TrackSettings, swept: Swept, told: str) -> None:
     """What happened, and what can be done next."""
     new, old = swept.count("run")
     more, before = swept.count("extract", "score", "report")
     others = f"; {more} other runs (directions, scorers, report) uploaded, {before} already there"
-    print(f"{new} cells uploaded, {old} already there{others} ({config.tracker.name}, project '{config.tracker.project}').")
+    print(f"{new} cells uploaded, {old} already there{others} ({settings.tracker.name}, project '{settings.tracker.project}').")
     if told:
         print(told)
     if swept.failed:

@@ -35,7 +35,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def manager(tasks: Path) -> Any:
     """One index of lm-eval's thousands of task files for all tests."""
-    from l2v.study.lm_model import task_manager
+    from l2v.verbs.lm_model import task_manager
 
     return task_manager(str(tasks))
 
@@ -44,7 +44,7 @@ def evaluate(outputs: Path, tasks: list[str], manager: Any, settings: dict[str, 
     """lm-eval's own evaluation of the steered model."""
     import lm_eval
 
-    import l2v.study.lm_model  # noqa: F401  (registers the model)
+    import l2v.verbs.lm_model  # noqa: F401  (registers the model)
 
     args = {**settings, "runtime.outputs": str(outputs), "runtime.progress": False}
     found = lm_eval.simple_evaluate(
@@ -107,7 +107,7 @@ def test_lm_evals_cache_gets_every_request_with_all_its_arguments(outputs: Path,
     """Two pictures under one text are two keys; a second evaluation asks the model nothing."""
     cache = str(tmp_path / "cache")
     first = evaluate(outputs, ["tiny_pictures"], manager, limit=6, use_cache=cache)
-    from l2v.study import lm_model
+    from l2v.verbs import lm_model
 
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("the model was asked again")
@@ -147,7 +147,7 @@ def test_bad_input_is_one_sentence(words: tuple[str, ...], sentence: str, l2v: C
 
 
 def test_a_packaged_task_that_did_not_load_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from l2v.study import lm_model
+    from l2v.verbs import lm_model
 
     monkeypatch.setattr(lm_model, "task_folders", lambda: [str(tmp_path)])
     with pytest.raises(UserError, match="did not load"):

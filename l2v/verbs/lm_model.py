@@ -1,6 +1,6 @@
-"""The steered VLM as a model of lm-eval: `import l2v.study.lm_model` registers it under the name "l2v".
+"""The steered VLM as a model of lm-eval: `import l2v.verbs.lm_model` registers it under the name "l2v".
 
-    import l2v.study.lm_model as l2v
+    import l2v.verbs.lm_model as l2v
     lm_eval.simple_evaluate(model="l2v", model_args="target=mini,method=l2v,intervention.alpha=0.7", tasks=["mathvista"],
                             task_manager=l2v.task_manager())
 
@@ -29,7 +29,7 @@ from l2v.study.cells import Job
 from l2v.study.resolve import model_spec, resolve
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.directions import cell_vector, ensure_directions
-from l2v.verbs.launch import compose
+from l2v.verbs.compose import compose
 
 ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task asks for {}."
 

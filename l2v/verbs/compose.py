@@ -1,0 +1,219 @@
+"""From words to a typed configuration, through Hydra: its command line, one cell by itself, and all jobs of a grid."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from collections.abc import Callable, Collection, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from l2v.config import Config, register
+from l2v.errors import UserError
+from l2v.paths import conf_dir, local_path
+from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
+from l2v.verbs.complaints import sentence
+from l2v.verbs.help import groups, part_names
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+
+FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
+WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+# Hydra's own node, which is no part of a cell's configuration.
+HYDRA_NODE = "hydra"
+
+
+def compose_single(arguments: Sequence[str], parts: Collection[str]) -> Config | None:
+    """The configuration of a verb that works on one; None when Hydra only printed (--cfg, --info).
+
+    Raises UserError for --multirun, and for settings outside of the parts that the verb looks at.
+    """
+    if {"-m", "--multirun"} & set(arguments):
+        raise UserError("--multirun: this verb works on one configuration; repeat it for others.")
+    composed = command_line(arguments, parts)
+    return typed(composed) if composed is not None else None
+
+
+def command_line(arguments: Sequence[str], parts: Collection[str]) -> DictConfig | None:
+    """Hydra's own command line: the composed config of a single run; None when it launched a multirun or only printed.
+
+    With the paper's contrast where nobody chose one and the default's does not fit the models.
+    """
+    _check_arguments(arguments, parts)
+    cfg = _hydra(arguments)
+    if cfg is None or not wants_paper_contrast(config := typed(cfg)):
+        return cfg
+    _say_contrast(config)
+    return _hydra([*arguments, PAPER_CONTRAST])
+
+
+def _hydra(arguments: Sequence[str]) -> DictConfig | None:
+    from hydra import version
+    from hydra._internal.utils import _run_hydra, get_args_parser
+    from hydra.core.global_hydra import GlobalHydra
+
+    register()
+    version.setbase("1.3")
+    # Hydra prints and exits by itself unless asked for the exception; ours are sentences with exit code 2.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    GlobalHydra.instance().clear()
+    sys.argv = ["l2v", *arguments]
+    composed: list[DictConfig] = []
+    parser = get_args_parser()
+    # A single run is only composed here and runs outside of Hydra, so that its errors are its own.
+    _complaining(
+        lambda: _run_hydra(
+            args=parser.parse_intermixed_args(list(arguments)),
+            args_parser=parser,
+            task_function=composed.append,
+            config_path=str(conf_dir()),
+            config_name="config",
+        )
+    )
+    return composed[0] if composed else None
+
+
+def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
+    """The typed configuration of one cell, composed outside of Hydra's command line. Raises UserError for bad settings."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    register()
+    GlobalHydra.instance().clear()
+    more = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
+
+    def composed() -> Config:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            config = typed(hydra_compose("config", overrides=[*more, *overrides]))
+            if not wants_paper_contrast(config):
+                return config
+            _say_contrast(config)
+            return typed(hydra_compose("config", overrides=[*more, *overrides, PAPER_CONTRAST]))
+
+    return _complaining(composed)
+
+
+def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tuple[Config, DictConfig]]:
+    """Every job's config, typed and as composed by Hydra (without Hydra's own node).
+
+    Jobs that differ in values alone (not in which group files they choose) share one composition: a grid of hundreds of
+    cells chooses among a few dozen files, and composing is the slow part.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create(config_loader=loader)
+    is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
+    by_files: dict[tuple[str, ...], DictConfig] = {}
+
+    def one(files: tuple[str, ...], values: list[str]) -> tuple[Config, DictConfig]:
+        if files not in by_files:
+            by_files[files] = _checked(loader.load_sweep_config(master, list(files)))
+        cfg = by_files[files]
+        if values:
+            cfg = copy.deepcopy(cfg)
+            cast(Any, loader)._apply_overrides_to_config(parser.parse_overrides(values), cfg)
+        return _as_object(cfg), cfg
+
+    configs, said = [], set()
+    for overrides in jobs:
+        files = tuple(o for o in overrides if o.startswith(("+", "~")) or is_group(o.split("=")[0].split("@")[0]))
+        values = [o for o in overrides if o not in files]
+        found = one(files, values)
+        if wants_paper_contrast(found[0]):
+            if (models := (found[0].source.name, found[0].target.name)) not in said:
+                _say_contrast(found[0])
+            said.add(models)
+            found = one((*files, PAPER_CONTRAST), values)
+        configs.append(found)
+    return configs
+
+
+def _say_contrast(config: Config) -> None:
+    """Tell what was taken, where the method reads it."""
+    from l2v.transfer.arms import ARMS
+
+    if config.method.name in ARMS:
+        reader = config.target if miniature(config.source) else config.source
+        print(f"{PAPER_CONTRAST} is taken, the paper's: no contrast was chosen for {reader.name}.", file=sys.stderr)
+
+
+def typed(cfg: DictConfig) -> Config:
+    """A composed config as the schema's dataclass. Raises UserError for a value that is missing or does not fit."""
+    return _as_object(_checked(cfg))
+
+
+def _complaining(work: Callable[[], Any]) -> Any:
+    """What `work` returns, with Hydra's and OmegaConf's complaints as one sentence."""
+    from hydra.errors import HydraException
+
+    try:
+        return work()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(sentence(error)) from error
+
+
+def _checked(cfg: DictConfig) -> DictConfig:
+    """A composed config under the schema's types, without Hydra's own node. Raises UserError for what does not fit."""
+    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != HYDRA_NODE])
+    try:
+        # Plain values, so that a key which was forced in with ++ meets the schema too.
+        values = OmegaConf.to_container(plain, resolve=False)
+        return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), values))
+    except OmegaConfBaseException as error:
+        raise UserError(sentence(error)) from error
+
+
+def _as_object(cfg: DictConfig) -> Config:
+    try:
+        config = cast(Config, OmegaConf.to_object(cfg))
+    except MissingMandatoryValue as error:
+        raise UserError(f"Settings without a value: {', '.join(sorted(OmegaConf.missing_keys(cfg)))}.") from error
+    except OmegaConfBaseException as error:
+        raise UserError(sentence(error)) from error
+    for part in (config.source, config.target, config.contrast, config.benchmark):
+        part.path = local_path(part.path)
+    weights = config.method.weights
+    weights.base, weights.checkpoint = local_path(weights.base), local_path(weights.checkpoint)
+    return config
+
+
+def _check_arguments(arguments: Sequence[str], parts: Collection[str]) -> None:
+    """Refuse words that are neither flags nor key=value, before Hydra's parser prints its usage, and unused settings."""
+    follows_flag = ""
+    for word in arguments:
+        if follows_flag:
+            _check_folder(follows_flag, word)
+            follows_flag = ""
+        elif word.startswith("-"):
+            flag, equals, value = word.partition("=")
+            if flag not in FLAGS:
+                raise UserError(f"'{word}' is no option of this verb; known: {', '.join(FLAGS)}.")
+            if equals:
+                _check_folder(flag, value)
+            follows_flag = word if word in WITH_VALUE else ""
+        elif "=" not in word and not word.startswith("~"):
+            raise UserError(f"'{word}' is not of the form key=value.")
+        else:
+            _check_part(word, parts)
+    if follows_flag:
+        raise UserError(f"'{follows_flag}' needs a value after it.")
+
+
+def _check_folder(flag: str, value: str) -> None:
+    if flag in ("--config-dir", "-cd") and not Path(value).is_dir():
+        raise UserError(f"--config-dir {value} does not exist.")
+
+
+def _check_part(word: str, parts: Collection[str]) -> None:
+    """Refuse a setting that exists and that the verb never looks at; one that does not exist is Hydra's to complain of."""
+    key = word.lstrip("+~").partition("=")[0]
+    part = key.partition("@")[0].partition(".")[0].partition("/")[0]
+    if part in (*part_names(), *groups()) and part not in parts:
+        raise UserError(f"This verb never looks at '{key}'; it knows {', '.join(parts)}.")

@@ -1,0 +1,118 @@
+"""l2v run: one cell, or with --multirun a grid of cells, with Hydra's whole sweep grammar.
+
+    l2v run source=mini_kin target=mini method=l2v intervention.layer=2 intervention.alpha=0.5
+    l2v run --multirun intervention.layer=0,1,2,3 intervention.alpha=0.2,0.4 method=l2v,random seed=0
+    l2v run --multirun +experiment=demo
+
+Finished rows are stored at once and never computed again: repeat a command to go on where it stopped.
+Options: --multirun (-m); --config-dir DIR adds your own configs; --cfg job shows the composed config and stops.
+Exit code: 0 all cells done, 1 some failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from l2v.config import Config
+from l2v.errors import UserError
+
+if TYPE_CHECKING:
+    from l2v.study.compute import Outcome
+
+PARTS = (
+    "study", "source", "target", "contrast", "method", "benchmark", "intervention", "decoding", "protocol", "seed", "scorer",
+    "judge", "runtime", "executor", "tracker", "experiment", "blocks", "dry_run",
+)  # fmt: skip
+
+# The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.
+FAILED: list[str] = []
+
+
+def main(arguments: list[str]) -> int:
+    """Compose, and run what is missing: 0 when all cells are done, 1 when some failed."""
+    from l2v.verbs.compose import command_line, typed
+
+    FAILED.clear()
+    cfg = command_line(arguments, PARTS)
+    if cfg is None:
+        return int(bool(FAILED))
+    config = typed(cfg)
+    if config.blocks:
+        raise UserError("This experiment is a grid of cells; run it with `l2v run --multirun …`.")
+    _, failed = run_configs([config])
+    return int(any(failed))
+
+
+def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
+    """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
+    from l2v.study.protocol import run_study
+    from l2v.study.workers.executors import Submitted
+    from l2v.track.follower import followed
+
+    first = configs[0]
+    if first.dry_run:
+        _list(configs)
+        return [None] * len(configs), [None] * len(configs)
+    with followed(first.runtime.outputs, first.study, first.tracker):
+        try:
+            jobs, outcome = run_study(configs)
+        except Submitted as message:
+            print(message)
+            return [None] * len(configs), [None] * len(configs)
+        values = [outcome.values.get(job.cell.id) for job in jobs]
+        FAILED.extend(outcome.failed.values())
+        failed = [outcome.failed.get(job.cell.id) for job in jobs]
+        _tell(first, {job.cell.id for job in jobs}, outcome)
+    return values, failed
+
+
+def _list(configs: Sequence[Config]) -> None:
+    """The cells and what they would cost; for an executor that sends files away, the file."""
+    from l2v.study.estimate import estimate
+    from l2v.study.plan import distinct
+    from l2v.study.protocol import plan_jobs
+    from l2v.study.workers.executors import preview
+
+    jobs = distinct(plan_jobs(configs))
+    for job in jobs:
+        print(f"{job.cell.id}  {job.cell.describe()}")
+    print(estimate(jobs), file=sys.stderr)
+    first = configs[0]
+    path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())
+    if (sent := preview(first.executor, path)) is not None:
+        print(f"\n{sent}", end="")
+
+
+def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
+    from l2v.report.tables import print_report
+
+    shown = cells if config.protocol.name == "none" else None
+    print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results, shown)
+    results = Path(config.runtime.outputs) / config.study / "results.csv"
+    print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
+    by_reason: dict[str, list[str]] = {}
+    for cell_id, reason in outcome.failed.items():
+        by_reason.setdefault(reason.split(": ", 1)[-1], []).append(cell_id)
+    for reason, ids in by_reason.items():
+        named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+        traceback = results.parent / "cells" / ids[0] / "error.txt"
+        where = f" (traceback: {traceback})" if traceback.exists() else ""
+        print(f"FAILED {len(ids)} cells ({named}): {reason}{where}", file=sys.stderr)
+    if config.runtime.page and len(outcome.results):
+        _write_page(config, outcome)
+
+
+def _write_page(config: Config, outcome: Outcome) -> None:
+    """The study's page, last; everything is stored already, and a page that cannot be drawn is no failed run."""
+    from l2v.report.page.page import write_page
+
+    try:
+        path = write_page(config.runtime.outputs, config.study, config.scorer[0], results=outcome.results)
+    except Exception as error:
+        again = f"`l2v report study={config.study}` draws it again"
+        print(f"The page could not be drawn ({type(error).__name__}: {error}); {again}.", file=sys.stderr)
+        return
+    print(f"page: {path}")
