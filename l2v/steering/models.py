@@ -4,59 +4,25 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import json
 import logging as python_logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from l2v.checkpoint import ATTENTIONS as ATTENTIONS
+from l2v.checkpoint import DTYPES as DTYPES
+from l2v.checkpoint import QUANTIZATIONS as QUANTIZATIONS
+from l2v.checkpoint import ModelFacts as ModelFacts
+from l2v.checkpoint import ModelSpec as ModelSpec
+from l2v.checkpoint import check_files, check_kind, check_loaded, from_pretrained
+from l2v.checkpoint import read_facts as read_facts
 from l2v.errors import UserError, unknown
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("4bit", "8bit")
-ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 IMAGE_PLACEHOLDER = "<image>"
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What to load: a hub id with its revision, or a local folder (`path`) that takes its place.
-
-    quantization: None, "4bit" (NF4) or "8bit" (LLM.int8), through bitsandbytes; it changes what the model computes.
-    attention: the kernel ("sdpa", "eager", "flash_attention_2"; None: transformers' choice): the same function up to
-    rounding. device_map: accelerate's placement; None puts the whole model on one device.
-    """
-
-    id: str
-    revision: str | None = None
-    path: str | None = None
-    dtype: str = "auto"
-    trust_remote_code: bool = False
-    device_map: str | None = None
-    quantization: str | None = None
-    attention: str | None = None
-
-    def where(self) -> str:
-        """The folder or id that is handed to `from_pretrained`. Raises UserError when the folder is missing."""
-        if self.path is None:
-            return self.id
-        if not Path(self.path).is_dir():
-            raise UserError(f"The model folder '{self.path}' (for {self.id}) does not exist; mend its path.")
-        return self.path
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Depth and width of a model's decoder, as its config tells them."""
-
-    layers: int
-    width: int
 
 
 @dataclass
@@ -75,26 +41,11 @@ class LoadedModel:
         return int(self.model.config.get_text_config().hidden_size)
 
 
-@lru_cache(maxsize=64)
-def read_facts(spec: ModelSpec) -> ModelFacts:
-    """Depth and width from the model's config alone; no weights are read. Raises UserError as `load_model` does."""
-    local = Path(spec.where()) / "config.json" if spec.path else None
-    if local is not None and local.is_file():
-        # Without transformers, whose import takes seconds: listing a finished study should not.
-        values = json.loads(local.read_text(encoding="utf-8"))
-        text = values.get("text_config", values.get("llm_config", values))
-        if "num_hidden_layers" in text and "hidden_size" in text:
-            return ModelFacts(int(text["num_hidden_layers"]), int(text["hidden_size"]))
-    from transformers import AutoConfig
-
-    config = _from_pretrained(AutoConfig, spec).get_text_config()
-    return ModelFacts(int(config.num_hidden_layers), int(config.hidden_size))
-
-
 def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     """Load a `kind` "text" (causal LM) or "vision" (image-text) model, in evaluation mode, on `device`.
 
-    Weights come from safetensors only. Raises UserError for a missing folder, an unreachable hub, an architecture without
+    Weights come from safetensors only, and all of them: what a checkpoint lacks, has too much (but for checkpoint.SPARE) or in
+    another shape is an error that names it. Raises UserError for a missing folder, an unreachable hub, an architecture without
     the needed class, an unknown setting, quantization without bitsandbytes or a GPU, and weights above the device's memory.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
@@ -103,16 +54,34 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     options = _loading_options(spec, device)
     if kind == "vision":
         _check_native(spec)
+    check_kind(spec, kind)
+    check_files(spec, kind)
     logging.disable_progress_bar()
     python_logging.getLogger("huggingface_hub").setLevel(python_logging.ERROR)
-    model = _from_pretrained(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, **options).eval()
+    model = _whole_model(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, options).eval()
     if "device_map" not in options:
         model.to(device)
-    tokenizer, processor = _load_processor(spec) if kind == "vision" else (_from_pretrained(AutoTokenizer, spec), None)
+    tokenizer, processor = _load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedModel(spec, model, tokenizer, processor, decoder_layers(model))
+
+
+def _whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
+    """The model with every tensor from the checkpoint."""
+    from transformers.utils import logging
+
+    told = logging.get_verbosity()
+    # transformers' own report of a load is a table of many lines; check_loaded says it in a sentence.
+    logging.set_verbosity_error()
+    try:
+        # A tensor of another shape is told with the others, not by an error that names none.
+        model, account = from_pretrained(auto, spec, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+    finally:
+        logging.set_verbosity(told)
+    check_loaded(account, spec.where())
+    return model
 
 
 def _loading_options(spec: ModelSpec, device: str) -> dict[str, Any]:
@@ -177,7 +146,7 @@ def _load_processor(spec: ModelSpec) -> tuple[Any, Any]:
     """Tokenizer and processor. Raises UserError when the checkpoint has a tokenizer alone."""
     from transformers import AutoProcessor
 
-    processor = _from_pretrained(AutoProcessor, spec)
+    processor = from_pretrained(AutoProcessor, spec)
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
         raise UserError(f"'{spec.where()}' has no processor for images; it cannot be a target.")
@@ -185,30 +154,6 @@ def _load_processor(spec: ModelSpec) -> tuple[Any, Any]:
         # Older checkpoints keep the template with the processor only; directions of a target are read through its tokenizer.
         tokenizer.chat_template = getattr(processor, "chat_template", None)
     return tokenizer, processor
-
-
-def _from_pretrained(auto: Any, spec: ModelSpec, **options: Any) -> Any:
-    """`from_pretrained` with its failures in one sentence; code from a checkpoint may fail in any way."""
-    from safetensors import SafetensorError
-
-    where = spec.where()
-    remote = {} if spec.path else {"revision": spec.revision}
-    failures = (Exception,) if spec.trust_remote_code else (OSError, ValueError, ImportError, KeyError, SafetensorError)
-    try:
-        return auto.from_pretrained(where, trust_remote_code=spec.trust_remote_code, **remote, **options)
-    except torch.OutOfMemoryError as error:
-        raise UserError(
-            f"'{where}' does not fit the device's memory; use device_map=auto, quantization=4bit or a smaller dtype."
-        ) from error
-    except failures as error:
-        code = "it brings code of its own; set trust_remote_code=true if you trust it"
-        reason = code if "trust_remote_code" in str(error) else " ".join(str(error).split()).split(". ")[0][:200]
-        if spec.path:
-            raise UserError(f"The folder '{spec.path}' could not be loaded as {auto.__name__}: {reason}") from error
-        raise UserError(
-            f"The model '{spec.id}' could not be loaded from the hub as {auto.__name__}; if the hub cannot be reached "
-            f"from here, download it and set its path (target.path=… or source.path=…). Reason: {reason}"
-        ) from error
 
 
 def input_device(model: Any) -> torch.device:

@@ -8,10 +8,12 @@ import inspect
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from l2v.benchmarks.scoring.judge_client import MOST_FAILURES
 from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, JudgeSettings, Outcome, read_reply
+from l2v.checkpoint import check_loaded
 from l2v.errors import UserError, unknown
 
 # Prompts per call: what a kill can lose, and what a model with batch_size=auto measures anew.
@@ -127,6 +129,8 @@ def _load(settings: JudgeSettings) -> Any:
         if issubclass(kind, TemplateAPI):
             ours = {"timeout": settings.timeout, "max_retries": settings.retries + 1, "num_concurrent": settings.concurrency}
         extra = {key: value for key, value in ours.items() if key not in settings.arguments}
+        if hasattr(kind, "AUTO_MODEL_CLASS"):
+            kind = type(kind.__name__, (_Whole, kind), {})
         return kind.create_from_arg_string(settings.model_args, extra)
     except Exception as error:
         told = settings.hide(" ".join(str(error).split()))[:300]
@@ -134,6 +138,32 @@ def _load(settings: JudgeSettings) -> Any:
             f"The judge's model did not load (judge.lm_eval={name}, judge.model_args={settings.model_args}): "
             f"{type(error).__name__}: {told}"
         ) from error
+
+
+class _Whole:
+    """Before lm-eval's models of transformers in the order of classes: a judge of which tensors are missing does not load."""
+
+    AUTO_MODEL_CLASS: Any
+
+    def _create_model(self, *given: Any, **settings: Any) -> None:
+        auto, self.AUTO_MODEL_CLASS = self.AUTO_MODEL_CLASS, _Checked(self.AUTO_MODEL_CLASS)
+        try:
+            super()._create_model(*given, **settings)  # type: ignore[misc]
+        finally:
+            self.AUTO_MODEL_CLASS = auto
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """An auto class of transformers that loads whole checkpoints alone."""
+
+    auto: Any
+
+    def from_pretrained(self, where: str, *given: Any, **settings: Any) -> Any:
+        """See `l2v.checkpoint.check_loaded`."""
+        model, account = self.auto.from_pretrained(where, *given, output_loading_info=True, **settings)
+        check_loaded(account, where)
+        return model
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -858,6 +859,19 @@ def test_lm_eval_and_a_real_server_agree(judges: dict[str, str], server: Any, na
     assert judge_many(pairs(5), of_lm_eval(judges[name])) == verdicts
     if name == "babble":
         assert "I cannot say" in verdicts[0].reason
+
+
+def test_a_judge_of_which_tensors_are_missing_does_not_load(judges: dict[str, str], tmp_path: Path) -> None:
+    """transformers would fill them with random numbers, and a random judge gives plausible verdicts."""
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(judges["no"], tmp_path / "judge"))
+    tensors = load_file(folder / "model.safetensors")
+    lost = next(name for name in tensors if "mlp" in name)
+    del tensors[lost]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=f"lacks {lost}"):
+        judge_many(pairs(1), of_lm_eval(str(folder)))
 
 
 def test_an_api_model_of_lm_eval(judges: dict[str, str], server: Any) -> None:
