@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from l2v.verbs.launch import compose
 
 from l2v.errors import UserError
 from l2v.study.resolve import resolve
+from l2v.verbs.compose import compose
 
 REAL = ("target=qwen2_vl_7b", "source=r1_qwen_7b", "benchmark=mathvista")
 
