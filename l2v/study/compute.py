@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ from l2v.study.score import rescore, scoring_of
 from l2v.study.store import Store
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.executors import execute, worker_count
-from l2v.study.workers.run import open_run
+from l2v.study.workers.run import mend_run, open_run
 from l2v.study.workers.workload import Workload
 
 # Executors whose workers run on this machine, whose devices can be checked before anything is written.
@@ -40,6 +41,7 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
     runtime = jobs[0].config.runtime
     store = Store(runtime.outputs, jobs[0].config.study).open()
     outcome = Outcome()
+    reopen_damaged(store, jobs)
     pending = [job for job in jobs if not store.folder(job.cell.id).done]
     if pending:
         chosen = jobs[0].config.executor
@@ -48,14 +50,31 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
         work = Workload(store, jobs)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
         outcome.failed = execute(work, run)
+    else:
+        mend_run(store, jobs)
     scorers = jobs[0].config.scorer
     folders = [folder for job in jobs if (folder := store.folder(job.cell.id)).done]
-    unscored = [f for f in folders if not set(scorers) <= {m["scorer"] for m in f.metrics()}]
+    unscored = [f for f in folders if not set(scorers) <= f.scored()]
     if unscored:
-        # Computed in an earlier run that asked for other scorers.
+        # Computed in an earlier run that asked for other scorers, or damaged since.
         rescore(unscored, scorers, scoring_of(jobs[0].config.judge, runtime.outputs, progress=False))
     for folder in folders:
         for metric in folder.metrics():
             if metric["scorer"] == scorers[0] and metric["metric"] == HEADLINE:
                 outcome.values[folder.id] = metric["value"]
     return outcome
+
+
+def reopen_damaged(store: Store, jobs: Sequence[Job]) -> None:
+    """Take up again the finished cells that are not whole any more, and write a config.yaml anew that is gone."""
+    for job in jobs:
+        folder = store.folder(job.cell.id)
+        if not folder.done:
+            continue
+        if reason := folder.damage():
+            folder.reopen()
+            print(f"Cell {folder.id} is taken up again: {reason.split('; ')[0]}.", file=sys.stderr)
+        if not (folder.path / "config.yaml").exists():
+            from l2v.study.workers.answer import locations
+
+            folder.begin(job.cell, locations(job))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -20,7 +19,7 @@ from l2v.study.questions import part_of
 from l2v.study.resolve import resolve
 from l2v.study.results import build_results
 from l2v.study.score import benchmark_items, check_scoring
-from l2v.study.store import Store, write_atomically
+from l2v.study.store import Store
 from l2v.study.workers.executors import check_executor
 
 PROTOCOLS = ("none", "select_then_test")
@@ -123,7 +122,7 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], chosen: 
         for job, test in zip(chosen, reported, strict=True)
     ]
     selection = {"protocol": asdict(config.protocol), "arms": arms}
-    write_atomically(store.path / "selection.json", json.dumps(selection, indent=1))
+    store.write_selection(selection)
 
 
 def _check_reported_split(jobs: Sequence[Job]) -> None:

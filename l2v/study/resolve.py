@@ -19,6 +19,7 @@ from l2v.steering.models import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, M
 from l2v.study.cells import METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
 from l2v.study.questions import benchmark_id, data_ref, data_revision
+from l2v.study.store import plain_name
 from l2v.transfer.arms import ARMS
 from l2v.transfer.contrast import KINDS
 from l2v.transfer.spectrum import Cutoff, parse_cutoff
@@ -39,8 +40,7 @@ def resolve(config: Config) -> Cell:
     method = config.method.name
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    if not config.study or "/" in config.study or config.study in (".", "..", "cache"):
-        raise UserError(f"study={config.study!r} must be a plain folder name other than 'cache'.")
+    plain_name(config.study)
     if config.contrast.kind not in KINDS:
         raise unknown("contrast kind", config.contrast.kind, KINDS)
     if config.contrast.per_domain is not None and config.contrast.per_domain < 1:

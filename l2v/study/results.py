@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from operator import itemgetter
@@ -12,6 +11,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.study.cells import Cell
+from l2v.study.checkup import whole_study
 from l2v.study.marks import Marks
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import ARM, add_searches
@@ -73,7 +73,7 @@ def build_results(store: Store) -> pd.DataFrame:
     selected = {arm["report"]: arm["chosen_on"] for arm in arms}
     rows: list[Record] = []
     marks = Marks(store)
-    for folder in store.finished():
+    for folder in whole_study(store):
         cell = marks.cell(folder.id)
         settings = _settings(cell) | {"study": store.study, "selected": selected.get(cell.id)}
         rows += [settings | metric for metric in folder.metrics()]
@@ -184,5 +184,4 @@ def own_baseline(baselines: Sequence[Baseline], prompt: str, prompt_of: Callable
 
 def read_selection(store: Store) -> dict[str, Any]:
     """selection.json: which cell of each arm was chosen on which split; empty for a plain sweep."""
-    path = store.path / "selection.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return store.selection()

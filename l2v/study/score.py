@@ -128,20 +128,42 @@ def _own_metrics(docs: Any, rows: Sequence[Record], answers: Sequence[Answer]) -
 def rescore(folders: Sequence[CellFolder], scorers: Sequence[str], scoring: Scoring | None = None) -> None:
     """Apply scorers to finished cells again, from their stored responses; no model is loaded."""
     check_scorers(scorers)
+    for folder in folders:
+        if reason := folder.damage():
+            raise UserError(reason)
     loaded: dict[str, tuple[BenchmarkDocs, dict[str, Item]]] = {}
     for folder in folders:
         cell = folder.cell()
-        locations = folder.settings()["locations"]
+        locations = folder.locations()
         key = f"{cell.benchmark}|{locations.get('benchmark')}|{locations.get('benchmark_include')}"
         if key not in loaded:
             config = stored_benchmark(cell.benchmark, locations)
-            loaded[key] = (open_docs(data_ref(config)), {item.id: item for item in benchmark_items(cell.benchmark, config)})
+            docs, found = open_docs(data_ref(config)), benchmark_items(cell.benchmark, config)
+            write_items(Store(folder.path.parents[2], folder.path.parents[1].name), cell.benchmark, docs, found)
+            loaded[key] = docs, {item.id: item for item in found}
         docs, items = loaded[key]
-        missing = [r["id"] for r in folder.responses() if r["id"] not in items]
-        if missing:
-            raise UserError(f"{folder.path} holds responses to items that the benchmark data lacks (first: {missing[0]}).")
-        write_items(Store(folder.path.parents[2], folder.path.parents[1].name), cell.benchmark, docs, list(items.values()))
-        score_cell(folder, items, docs, scorers, scoring)
+        check_answers(folder, items)
+        score_cell(folder, items, docs, lost_scorers(folder, scorers), scoring)
+
+
+def check_answers(folder: CellFolder, items: Mapping[str, Item]) -> None:
+    """Raise UserError unless a finished cell answers each of its items once."""
+    answered = [record["id"] for record in folder.responses()]
+    if strange := [item for item in answered if item not in items]:
+        raise UserError(f"{folder.path} holds responses to items that the benchmark data lacks (first: {strange[0]}).")
+    if len(answered) < len(items):
+        lacking = next(item for item in items if item not in set(answered))
+        raise UserError(
+            f"{folder.path}/responses.jsonl lacks {len(items) - len(answered)} of {len(items)} items (first: {lacking}); "
+            f"restore it, or delete {folder.path}/DONE and repeat the command of `l2v run`, which computes them."
+        )
+
+
+def lost_scorers(folder: CellFolder, scorers: Sequence[str]) -> list[str]:
+    """These scorers, and those whose figures went with a damaged metrics.json; a judge is only asked again by name."""
+    scored = folder.scored()
+    lost = [name for name in folder.applied() if name not in scored and name not in (*scorers, "judge")]
+    return [*scorers, *lost]
 
 
 def stored_benchmark(benchmark: BenchmarkId, locations: Mapping[str, Any]) -> BenchmarkConfig:
@@ -189,10 +211,7 @@ def items_key(benchmark: BenchmarkId) -> str:
 
 
 def write_items(store: Store, benchmark: BenchmarkId, docs: BenchmarkDocs, items: Sequence[Item]) -> None:
-    """Describe the items once per study, for what reads results and never data: problem, subsets, question and gold."""
-    key = items_key(benchmark)
-    if store.has_items(key):
-        return
+    """Describe the items of a study, for what reads results and never data: problem, subsets, question and gold."""
     records = []
     for item in items:
         question = docs.question(item.doc)
@@ -207,4 +226,4 @@ def write_items(store: Store, benchmark: BenchmarkId, docs: BenchmarkDocs, items
                 "gold": question.gold,
             }
         )
-    store.write_items(key, records)
+    store.write_items(items_key(benchmark), records)

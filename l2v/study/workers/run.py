@@ -10,6 +10,7 @@ import json
 import secrets
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from l2v.config import Config, ExecutorConfig
 from l2v.errors import UserError
 from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
+from l2v.study.digests import DIGEST, read_sealed, sealed
+from l2v.study.disk import read_notes
 from l2v.study.store import CellFolder, Record, Store, read_lines, write_atomically
 
 # Characters of an error's message that are kept beside its traceback.
@@ -53,18 +56,18 @@ class Run:
 
     def failures(self, folder: CellFolder) -> list[Record]:
         """How often a cell failed in this attempt: who saw it, why, and whether it was set aside then."""
-        found = [record for path in sorted(folder.path.glob("failures.*.jsonl")) for record in read_lines(path)]
-        return [record for record in found if record["attempt"] == self.attempt]
+        found = [record for path in sorted(folder.path.glob("failures.*.jsonl")) for record in read_notes(path)]
+        return [record for record in found if record.get("attempt") == self.attempt]
 
     def failed_here(self, folder: CellFolder) -> str | None:
         """Why a cell was set aside in this attempt; None while it may be tried."""
-        return next((str(f["reason"]) for f in self.failures(folder) if f["aside"]), None)
+        return next((str(f.get("reason")) for f in self.failures(folder) if f.get("aside")), None)
 
     def over(self) -> bool:
         """Whether a worker of this attempt saw every cell done or set aside: one look, instead of one per cell."""
         try:
             return (self.path / "over").read_text(encoding="utf-8") == self.attempt
-        except FileNotFoundError:
+        except (OSError, ValueError):
             return False
 
     def note_over(self) -> None:
@@ -85,33 +88,55 @@ class Run:
 
 def open_run(store: Store, jobs: Sequence[Job], items: Mapping[str, int], executor: ExecutorConfig, workers: int) -> Run:
     """Write the record of a command that is about to be carried out."""
-    path = store.path / "runs" / digest(sorted(job.cell.id for job in jobs))
+    path = run_path(store, jobs)
     cells = {job.cell.id: job.cell.describe() for job in jobs}
     # Cells that an earlier attempt finished are not counted again.
-    known = read_run(path).items if (path / "run.json").exists() else {}
+    known: dict[str, int] = {}
+    with suppress(UserError):
+        known = read_run(path).items
     run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, {**known, **items})
     rewrite(run)
     return run
 
 
+def mend_run(store: Store, jobs: Sequence[Job]) -> None:
+    """Write the record of a finished command again where it is damaged or gone; what it would find is all there."""
+    path = run_path(store, jobs)
+    if not path.is_dir():
+        return
+    try:
+        read_run(path)
+    except UserError:
+        marks = {job.cell.id: store.folder(job.cell.id).mark() for job in jobs}
+        items = {cell: mark["rows"] for cell, mark in marks.items() if mark is not None}
+        open_run(store, jobs, items, jobs[0].config.executor, 1).note_over()
+
+
+def run_path(store: Store, jobs: Sequence[Job]) -> Path:
+    """The folder of a command's record."""
+    return store.path / "runs" / digest(sorted(job.cell.id for job in jobs))
+
+
 def rewrite(run: Run) -> None:
     """Write run.json."""
     content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items")}
-    write_atomically(run.path / "run.json", json.dumps(content, indent=1))
+    write_atomically(run.path / "run.json", json.dumps(sealed(content), indent=1))
 
 
 def read_run(path: Path, attempt: str | None = None) -> Run:
     """A record from its folder, as of an attempt or the newest. Raises UserError for a folder that holds none."""
+    record = read_sealed(path / "run.json", "repeat the command of `l2v run`, which writes it again.")
+    record.pop(DIGEST, None)
     try:
-        found = Run(path, **json.loads((path / "run.json").read_text(encoding="utf-8")))
-        return found if attempt is None else replace(found, attempt=attempt)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} holds no record of a run ({error}); repeat the command of `l2v run`.") from error
+        found = Run(path, **record)
+    except TypeError as error:
+        raise UserError(f"{path}/run.json holds no record of a run; repeat the command of `l2v run`.") from error
+    return found if attempt is None else replace(found, attempt=attempt)
 
 
 def runs_of(store: Store) -> list[Run]:
     """All records of a study, the oldest first."""
-    found = sorted(store.path.glob("runs/*/run.json"), key=lambda p: p.stat().st_mtime)
+    found = sorted(store.path.glob("runs/*/run.json"), key=lambda p: (p.stat().st_mtime, p.parent.name))
     return [read_run(path.parent) for path in found]
 
 
@@ -122,11 +147,11 @@ def note_failure(run: Run, folder: CellFolder, worker: str, error: BaseException
     """
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:REASON]}"
     write_atomically(folder.path / "error.txt", "".join(traceback.format_exception(error)))
-    seen = [failure["worker"] for failure in run.failures(folder)] + [worker]
+    seen = [str(failure.get("worker")) for failure in run.failures(folder)] + [worker]
     record = {"attempt": run.attempt, "worker": worker, "reason": reason, "aside": aside(len(seen), len(set(seen)))}
     # A file per worker, written whole: machines that append to one file may tear each other's lines.
     path = folder.path / f"failures.{worker}.jsonl"
-    lines = [*read_lines(path), record]
+    lines = [*read_notes(path), record]
     write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
     return reason
 
@@ -138,8 +163,8 @@ def note_stop(run: Run, worker: str, sentence: str) -> None:
 
 def stops(run: Run) -> list[str]:
     """What workers of this attempt stopped for."""
-    found = [record for path in sorted(run.path.glob("stopped/*.json")) for record in read_lines(path)]
-    return [str(record["why"]) for record in found if record["attempt"] == run.attempt]
+    found = [record for path in sorted(run.path.glob("stopped/*.json")) for record in read_notes(path)]
+    return [str(record.get("why")) for record in found if record.get("attempt") == run.attempt]
 
 
 def write_jobs(run: Run, jobs: Sequence[Job]) -> None:

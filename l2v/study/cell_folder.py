@@ -1,0 +1,325 @@
+"""The files of one cell: appended to as rows finish, gathered when all are there, closed by DONE, and checked when read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from l2v.errors import UserError
+from l2v.study.cells import SCHEMA, Cell
+from l2v.study.digests import (
+    DIGEST,
+    UNREADABLE,
+    content_digest,
+    has_check,
+    is_whole,
+    open_line,
+    read_json,
+    sealed,
+    sealed_line,
+    tell_once,
+    twice,
+    whole_lines,
+)
+from l2v.study.disk import Record, disk_errors, drop_torn_line, read_bytes, read_lines, sync_folder, write_atomically
+
+# libyaml's parser where it was built in: a study has hundreds of small files.
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# What a row of metrics.json was made from: the digests of the responses and of the verdicts.
+RESPONSES, SCORES = "responses_digest", "scores_digest"
+
+
+class CellFolder:
+    """The files of one cell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._parts: dict[str, IO[str]] = {}
+
+    @property
+    def id(self) -> str:
+        """The cell's id, which is the folder's name."""
+        return self.path.name
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claims on this cell's rows."""
+        return self.path / "claims"
+
+    @property
+    def done(self) -> bool:
+        """Whether every response of the cell was stored."""
+        return (self.path / "DONE").exists()
+
+    def cell(self) -> Cell:
+        """The cell that this folder holds. Raises UserError for another schema or a config that is damaged or was edited."""
+        settings = self.settings()
+        if settings.get("schema") != SCHEMA:
+            raise UserError(
+                f"{self.path} was written under schema {settings.get('schema')}, this version writes {SCHEMA}; keep that study "
+                "as it is and choose another study=… name."
+            )
+        try:
+            cell = Cell.from_dict(settings["cell"])
+            found = cell.id
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise self._no_config() from error
+        if found != self.id:
+            raise UserError(
+                f"{self.path}/config.yaml no longer matches its folder's id; it was edited. Restore it, or delete it and "
+                "repeat the command of `l2v run`, which writes it again."
+            )
+        return cell
+
+    def settings(self) -> Record:
+        """config.yaml: schema, the cell, and where its models and data lay. Raises UserError for one that is damaged."""
+        try:
+            loaded = yaml.load((self.path / "config.yaml").read_bytes(), Loader=SafeLoader)
+        except (OSError, yaml.YAMLError, *UNREADABLE) as error:
+            raise self._no_config() from error
+        if not isinstance(loaded, dict) or not isinstance(loaded.get("cell"), dict):
+            raise self._no_config()
+        return loaded
+
+    def locations(self) -> Record:
+        """Where the models and data of this cell lay when it was begun. Raises UserError as `settings`."""
+        found = self.settings().get("locations")
+        if not isinstance(found, dict) or not all(value is None or isinstance(value, str) for value in found.values()):
+            raise self._no_config()
+        return found
+
+    def _no_config(self) -> UserError:
+        return UserError(
+            f"{self.path}/config.yaml is missing or damaged; repeat the command of `l2v run`, which writes it again (a damaged "
+            "one must be deleted first)."
+        )
+
+    def begin(self, cell: Cell, locations: Record) -> None:
+        """Write config.yaml unless it is there; several workers may do so at once."""
+        if (self.path / "config.yaml").exists():
+            self.cell()
+        else:
+            content = {"schema": SCHEMA, "id": cell.id, "cell": asdict(cell), "locations": locations}
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True), sync=True)
+
+    # -- responses ---------------------------------------------------------------------------------------------------
+
+    def responses(self) -> list[Record]:
+        """The stored responses: of a finished cell in the order of its items, else the sound ones as they finished.
+
+        A row that a worker stored after its claim had been taken over gives way to the one of the later claim. Raises UserError
+        for a finished cell whose responses are not what it was finished with.
+        """
+        if self.done:
+            reason, rows = self._finished_rows()
+            if reason:
+                raise UserError(reason)
+            return rows
+        # In this order: what another worker gathers meanwhile is in the whole file before its parts are gone.
+        parts = [self._sound_rows(part) for part in sorted(self.path.glob("responses.*.jsonl"))]
+        whole = self._sound_rows(self.path / "responses.jsonl")
+        if not parts:
+            return whole
+        gathered = {record["id"] for record in whole}
+        found = {record["id"]: record for record in whole}
+        for record in itertools.chain(*parts):
+            kept = found.get(record["id"])
+            if kept is None or (record["id"] not in gathered and _generation(record) > _generation(kept)):
+                found[record["id"]] = record
+        return list(found.values())
+
+    def _sound_rows(self, path: Path) -> list[Record]:
+        """The rows of a file of responses, without damaged ones: those are computed again."""
+        rows = [open_line(line, self.id) for line in whole_lines(read_bytes(path))]
+        if None in rows:
+            tell_once(f"{path} holds {rows.count(None)} damaged rows, which count as not there.")
+        return [row for row in rows if row is not None]
+
+    def append(self, worker: str, records: Iterable[Record]) -> None:
+        """Append a worker's responses, one line each, and hand them to the operating system."""
+        path = self.path / f"responses.{worker}.jsonl"
+        with disk_errors(path):
+            if worker not in self._parts:
+                drop_torn_line(path)
+                self._parts[worker] = path.open("a", encoding="utf-8")
+            self._parts[worker].write("".join(sealed_line(r, self.id) for r in records))
+            self._parts[worker].flush()
+
+    def close(self) -> None:
+        """Close the files of responses."""
+        parts, self._parts = self._parts, {}
+        for file in parts.values():
+            with disk_errors(self.path):
+                file.close()
+
+    def gather(self, order: Sequence[str]) -> int:
+        """Put all responses into responses.jsonl, in this order of items, and remove the workers' files.
+
+        Returns how many rows were stored more than once: by a worker that slept through the end of its claim.
+        """
+        found = {record["id"]: record for record in self.responses()}
+        for record in found.values():
+            record.pop("generation", None)  # which claim it was computed under: of no interest any more
+        lines = [sealed_line(found[item], self.id) for item in order]
+        self.close()
+        parts = sorted(self.path.glob("responses.*.jsonl"))
+        stored = [record["id"] for part in parts for record in self._sound_rows(part)]
+        write_atomically(self.path / "responses.jsonl", "".join(lines), sync=True)
+        for part in parts:
+            part.unlink(missing_ok=True)
+        return len(stored) - len(set(stored))
+
+    def finish(self, stored_twice: int = 0) -> None:
+        """Mark the cell as complete; DONE is written last, and only traces of the work are removed after it."""
+        with disk_errors(self.path):
+            data = (self.path / "responses.jsonl").read_bytes()
+            for trace in (self.path / "error.txt", *self.path.glob("failures.*.jsonl")):
+                trace.unlink(missing_ok=True)
+            sync_folder(self.path)
+        mark = {"stored_twice": stored_twice, "rows": len(whole_lines(data)), "bytes": len(data)}
+        content = sealed(mark | {"responses": content_digest(data)}, self.id)
+        write_atomically(self.path / "DONE", json.dumps(content), sync=True)
+        shutil.rmtree(self.claims, ignore_errors=True)
+
+    def mark(self) -> Record | None:
+        """What DONE says of the responses (rows, bytes, responses: their digest); None for one without digests.
+
+        Raises UserError for one that is damaged.
+        """
+        mend = f"delete it and repeat the command of `l2v run`, which takes up cell {self.id} again: whole rows are kept."
+        found = read_json(self.path / "DONE", mend)
+        if not isinstance(found, dict) or not is_whole(found, self.id):
+            raise UserError(f"{self.path / 'DONE'} is damaged; {mend}")
+        return found if DIGEST in found else None
+
+    def _finished_rows(self) -> tuple[str, list[Record]]:
+        """Why the responses of a finished cell cannot be used, or "", and the sound ones among them."""
+        path, mark = self.path / "responses.jsonl", self.mark()
+        data = read_bytes(path)
+        lines = data.split(b"\n")
+        rows = [open_line(line, self.id) for line in lines if line.strip()]
+        sound = [row for row in rows if row is not None]
+        if mark is not None:
+            broken = "" if content_digest(data) == mark["responses"] else "is not what the cell was finished with"
+        elif not rows or len(sound) < len(rows) or lines[-1]:
+            broken = "is damaged or not whole"
+        else:
+            doubled = twice(row["id"] for row in rows if row is not None)
+            broken = f"holds item '{doubled}' twice" if doubled is not None else ""
+        if not broken:
+            return "", sound
+        if mark is not None:
+            # Without a check nobody can say which of the rows is the damaged one.
+            sound = [row for line in lines if has_check(line) and (row := open_line(line, self.id)) is not None]
+        return (
+            f"{path} {broken}; restore it, or delete {self.path / 'DONE'} and repeat the command of `l2v run`: whole rows are "
+            "kept, the others are computed again.",
+            sound,
+        )
+
+    def damage(self) -> str:
+        """Why a finished cell is not whole, or "". What can be told without reading is looked at; on suspicion it is read."""
+        path, done = self.path / "responses.jsonl", self.path / "DONE"
+        try:
+            mark, now = self.mark(), path.stat()
+            as_long = now.st_size > 0 if mark is None else now.st_size == mark["bytes"]
+            if stat.S_ISREG(now.st_mode) and as_long and now.st_mtime_ns <= done.stat().st_mtime_ns:
+                return ""
+            return self._finished_rows()[0]
+        except FileNotFoundError:
+            return self._finished_rows()[0] if done.exists() else ""
+        except UserError as error:
+            return str(error)
+
+    def reopen(self) -> None:
+        """Take a finished cell up again that is not whole: its sound rows are kept, the others will be computed."""
+        try:
+            _, sound = self._finished_rows()
+        except UserError:
+            # A damaged DONE says nothing of the rows; each of them is checked when it is read.
+            sound = self._sound_rows(self.path / "responses.jsonl")
+        kept = {row["id"]: row for row in sound}
+        write_atomically(self.path / "responses.jsonl", "".join(sealed_line(row, self.id) for row in kept.values()), sync=True)
+        with disk_errors(self.path):
+            (self.path / "DONE").unlink(missing_ok=True)
+
+    # -- verdicts ----------------------------------------------------------------------------------------------------
+
+    def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:
+        """Replace one scorer's verdicts and its rows in metrics.json, which name the digests of what they were made from."""
+        text = "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in verdicts)
+        write_atomically(self.path / "scores" / f"{scorer}.jsonl", text, sync=not self.done)
+        made = {RESPONSES: content_digest(read_bytes(self.path / "responses.jsonl")), SCORES: content_digest(text.encode())}
+        others = [row for row in self._metrics_or_none() or [] if row["scorer"] != scorer]
+        rows = others + [sealed(metric | made, self.id) for metric in metrics]
+        write_atomically(self.path / "metrics.json", json.dumps(rows, indent=1), sync=not self.done)
+
+    def scores(self, scorer: str) -> list[Record]:
+        """One scorer's verdicts; empty when it was not applied. Raises UserError for others than metrics.json tells of."""
+        path = self.path / "scores" / f"{scorer}.jsonl"
+        own = [row for row in self._metrics() if row["scorer"] == scorer]
+        data = read_bytes(path)
+        if own and (not data or any(row.get(SCORES, content_digest(data)) != content_digest(data) for row in own)):
+            raise UserError(f"{path} is missing, damaged, or not what metrics.json tells of; {self._score_again(scorer)}")
+        return read_lines(path)
+
+    def metrics(self) -> list[Record]:
+        """One row per metric and scorer. Raises UserError where they are damaged or, of a finished cell, missing."""
+        return [{k: v for k, v in row.items() if k not in (DIGEST, RESPONSES, SCORES)} for row in self._metrics()]
+
+    def scored(self) -> set[str]:
+        """The scorers whose verdicts and figures are there and whole."""
+        rows = self._metrics_or_none() or []
+        return {name for name in {row["scorer"] for row in rows} if self._has_scores(name)}
+
+    def applied(self) -> list[str]:
+        """The scorers that left verdicts, whole or not."""
+        return sorted(path.stem for path in (self.path / "scores").glob("*.jsonl"))
+
+    def _has_scores(self, scorer: str) -> bool:
+        try:
+            return bool(self.scores(scorer))
+        except UserError:
+            return False
+
+    def _metrics_or_none(self) -> list[Record] | None:
+        try:
+            return self._metrics()
+        except UserError:
+            return None
+
+    def _metrics(self) -> list[Record]:
+        """The rows of metrics.json with their digests, checked."""
+        path = self.path / "metrics.json"
+        if not path.exists() and not self.done:
+            return []
+        mend = self._score_again()
+        rows = read_json(path, mend)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and _is_metric(row, self.id) for row in rows):
+            raise UserError(f"{path} is damaged; {mend}")
+        mark = self.mark() if self.done else None
+        if mark is not None and any(row.get(RESPONSES, mark["responses"]) != mark["responses"] for row in rows):
+            raise UserError(f"{path} was made from other responses than the cell's; {mend}")
+        return rows
+
+    def _score_again(self, scorer: str = "") -> str:
+        words = f"study={self.path.parents[1].name}" + (f" scorer={scorer}" if scorer else "")
+        return f"`l2v score {words}` makes it again."
+
+
+def _is_metric(row: Record, cell: str) -> bool:
+    return is_whole(row, cell) and isinstance(row.get("scorer"), str) and isinstance(row.get("metric"), str) and "value" in row
+
+
+def _generation(record: Record) -> int:
+    found = record.get("generation", 0)
+    return found if isinstance(found, int) else 0

@@ -1,0 +1,121 @@
+"""Digests: what is written carries one, so that what is read back is what was written.
+
+Whole files have theirs in the file that closes them (DONE for a cell's responses, metrics.json for verdicts), small JSON files
+in themselves, responses and items on every line. What a version without digests wrote is read as it stands, and that is said
+once. A digest notices damage and mistakes; it is no signature, and whoever edits a study on purpose can make a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from l2v.errors import UserError
+
+Record = dict[str, Any]
+
+# The last key of a line, and of a small file.
+CHECK, DIGEST = "check", "digest"
+_BEFORE_CHECK = f', "{CHECK}": "'
+
+# What is read of JSON that nobody here wrote: bad text or bytes, numbers of thousands of digits, thousands of open brackets.
+UNREADABLE = (ValueError, RecursionError)
+
+_told: set[str] = set()
+
+
+def tell_once(sentence: str) -> None:
+    """A sentence on stderr, once in a process."""
+    if sentence not in _told:
+        _told.add(sentence)
+        print(sentence, file=sys.stderr)
+
+
+def content_digest(data: bytes) -> str:
+    """The digest of a file's bytes, 32 hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+# -- lines of JSONL ----------------------------------------------------------------------------------------------------
+
+
+def sealed_line(record: Record, of: str) -> str:
+    """A record as a line that ends in a check of itself; `of`: what the file belongs to, so that no other's line passes."""
+    body = json.dumps(record, ensure_ascii=False)[:-1]
+    return f'{body}{_BEFORE_CHECK}{_check(body.encode(), of)}"}}\n'
+
+
+def _check(body: bytes, of: str) -> str:
+    return hashlib.blake2b(body + b"\n" + of.encode(), digest_size=6).hexdigest()
+
+
+def open_line(line: bytes, of: str) -> Record | None:
+    """The record of a line, without its check; None for a damaged one. A line without a check is taken as it stands."""
+    try:
+        record = json.loads(line)
+    except UNREADABLE:
+        return None
+    if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+        return None
+    check = record.pop(CHECK, None)
+    return record if check is None or _check(line.rpartition(_BEFORE_CHECK.encode())[0], of) == check else None
+
+
+def has_check(line: bytes) -> bool:
+    """Whether a line that `open_line` took carries a check."""
+    return line.rstrip().endswith(b'"}') and _BEFORE_CHECK.encode() in line[-40:]
+
+
+def whole_lines(data: bytes) -> list[bytes]:
+    """The lines that were written to their end; a torn last one is left out."""
+    return [line for line in data[: data.rfind(b"\n") + 1].split(b"\n") if line.strip()]
+
+
+# -- small JSON files --------------------------------------------------------------------------------------------------
+
+
+def sealed(content: Record, of: str = "") -> Record:
+    """The content with its digest as the last key; `of` as in `sealed_line`."""
+    return content | {DIGEST: _own_digest(content, of)}
+
+
+def _own_digest(content: Record, of: str) -> str:
+    return content_digest(json.dumps([of, content], sort_keys=True, separators=(",", ":")).encode())
+
+
+def is_whole(content: Record, of: str = "") -> bool:
+    """Whether a record that was read is what `sealed` gave; one without a digest is taken as it stands."""
+    given = content.get(DIGEST)
+    return given is None or given == _own_digest({key: value for key, value in content.items() if key != DIGEST}, of)
+
+
+def read_json(path: Path, mend: str) -> Any:
+    """What a small JSON file holds. Raises UserError, with what to do (`mend`, after "; "), for one that cannot be read."""
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {mend}") from error
+    except UNREADABLE as error:
+        raise UserError(f"{path} is damaged; {mend}") from error
+
+
+def read_sealed(path: Path, mend: str) -> Record:
+    """A small JSON file's record, its digest included where it has one. Raises UserError as `read_json`, and for a mismatch."""
+    found = read_json(path, mend)
+    if not isinstance(found, dict) or not is_whole(found):
+        raise UserError(f"{path} is damaged; {mend}")
+    return found
+
+
+def twice(ids: Iterable[str]) -> str | None:
+    """The first id that comes a second time."""
+    seen: set[str] = set()
+    for one in ids:
+        if one in seen:
+            return one
+        seen.add(one)
+    return None
