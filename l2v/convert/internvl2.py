@@ -1,7 +1,7 @@
 """InternVL2 in its authors' layout: what its config and its tensors are called there, and in transformers' own InternVL.
 
 The layout (github.com/OpenGVLab/InternVL): `vision_model` is an InternViT, `language_model` an InternLM2, Qwen2 or Llama,
-`mlp1` what joins them. InternLM2 keeps the projections of query, key and value in one matrix: for each key-value head the rows of its
+`mlp1` what joins them. InternLM2 keeps the projections of query, key and value in one matrix: per key-value head the rows of its
 queries, then of its key, then of its value. InternViT keeps them one after the other. Otherwise only names differ.
 """
 
