@@ -1,8 +1,8 @@
 """InternVL2 in its authors' layout: what its config and its tensors are called there, and in transformers' own InternVL.
 
 The layout (github.com/OpenGVLab/InternVL): `vision_model` is an InternViT, `language_model` an InternLM2, Qwen2 or Llama,
-`mlp1` what joins them. InternLM2 keeps the projections of query, key and value in one matrix: per key-value head the rows of its
-queries, then of its key, then of its value. InternViT keeps them one after the other. Otherwise only names differ.
+`mlp1` what joins them. InternLM2 keeps the projections of query, key and value in one matrix: per key-value head the rows of
+its queries, then of its key, then of its value. InternViT keeps them one after the other. Otherwise only names differ.
 """
 
 from __future__ import annotations
