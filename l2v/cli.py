@@ -15,6 +15,7 @@ VERBS = (
     "status",
     "extract",
     "analyze",
+    "convert",
     "finetune",
     "score",
     "agreement",

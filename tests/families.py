@@ -359,7 +359,9 @@ def mllama() -> tuple[Any, Any]:
             "image_size": 28, "patch_size": 14, "max_num_tiles": 4, "intermediate_layers_indices": [0], "vision_output_dim": 64,
             "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
         },
-        text_config=text_config(tokens, cross_attention_layers=[1], rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
+        text_config=text_config(
+            tokens, cross_attention_layers=[1], rope_parameters={"rope_type": "default", "rope_theta": 10000.0}
+        ),
         image_token_index=tokens.convert_tokens_to_ids("<|image|>"),
     )  # fmt: skip
     images = transformers.MllamaImageProcessor(size={"height": 28, "width": 28}, max_image_tiles=4)

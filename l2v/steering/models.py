@@ -136,9 +136,8 @@ def _check_native(spec: ModelSpec) -> None:
     if values.get("model_type") == "internvl_chat":
         raise UserError(
             f"'{spec.where()}' is an InternVL checkpoint in its authors' own format, which does not load, with or without "
-            "trust_remote_code: its code registers InternVLChatModel under AutoModel, without the class for image-text models "
-            "or a processor, and was written for transformers 4; use a native one, target=internvl3_8b "
-            "(OpenGVLab/InternVL3-8B-hf), or the path of a conversion to that format."
+            "trust_remote_code (its InternVLChatModel is no image-text class, brings no processor, and was written for "
+            f"transformers 4): `l2v convert model={spec.where()} out=FOLDER` rewrites it, then set target.path=FOLDER."
         )
 
 

@@ -43,5 +43,6 @@ def main(arguments: list[str]) -> int:
 
     folder = fetch(settings.model, settings.revision)
     done = convert(folder, Path(settings.out).expanduser(), limit=int(settings.shard_gb * 2**30))
-    print(f"{done.out}: {done.tensors} tensors in {done.written + done.kept} files ({done.kept} were there); target.path={done.out}")
+    files = done.written + done.kept
+    print(f"{done.out}: {done.tensors} tensors in {files} files ({done.kept} were there); use it with target.path={done.out}")
     return 0

@@ -229,3 +229,23 @@ def test_memory_holds_a_shard(case: Case) -> None:
     for file in case.out.glob("*.safetensors"):
         with safe_open(file, framework="pt") as opened:
             assert len(opened.keys()) == 1 or file.stat().st_size < SMALL + 20_000
+
+
+def test_the_command(internlm2: Path, tmp_path: Path, l2v: Any) -> None:
+    """Converts to a folder that runs as target.path; without a model, from a folder that is none, or offline: exit code 2."""
+    out = tmp_path / "out"
+    answer = l2v("convert", f"model={internlm2}", f"out={out}")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1].endswith(f"target.path={out}")
+    load_model(ModelSpec("tests/internvl2", path=str(out)), "vision")
+    assert l2v("convert", f"model={internlm2}", f"out={internlm2}").code == 2
+    for words in (
+        ("model=nobody/nothing", "out=x"),
+        ("out=x",),
+        (f"model={tmp_path}", "out=x"),
+        ("model=a", "out=b", "shard_gb=0"),
+    ):
+        refused = l2v("convert", *words)
+        assert refused.code == 2
+        assert "Traceback" not in refused.err
+        assert len(refused.err.strip().splitlines()) == 1

@@ -133,7 +133,7 @@ def test_models_that_cannot_be_loaded_are_user_errors(llava: LoadedModel, tmp_pa
 
 @pytest.mark.parametrize("trust", [False, True])
 def test_internvl2_in_its_own_format_is_refused_with_the_way_out(tmp_path: Path, trust: bool) -> None:
-    """As OpenGVLab publishes it: its code is never run, and the sentence names a checkpoint that loads."""
+    """As OpenGVLab publishes it: its code is never run, and the sentence names the command that makes it load."""
     names = {
         "AutoConfig": "configuration_internvl_chat.InternVLChatConfig",
         "AutoModel": "modeling_internvl_chat.InternVLChatModel",
@@ -148,7 +148,7 @@ def test_internvl2_in_its_own_format_is_refused_with_the_way_out(tmp_path: Path,
     for module in ("configuration_internvl_chat", "modeling_internvl_chat"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('remote code ran')")
     internvl = ModelSpec("OpenGVLab/InternVL2-8B", path=str(tmp_path), trust_remote_code=trust)
-    with pytest.raises(UserError, match=r"InternVLChatModel.*OpenGVLab/InternVL3-8B-hf"):
+    with pytest.raises(UserError, match=r"InternVLChatModel.*`l2v convert model=.*target\.path"):
         load_model(internvl, "vision")
     assert read_facts(internvl) == models.ModelFacts(32, 4096)
 
