@@ -71,6 +71,8 @@ class CellFolder:
         try:
             cell = Cell.from_dict(settings["cell"])
             found = cell.id
+        except UserError as error:
+            raise UserError(f"{self.path}/config.yaml: {error} If it was edited, delete it and repeat `l2v run`.") from error
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise self._no_config() from error
         if found != self.id:

@@ -58,14 +58,9 @@ def whole_study(cells: CellRuns, scorer: str | None = None) -> Iterator[Planned]
 
 
 def current_results(store: Store) -> pd.DataFrame:
-    """results.csv, rebuilt where a cell was finished or scored after it was written."""
-    path = store.path / "results.csv"
-    made = path.stat().st_mtime_ns if path.exists() else 0
-    newer = [store.path / "selection.json"]
-    newer += [folder.path / name for folder in store.finished() for name in ("DONE", "metrics.json")]
-    if any(file.exists() and file.stat().st_mtime_ns >= made for file in newer):
-        build_results(store)
-    return pd.read_csv(path)
+    """results.csv, made anew: the file itself may be old, edited or damaged."""
+    build_results(store)
+    return pd.read_csv(store.path / "results.csv")
 
 
 def as_table(frame: pd.DataFrame) -> Table:

@@ -51,7 +51,7 @@ def work_on(path: Path, index: int, attempt: str | None = None, parent: int | No
         job.config.runtime.progress = False
     config = jobs[0].config
     with Heartbeat(config.runtime.outputs, config.executor.heartbeat, config.executor.expire) as worker:
-        worker.tell(study=run.store.study, run=run.id, index=index)
+        worker.tell(study=run.store.study, run=run.key, index=index)
         if parent is not None:
             worker.end_with(parent)
         if handle_signals:

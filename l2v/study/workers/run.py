@@ -49,6 +49,11 @@ class Run:
         return self.path.name
 
     @property
+    def key(self) -> str:
+        """What its workers show: two studies of one outputs folder may hold the same cells, and with them the same id."""
+        return f"{self.store.study}/{self.id}"
+
+    @property
     def store(self) -> Store:
         """The study it belongs to."""
         study = self.path.parents[1]
@@ -129,8 +134,11 @@ def read_run(path: Path, attempt: str | None = None) -> Run:
     record.pop(DIGEST, None)
     try:
         found = Run(path, **record)
-    except TypeError as error:
+        whole = path.name == digest(sorted(found.cells))
+    except (TypeError, ValueError) as error:
         raise UserError(f"{path}/run.json holds no record of a run; repeat the command of `l2v run`.") from error
+    if not whole:
+        raise UserError(f"{path}/run.json is not of this run; delete it and repeat the command of `l2v run`.")
     return found if attempt is None else replace(found, attempt=attempt)
 
 

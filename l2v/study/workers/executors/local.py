@@ -27,6 +27,6 @@ def run(work: Workload, run: Run) -> dict[str, str]:
         Heartbeat(config.runtime.outputs, config.executor.heartbeat, config.executor.expire) as worker,
         progress_bar(work, run) as bar,
     ):
-        worker.tell(study=work.store.study, run=run.id)
+        worker.tell(study=work.store.study, run=run.key)
         Worker(work, run, worker, device, note, bar=bar).run()
     return run.failed()

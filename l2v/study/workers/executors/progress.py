@@ -52,7 +52,7 @@ class Progress:
     def _move(self) -> None:
         for path in self.workers.glob("*.json"):
             shown = read_heartbeat(path)
-            if shown.get("run") == self.run.id:
+            if shown.get("run") == self.run.key:
                 # A worker's last sign of life goes when it does; its rows stay counted.
                 before = self.rows.get(path.stem, 0)
                 self.rows[path.stem] = max(before, int(shown.get("rows", 0)))

@@ -1,0 +1,225 @@
+"""Damage to every file of a study, generated: each verb gives the table of the undisturbed study, or one sentence.
+
+Every kind of file of a finished and of an open study is cut off at eight places, emptied, deleted, has one byte flipped,
+becomes a folder, or is the same file of another study. What a verb then says must name the file and what to do; a traceback
+or another table is a failure. Each file meets each kind of damage and each verb; with
+L2V_EVERY_DAMAGE=1, in all combinations.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import l2v.verbs.run as run_verb
+from l2v.config import Config, TrackerConfig
+from l2v.study.store import Store
+from l2v.track.tracker import TRACKERS, NullTracker, TrackedRun, _Kind
+
+CUTS = [f"cut {i}" for i in range(8)]
+OTHERS = ["emptied", "deleted", "flipped", "a folder", "another study's"]
+VERBS = ("report", "status", "score", "track", "run")
+GRID = (
+    "method=direct,l2v", "intervention.layer=1,2", "intervention.alpha=0.4", "protocol.name=select_then_test",
+    "benchmark.limit=12", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu",
+)  # fmt: skip
+EVERY = bool(os.environ.get("L2V_EVERY_DAMAGE"))
+
+# The kinds of files: by what they are called, the one that is damaged.
+FINISHED = {
+    "study.json": "study.json", "selection.json": "selection.json", "results.csv": "results.csv", "items": "items/*.jsonl",
+    "config": "{cell}/config.yaml", "responses": "{cell}/responses.jsonl", "DONE": "{cell}/DONE",
+    "metrics": "{cell}/metrics.json", "scores": "{cell}/scores/official.jsonl", "run": "runs/*/run.json", "over": "runs/*/over",
+}  # fmt: skip
+OPEN = {
+    "config": "{open}/config.yaml", "rows of a worker": "{open}/responses.one.jsonl", "gathered": "{gathered}/responses.jsonl",
+    "verdicts": "{gathered}/scores/official.jsonl", "figures": "{gathered}/metrics.json", "claim": "{open}/claims/b00.0",
+    "failures": "{open}/failures.one.jsonl", "error": "{open}/error.txt", "run": "runs/*/run.json", "study.json": "study.json",
+}  # fmt: skip
+
+
+class Kept(NullTracker):
+    """A tracker that keeps what it is given."""
+
+    runs: list[TrackedRun] = []
+
+    def __init__(self, config: TrackerConfig, folder: Path) -> None:
+        self.runs.clear()
+
+    def upload(self, run: TrackedRun) -> None:
+        """Keep it."""
+        self.runs.append(run)
+
+    def has(self, run_id: str, place: str) -> bool:
+        """Nothing is there."""
+        return False
+
+
+class World:
+    """The undisturbed study s, finished and open, its twin with other answers, and what each verb says of it."""
+
+    def __init__(self, folder: Path, call: Callable[..., Any], configs: list[Config]) -> None:
+        self.folder, self.call, self.configs = folder, call, configs
+        self.number = count()
+        self.expected: dict[tuple[str, str], tuple[int, Any]] = {}
+
+    def copied(self, state: str) -> Path:
+        """A copy that may be damaged."""
+        outputs = self.folder / f"{next(self.number)}"
+        shutil.copytree(self.folder / state / "s", outputs / "s", copy_function=shutil.copy2)
+        os.symlink(self.folder / "finished" / "cache", outputs / "cache")
+        return outputs
+
+    def path(self, outputs: Path, kind: str) -> Path:
+        """The file of a kind."""
+        cells = [p.parent for p in sorted((outputs / "s" / "cells").glob("*/config.yaml"))]
+        whole = [c for c in cells if (c / "DONE").exists()]
+        names = {"{cell}": whole, "{open}": [c for c in cells if (c / "claims").exists()]}
+        names["{gathered}"] = [c for c in cells if c not in names["{cell}"] + names["{open}"]]
+        for name, found in names.items():
+            if kind.startswith(name):
+                return found[-1] / kind.removeprefix(f"{name}/")
+        return sorted((outputs / "s").glob(kind))[-1]
+
+    def said(self, verb: str, outputs: Path) -> tuple[Any, Any]:
+        """What a verb says (its answer, and the table that it leaves)."""
+        if verb == "run":
+            run_verb.main = lambda _: self._run(outputs)  # type: ignore[assignment]
+            answer = self.call("run")
+        else:
+            words = {"report": ["page=false"], "track": ["tracker=kept", "progress=false"]}.get(verb, [])
+            answer = self.call(verb, "study=s", f"outputs={outputs}", *words)
+        return answer, self._table(verb, outputs, answer)
+
+    def _run(self, outputs: Path) -> int:
+        configs = copy.deepcopy(self.configs)
+        for config in configs:
+            config.study, config.runtime.outputs = "s", str(outputs)
+        return int(any(run_verb.run_configs(configs)[1]))
+
+    def _table(self, verb: str, outputs: Path, answer: Any) -> Any:
+        if verb == "status":
+            # Rows of an open cell that are gone cannot be counted.
+            return [line for line in answer.out.splitlines() if not line.startswith("rows ")]
+        if verb == "track":
+            return [(run.id, run.config, {k: v for k, v in run.summary.items() if "seconds" not in k}) for run in Kept.runs]
+        if not (outputs / "s" / "results.csv").is_file():
+            return None
+        rows = pd.read_csv(outputs / "s" / "results.csv").drop(columns="seconds").to_csv()
+        return (answer.out, rows) if verb == "report" else rows
+
+    def wanted(self, state: str, verb: str) -> tuple[int, Any]:
+        """Exit code and table of a verb on the undisturbed study."""
+        if (state, verb) not in self.expected:
+            answer, table = self.said(verb, self.copied(state))
+            assert answer.code == 0, answer.err
+            self.expected[state, verb] = answer.code, table
+        return self.expected[state, verb]
+
+
+@pytest.fixture(scope="module")
+def world(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Both studies, computed once; tracker=kept."""
+    TRACKERS["kept"] = _Kind(f"{__name__}:Kept")
+    folder, seen = tmp_path_factory.mktemp("damage"), []
+    real, main = run_verb.run_configs, run_verb.main
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_verb, "run_configs", lambda configs: (seen.append(configs), real(configs))[1])
+        for outputs, more in (("finished", ()), ("other", ("decoding.max_new_tokens=3",))):
+            answer = l2v("run", "--multirun", "study=s", f"runtime.outputs={folder / outputs}", *GRID, *more)
+            assert answer.code == 0, answer.err
+    _open(folder)
+    yield World(folder, l2v, list(seen[0]))
+    run_verb.main = main
+    del TRACKERS["kept"]
+
+
+def _open(folder: Path) -> None:
+    """The study as a kill leaves it: one cell with half of its rows and its claims, one that was gathered and scored."""
+    shutil.copytree(folder / "finished" / "s", folder / "open" / "s")
+    store = Store(folder / "open", "s")
+    first, second = [f for f in store.finished() if f.cell().steered][:2]
+    rows = first.responses()
+    for name in ("DONE", "responses.jsonl", "metrics.json"):
+        (first.path / name).unlink()
+    shutil.rmtree(first.path / "scores")
+    first.append("one", [row | {"generation": 0} for row in rows[: len(rows) // 2]])
+    first.close()
+    (first.path / "claims").mkdir()
+    (first.path / "claims" / "b00.0").write_text(json.dumps({"worker": "one", "host": "gone", "pid": 1, "born": "x"}))
+    (first.path / "claims" / "b00.0.free").touch()
+    (first.path / "failures.one.jsonl").write_text('{"attempt": "x", "worker": "one", "reason": "y", "aside": true}\n')
+    (first.path / "error.txt").write_text("Traceback")
+    (second.path / "DONE").unlink()
+    for over in store.path.glob("runs/*/over"):
+        over.unlink()
+
+
+def damage(path: Path, how: str, other: Path, place: float) -> None:
+    """Do it to a file."""
+    data = path.read_bytes()
+    if how.startswith("cut"):
+        path.write_bytes(data[: int(len(data) * (int(how[4:]) + 1) / 9)])
+    elif how == "flipped":
+        at = min(len(data) - 1, int(len(data) * place))
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    elif how == "another study's":
+        path.write_bytes(other.read_bytes())
+    else:
+        path.unlink()
+        if how == "a folder":
+            path.mkdir()
+        elif how == "emptied":
+            path.touch()
+
+
+def sentence(verb: str, err: str) -> str:
+    """The one line that a verb leaves on stderr, but for what it tells on the way."""
+    assert "Traceback" not in err
+    told = [line for line in err.splitlines() if line.startswith(f"l2v {verb}: ")]
+    assert len(told) == 1, err
+    return told[0]
+
+
+ADVICE = re.compile(r"delete|restore|repeat|remove|`l2v|choose another")
+
+
+def cases() -> Iterator[Any]:
+    """(state, kind, damage, verb): all of them, or for each file and damage the verb whose turn it is."""
+    for state, kinds in (("finished", FINISHED), ("open", OPEN)):
+        for i, (name, kind) in enumerate(kinds.items()):
+            for j, how in enumerate([*CUTS, *OTHERS]):
+                for k, verb in enumerate(VERBS):
+                    if EVERY or ((i + j) % len(VERBS) == k and (how in OTHERS or (i + j) % 2)):
+                        yield pytest.param(state, kind, how, verb, id=f"{state}, {name} {how}, {verb}")
+
+
+@pytest.mark.parametrize(("state", "kind", "how", "verb"), cases())
+def test_the_same_table_or_one_sentence(world: World, state: str, kind: str, how: str, verb: str) -> None:
+    code, table = world.wanted(state, verb)
+    outputs = world.copied(state)
+    path = world.path(outputs, kind)
+    twin = world.path(world.folder / "other", kind if state == "finished" else {**FINISHED, **OPEN}["study.json"])
+    damage(path, how, twin, 0.6180339 if verb != "report" else 0.31)
+    answer, after = world.said(verb, outputs)
+    if answer.code == code:
+        assert after == table
+        assert "Traceback" not in answer.err
+    else:
+        # A tracker gets all runs but the one that cannot be made.
+        uploaded = verb == "track" and answer.code == 1
+        assert answer.code == 2 or uploaded, answer.err
+        told = answer.err if uploaded else sentence(verb, answer.err)
+        assert path.name in told or path.parent.name in told, told
+        assert ADVICE.search(told), told
+    shutil.rmtree(outputs)
