@@ -21,6 +21,9 @@ from l2v.errors import UserError
 from l2v.steering.models import LoadedModel, encode_prompts, input_device
 from l2v.steering.weights import Change, check_writable, language_model
 
+# How far norms may lie apart that should be equal, as a share of their size.
+ROUNDING = 0.02
+
 
 def mathneuro(
     loaded: LoadedModel,
@@ -98,14 +101,18 @@ def input_norms(
 ) -> dict[str, Tensor]:
     """Per Linear of the language model, sum over texts of ||x_j|| over the text's tokens: (in,), float64, on the CPU.
 
-    texts: chat-formatted, no image in them. Padding does not count, nor how texts are batched. batch_tokens: padded tokens
-    per forward pass. name: what to call the set in an error. Raises UserError when it is empty.
+    texts: chat-formatted, no image in them. Padding does not count, nor how texts are batched: a model that gives a text other
+    states beside a longer one is given one text at a time. batch_tokens: padded tokens per forward pass. name: what to call
+    the set in an error. Raises UserError when it is empty.
     """
     if not texts:
         raise UserError(f"The {name} calibration set of MathNeuro is empty; give it at least one text.")
     collector = _Collector(loaded)
     lengths = [len(ids) for ids in loaded.tokenizer(list(texts), add_special_tokens=True)["input_ids"]]
     order = sorted(range(len(texts)), key=lambda i: lengths[i])
+    longest = max((i for i in order if 2 * lengths[i] <= batch_tokens), key=lambda i: lengths[i], default=order[0])
+    if not _may_batch(loaded, texts[order[0]], texts[longest]):
+        batch_tokens = 1
     start = 0
     while start < len(order):
         stop = start + 1
@@ -114,6 +121,16 @@ def input_norms(
         collector.read([texts[i] for i in order[start:stop]])
         start = stop
     return collector.norms
+
+
+def _may_batch(loaded: LoadedModel, short: str, long: str) -> bool:
+    """Whether two texts give the same norms together and each alone, up to rounding."""
+    together, apart = _Collector(loaded), _Collector(loaded)
+    together.read([short, long])
+    for text in (short, long):
+        apart.read([text])
+    far = [torch.linalg.vector_norm(together.norms[n] - norms) > ROUNDING * norms.norm() for n, norms in apart.norms.items()]
+    return not any(map(bool, far))
 
 
 class _Collector:

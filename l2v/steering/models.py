@@ -205,7 +205,7 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
 
     `text` holds one literal `<image>` per image where it belongs; without any, the images come first. `prefix` is
     appended as the beginning of the answer. Raises UserError for another number of images than `<image>`s, a missing
-    chat template, or one that leaves part of the question out.
+    chat template, or one that raises or leaves part of the question out.
     """
     holder = loaded.processor if loaded.processor is not None else loaded.tokenizer
     if not getattr(holder, "chat_template", None):
@@ -215,10 +215,19 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
     said = [(role, words) for turn in history for role, words in zip(("user", "assistant"), turn, strict=True)]
     turns: list[dict[str, Any]] = [{"role": r, "content": [{"type": "text", "text": t}] if parts else t} for r, t in said]
     turns.append({"role": "user", "content": content})
-    prompt = str(holder.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    try:
+        prompt = str(holder.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program of the checkpoint's
+        raise template_failed(loaded.spec.where(), error) from error
     if any(piece.strip() not in prompt for piece in (*pieces, *(words for _, words in said))):
         raise UserError(f"The chat template of '{loaded.spec.where()}' leaves out part of a question; mend the template.")
     return prompt + prefix
+
+
+def template_failed(where: str, error: Exception) -> UserError:
+    """The sentence for a chat template that raises."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(f"The chat template of '{where}' fails: {reason}; mend the template or choose another model.")
 
 
 def _interleaved(text: str, images: int) -> tuple[list[str], Any]:

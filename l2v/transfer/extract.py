@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
-from l2v.steering.models import adds_bos, input_device
+from l2v.steering.models import adds_bos, input_device, template_failed
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.directions import Directions
 from l2v.transfer.partial import PartialStates, TextStates
 
+# An empty block of thoughts at the end of a text.
+EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*$")
+# How far the states of a text may lie apart, alone and beside a longer one, as a share of their size: rounding.
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.01}
+LOW_PRECISION = 0.05
 # Texts whose every token's norm goes into the median that `scale=relative` is measured in.
 NORM_TEXTS = 64
 # Pairs that may wait half read: 512 of 64 layers and width 5120 are 0.7 GB.
@@ -35,9 +42,10 @@ BUSY, SHORTEST = 1 / 8, 0.85
 def format_chat(tokenizer: Any, chat: Chat) -> str:
     """The chat as the model's own template writes it; open chats end with the generation prompt.
 
-    Some templates rewrite an assistant turn (R1-Distill drops everything up to `</think>`): such a turn is put back
-    verbatim. Templates of image-text models may want content in parts. Raises UserError when the tokenizer has no
-    template, or one that leaves out the question or the response.
+    Some templates drop a part of an assistant turn (R1-Distill everything up to `</think>`): such a turn is put back
+    verbatim. What a template merely sets apart (Qwen3's line breaks around its thoughts) stays as it writes it. Templates of
+    image-text models may want content in parts. Raises UserError when the tokenizer has no template, or one that raises or
+    leaves out the question or the response.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise UserError(
@@ -53,18 +61,35 @@ def format_chat(tokenizer: Any, chat: Chat) -> str:
             f"The chat template of '{tokenizer.name_or_path}' does not keep an assistant turn; it cannot be a source."
         )
     text = _rendered(tokenizer, chat)
-    # Templates either trim a response or leave it; any other change of it is undone.
-    return text if text == held.replace(marker, chat.assistant) else held.replace(marker, chat.assistant.strip())
+    before, after = held.split(marker)
+    # The question may hold the response's words: only what stands after the question tells whether the response is there.
+    said = text[len(before) :] if text.startswith(before) else text[text.find(chat.user.strip()) + len(chat.user.strip()) :]
+    if _unspaced(chat.assistant) in _unspaced(said):
+        return text
+    if "<think>" in chat.assistant:
+        before = EMPTY_THOUGHT.sub("", before)  # what Qwen3's template writes before a turn without thoughts
+    return before + chat.assistant.strip() + after
+
+
+def _unspaced(text: str) -> str:
+    return "".join(text.split())
 
 
 def _rendered(tokenizer: Any, chat: Chat) -> str:
-    """What the template writes, with the content as plain text, or in parts where plain text would vanish."""
+    """What the template writes, with the content as plain text, or in parts where plain text would vanish or fail."""
     plain = chat.messages()
     parts = [{"role": turn["role"], "content": [{"type": "text", "text": turn["content"]}]} for turn in plain]
+    failure: Exception | None = None
     for turns in (plain, parts):
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=chat.assistant is None))
+        try:
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=chat.assistant is None))
+        except Exception as error:  # a template is a program of the checkpoint's
+            failure = failure or error
+            continue
         if chat.user.strip() in text:
             return text
+    if failure is not None:
+        raise template_failed(tokenizer.name_or_path, failure) from failure
     raise UserError(f"The chat template of '{tokenizer.name_or_path}' leaves out the question; mend the template.")
 
 
@@ -137,6 +162,7 @@ def extract(
     partial: Path | None = None,
     tokenizer_bos: bool = False,
     keep_states: bool = False,
+    tell: Callable[[str], None] = warnings.warn,
 ) -> Directions:
     """Directions of all layers in one pass over the pairs (Eq. 2), with running mean and covariance trace.
 
@@ -144,16 +170,25 @@ def extract(
     one that exceeds the device's memory is halved. `progress` is told the tokens that are done and their total.
     `partial`: a folder that keeps what was read, batch by batch; a later call with the same texts goes on from there,
     to the same result. The caller deletes it. `tokenizer_bos`: see `token_ids`. `keep_states`: the result holds every
-    text's final states, 2n x layers x d. Raises UserError when a text is longer than the model's context or the device's
-    memory, or the two texts of every pair are equal.
+    text's final states, 2n x layers x d. A model whose states of a text change when a longer one stands beside it in a batch
+    (attention that sees padding, positions scaled by the batch's length) is read one text at a time; `tell` is told.
+
+    Raises UserError when a text is longer than the model's context or the device's memory, or the two texts of every pair
+    are equal.
     """
     if not pairs:
         raise UserError("The contrast set is empty: there is no direction to read.")
     texts = [token_ids(tokenizer, format_chat(tokenizer, chat), tokenizer_bos) for p in pairs for chat in (p.cot, p.direct)]
     _check_texts(model, texts)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
-    kept = PartialStates(partial, _digest(texts, len(layers)))
     reader = _Reader(model, layers, pad)
+    if not reader.may_batch(texts, batch_tokens):
+        batch_tokens = 1
+        tell(
+            f"{type(model).__name__} gives a text other states when a longer one stands beside it: its texts are read one at a "
+            "time, which takes longer."
+        )
+    kept = PartialStates(partial, _digest(texts, len(layers), alone=batch_tokens == 1))
     running = _Running(len(layers))
     # The same texts whatever the batches are: evenly spaced over the caller's order, and so over its domains.
     stride = -(-len(texts) // NORM_TEXTS)
@@ -183,9 +218,10 @@ def extract(
     return replace(result, states=states) if keep_states else result
 
 
-def _digest(texts: Sequence[Sequence[int]], layers: int) -> str:
+def _digest(texts: Sequence[Sequence[int]], layers: int, alone: bool) -> str:
     """What the kept states of these texts depend on, but for the model."""
-    return hashlib.sha256(json.dumps([layers, texts], separators=(",", ":")).encode()).hexdigest()
+    what = [layers, texts, "alone"] if alone else [layers, texts]
+    return hashlib.sha256(json.dumps(what, separators=(",", ":")).encode()).hexdigest()
 
 
 def _check_texts(model: nn.Module, texts: Sequence[list[int]]) -> None:
@@ -229,6 +265,24 @@ class _Reader:
         self.model, self.layers, self.pad = model, layers, pad
         self.limit: float = float("inf")
 
+    def may_batch(self, texts: Sequence[Sequence[int]], batch_tokens: int) -> bool:
+        """Whether the shortest text's states and norms are the same alone and beside the longest that may share a batch.
+
+        Two forward passes; right padding cannot change the longer one. False where nothing that is longer fits beside it.
+        """
+        short = min(texts, key=len)
+        longer = [text for text in texts if len(text) > len(short) and 2 * len(text) <= batch_tokens]
+        for beside in sorted(longer, key=len, reverse=True)[:: max(1, len(longer) // 4)]:
+            try:
+                found = final_states(self.model, self.layers, [short, beside], self.pad, [0])[0]
+                alone = final_states(self.model, self.layers, [short], self.pad, [0])[0]
+            except torch.OutOfMemoryError:
+                continue
+            embeddings: Any = self.model.get_input_embeddings()  # type: ignore[operator]
+            allowed = TOLERANCE.get(embeddings.weight.dtype, LOW_PRECISION)
+            return _apart(found, alone) <= allowed
+        return not longer
+
     def read(self, batch: Sequence[Sequence[int]], measured: Sequence[int]) -> list[TextStates]:
         """`final_states` of a batch, in halves where it does not fit. Raises UserError when a single text does not."""
         padded = len(batch) * max(map(len, batch))
@@ -248,6 +302,16 @@ class _Reader:
         half = len(batch) // 2
         first = self.read(batch[:half], [i for i in measured if i < half])
         return first + self.read(batch[half:], [i - half for i in measured if i >= half])
+
+
+def _apart(found: TextStates, alone: TextStates) -> float:
+    """The largest difference of states and of norms in a layer, as a share of their size there; 0 where both are no numbers."""
+    assert found.norms is not None and alone.norms is not None
+    shares = []
+    for ours, theirs in ((found.final, alone.final), (found.norms, alone.norms)):
+        size = torch.linalg.vector_norm(theirs.float(), dim=-1).clamp_min(1e-12)
+        shares.append(float((torch.linalg.vector_norm((ours - theirs).float(), dim=-1) / size).nan_to_num(0.0).max()))
+    return max(shares)
 
 
 class _Running:

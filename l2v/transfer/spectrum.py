@@ -142,6 +142,11 @@ def parse_cutoff(cutoff: Cutoff) -> int | float:
     except ValueError:
         number = math.nan
     whole = not energy and number.is_integer()
+    if whole and number >= 1 and not (isinstance(cutoff, int) or str(cutoff).isdecimal()):
+        raise UserError(
+            f"intervention.cutoff={cutoff} may mean a share or a number of bins: write {int(number)} for k={int(number)}"
+            f"{', or method=full_band for the whole spectrum' if number == 1 else ''}."
+        )
     if whole and number >= 1:
         return int(number)
     if not 0 < number < 1 or isinstance(cutoff, bool):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import families
 import pytest
 import torch
@@ -47,6 +49,30 @@ def test_an_early_end_is_put_off(llava: LoadedModel) -> None:
     finally:
         with torch.no_grad():
             head.weight.copy_(kept)
+
+
+@pytest.mark.parametrize("least", [0, 3, 6])
+def test_the_tokenizers_end_counts_where_the_generation_config_has_none(
+    least: int, llava: LoadedModel, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    """In the engine and in `generate` alike; a least length puts it off in both."""
+    monkeypatch.setattr(llava.model.generation_config, "eos_token_id", None)
+    request.addfinalizer(partial(setattr, llava.tokenizer, "eos_token", llava.tokenizer.eos_token))
+    llava.tokenizer.eos_token = "w63"  # a word that is often said
+    decoding = Decoding(12, min_new_tokens=least)
+    asked: list[Row] = [(Request(str(i), families.question(4, i), (families.picture(40, 30, i),)), None) for i in range(30)]
+    expected = generate_rows(llava, asked, decoding)
+    found = dict(Engine(llava, decoding, max_rows=8).answer(asked))
+    assert [found[i] for i in range(30)] == expected
+    lengths = [answer.tokens for answer in expected]
+    assert least <= min(lengths) < 12  # some end by it
+    assert not least or len(set(lengths)) > 1
+
+
+def test_a_template_that_raises_is_one_sentence(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llava.processor, "chat_template", "{{ raise_exception('turns must alternate') }}")
+    with pytest.raises(UserError, match="chat template of .* fails: turns must alternate"):
+        chat_prompt(llava, "w9", 0)
 
 
 def test_earlier_turns_change_the_prompt_and_are_all_in_it(llava: LoadedModel) -> None:

@@ -272,6 +272,12 @@ class Stop(Exception):
     """An interruption from outside."""
 
 
+@pytest.fixture
+def unprobed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No forward passes but those of the reading itself (test_batches.py holds the probe to its promise)."""
+    monkeypatch.setattr("l2v.transfer.extract._Reader.may_batch", lambda *_: True)
+
+
 def interrupted(source: Any, pairs: list[Pair], partial: Path, batches: int, batch_tokens: int = 100) -> None:
     """A reading that ends after so many batches."""
     told: list[int] = []
@@ -285,6 +291,7 @@ def interrupted(source: Any, pairs: list[Pair], partial: Path, batches: int, bat
         read(source, pairs, batch_tokens, progress=stop, partial=partial)
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_an_interrupted_reading_goes_on_to_the_same_bits(source: Any, tmp_path: Path) -> None:
     """Twice interrupted: no batch runs twice, and the result is that of a reading that was not."""
     pairs = make_pairs(40, seed=2)
@@ -299,6 +306,7 @@ def test_an_interrupted_reading_goes_on_to_the_same_bits(source: Any, tmp_path: 
     assert_identical(found, expected)
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_a_kill_costs_one_batch(source: Any, tmp_path: Path) -> None:
     """SIGKILL right after the fifth batch went through the model: four are kept, the rest is read again."""
     pairs, partial = make_pairs(40, seed=2), tmp_path / "p"
@@ -319,6 +327,7 @@ def test_a_kill_costs_one_batch(source: Any, tmp_path: Path) -> None:
     assert_identical(found, expected)
 
 
+@pytest.mark.usefixtures("unprobed")
 def test_another_budget_uses_what_was_kept(source: Any, tmp_path: Path) -> None:
     """After a crash the user lowers extract's batch: kept texts are not read again."""
     pairs = make_pairs(40, seed=2)
@@ -364,6 +373,43 @@ def test_templates_that_want_parts_keep_the_text(source: Any, monkeypatch: pytes
     assert token_ids(tokenizer, format_chat(tokenizer, Chat("w1"))) == ids[1:]
     monkeypatch.setattr(tokenizer, "chat_template", "{{ bos_token }}" + PARTS_ONLY)
     assert token_ids(tokenizer, format_chat(tokenizer, Chat("w1")), tokenizer_bos=True) == ids
+
+
+# As Qwen3's: a turn's thoughts are set apart by line breaks, and a turn without any is given empty ones.
+THINKING = (
+    "{% for m in messages %}{% if m['role'] == 'user' %} user {{ m['content'] }}{% else %} assistant "
+    "{% set parts = m['content'].split('</think>') %}"
+    "<think>\n{{ parts[0].split('<think>')[-1].strip() if parts|length > 1 else '' }}\n</think>\n\n{{ parts[-1].strip() }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %} assistant{% endif %}"
+)
+DROPPING = THINKING.replace("{{ parts[0].split('<think>')[-1].strip() if parts|length > 1 else '' }}", "")
+
+
+@pytest.mark.parametrize(
+    ("template", "turn", "written"),
+    [
+        (THINKING, "<think>w2</think>w3", "<think>\nw2\n</think>\n\nw3"),
+        (THINKING, "w3", "<think>\n\n</think>\n\nw3"),
+        (DROPPING, "<think>w2</think>w3", "<think>w2</think>w3"),
+        (DROPPING, "w3", "<think>\n\n</think>\n\nw3"),
+    ],
+)
+def test_thoughts_stand_once(source: Any, monkeypatch: pytest.MonkeyPatch, template: str, turn: str, written: str) -> None:
+    """A turn that the template keeps is left as it writes it; one of which it drops a part is put back without a second one."""
+    _, tokenizer = source
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    for question in ("w1", f"w1 {turn}"):  # also where the question holds the same words
+        assert format_chat(tokenizer, Chat(question, turn)) == f" user {question} assistant {written}"
+
+
+def test_a_template_that_raises_is_one_sentence(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless content in parts is what it wants."""
+    _, tokenizer = source
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no such role') }}")
+    with pytest.raises(UserError, match="chat template of .* fails: no such role"):
+        format_chat(tokenizer, Chat("w1"))
+    monkeypatch.setattr(tokenizer, "chat_template", "{% for m in messages %}{{ m['content'][0]['text'] + '' }}{% endfor %}")
+    assert format_chat(tokenizer, Chat("w1")) == "w1"
 
 
 def test_templates_without_the_question_are_refused(source: Any, monkeypatch: pytest.MonkeyPatch) -> None:

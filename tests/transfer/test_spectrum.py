@@ -179,7 +179,7 @@ def test_quoted_cutoff_means_the_same_number(cutoff: str) -> None:
     assert spectrum.resolve_cutoff(cutoff, v, 160) == spectrum.resolve_cutoff(spectrum.parse_cutoff(cutoff), v, 160) == 40
 
 
-@pytest.mark.parametrize(("cutoff", "parsed"), [(1, 1), (400, 400), (400.0, 400), (0.5, 0.5), ("energy:0.9", 0.9)])
+@pytest.mark.parametrize(("cutoff", "parsed"), [(1, 1), (400, 400), ("400", 400), (0.5, 0.5), ("energy:0.9", 0.9)])
 def test_parse_cutoff_accepts(cutoff: spectrum.Cutoff, parsed: float) -> None:
     """A k is an int, a share is a float."""
     value = spectrum.parse_cutoff(cutoff)
@@ -193,6 +193,13 @@ def test_parse_cutoff_accepts(cutoff: spectrum.Cutoff, parsed: float) -> None:
 def test_parse_cutoff_refuses(cutoff: spectrum.Cutoff) -> None:
     """What is neither a k, a share nor an energy, with the value in the message; True is not k=1."""
     with pytest.raises(UserError, match=r"intervention\.cutoff"):
+        spectrum.parse_cutoff(cutoff)
+
+
+@pytest.mark.parametrize("cutoff", [1.0, "1.0", 400.0, "4e2", "1e0"])
+def test_a_whole_float_is_neither_a_share_nor_a_k(cutoff: spectrum.Cutoff) -> None:
+    """.5 is half of the spectrum, so 1.0 could be all of it or k=1: refused, with the way to write either."""
+    with pytest.raises(UserError, match=rf"cutoff={cutoff} may mean .*write {int(float(cutoff))} for k"):
         spectrum.parse_cutoff(cutoff)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from l2v.errors import InterventionError
-from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, StopStrings, encode_requests, response
+from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, StopStrings, encode_requests, end_ids, response
 from l2v.steering.engine.sampling import RowSampler
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel
@@ -54,8 +54,14 @@ def _generate_batch(target: LoadedModel, rows: Sequence[Row], decoding: Decoding
 
 
 def generation_options(target: LoadedModel, max_new_tokens: int) -> dict[str, Any]:
-    """Arguments of `generate` for greedy decoding; sampling defaults of the checkpoint are switched off."""
+    """Arguments of `generate` for greedy decoding; sampling defaults of the checkpoint are switched off.
+
+    A generation config without an end token is given the tokenizer's, by which the engine ends answers too: so a least length
+    puts off the same token in both.
+    """
+    ends = {} if target.model.generation_config.eos_token_id is not None else {"eos_token_id": sorted(end_ids(target)) or None}
     return {
+        **ends,
         "max_new_tokens": max_new_tokens,
         "do_sample": False,
         "num_beams": 1,

@@ -119,11 +119,11 @@ def batched(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
 
 
 def end_ids(target: LoadedModel) -> set[int]:
-    """The tokens that end an answer: those of the generation config, else the tokenizer's."""
+    """The tokens that end an answer: those of the generation config, else the tokenizer's; none where neither knows one."""
     eos = target.model.generation_config.eos_token_id
     if eos is None:
         eos = target.tokenizer.eos_token_id
-    return set(eos) if isinstance(eos, list) else {eos}
+    return set(eos) if isinstance(eos, list) else set() if eos is None else {eos}
 
 
 def response(target: LoadedModel, ids: Sequence[int], decoding: Decoding) -> Response:

@@ -166,7 +166,14 @@ def read_directions(
             partial=partial,
             tokenizer_bos=loaded.processor is not None,
             keep_states=reading.states,
+            tell=_tell_once,
         )
+
+
+@lru_cache(maxsize=64)
+def _tell_once(text: str) -> None:
+    """What is true of a model for every contrast that is read from it."""
+    tqdm.write(text, file=sys.stderr)
 
 
 def _bar(config: Config, label: str, unit: str) -> Any:
