@@ -172,7 +172,7 @@ def test_defaults_written_out_are_the_same_cell(config: Config) -> None:
     assert resolve(config(*written)).id == cell.id
 
 
-@pytest.mark.parametrize(("one", "other"), [("40", "40.0"), ("0.3", "0.30"), ("energy:0.9", "energy:0.90")])
+@pytest.mark.parametrize(("one", "other"), [("40", "+40"), ("0.3", "0.30"), ("energy:0.9", "energy:0.90")])
 def test_a_number_written_in_two_ways_is_one_cell(one: str, other: str, config: Config) -> None:
     assert resolve(config(f"intervention.cutoff={one}")).id == resolve(config(f"intervention.cutoff={other}")).id
 
