@@ -10,6 +10,10 @@ class UserError(Exception):
     """Input that the user can mend. Shown as one sentence, exit code 2, no traceback, nothing stored is lost."""
 
 
+class StudyError(UserError):
+    """What ends a whole command, such as a full disk. Every other UserError met at work is one cell's, reading's or model's."""
+
+
 class InterventionError(RuntimeError):
     """An intervention that could not be applied as asked, or that changed nothing at alpha > 0."""
 

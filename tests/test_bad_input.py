@@ -151,7 +151,7 @@ def test_one_sentence_says_what_is_wrong(word: str, told: list[str], refused: Ca
     [
         (("study=kept,other",), ["study"]),
         (("protocol.name=none,select_then_test",), ["protocol"]),
-        (("intervention.layer=0,9",), ["intervention.layer=9", "0 … 3"]),
+        (("intervention.layer=8,9",), ["intervention.layer=8", "intervention.layer=9", "0 … 3"]),
         (("intervention.layer=0,x",), ["intervention.layer", "'x'"]),
         (("method=l2v,l3v",), ["method 'l3v'", "l2v"]),
         (("scorer=[official],[offical]",), ["'offical'", "official"]),

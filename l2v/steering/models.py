@@ -273,7 +273,9 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
     limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     longest = int(mask.sum(dim=1).max())
     if limit is not None and longest > limit:
-        raise UserError(f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}).")
+        raise UserError(
+            f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or smaller images."
+        )
     return inputs
 
 

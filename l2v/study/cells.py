@@ -165,6 +165,25 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A configuration that makes no cell, and why, in one sentence with its mend."""
+
+    config: Config
+    reason: str
+
+    def describe(self) -> str:
+        """What was asked for, as far as it can be told."""
+        config, chosen = self.config, self.config.intervention
+        parts = [config.method.name, f"on {config.target.name}"]
+        if config.method.name in ARMS:
+            parts.append(f"from {config.source.name}")
+            parts += [
+                f"{name}={value}" for name, value in (("layer", chosen.layer), ("alpha", chosen.alpha)) if value is not None
+            ]
+        return f"{' '.join(parts)} [{config.benchmark.name}/{config.benchmark.split}]"
+
+
+@dataclass(frozen=True)
 class Job:
     """A cell and the configuration that says where its models and data lie and how to compute."""
 

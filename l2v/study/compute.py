@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.study.cells import Job
+from l2v.errors import StudyError, UserError
+from l2v.study.cells import Job, Refusal
 from l2v.study.plan import distinct
 from l2v.study.score import rescore, scoring_of
 from l2v.study.store import Store
+from l2v.study.workers.aside import set_aside
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.executors import execute, worker_count
 from l2v.study.workers.run import mend_run, open_run
@@ -20,22 +23,25 @@ from l2v.study.workers.workload import Workload
 
 # Executors whose workers run on this machine, whose devices can be checked before anything is written.
 HERE = ("local", "processes")
+NAMED = 3  # cells of a failure that are named
 
 
 @dataclass
 class Outcome:
-    """What came of a study: the headline value per cell id, the failed cells with the reason, and the table of all cells."""
+    """What came of a study: the headline value per cell id, the failed cells with the reason, the configurations that made no
+    cell, and the table of all cells."""
 
     values: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    refused: list[Refusal] = field(default_factory=list)
     results: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def run_jobs(jobs: Sequence[Job]) -> Outcome:
     """Compute what is missing of these cells. Its results.csv is built by `l2v.study.results`.
 
-    Finished cells cost nothing and load no model. Raises UserError for input that the user can mend; a cell that fails for
-    another reason is set aside with its traceback in error.txt and named in the outcome.
+    Finished cells cost nothing and load no model. A cell that fails is set aside and named in the outcome. Raises UserError
+    for what concerns all of them, and for what is wrong with the only one.
     """
     jobs = distinct(jobs)
     runtime = jobs[0].config.runtime
@@ -48,8 +54,10 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
         if chosen.name in HERE:
             pick_device(runtime.device)
         work = Workload(store, jobs)
+        lost = _unreadable(work)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
-        outcome.failed = execute(work, run)
+        set_aside(run, lost)
+        outcome.failed = execute(work, run) if work.groups else run.failed()
     else:
         mend_run(store, jobs)
     scorers = jobs[0].config.scorer
@@ -78,3 +86,40 @@ def reopen_damaged(store: Store, jobs: Sequence[Job]) -> None:
             from l2v.study.workers.answer import locations
 
             folder.begin(job.cell, locations(job))
+
+
+def _unreadable(work: Workload) -> list[tuple[Job, UserError]]:
+    """Take the cells out of a workload whose questions cannot be read. Raises UserError when no other is left to compute."""
+    lost: list[tuple[Job, UserError]] = []
+    for group in list(work.groups):
+        error = unread(partial(work.items, group))
+        if error is not None:
+            lost += [(job, error) for job in group.jobs if not work.store.folder(job.cell.id).done]
+            work.drop({job.cell.id for job in group.jobs})
+    if lost and not work.jobs:
+        raise lost[0][1]
+    return lost
+
+
+def unread(read: Callable[[], object]) -> UserError | None:
+    """Why questions cannot be read; None where they can. Raises StudyError for what concerns more than them."""
+    try:
+        read()
+    except StudyError:
+        raise
+    except UserError as error:
+        return error
+    return None
+
+
+def failures(failed: Mapping[str, str]) -> list[str]:
+    """A line per reason: how many cells it costs, the first of their names, and the reason with its mend."""
+    by_reason: dict[str, list[str]] = {}
+    for told in failed.values():
+        name, _, reason = told.partition("]: ")
+        by_reason.setdefault(reason, []).append(f"{name}]")
+    lines = []
+    for reason, names in by_reason.items():
+        shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        lines.append(f"FAILED {len(names)} cell{'s' if len(names) > 1 else ''} ({shown}): {reason}")
+    return lines

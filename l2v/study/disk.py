@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from l2v.errors import UserError
+from l2v.errors import StudyError, UserError
 from l2v.study.digests import UNREADABLE, whole_lines
 
 Record = dict[str, Any]
@@ -27,7 +27,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in UNWRITABLE:
-            raise UserError(
+            raise StudyError(
                 f"Writing to {path} failed ({error.strerror}); everything stored so far is kept: make room or "
                 "permission there, then repeat the command."
             ) from error
@@ -66,12 +66,12 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and those above it. Raises UserError where none can be."""
+    """Create a folder and those above it. Raises StudyError where none can be."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         # Under /proc a folder that is not there cannot be made either, and the system calls that "no such file".
-        raise UserError(f"The folder {path} cannot be created ({error.strerror}); choose another place.") from error
+        raise StudyError(f"The folder {path} cannot be created ({error.strerror}); choose another place.") from error
 
 
 def read_bytes(path: Path) -> bytes:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from l2v.config import Config
-from l2v.errors import UserError, unknown
+from l2v.errors import StudyError, UserError, unknown
 from l2v.identity import canonical_json
-from l2v.study.cells import Cell, Job
-from l2v.study.compute import Outcome, run_jobs
+from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
+from l2v.study.compute import Outcome, failures, run_jobs, unread
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
 from l2v.study.resolve import resolve
@@ -29,7 +31,15 @@ CHOOSABLE = ("layer", "source_layer", "alpha", "cutoff", "positions", "scale")
 
 
 def plan_jobs(configs: Sequence[Config]) -> list[Job]:
-    """The jobs of the first phase, one per configuration, in order. Raises UserError as `resolve` does."""
+    """The jobs of the first phase, without the configurations that make no cell. Raises UserError as `planned` does."""
+    return [job for job in planned(configs) if isinstance(job, Job)]
+
+
+def planned(configs: Sequence[Config]) -> list[Job | Refusal]:
+    """The first phase, one job per configuration, in order; what is wrong with one of them refuses that one alone.
+
+    Raises UserError for what concerns all of them, and when none makes a cell.
+    """
     first = configs[0]
     name = first.protocol.name
     if name not in PROTOCOLS:
@@ -43,7 +53,22 @@ def plan_jobs(configs: Sequence[Config]) -> list[Job]:
     if name == "select_then_test":
         _check_splits(configs)
         configs = [_for_selection(config) for config in configs]
-    return [Job(resolve(config), config) for config in configs]
+    found = [_job(config) for config in configs]
+    refused = [one for one in found if isinstance(one, Refusal)]
+    if len(refused) == len(found):
+        raise UserError(" ".join(dict.fromkeys(one.reason for one in refused)))
+    return found
+
+
+def _job(config: Config) -> Job | Refusal:
+    """The job of a configuration, or why it makes no cell."""
+    try:
+        check_scoring(config.scorer, config.benchmark, config.judge)
+        return Job(resolve(config), config)
+    except StudyError:
+        raise
+    except UserError as error:
+        return Refusal(config, str(error))
 
 
 def _check_splits(configs: Sequence[Config]) -> None:
@@ -77,25 +102,30 @@ def _check_runtime(config: Config) -> None:
     if not config.scorer:
         raise UserError("scorer=[] names no scorer; give at least one.")
     check_executor(config.executor)
-    check_scoring(config.scorer, config.benchmark, config.judge)
 
 
-def run_study(configs: Sequence[Config]) -> tuple[list[Job], Outcome]:
+def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
     """Run one study; the jobs come back in the order of the configurations, with the outcome over all phases."""
-    jobs = plan_jobs(configs)
+    plan = planned(configs)
+    refused = [one for one in plan if isinstance(one, Refusal)]
+    for line in failures({f"refused {place}": f"{one.describe()}: {one.reason}" for place, one in enumerate(refused)}):
+        print(line, file=sys.stderr)
+    jobs = [one for one in plan if isinstance(one, Job)]
     store = Store(configs[0].runtime.outputs, configs[0].study)
     if configs[0].protocol.name == "none":
         outcome = run_jobs(jobs)
     else:
-        _check_reported_split(jobs)
-        searched = run_jobs(jobs)
+        unread = _unreadable(jobs)
+        searched = run_jobs([job for job in jobs if job.cell.id not in unread])
+        searched.failed |= unread
         chosen = choose(jobs, searched)
         reported = [_reported(job) for job in chosen]
         _write_selection(store, configs[0], jobs, chosen, reported)
         final = run_jobs(reported) if reported else Outcome()
         outcome = Outcome(searched.values | final.values, searched.failed | final.failed)
+    outcome.refused = refused
     outcome.results = build_results(store)
-    return jobs, outcome
+    return plan, outcome
 
 
 def chosen_on(cell: Cell) -> str:
@@ -125,13 +155,25 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], chosen: 
     store.write_selection(selection)
 
 
-def _check_reported_split(jobs: Sequence[Job]) -> None:
-    """Read the questions to be reported on before hours are spent on the search."""
+def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:
+    """Read the questions to be reported on before hours are spent on the search; the cells whose cannot be read, with why.
+
+    Raises UserError when that is all of them.
+    """
     store = Store(jobs[0].config.runtime.outputs, jobs[0].config.study)
     pending = [job for job in jobs if not store.folder(job.cell.id).done]
-    reported = {job.cell.benchmark: job.config.benchmark for job in map(_reported, pending)}
-    for benchmark, config in reported.items():
-        benchmark_items(benchmark, config)
+    found: dict[str, str] = {}
+    reasons: dict[BenchmarkId, UserError | None] = {}
+    for job in pending:
+        reported = _reported(job)
+        benchmark = reported.cell.benchmark
+        if benchmark not in reasons:
+            reasons[benchmark] = unread(partial(benchmark_items, benchmark, reported.config.benchmark))
+        if (error := reasons[benchmark]) is not None:
+            found[job.cell.id] = f"{job.cell.describe()}: {error}"
+            if len(found) == len(jobs):
+                raise error
+    return found
 
 
 def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:

@@ -20,6 +20,7 @@ from l2v.config import Config
 from l2v.errors import UserError
 
 if TYPE_CHECKING:
+    from l2v.study.cells import Job, Refusal
     from l2v.study.compute import Outcome
 
 PARTS = (
@@ -48,35 +49,51 @@ def main(arguments: list[str]) -> int:
 
 def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
     """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
+    from l2v.study.cells import Job
     from l2v.study.protocol import run_study
     from l2v.study.workers.executors import Submitted
     from l2v.track.follower import followed
 
     first = configs[0]
     if first.dry_run:
-        _list(configs)
-        return [None] * len(configs), [None] * len(configs)
+        return [None] * len(configs), _list(configs)
     with followed(first.runtime.outputs, first.study, first.tracker):
         try:
-            jobs, outcome = run_study(configs)
+            plan, outcome = run_study(configs)
         except Submitted as message:
             print(message)
             return [None] * len(configs), [None] * len(configs)
-        values = [outcome.values.get(job.cell.id) for job in jobs]
+        found = [job if isinstance(job, Job) else None for job in plan]
+        values = [outcome.values.get(job.cell.id) if job else None for job in found]
         FAILED.extend(outcome.failed.values())
-        failed = [outcome.failed.get(job.cell.id) for job in jobs]
-        _tell(first, {job.cell.id for job in jobs}, outcome)
+        _tell(first, {job.cell.id for job in found if job}, outcome)
+        refused = _refused(plan)
+        failed = [outcome.failed.get(job.cell.id) if job else why for job, why in zip(found, refused, strict=True)]
     return values, failed
 
 
-def _list(configs: Sequence[Config]) -> None:
-    """The cells and what they would cost; for an executor that sends files away, the file."""
+def _refused(plan: Sequence[Job | Refusal]) -> list[str | None]:
+    """Why each configuration makes no cell, where it does not; named, and remembered for the exit code."""
+    from l2v.study.cells import Refusal
+    from l2v.study.compute import failures
+
+    reasons = {place: f"{one.describe()}: {one.reason}" for place, one in enumerate(plan) if isinstance(one, Refusal)}
+    FAILED.extend(reasons.values())
+    for line in failures({str(place): reason for place, reason in reasons.items()}):
+        print(line, file=sys.stderr)
+    return [reasons.get(place) for place in range(len(plan))]
+
+
+def _list(configs: Sequence[Config]) -> list[str | None]:
+    """The cells and what they would cost; for an executor that sends files away, the file. Returns why there is no cell."""
+    from l2v.study.cells import Job
     from l2v.study.estimate import estimate
     from l2v.study.plan import distinct
-    from l2v.study.protocol import plan_jobs
+    from l2v.study.protocol import planned
     from l2v.study.workers.executors import preview
 
-    jobs = distinct(plan_jobs(configs))
+    plan = planned(configs)
+    jobs = distinct([one for one in plan if isinstance(one, Job)])
     for job in jobs:
         print(f"{job.cell.id}  {job.cell.describe()}")
     print(estimate(jobs), file=sys.stderr)
@@ -84,6 +101,7 @@ def _list(configs: Sequence[Config]) -> None:
     path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())
     if (sent := preview(first.executor, path)) is not None:
         print(f"\n{sent}", end="")
+    return _refused(plan)
 
 
 def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
@@ -95,12 +113,14 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
     print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
     by_reason: dict[str, list[str]] = {}
     for cell_id, reason in outcome.failed.items():
-        by_reason.setdefault(reason.split(": ", 1)[-1], []).append(cell_id)
+        by_reason.setdefault(reason.partition("]: ")[2], []).append(cell_id)
     for reason, ids in by_reason.items():
         named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
         traceback = results.parent / "cells" / ids[0] / "error.txt"
-        where = f" (traceback: {traceback})" if traceback.exists() else ""
-        print(f"FAILED {len(ids)} cells ({named}): {reason}{where}", file=sys.stderr)
+        known = traceback.exists() and traceback.read_text(encoding="utf-8").startswith("Traceback")
+        where = f" (traceback: {traceback})" if known else ""
+        first = outcome.failed[ids[0]].partition("]: ")[0]
+        print(f"FAILED {len(ids)} cells ({named}; {first}]): {reason}{where}", file=sys.stderr)
     if config.runtime.page and len(outcome.results):
         _write_page(config, outcome)
 

@@ -25,7 +25,12 @@ from l2v.study.resolve import model_facts, model_id, model_spec
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.extract import extract
 
-CHECKPOINTS = sorted(p for group in ("source", "target") for p in (conf_dir() / group).glob("*.yaml") if "mini" not in p.name)
+CHECKPOINTS = sorted(
+    p
+    for group in ("source", "target")
+    for p in (conf_dir() / group).glob("*.yaml")
+    if "mini" not in p.name and p.stem != "default"
+)
 
 
 def spec(loaded: LoadedModel, **more: Any) -> ModelSpec:

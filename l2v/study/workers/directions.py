@@ -18,7 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from l2v.config import Config
-from l2v.errors import UserError
+from l2v.errors import StudyError, UserError
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
@@ -60,7 +60,7 @@ def ensure_directions(
 
     Two workers never read the same one: the second reads another or waits, and finds it. Returns the paths of all needed
     files. `worker`: this process, where it already shows signs of life. `failed`: is told of a reading (its id) that fails,
-    and the others go on; without it the error is raised. A UserError always is.
+    and the others go on; without it the error is raised. A StudyError always is.
     """
     lost: set[str] = set()
 
@@ -105,6 +105,7 @@ def _read_missing(
 ) -> bool:
     """Read what of one model's directions can be claimed; True when none is missing any more but what was given up."""
     loaded: LoadedModel | None = None
+    unloadable: UserError | None = None
     for reading, job in members:
         path = _path(reading, job)
         if worker.asked_to_end:
@@ -116,16 +117,23 @@ def _read_missing(
             continue
         try:
             if not _complete(path, reading):
+                if unloadable is not None:
+                    raise unloadable
                 questions = contrast_questions(job.config)
                 if loaded is None:
-                    config = job.config.source if reading.role == "source" else job.config.target
-                    loaded = load_model(model_spec(config), "text" if reading.role == "source" else "vision", device)
+                    try:
+                        config = job.config.source if reading.role == "source" else job.config.target
+                        loaded = load_model(model_spec(config), "text" if reading.role == "source" else "vision", device)
+                    except UserError as error:
+                        # Told to all readings of this model, tried once.
+                        unloadable = error
+                        raise
                 with disk_errors(path):
                     directions = read_directions(loaded, job.config, reading, questions, partial_path(path))
                     directions.save(path)
                     shutil.rmtree(partial_path(path), ignore_errors=True)
                 say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
-        except UserError:
+        except StudyError:
             raise
         except Exception as error:
             # One that was silent for too long finds its place taken, and its files gone.

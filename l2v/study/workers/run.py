@@ -149,12 +149,16 @@ def runs_of(store: Store) -> list[Run]:
 
 
 def note_failure(run: Run, folder: CellFolder, worker: str, error: BaseException, aside: Callable[[int, int], bool]) -> str:
-    """Count a failure of a cell, leave its traceback in error.txt, and return the reason in one line.
+    """Count a failure of a cell, leave its traceback (or what to mend) in error.txt, and return the reason in one line.
 
     `aside` decides, from the failures of this attempt and the number of workers that saw them, whether the cell is set aside.
     """
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:REASON]}"
-    write_atomically(folder.path / "error.txt", "".join(traceback.format_exception(error)))
+    said = " ".join(str(error).split())
+    mendable = isinstance(error, UserError)
+    reason = said if mendable else f"{type(error).__name__}: {said[:REASON]}"
+    # A sentence with its mend says more than where it was raised.
+    trace = f"{said}\n" if mendable else "".join(traceback.format_exception(error))
+    write_atomically(folder.path / "error.txt", trace)
     seen = [str(failure.get("worker")) for failure in run.failures(folder)] + [worker]
     record = {"attempt": run.attempt, "worker": worker, "reason": reason, "aside": aside(len(seen), len(set(seen)))}
     # A file per worker, written whole: machines that append to one file may tear each other's lines.

@@ -16,7 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from l2v.errors import UserError
+from l2v.errors import StudyError, UserError
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, shuffled, units
@@ -77,13 +77,15 @@ class Worker:
         self.failures: Counter[str] = Counter()
         self.done: set[str] = set()
         self.target: tuple[Any, LoadedModel] | None = None
+        self.unloadable: dict[Any, UserError] = {}
         self.weights = ExitStack()
         self.weights_of: Any = None
 
     def run(self) -> None:
         """Read directions, then answer unit by unit until every cell is done or set aside, here or elsewhere.
 
-        Raises AskedToEndError when the worker was asked to end, and UserError for what the user can mend.
+        Raises AskedToEndError when the worker was asked to end, StudyError for what ends the whole command, and UserError for
+        what is wrong with its only cell.
         """
         todo = [job for job in self.work.jobs if not self._folder(job).done]
         self.worker.tell(doing="directions")
@@ -205,7 +207,7 @@ class Worker:
         self.worker.tell(doing=f"{len(jobs)} cells: {jobs[0].cell.describe()}")
         try:
             self._answer(unit, jobs, held)
-        except (UserError, AskedToEndError, TakenOverError):
+        except (StudyError, AskedToEndError, TakenOverError):
             raise
         except Exception as error:
             if len(jobs) == 1:
@@ -220,11 +222,16 @@ class Worker:
         return self.run_record.workers == 1 or not self.worker.others(self.run_record.key)
 
     def _failed(self, job: Job, error: Exception) -> None:
-        """Count a failure. One broken machine must not fail a whole study: with others at work, two of them have to see it."""
-        self.failures[job.cell.id] += 1
+        """Count a failure. One broken machine must not fail a whole study: with others at work, two of them have to see it.
+
+        What the user must mend is not tried again here. Raises it where there is no other cell.
+        """
+        mendable = isinstance(error, UserError)
+        self._raise_if_all(error)
+        self.failures[job.cell.id] += 1 + self.run_record.retries if mendable else 1
 
         def aside(failures: int, workers: int) -> bool:
-            return failures > self.run_record.retries and (workers > 1 or self._alone())
+            return (mendable or failures > self.run_record.retries) and (workers > 1 or self._alone())
 
         reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, aside)
         if self.run_record.failed_here(self._folder(job)) is not None:
@@ -232,11 +239,17 @@ class Worker:
 
     def _no_directions(self, reading: str, error: Exception) -> None:
         """Set the cells aside that need directions which could not be read; the others go on."""
+        self._raise_if_all(error)
         for job in self.work.jobs:
             if not self._closed(job) and reading in {needed.id for needed in job_readings(job.cell)}:
                 self._folder(job).begin(job.cell, locations(job))
                 reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, lambda *_: True)
                 self._note_aside(job.cell, reason)
+
+    def _raise_if_all(self, error: Exception) -> None:
+        """A command of one cell ends with what the user must mend, as one sentence."""
+        if isinstance(error, UserError) and len(self.run_record.cells) == 1:
+            raise error
 
     def _answer(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> None:
         items = self.work.items(unit.group)
@@ -291,7 +304,14 @@ class Worker:
             self._restore_weights()
             self.target = None
             release_memory()
-            self.target = (key, self._load_target(job))
+            if key in self.unloadable:
+                raise self.unloadable[key]
+            try:
+                self.target = (key, self._load_target(job))
+            except UserError as error:
+                # Its other cells need not try.
+                self.unloadable[key] = error
+                raise
         loaded = self.target[1]
         wanted = (weights, job.cell.source if weights else None)
         if weights is None or wanted != self.weights_of:
@@ -341,7 +361,7 @@ class Worker:
             by_id = {item.id: item for item in items}
             score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)
             folder.finish(twice)
-        except UserError:
+        except StudyError:
             raise
         except Exception as error:
             self._failed(job, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from l2v.benchmarks.base import BenchmarkDocs, Item
 from l2v.benchmarks.harness import open_docs
@@ -26,6 +26,12 @@ class Workload:
     def __post_init__(self) -> None:
         pending = {job.cell.id for job in self.jobs if not self.store.folder(job.cell.id).done}
         self.groups = [group for group in grouped(self.jobs) if any(job.cell.id in pending for job in group.jobs)]
+
+    def drop(self, cells: set[str]) -> None:
+        """Take cells out of the work."""
+        self.jobs = [job for job in self.jobs if job.cell.id not in cells]
+        kept = [replace(g, jobs=tuple(job for job in g.jobs if job.cell.id not in cells)) for g in self.groups]
+        self.groups = [group for group in kept if group.jobs]
 
     def items(self, group: Group) -> list[Item]:
         """The questions of a group, described in the study's folder. Raises UserError when they cannot be read."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2v.config import ExecutorConfig, RuntimeConfig
 from l2v.errors import UserError, unknown
+from l2v.study.workers.aside import set_aside
 
 if TYPE_CHECKING:
     from l2v.study.workers.run import Run
@@ -71,12 +72,17 @@ def worker_count(config: ExecutorConfig, runtime: RuntimeConfig) -> int:
 def execute(work: Workload, run: Run) -> dict[str, str]:
     """Carry out a run; returns the cells that were not finished, with the reason.
 
-    Raises UserError for what the user can mend, and Submitted when the run goes on elsewhere.
+    Raises UserError for what ends the whole command, and Submitted when the run goes on elsewhere.
     """
     if run.executor != "local":
         from l2v.study.workers.executors.fetch import fetch_models
 
-        fetch_models([job for job in work.jobs if not work.store.folder(job.cell.id).done], partial(print, file=sys.stderr))
+        pending = [job for job in work.jobs if not work.store.folder(job.cell.id).done]
+        lost = fetch_models(pending, partial(print, file=sys.stderr))
+        if len(lost) == len(pending):
+            raise lost[0][1]
+        set_aside(run, lost)
+        work.drop({job.cell.id for job, _ in lost})
     function: Callable[[Any, Any], dict[str, str]] = _module(run.executor).run
     return function(work, run)
 

@@ -7,44 +7,58 @@ from collections.abc import Callable, Sequence
 from l2v.config import ModelConfig
 from l2v.errors import UserError
 from l2v.study.cells import Job
-from l2v.study.plan import readings
+from l2v.study.plan import job_readings
 
 # What loading needs; pickled weights are never fetched.
 FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 
 
-def fetch_models(jobs: Sequence[Job], tell: Callable[[str], None]) -> list[str]:
-    """Put the hub checkpoints that these jobs load into the hub's cache, which the workers must share; returns their ids.
+def fetch_models(jobs: Sequence[Job], tell: Callable[[str], None]) -> list[tuple[Job, UserError]]:
+    """Put the hub checkpoints that these jobs load into the hub's cache, which the workers must share.
 
-    Local folders are left alone. Raises UserError when the hub or a checkpoint cannot be reached.
+    Local folders are left alone. Returns the jobs of which a checkpoint cannot be had, each with the reason.
     """
-    from huggingface_hub import snapshot_download
-
-    wanted = {_key(job.config.target): job.config.target for job in jobs}
-    for reading, job in readings(jobs).values():
-        model = job.config.source if reading.role == "source" else job.config.target
-        wanted[_key(model)] = model
+    reasons: dict[_Key, UserError | None] = {}
+    lost = []
     for job in jobs:
-        if job.cell.weights is not None and job.cell.source is not None:
-            wanted[_key(job.config.source)] = job.config.source
-    fetched = []
-    for model in wanted.values():
-        if model.path is not None:
-            continue
-        try:
-            code = ["*.py"] if model.trust_remote_code else []
-            snapshot_download(model.id, revision=model.revision, allow_patterns=[*FILES, *code])
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"'{model.id}' could not be fetched for the workers ({type(error).__name__}: {reason}); check the hub, or "
-                "give a local folder with …path=…"
-            ) from error
-        fetched.append(model.id)
+        for model in _models(job):
+            if _key(model) not in reasons:
+                reasons[_key(model)] = _fetch(model)
+        if error := next((e for model in _models(job) if (e := reasons[_key(model)])), None):
+            lost.append((job, error))
+    fetched = [key[0] for key, error in reasons.items() if error is None and key[2] is None]
     if fetched:
         tell(f"fetched for all workers: {', '.join(fetched)}")
-    return fetched
+    return lost
 
 
-def _key(model: ModelConfig) -> tuple[str, str | None, str | None]:
+def _models(job: Job) -> list[ModelConfig]:
+    """The models that a job loads."""
+    roles = [reading.role for reading in job_readings(job.cell)]
+    merged = job.cell.weights is not None and job.cell.source is not None
+    return [job.config.target, *([job.config.source] if "source" in roles or merged else [])]
+
+
+def _fetch(model: ModelConfig) -> UserError | None:
+    """Download a model's files; None when they are there, else why they are not."""
+    from huggingface_hub import snapshot_download
+
+    if model.path is not None:
+        return None
+    code = ["*.py"] if model.trust_remote_code else []
+    try:
+        snapshot_download(model.id, revision=model.revision, allow_patterns=[*FILES, *code])
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        return UserError(
+            f"'{model.id}' could not be fetched for the workers ({type(error).__name__}: {reason}); check the hub, or "
+            "give a local folder with …path=…"
+        )
+    return None
+
+
+_Key = tuple[str, str | None, str | None]
+
+
+def _key(model: ModelConfig) -> _Key:
     return model.id, model.revision, model.path
