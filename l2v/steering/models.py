@@ -274,7 +274,8 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
     longest = int(mask.sum(dim=1).max())
     if limit is not None and longest > limit:
         raise UserError(
-            f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or smaller images."
+            f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or "
+            "smaller images."
         )
     return inputs
 

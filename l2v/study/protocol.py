@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from l2v.benchmarks.scoring import check_scorers
 from l2v.config import Config
 from l2v.errors import StudyError, UserError, unknown
 from l2v.identity import canonical_json
@@ -101,6 +102,7 @@ def _check_runtime(config: Config) -> None:
             raise UserError(f"runtime.{name}={value} must be at least 1.")
     if not config.scorer:
         raise UserError("scorer=[] names no scorer; give at least one.")
+    check_scorers(config.scorer)
     check_executor(config.executor)
 
 

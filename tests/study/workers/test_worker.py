@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from l2v.errors import UserError
+from l2v.errors import StudyError, UserError
 from l2v.study.cells import Job
 from l2v.study.compute import Outcome
 from l2v.study.protocol import choose
@@ -382,7 +382,7 @@ def test_rows_of_a_claim_that_was_lost_are_not_stored(
 ) -> None:
     """Another worker took over while this one slept: its rows in hand are dropped, and it goes on with what it can claim."""
     lost, before = [True], [-1]
-    real_current, real_say = runner.Claim.current, runner.Runner._say
+    real_current, real_say = runner.Claim.current, runner.Worker._say
 
     def current(self: Any) -> bool:
         return not lost[0] and real_current(self)
@@ -393,7 +393,7 @@ def test_rows_of_a_claim_that_was_lost_are_not_stored(
         real_say(self, message)
 
     monkeypatch.setattr(runner.Claim, "current", current)
-    monkeypatch.setattr(runner.Runner, "_say", say)
+    monkeypatch.setattr(runner.Worker, "_say", say)
     assert tiny("study=lost", "method=direct").code == 0
     assert before == [0]
     assert len(stored_rows(outputs / "lost")) == 8
@@ -403,7 +403,7 @@ def test_rows_that_never_reached_the_disk_are_computed_again(
     tiny: Tiny, outputs: Path, stored_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine lost its power after a block was marked as done."""
-    real, torn = runner.Runner._finish, [False]
+    real, torn = runner.Worker._finish, [False]
 
     def finish(self: Any, group: Any, job: Any) -> bool:
         if not torn[0]:
@@ -412,7 +412,7 @@ def test_rows_that_never_reached_the_disk_are_computed_again(
             part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:5]))
         return bool(real(self, group, job))
 
-    monkeypatch.setattr(runner.Runner, "_finish", finish)
+    monkeypatch.setattr(runner.Worker, "_finish", finish)
     assert tiny("study=powerless", "method=direct").code == 0
     assert torn[0]
     stored = stored_rows(outputs / "powerless")
@@ -436,7 +436,9 @@ def test_a_single_cell_that_fails_exits_with_1(tiny: Tiny, monkeypatch: pytest.M
     assert "no luck" in answer.err
 
 
-@pytest.mark.parametrize(("error", "code"), [(UserError("mend this"), 2), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(StudyError("mend this"), 2), (UserError("mend this"), 1), (KeyboardInterrupt(), 130)]
+)
 def test_an_end_in_the_middle_keeps_the_rows_and_a_repeat_goes_on(
     error: BaseException, code: int, tiny: Tiny, outputs: Path, stored_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
