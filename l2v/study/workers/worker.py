@@ -24,6 +24,7 @@ from l2v.study.resolve import model_facts
 from l2v.study.score import score_cell, scoring_of
 from l2v.study.store import CellFolder, Record
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hash
+from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.workers.directions import ensure_directions
 from l2v.study.workers.heartbeat import Heartbeat
@@ -242,9 +243,7 @@ class Worker:
         self._raise_if_all(error)
         for job in self.work.jobs:
             if not self._closed(job) and reading in {needed.id for needed in job_readings(job.cell)}:
-                self._folder(job).begin(job.cell, locations(job))
-                reason = note_failure(self.run_record, self._folder(job), self.worker.name, error, lambda *_: True)
-                self._note_aside(job.cell, reason)
+                self._note_aside(job.cell, note_aside(self.run_record, job, self.worker.name, error))
 
     def _raise_if_all(self, error: Exception) -> None:
         """A command of one cell ends with what the user must mend, as one sentence."""
