@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,14 +10,16 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.report.page.data import Study
-from l2v.report.tables import short
+from l2v.study.columns import SETTINGS, SWEPT, key, short
 from l2v.study.statistics.paired import holm, paired_scores
+from l2v.study.statistics.searches import grouped
+from l2v.study.store import Record
 
 # Settings that make two cells of two studies comparable; revisions, answer length and decoding may be what is compared.
-SAME: list[str] = ["target", "benchmark", "task", "split", "part", "limit", "method", "weights", "source", "contrast"]
-SAME += ["per_domain", "contrast_seed", "prompt", "layer", "source_layer", "alpha", "cutoff", "positions", "scale", "seed"]
-SAME += ["min_new_tokens"]
-DIFFERING = ("source_revision", "target_revision", "benchmark_revision", "max_new_tokens", "temperature")
+SAME = [column.name for column in SETTINGS if not column.loose]
+LOOSE = [column for column in SETTINGS if column.loose]
+LOOSE_NAMES = [column.name for column in LOOSE]
+SEARCHED = [column for column in SETTINGS if column.role == SWEPT]
 MOST_PAIRS = 300
 
 
@@ -46,7 +48,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Compared:
-    """What two studies have in common: the pairs, and how many cells of each have no counterpart."""
+    """What two studies have in common: the pairs, and how many cells of each have no counterpart, or several."""
 
     pairs: list[Pair]
     only_first: int
@@ -56,11 +58,11 @@ class Compared:
 
 def compare(first: Study, second: Study) -> Compared:
     """The cells of `second` against those of `first` with the same settings, reported ones first; Holm's p over all pairs."""
-    ours, theirs = _by_settings(first), _by_settings(second)
-    shared = [key for key in ours if key in theirs]
+    ours, theirs = _headlines(first), _headlines(second)
+    shared = matched(ours, theirs)
     told = set(first.reported["cell"]) | set(second.reported["cell"])
-    shared.sort(key=lambda key: not {ours[key]["cell"], theirs[key]["cell"]} & told)
-    pairs = [_pair(first, second, ours[key], theirs[key]) for key in shared[:MOST_PAIRS]]
+    shared.sort(key=lambda both: not {both[0]["cell"], both[1]["cell"]} & told)
+    pairs = [_pair(first, second, *both) for both in shared[:MOST_PAIRS]]
     tested = [i for i, pair in enumerate(pairs) if pair.p is not None]
     adjusted = dict(zip(tested, holm([pairs[i].p or 0.0 for i in tested]), strict=True)) if tested else {}
     pairs = [_with_holm(pair, adjusted.get(i)) for i, pair in enumerate(pairs)]
@@ -68,30 +70,41 @@ def compare(first: Study, second: Study) -> Compared:
     return Compared(pairs, len(ours) - len(shared), len(theirs) - len(shared), left)
 
 
-def _by_settings(study: Study) -> dict[tuple[str, ...], dict[Any, Any]]:
-    """The headline rows by settings; of several cells that differ in nothing named here the first."""
-    rows = study.rows
-    rows = rows[(rows["scorer"] == study.scorer) & (rows["metric"] == HEADLINE)]
-    found: dict[tuple[str, ...], dict[Any, Any]] = {}
-    for row in rows.to_dict("records"):
-        found.setdefault(tuple(short(row[name]) for name in SAME), row)
+def matched(ours: Sequence[Record], theirs: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """The rows of two studies that belong together: of equal settings, else the only two left that differ in LOOSE ones."""
+    found: list[tuple[Record, Record]] = []
+    others = grouped(theirs, SAME)
+    for same, mine in grouped(ours, SAME).items():
+        left = others.get(same, [])
+        for row in list(mine):
+            equal = [one for one in left if key(one, LOOSE_NAMES) == key(row, LOOSE_NAMES)]
+            if equal:
+                found.append((row, equal[0]))
+                mine.remove(row)
+                left.remove(equal[0])
+        if len(mine) == len(left) == 1:
+            found.append((mine[0], left[0]))
     return found
 
 
+def _headlines(study: Study) -> list[Record]:
+    rows = study.rows
+    return rows[(rows["scorer"] == study.scorer) & (rows["metric"] == HEADLINE)].to_dict("records")
+
+
 def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> Pair:
-    swept = [f"{word} {short(ours[name])}" for name, word in (("layer", "layer"), ("alpha", "alpha"), ("cutoff", "k"))
-             if short(ours[name])]  # fmt: skip
+    searched = [f"{c.word} {short(ours[c.name])}" for c in SEARCHED if c.name != "source_layer" and short(ours[c.name])]
     differs = [
-        f"{name.replace('_', ' ')}: {short(ours[name])} → {short(theirs[name])}"
-        for name in DIFFERING
-        if short(ours[name]) != short(theirs[name])
+        f"{column.name.replace('_', ' ')}: {short(ours[column.name])} → {short(theirs[column.name])}"
+        for column in LOOSE
+        if key(ours, [column.name]) != key(theirs, [column.name])
     ]
     pair = Pair(
         where=str(ours["where"]),
         bench=str(ours["bench"]),
         items=str(ours["items"]),
         arm=str(ours["arm"]),
-        settings=" · ".join(swept),
+        settings=" · ".join(searched),
         first=str(ours["cell"]),
         second=str(theirs["cell"]),
         values=(float(ours["value"]), float(theirs["value"])),

@@ -17,7 +17,7 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError, unknown
 from l2v.report.latex import latex_table
 from l2v.report.tables import check_format, markdown
-from l2v.study.results import build_results, read_selection
+from l2v.study.results import Selection, build_results, read_selection
 from l2v.study.store import Store
 
 PRINTED = Path(__file__).parent / "printed"
@@ -93,7 +93,7 @@ def _shown(figure: Figure | None, printed: float) -> dict[str, Any]:
     return {"measured": round(value, 1), **bounds, "n": figure.n, "difference": round(value - printed, 1), "chosen": figure.how}
 
 
-def _measured(results: pd.DataFrame, scorer: str, selection: dict[str, Any]) -> dict[tuple[Any, ...], Figure]:
+def _measured(results: pd.DataFrame, scorer: str, selection: Selection) -> dict[tuple[Any, ...], Figure]:
     """The figure of each (target, method, source or None, benchmark, score)."""
     if not len(results):
         return {}
@@ -101,7 +101,7 @@ def _measured(results: pd.DataFrame, scorer: str, selection: dict[str, Any]) -> 
     if not len(rows):
         there = ", ".join(sorted(set(results["scorer"])))
         raise UserError(f"Scorer '{scorer}' was not applied to this study (there: {there}); run `l2v score` first.")
-    reported = {arm["report"] for arm in selection.get("arms", [])}
+    reported = set(selection.reports.values())
     if reported:
         rows = rows[rows["cell"].isin(reported)]
     check_same(rows)

@@ -10,7 +10,8 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError, unknown
-from l2v.study.results import build_results, read_selection
+from l2v.study.columns import short
+from l2v.study.results import Selection, build_results, read_selection
 from l2v.study.store import Store, write_atomically
 
 FORMATS = ("text", "md", "csv", "latex")
@@ -112,13 +113,6 @@ def _benchmarks(table: pd.DataFrame) -> pd.Series:
     return table["task"].where(table["task"].notna(), table["benchmark"])
 
 
-def short(value: object) -> str:
-    """A setting as text; a gap is empty."""
-    if value is None or (isinstance(value, float) and pd.isna(value)):
-        return ""
-    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
-
-
 def blocks(shown: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     """A heading and the rows per target; method, source and seed in one column `arm`, a shared n said once in the heading."""
     found = []
@@ -217,11 +211,11 @@ def study_report(
     if metric not in (None, "all") and metric not in set(results["metric"]):
         raise unknown("score", str(metric), [*dict.fromkeys(results["metric"]), "all"])
     selection = read_selection(store)
-    if cells is not None and selection:
+    if cells is not None and selection.arms:
         # A plain run inside a study that once chose and reported: show what was run, not the old selection.
-        selection = {}
+        selection = Selection()
     else:
-        cells = {arm["report"] for arm in selection.get("arms", [])}
+        cells = set(selection.reports.values())
     table = headline(results, split, scorer, cells, metric)
     if not len(table) and split is None:
         return f"Study '{study}': none of these cells is finished."
@@ -233,7 +227,7 @@ def study_report(
     hidden = max(0, len(table) - most) if most else 0
     table = table.head(len(table) - hidden).reset_index(drop=True)
     more = f"… and {hidden} more rows: `l2v report study={study}`" if hidden else ""
-    if selection and split is None and (table["selected"] == "test").any():
+    if selection.arms and split is None and (table["selected"] == "test").any():
         lines.insert(-1, SELECTED_ON_TEST)
     shown = formatted(table)
     if format == "latex":
@@ -257,13 +251,12 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: dict, split: str | None) -> list[str]:
+def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: Selection, split: str | None) -> list[str]:
     lines = [f"Study '{study}', scorer '{scorer}', {len(set(results['cell']))} finished cells."]
-    if selection and split is None:
-        protocol = selection["protocol"]
+    if selection.arms and split is None:
         where, then = ("one part of the problems", "the rest")
-        if protocol["select"] is not None:
-            where, then = f"split '{protocol['select']}'", f"split '{protocol['report']}'"
+        if selection.select is not None:
+            where, then = f"split '{selection.select}'", f"split '{selection.report}'"
         lines.append(f"Layer, alpha and k of each arm were chosen on {where}; every figure below is told on {then}.")
     else:
         lines.append(f"No selection protocol. {SELECTED_ON_TEST}")
@@ -313,7 +306,7 @@ def measured_csv(outputs: str, study: str, scorer: str, results: pd.DataFrame | 
     """
     store = Store(outputs, study).existing()
     results = build_results(store) if results is None else results
-    cells = {arm["report"] for arm in read_selection(store).get("arms", [])}
+    cells = set(read_selection(store).reports.values())
     table = headline(results, None, scorer, cells).assign(score=HEADLINE)
     table = table.assign(arm=_methods(table)).rename(columns={"cutoff": "k"})
     return table[MEASURED].to_csv(index=False, float_format="%.6g")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from l2v.study.statistics.searches import NULLS
+from l2v.transfer.arms import is_null
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -117,4 +117,4 @@ def _styles(row: Any) -> tuple[str, str]:
     significant = "" if pd.isna(p) or p >= SIGNIFICANT or diff == 0 else "green" if diff > 0 else "red"
     if row["method"] == "direct":
         return "bold", ""
-    return ("dim" if row["method"] in NULLS else ""), significant
+    return ("dim" if is_null(row["method"]) else ""), significant

@@ -10,7 +10,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import Score
 from l2v.report.page.data import Study
-from l2v.study.results import FAMILY
+from l2v.study.columns import FAMILY
 from l2v.study.statistics.paired import paired_scores
 
 LEVEL = 0.05
@@ -53,7 +53,7 @@ class Against:
 class Told:
     """What the rule looks at, of one reported cell; shares in [0, 1], None where there is no such figure.
 
-    steered: a vector is injected; null: the arm is one of searches.NULLS; selected: what the cell was chosen on ("test" for
+    steered: a vector is injected; null: the arm is a null (arms.Arm); selected: what the cell was chosen on ("test" for
     the very items it is told on); budget: cells searched, 1 for a single one.
     """
 

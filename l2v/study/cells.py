@@ -14,6 +14,7 @@ from l2v.benchmarks.parts import Part
 from l2v.config import Config
 from l2v.errors import UserError
 from l2v.identity import digest
+from l2v.study.columns import describe
 from l2v.transfer.arms import ARMS
 
 if TYPE_CHECKING:
@@ -133,16 +134,8 @@ class Cell:
         return self.method in ARMS
 
     def describe(self) -> str:
-        """A short readable name: what distinguishes this cell."""
-        parts = [self.method, f"on {self.target.name}"]
-        if self.source is not None:
-            parts.append(f"from {self.source.name}")
-        if self.weights is not None:
-            parts.append(f"({self.weights.kind})")
-        for name, value in (("layer", self.layer), ("alpha", self.alpha), ("k", self.cutoff), ("seed", self.seed)):
-            if value is not None:
-                parts.append(f"{name}={value}")
-        return f"{' '.join(parts)} [{self.benchmark.name}/{self.benchmark.split}]"
+        """One readable line: what distinguishes this cell (see columns.describe)."""
+        return describe(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Cell:

@@ -14,21 +14,18 @@ import pandas as pd
 from l2v.benchmarks.scoring import check_scorers
 from l2v.config import Config
 from l2v.errors import StudyError, UserError, unknown
-from l2v.identity import canonical_json
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
+from l2v.study.columns import CHOOSABLE, SETTINGS, Value
 from l2v.study.compute import Outcome, failures, run_jobs, unread
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
 from l2v.study.resolve import resolve
-from l2v.study.results import build_results
+from l2v.study.results import ChosenArm, write_results
 from l2v.study.score import benchmark_items, check_scoring
 from l2v.study.store import Store
 from l2v.study.workers.executors import check_executor
 
 PROTOCOLS = ("none", "select_then_test")
-
-# What may be chosen per arm (protocol.choose); everything else of a cell says which arm it is.
-CHOOSABLE = ("layer", "source_layer", "alpha", "cutoff", "positions", "scale")
 
 
 def plan_jobs(configs: Sequence[Config]) -> list[Job]:
@@ -83,7 +80,7 @@ def _check_splits(configs: Sequence[Config]) -> None:
         raise UserError("protocol.name=select_then_test sets benchmark.part itself; leave it out.")
     for name in protocol.choose:
         if name not in CHOOSABLE:
-            raise unknown("protocol.choose", name, CHOOSABLE)
+            raise unknown("protocol.choose", name, sorted({column.name for column in CHOOSABLE.values()}))
 
 
 def _shared(config: Config) -> dict[str, Any]:
@@ -126,7 +123,7 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
         final = run_jobs(reported) if reported else Outcome()
         outcome = Outcome(searched.values | final.values, searched.failed | final.failed)
     outcome.refused = refused
-    outcome.results = build_results(store)
+    outcome.results = write_results(store)
     return plan, outcome
 
 
@@ -138,23 +135,22 @@ def chosen_on(cell: Cell) -> str:
 
 def _write_selection(store: Store, config: Config, jobs: Sequence[Job], chosen: Sequence[Job], reported: Sequence[Job]) -> None:
     """selection.json: per arm, its budget (cells searched), the cell that was chosen and the one that reports it."""
-    budgets: dict[str, int] = {}
+    budgets: dict[tuple[Value, ...], int] = {}
     for job in distinct(jobs):
         key = arm_key(job.cell, config.protocol.choose)
         budgets[key] = budgets.get(key, 0) + 1
     arms = [
-        {
-            "arm": job.cell.describe(),
-            "steered": job.cell.steered,
-            "chosen_on": chosen_on(job.cell),
-            "budget": budgets[arm_key(job.cell, config.protocol.choose)],
-            "select": job.cell.id,
-            "report": test.cell.id,
-        }
+        ChosenArm(
+            arm=job.cell.describe(),
+            steered=job.cell.steered,
+            chosen_on=chosen_on(job.cell),
+            budget=budgets[arm_key(job.cell, config.protocol.choose)],
+            select=job.cell.id,
+            report=test.cell.id,
+        )
         for job, test in zip(chosen, reported, strict=True)
     ]
-    selection = {"protocol": asdict(config.protocol), "arms": arms}
-    store.write_selection(selection)
+    store.write_selection({"protocol": asdict(config.protocol), "arms": [asdict(arm) for arm in arms]})
 
 
 def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:
@@ -183,7 +179,7 @@ def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
 
     Arms of which no cell was computed are left out (their failures are in the outcome).
     """
-    best: dict[str, tuple[tuple[float, float, float, float, str], Job]] = {}
+    best: dict[tuple[Value, ...], tuple[tuple[float, float, float, float, str], Job]] = {}
     for job in jobs:
         cell = job.cell
         value = outcome.values.get(cell.id)
@@ -197,9 +193,10 @@ def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
     return [job for _, job in best.values()]
 
 
-def arm_key(cell: Cell, chosen: Sequence[str]) -> str:
+def arm_key(cell: Cell, chosen: Sequence[str]) -> tuple[Value, ...]:
     """What two cells of one arm share: every setting but those that are chosen."""
-    return canonical_json({k: v for k, v in asdict(cell).items() if k not in chosen})
+    free = [CHOOSABLE[name] for name in chosen]
+    return tuple(column.of(cell) for column in SETTINGS if column not in free)
 
 
 def _for_selection(config: Config) -> Config:

@@ -2,95 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
-from operator import itemgetter
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any
 
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.study.cells import Cell
 from l2v.study.checkup import whole_study
+from l2v.study.columns import ARM_COLUMNS, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.marks import Marks
 from l2v.study.statistics.paired import holm, paired_scores
-from l2v.study.statistics.searches import ARM, add_searches
-from l2v.study.statistics.searches import COLUMNS as SEARCHED
+from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
 from l2v.study.store import Record, Store, write_atomically
 
-SETTINGS = [
-    "study",
-    "source",
-    "contrast",
-    "per_domain",
-    "contrast_seed",
-    "target",
-    "benchmark",
-    "task",
-    "split",
-    "part",
-    "prompt",
-    "limit",
-    "method",
-    "weights",
-    "layer",
-    "source_layer",
-]
-SETTINGS += ["alpha", "cutoff", "positions", "scale", "seed", "source_revision", "target_revision", "benchmark_revision"]
-FIGURES = ["metric", "scorer", "value", "n", "problems", "low", "high"]
-COMPARED = ["diff", "diff_low", "diff_high", "flips_right", "flips_wrong", "p"]
-OUTPUT = ["tokens", "steps_share", "no_answer_share", "unresolved_share", "guessed_share", "truncated_share"]
-OUTPUT += ["min_new_tokens", "max_new_tokens", "temperature", "seconds"]
-COLUMNS = ["cell", *SETTINGS, *FIGURES, *COMPARED, "p_holm", "selected", *SEARCHED, *OUTPUT]
 
-# Rows that answer the same questions on the same model: compared with one baseline and corrected together.
-FAMILY = [
-    "target",
-    "target_revision",
-    "benchmark",
-    "task",
-    "benchmark_revision",
-    "split",
-    "part",
-    "limit",
-    "max_new_tokens",
-    "temperature",
-    "metric",
-    "scorer",
-]
+@dataclass(frozen=True)
+class ChosenArm:
+    """An arm as a protocol chose it. `select`, `report`: ids of the chosen cell and of the one that reports it."""
+
+    arm: str
+    steered: bool
+    chosen_on: str
+    select: str
+    report: str
+    budget: int = 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """selection.json: what a protocol chose; without arms for a plain sweep.
+
+    select, report: the splits that were chosen and told on, None for the two parts of one split. choose: what was chosen.
+    """
+
+    select: str | None = None
+    report: str | None = None
+    choose: tuple[str, ...] = ()
+    arms: tuple[ChosenArm, ...] = ()
+
+    @property
+    def reports(self) -> dict[str, str]:
+        """Chosen cell -> the cell that reports it."""
+        return {arm.select: arm.report for arm in self.arms}
 
 
 def build_results(store: Store) -> pd.DataFrame:
-    """The table of a study, from its finished cells; also written to results.csv.
+    """The table of a study, from its finished cells.
 
-    diff: paired difference to `direct` on the same target and items, with a 95 % bootstrap interval; p: exact McNemar, or a
-    sign-flip test over problems where problems have several items; p_holm: Holm over all compared cells of one target,
-    benchmark, split, score and scorer. selected: what the cell's layer, alpha and k were chosen on: another split ("dev"),
-    another part of the problems, or "test" for the best of several cells on the very items it is told on. budget,
-    p_best_of_grid, p_best_of_seeds: see `searches.add_searches`.
+    diff: paired difference to `direct` on the same target and items (see `own_baseline`), with a 95 % bootstrap interval; p:
+    exact McNemar, or a sign-flip test over problems where problems have several items. selected: what the cell's settings were
+    chosen on: another split ("dev"), another part of the problems, or "test" for the best of several cells on the very items
+    it is told on. reported: one cell per arm: the one that a protocol chose, the only one, or the best. budget,
+    p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`.
     """
-    arms = [arm for arm in read_selection(store).get("arms", []) if arm["steered"]]
-    selected = {arm["report"]: arm["chosen_on"] for arm in arms}
+    selection = read_selection(store)
+    # What was chosen from one cell alone, as a prompt, was not selected.
+    selected = {arm.report: arm.chosen_on for arm in selection.arms if arm.steered or arm.budget > 1}
     rows: list[Record] = []
     marks = Marks(store)
     for folder in whole_study(store):
-        cell = marks.cell(folder.id)
-        settings = _settings(cell) | {"study": store.study, "selected": selected.get(cell.id)}
-        rows += [settings | metric for metric in folder.metrics()]
-    _mark_best(rows, set(selected.values()))
+        own = settings(marks.cell(folder.id))
+        own |= {"study": store.study, "selected": selected.get(folder.id), "reported": False}
+        rows += [own | metric for metric in folder.metrics()]
+    _report(rows, selection)
     _compare(rows, marks)
-    add_searches(rows, marks, FAMILY, {arm["select"]: arm["report"] for arm in arms})
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    if rows:
-        headline_first = table["metric"].where(table["metric"] != HEADLINE, "")
-        order = [*FAMILY, *ARM, "cutoff", "layer", "alpha", "min_new_tokens", "cell"]
-        table = (
-            table.assign(metric=headline_first)
-            .sort_values(order, key=_sortable, ignore_index=True)
-            .assign(metric=lambda t: t["metric"].replace("", HEADLINE))
-        )
+    add_searches(rows, marks, selection.reports)
+    _correct(rows)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return _ordered(table) if rows else table
+
+
+def write_results(store: Store) -> pd.DataFrame:
+    """`build_results`, also written to results.csv."""
+    table = build_results(store)
     write_atomically(store.path / "results.csv", table.to_csv(index=False, float_format="%.6g"))
     return table
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    headline_first = table["metric"].where(table["metric"] != HEADLINE, "")
+    order = [*FAMILY, *ARM_COLUMNS, "cutoff", *(name for name in names(SWEPT) if name != "cutoff"), "cell"]
+    table = table.assign(metric=headline_first).sort_values(order, key=_sortable, ignore_index=True)
+    return table.assign(metric=lambda t: t["metric"].replace("", HEADLINE))
 
 
 def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -100,42 +93,27 @@ def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
     return column.map(lambda v: "~" if pd.isna(v) else f"{v:012.4f}" if isinstance(v, (int, float)) else str(v))
 
 
-def _settings(cell: Cell) -> Record:
-    own = {field.name: getattr(cell, field.name) for field in fields(cell) if field.name in COLUMNS}
-    return own | {
-        "cell": cell.id,
-        "source": cell.source.name if cell.source else None,
-        "target": cell.target.name,
-        "benchmark": cell.benchmark.name,
-        "contrast": cell.contrast.name if cell.contrast else None,
-        "per_domain": cell.contrast.per_domain if cell.contrast else None,
-        "contrast_seed": cell.contrast.seed if cell.contrast else None,
-        "task": cell.benchmark.task,
-        "weights": cell.weights.kind if cell.weights else None,
-        "temperature": cell.sampling.temperature if cell.sampling else 0.0,
-        "split": cell.benchmark.split,
-        "part": _part(cell),
-        "prompt": cell.benchmark.prompt,
-        "limit": cell.benchmark.limit,
-        "source_revision": cell.source.revision if cell.source else None,
-        "target_revision": cell.target.revision,
-        "benchmark_revision": cell.benchmark.revision,
-    }
+def _report(rows: list[Record], selection: Selection) -> None:
+    """Fill `reported`, per scorer; the best of several cells on the items it is told on is also `selected` there: "test".
 
-
-def _mark_best(rows: list[Record], searched: set[str]) -> None:
-    """Of an arm with several cells on the same items, mark the best as selected there: "test" in column `selected`.
-
-    `searched`: the items that a selection protocol chose on; nothing is reported there.
+    On items that a protocol chose on nothing is reported.
     """
-    arms: dict[tuple[Any, ...], list[Record]] = {}
+    searched = {arm.chosen_on for arm in selection.arms}
+    chosen = set(selection.reports.values())
+    told: dict[tuple[str, str], str | None] = {}
+    headlines = [row for row in rows if row["metric"] == HEADLINE or "problems" not in row]
+    for arm in grouped(headlines, (*names(ITEMS), "scorer", *ARM_COLUMNS)).values():
+        # A task of lm-eval may have several scores and no headline: then the first decides.
+        arm = [row for row in arm if row["metric"] == arm[0]["metric"]]
+        reported = [row for row in arm if row["cell"] in chosen]
+        if not reported and _items(arm[0]) not in searched:
+            reported = [best_row(arm)]
+        for row in reported:
+            best = len(arm) > 1 and row["cell"] not in chosen
+            told[row["cell"], row["scorer"]] = "test" if best else row["selected"]
     for row in rows:
-        if row["selected"] is None and row["metric"] == HEADLINE and row["layer"] is not None and _items(row) not in searched:
-            arms.setdefault(tuple(row.get(name) for name in (*FAMILY, *ARM)), []).append(row)
-    best = {max(arm, key=lambda row: row["value"])["cell"] for arm in arms.values() if len({r["cell"] for r in arm}) > 1}
-    for row in rows:
-        if row["cell"] in best:
-            row["selected"] = "test"
+        if (row["cell"], row["scorer"]) in told:
+            row |= {"reported": True, "selected": told[row["cell"], row["scorer"]]}
 
 
 def _items(row: Record) -> str:
@@ -143,45 +121,41 @@ def _items(row: Record) -> str:
     return str(row["split"] if row["part"] is None else row["part"])
 
 
-def _part(cell: Cell) -> str | None:
-    part = cell.benchmark.part
-    return None if part is None else part.describe()
-
-
 def _compare(rows: list[Record], marks: Marks) -> None:
     """Fill in the paired columns, family by family; without one baseline to compare with they stay empty."""
-    families: dict[tuple[Any, ...], list[Record]] = {}
-    for row in rows:
-        families.setdefault(tuple(row.get(name) for name in FAMILY), []).append(row)
-    baselines = {key: [row for row in family if row["method"] == "direct"] for key, family in families.items()}
-    compared: dict[tuple[Any, ...], list[Record]] = {}
-    for row in rows:
-        key = tuple(row.get(name) for name in FAMILY)
-        baseline = own_baseline(baselines[key], row["prompt"], itemgetter("prompt"))
-        # An lm-eval task's own figures have no verdicts behind them.
-        if row["method"] == "direct" or baseline is None or "problems" not in row:
-            continue
-        result = paired_scores(marks.score(row), marks.score(baseline))
-        values = (result.diff, result.low, result.high, result.right, result.wrong, result.p)
-        row.update(zip(COMPARED, values, strict=True))
-        compared.setdefault(key, []).append(row)
-    for family in compared.values():
-        for row, p in zip(family, holm([row["p"] for row in family]), strict=True):
+    for family in grouped(rows, FAMILY).values():
+        baselines = [row for row in family if row["method"] == "direct"]
+        for row in family:
+            baseline = own_baseline(baselines, row)
+            # A task's own figures of lm-eval have no verdicts behind them.
+            if row["method"] == "direct" or baseline is None or "problems" not in row:
+                continue
+            result = paired_scores(marks.score(row), marks.score(baseline))
+            values = (result.diff, result.low, result.high, result.right, result.wrong, result.p)
+            row.update(zip(names(COMPARED), values, strict=True))
+
+
+def _correct(rows: list[Record]) -> None:
+    """Fill p_holm: Holm over the reported cells, one per arm, of one target, benchmark, score and scorer.
+
+    A cell that is the best of several on its own items enters with p (best of grid), which allows for that search; every other
+    one with its p. What was only searched has no p_holm.
+    """
+    for family in grouped((row for row in rows if row["reported"]), FAMILY).values():
+        found = [(row, row.get("p_best_of_grid" if row["selected"] == "test" else "p")) for row in family]
+        tested = [(row, p) for row, p in found if p is not None]
+        for (row, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
             row["p_holm"] = p
 
 
-Baseline = TypeVar("Baseline")
-
-
-def own_baseline(baselines: Sequence[Baseline], prompt: str, prompt_of: Callable[[Baseline], str]) -> Baseline | None:
-    """Of the `direct` cells on the same items and model, the one that a cell with this prompt style is compared with.
-
-    The one with the same style, or the only one there is; None where none or several are left.
-    """
-    same = [one for one in baselines if prompt_of(one) == prompt] or baselines
-    return same[0] if len(same) == 1 else None
-
-
-def read_selection(store: Store) -> dict[str, Any]:
-    """selection.json: which cell of each arm was chosen on which split; empty for a plain sweep."""
-    return store.selection()
+def read_selection(store: Store) -> Selection:
+    """What a study's protocol chose; without arms for a plain sweep. Raises UserError as `Store.selection`."""
+    content = store.selection()
+    if not content:
+        return Selection()
+    told = content["protocol"]
+    arms = tuple(
+        ChosenArm(**{field.name: arm[field.name] for field in fields(ChosenArm) if field.name in arm})
+        for arm in content["arms"]
+    )
+    return Selection(told["select"], told["report"], tuple(told["choose"]), arms)

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from l2v.identity import digest
 from l2v.study.cells import Cell
+from l2v.study.columns import ITEMS, Value, key, names, settings
 from l2v.study.marks import Marks
 from l2v.study.plan import job_readings
-from l2v.study.results import FAMILY, own_baseline
+from l2v.study.statistics.searches import grouped, own_baseline
 from l2v.study.store import CellFolder, Record, Store
 from l2v.track.examples import Examples
 from l2v.track.ledger import Planned
@@ -25,21 +25,7 @@ from l2v.track.tracker import Artifact, File, Scalar, Table, TrackedRun, clean
 from l2v.transfer.directions import Summary
 
 # Raised when runs are built in another way: what was uploaded before is then uploaded again.
-FORMAT = 1
-# Settings of a cell that have a name of their own in results.csv.
-COLUMN = {
-    "source_name": "source",
-    "target_name": "target",
-    "benchmark_name": "benchmark",
-    "contrast_name": "contrast",
-    "contrast_per_domain": "per_domain",
-    "benchmark_task": "task",
-    "benchmark_split": "split",
-    "benchmark_prompt": "prompt",
-    "benchmark_limit": "limit",
-    "weights_kind": "weights",
-    "sampling_temperature": "temperature",
-}
+FORMAT = 2
 LONGEST_TAG = 64
 
 
@@ -60,14 +46,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
 
 
 def cell_config(study: str, cell: Cell) -> dict[str, Scalar]:
-    """A cell's settings, under the names of results.csv where they have one there."""
-    settings = asdict(cell)
-    part = settings["benchmark"].pop("part")
-    named = {COLUMN.get(name, name): value for name, value in flat(settings).items()}
-    more: dict[str, Scalar] = {"study": study, "cell": cell.id, "temperature": 0.0}
-    if part is not None and cell.benchmark.part is not None:
-        more["part"] = cell.benchmark.part.describe()
-    return more | named
+    """A cell's settings, under the names of results.csv."""
+    return flat({"study": study, **settings(cell)})
 
 
 def cell_tags(cell: Cell, selected: str) -> tuple[str, ...]:
@@ -110,7 +90,7 @@ class CellRuns:
                     yield Planned(artifact.name, "extract", f"{FORMAT}", partial(self._extract, reading.id, artifact))
             rows = compared.get(folder.id, ())
             metrics = folder.metrics()
-            baseline = _baseline_of(self.store.study, cell, baselines)
+            baseline = _baseline_of(cell, baselines)
             content = digest(
                 {
                     "format": FORMAT,
@@ -123,13 +103,10 @@ class CellRuns:
             )
             yield Planned(folder.id, "run", content, partial(self._run, folder, cell, metrics, rows, baseline))
 
-    def _baselines(self, folders: Sequence[CellFolder]) -> dict[str, list[tuple[Cell, CellFolder]]]:
-        found: dict[str, list[tuple[Cell, CellFolder]]] = {}
-        for folder in folders:
-            cell = self.cell(folder)
-            if cell.method == "direct":
-                found.setdefault(_family(self.store.study, cell), []).append((cell, folder))
-        return found
+    def _baselines(self, folders: Sequence[CellFolder]) -> dict[tuple[Value, ...], list[Record]]:
+        """The `direct` cells by model and questions: their settings, and their folder."""
+        cells = [(folder, self.cell(folder)) for folder in folders]
+        return grouped([settings(c) | {"folder": f} for f, c in cells if c.method == "direct"], names(ITEMS))
 
     def _run(
         self, folder: CellFolder, cell: Cell, metrics: list[Record], rows: Sequence[Record], baseline: CellFolder | None
@@ -195,21 +172,15 @@ def _figures(rows: Sequence[Record]) -> dict[str, Scalar]:
     found: dict[str, Scalar] = {}
     for row in rows:
         name = f"{row['scorer']}/{row['metric']}"
-        for key, value in flat({k: v for k, v in row.items() if k not in ("scorer", "metric", "parts", "all_right")}).items():
-            found[name if key == "value" else f"{name}/{key}"] = value
+        for word, value in flat({k: v for k, v in row.items() if k not in ("scorer", "metric", "parts", "all_right")}).items():
+            found[name if word == "value" else f"{name}/{word}"] = value
     return found
 
 
-def _family(study: str, cell: Cell) -> str:
-    """What cells share that answer the same questions on the same model, as in results.csv."""
-    config = cell_config(study, cell)
-    return digest([config.get(name) for name in FAMILY])
-
-
-def _baseline_of(study: str, cell: Cell, baselines: Mapping[str, list[tuple[Cell, CellFolder]]]) -> CellFolder | None:
+def _baseline_of(cell: Cell, baselines: Mapping[tuple[Value, ...], list[Record]]) -> CellFolder | None:
     """The cell that this one is compared with: `direct` on the same items, in the same prompt style where there are several."""
     if cell.method == "direct":
         return None
-    there = baselines.get(_family(study, cell), [])
-    found = own_baseline(there, cell.benchmark.prompt, lambda one: one[0].benchmark.prompt)
-    return None if found is None else found[1]
+    row = settings(cell)
+    found = own_baseline(baselines.get(key(row, names(ITEMS)), []), row)
+    return None if found is None else found["folder"]

@@ -17,8 +17,8 @@ from l2v.identity import digest
 from l2v.paths import conf_dir
 from l2v.report.paper import paper_table
 from l2v.report.tables import headline
-from l2v.study.results import COMPARED, build_results, read_selection
-from l2v.study.statistics.searches import COLUMNS as SEARCHED
+from l2v.study.columns import COMPARED, SEARCHED, names
+from l2v.study.results import build_results, read_selection
 from l2v.study.store import Record, Store
 from l2v.track.cells import FORMAT, CellRuns, flat
 from l2v.track.grid import heatmaps
@@ -26,7 +26,7 @@ from l2v.track.ledger import Planned
 from l2v.track.tracker import Artifact, File, Picture, Scalar, Table, TrackedRun, clean, slug
 
 # What a cell's figures mean beside others; the figures themselves are the cell's own.
-BESIDE = ["cell", "scorer", "metric", *COMPARED, "p_holm", "selected", *SEARCHED]
+BESIDE = ["cell", "scorer", "metric", *names(COMPARED, SEARCHED)]
 GRID = ["target", "source", "benchmark", "split", "part", "method", "seed", "layer", "source_layer", "alpha", "cutoff"]
 GRID += ["positions", "scale", "metric", "scorer", "value", "low", "high", "n", "diff", "diff_low", "diff_high", "p_holm"]
 GRID += ["selected", "budget", "p_best_of_grid", "flips_right", "flips_wrong", "tokens", "no_answer_share", "truncated_share"]
@@ -58,9 +58,8 @@ def whole_study(cells: CellRuns, scorer: str | None = None) -> Iterator[Planned]
 
 
 def current_results(store: Store) -> pd.DataFrame:
-    """results.csv, made anew: the file itself may be old, edited or damaged."""
-    build_results(store)
-    return pd.read_csv(store.path / "results.csv")
+    """The study's table; what results.csv holds is written by `run` and `score`."""
+    return build_results(store)
 
 
 def as_table(frame: pd.DataFrame) -> Table:
@@ -110,7 +109,7 @@ def _report_files(study: Path) -> dict[str, File]:
 
 
 def _report_run(run_id: str, store: Store, results: pd.DataFrame, scorer: str, files: dict[str, File]) -> TrackedRun:
-    reported = {arm["report"] for arm in read_selection(store).get("arms", [])}
+    reported = set(read_selection(store).reports.values())
     shown = headline(results, None, scorer, reported)
     page = store.path / "report" / "index.html"
     return TrackedRun(

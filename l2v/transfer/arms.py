@@ -25,6 +25,7 @@ class Arm:
 
     build: the function of vectors.py, by its name: what plans and reads studies needs this table and no torch.
     redraws: the cutoff means nothing but another draw, so that a null arm searches as many cells as the arm it stands against.
+    null: its vector has nothing to do with the source's direction, so that its searches say what luck gives.
     """
 
     build: str
@@ -33,6 +34,7 @@ class Arm:
     seeded: bool = False
     needs: str = "mean"  # "mean", "states" of its reader, or "both" (states of source and target)
     redraws: bool = False
+    null: bool = False
 
 
 ARMS: dict[str, Arm] = {
@@ -44,14 +46,19 @@ ARMS: dict[str, Arm] = {
     "unfiltered_interpolation": Arm("interpolated_unfiltered", uses_cutoff=False),
     "rot": Arm("first_component", reads="target", uses_cutoff=False, needs="states"),
     "ridge": Arm("ridge", uses_cutoff=False, needs="both"),
-    "random": Arm("gaussian", seeded=True, redraws=True),
-    "random_low_pass": Arm("gaussian_low_passed", seeded=True),
-    "permuted": Arm("permuted", seeded=True),
-    "rotated": Arm("rotated", seeded=True),
-    "random_bins": Arm("random_bins", seeded=True),
-    "shuffled_labels": Arm("shuffled_labels", seeded=True, needs="states"),
+    "random": Arm("gaussian", seeded=True, redraws=True, null=True),
+    "random_low_pass": Arm("gaussian_low_passed", seeded=True, null=True),
+    "permuted": Arm("permuted", seeded=True, null=True),
+    "rotated": Arm("rotated", seeded=True, null=True),
+    "random_bins": Arm("random_bins", seeded=True, null=True),
+    "shuffled_labels": Arm("shuffled_labels", seeded=True, needs="states", null=True),
     "sign_flipped": Arm("sign_flipped"),
 }
+
+
+def is_null(method: str) -> bool:
+    """Whether this method is a null arm; False for what is no arm at all."""
+    return method in ARMS and ARMS[method].null
 
 
 def build_vector(

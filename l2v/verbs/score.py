@@ -57,14 +57,14 @@ def main(arguments: list[str]) -> int:
         return _score_file(settings, scorers)
     if settings.out is not None:
         raise UserError("out=… names the file of a file's verdicts; a study's are in its folder (cells/*/scores, results.csv).")
-    from l2v.study.results import build_results
+    from l2v.study.results import write_results
     from l2v.study.score import rescore, scoring_of
     from l2v.study.store import Store
 
     store = Store(settings.outputs, settings.study).existing()
     folders = store.finished()
     rescore(folders, scorers, scoring_of(settings.judge, settings.outputs, settings.progress))
-    build_results(store)
+    write_results(store)
     told = f"{len(folders)} cells of study '{settings.study}' scored by {', '.join(scorers)}"
     print(f"{told}; results: {store.path / 'results.csv'}")
     return 0

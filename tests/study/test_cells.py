@@ -16,6 +16,7 @@ import yaml
 from l2v.errors import UserError
 from l2v.paths import PACKAGE
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
+from l2v.study.columns import SETTINGS
 from l2v.study.resolve import resolve
 from l2v.verbs.help import verb_help
 
@@ -106,8 +107,14 @@ def test_every_scientific_setting_of_the_schema_is_covered_below() -> None:
 
 @pytest.mark.parametrize("key", SCIENCE)
 def test_a_scientific_setting_makes_another_cell(key: str, config: Config) -> None:
+    """Another id, another value in some column of the table, and where it is no id or fingerprint another line in print."""
     value, context = SCIENCE[key]
-    assert resolve(config(*context, f"{key}={value}")).id != resolve(config(*context)).id
+    before, after = resolve(config(*context)), resolve(config(*context, f"{key}={value}"))
+    assert after.id != before.id
+    differ = {column.name for column in SETTINGS if column.of(before) != column.of(after)}
+    assert differ
+    if not key.endswith((".id", ".revision")) and not key.startswith("contrast.columns."):
+        assert after.describe() != before.describe(), differ
 
 
 @pytest.mark.parametrize("cutoff", ["16", "0.25", "energy:0.9"])

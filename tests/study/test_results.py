@@ -12,7 +12,7 @@ import pytest
 
 from l2v.study.cells import Cell
 from l2v.study.resolve import resolve
-from l2v.study.results import build_results
+from l2v.study.results import build_results, write_results
 from l2v.study.score import items_key
 from l2v.study.store import Store
 
@@ -80,7 +80,7 @@ def study(tmp_path: Path, config: Callable[..., Any]) -> Callable[..., dict[str,
             cell = store_cell(store, resolve(config(*changes)), signs, backwards=index % 2 == 1)
             names[cell.id] = name
         assert len(names) == len(cells)
-        build_results(store)
+        write_results(store)
         with (tmp_path / "s" / "results.csv").open(newline="") as file:
             return {names[row["cell"]]: row for row in csv.DictReader(file)}
 
@@ -163,7 +163,7 @@ def test_unfinished_cells_are_left_out_and_the_table_does_not_depend_on_the_orde
         store = Store(tmp_path / place, "s").open()
         for changes, signs in order:
             last = store_cell(store, resolve(config(*changes)), signs)
-        build_results(store)
+        write_results(store)
         texts.append((tmp_path / place / "s" / "results.csv").read_text())
     assert texts[0] == texts[1]
     assert len(texts[0].splitlines()) == 5
@@ -172,5 +172,5 @@ def test_unfinished_cells_are_left_out_and_the_table_does_not_depend_on_the_orde
 
 
 def test_a_study_without_a_finished_cell_has_a_table_of_column_names(tmp_path: Path) -> None:
-    build_results(Store(tmp_path, "s").open())
+    write_results(Store(tmp_path, "s").open())
     assert (tmp_path / "s" / "results.csv").read_text().strip().split(",")[0] == "cell"

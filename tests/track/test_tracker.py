@@ -131,7 +131,18 @@ def test_every_cell_is_there_once_with_the_settings_and_figures_of_the_results(u
 
 
 FIGURES = ["metric", "scorer", "value", "n", "problems", "low", "high", "diff", "diff_low", "diff_high", "flips_right"]
-FIGURES += ["flips_wrong", "p", "p_holm", "selected", "budget", "p_best_of_grid", "p_best_of_seeds", "null_seeds", "tokens"]
+FIGURES += [
+    "flips_wrong",
+    "p",
+    "p_holm",
+    "selected",
+    "reported",
+    "budget",
+    "p_best_of_grid",
+    "p_best_of_seeds",
+    "null_seeds",
+    "tokens",
+]
 FIGURES += ["steps_share", "no_answer_share", "unresolved_share", "guessed_share", "truncated_share", "seconds"]
 
 

@@ -13,30 +13,17 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE, Score
 from l2v.errors import UserError
-from l2v.report.tables import short
+from l2v.study.columns import ARM, ITEMS, SETTINGS, Column, short
 from l2v.study.marks import Marks
-from l2v.study.results import FAMILY, build_results, read_selection
+from l2v.study.results import Selection, build_results, read_selection
 from l2v.study.score import items_key
-from l2v.study.statistics.searches import ARM, NULLS
 from l2v.study.store import Store
+from l2v.transfer.arms import is_null
 
-# What tells two arms of one method apart, with the word that stands before the value ("" for a name that speaks for itself).
-MODIFIERS = {
-    "weights": "",
-    "source": "from",
-    "contrast": "contrast",
-    "per_domain": "pairs per domain",
-    "contrast_seed": "contrast seed",
-    "positions": "positions",
-    "scale": "scale",
-    "prompt": "prompt",
-    "min_new_tokens": "at least tokens",
-    "seed": "seed",
-}
+# What tells two arms of one method apart; a name that speaks for itself first.
+MODIFIERS = sorted((c for c in SETTINGS if c.role == ARM and c.name != "method"), key=lambda column: column.word != "")
 # What tells two sets of items on one benchmark apart.
-ITEMS = {"split": "", "part": "", "limit": "first", "max_new_tokens": "tokens at most", "temperature": "temperature"}
-SWEPT = ("layer", "alpha", "cutoff")
-ROLES = {"direct": "baseline", **dict.fromkeys(NULLS, "null")}
+ASKED = [c for c in SETTINGS if c.role == ITEMS and {c.name, c.behind}.isdisjoint(("target", "benchmark", "task"))]
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,7 @@ class Study:
     store: Store
     scorer: str
     rows: pd.DataFrame
-    selection: Mapping[str, Any]
+    selection: Selection
 
     @property
     def name(self) -> str:
@@ -56,8 +43,8 @@ class Study:
     @cached_property
     def reported(self) -> pd.DataFrame:
         """The headline rows that verdicts, examples and the table are about."""
-        rows = self.rows[(self.rows["scorer"] == self.scorer) & (self.rows["metric"] == HEADLINE)]
-        return rows[rows["cell"].isin(reported_cells(self.rows, self.selection))]
+        rows = self.rows
+        return rows[(rows["scorer"] == self.scorer) & (rows["metric"] == HEADLINE) & rows["reported"].astype(bool)]
 
     @cached_property
     def marks(self) -> Marks:
@@ -99,13 +86,17 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(
         where=_with_revision(rows, "target"),
         bench=_with_revision(rows.assign(bench=rows["task"].where(rows["task"].notna(), rows["benchmark"])), "bench"),
-        items=_joined(rows, ITEMS, _varying(rows, [n for n in ITEMS if n not in ("split", "part")]) | {"split", "part"}),
+        items=_joined(rows, ASKED, _varying(rows, ASKED) | {"split", "part"}),
     )
     rows["arm"] = arm_names(rows)
     rows["panel"] = _panels(rows)
     steered = rows["layer"].notna()
-    rows["role"] = [ROLES.get(m, "arm" if s else "other") for m, s in zip(rows["method"], steered, strict=True)]
+    rows["role"] = [_role(method, vector) for method, vector in zip(rows["method"], steered, strict=True)]
     return rows
+
+
+def _role(method: str, vector: bool) -> str:
+    return "baseline" if method == "direct" else "null" if is_null(method) else "arm" if vector else "other"
 
 
 def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
@@ -120,20 +111,27 @@ def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
             varying.add("source")
         # The target itself is the source of its own direction.
         varying -= {without} | ({"source"} if method == "own_direction" else set())
-        if method in NULLS and without != "seed":
+        if is_null(str(method)) and without != "seed":
             varying.add("seed")
         for index, words in zip(group.index, _joined(group, MODIFIERS, varying), strict=True):
             names[index] = f"{method} {words}".strip()
     return list(names.values())
 
 
-def _varying(rows: pd.DataFrame, columns: Iterable[str]) -> set[str]:
-    return {name for name in columns if rows[name].nunique(dropna=False) > 1}
+def _varying(rows: pd.DataFrame, columns: Iterable[Column]) -> set[str]:
+    """Which of these take several values; what stands behind a name does where one name stands for several."""
+
+    def several(column: Column) -> bool:
+        if column.behind:
+            return bool((rows.groupby(column.behind, dropna=False)[column.name].nunique(dropna=False) > 1).any())
+        return bool(rows[column.name].nunique(dropna=False) > 1)
+
+    return {column.name for column in columns if several(column)}
 
 
-def _joined(rows: pd.DataFrame, words: Mapping[str, str], shown: set[str]) -> list[str]:
-    columns = [(words[name], rows[name].map(short).tolist()) for name in words if name in shown]
-    return [" · ".join(f"{word} {values[i]}".strip() for word, values in columns if values[i] != "") for i in range(len(rows))]
+def _joined(rows: pd.DataFrame, columns: Iterable[Column], shown: set[str]) -> list[str]:
+    told = [(column.word, rows[column.name].map(short).tolist()) for column in columns if column.name in shown]
+    return [" · ".join(f"{word} {values[i]}".strip() for word, values in told if values[i] != "") for i in range(len(rows))]
 
 
 def _with_revision(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -149,22 +147,10 @@ def _panels(rows: pd.DataFrame) -> list[str]:
     return [f"source layer {short(v)}" if s else "" for v, s in zip(rows["source_layer"], several, strict=True)]
 
 
-def reported_cells(rows: pd.DataFrame, selection: Mapping[str, Any]) -> set[str]:
-    """The cells that a study tells: those of its selection, or of every arm the best where several were searched."""
-    chosen = {arm["report"] for arm in selection.get("arms", [])} & set(rows["cell"])
-    if chosen:
-        return chosen
-    single = rows[(rows["metric"] == HEADLINE) | rows["problems"].isna()]
-    keys = [name for name in (*FAMILY, *ARM, "weights", "min_new_tokens") if name not in ("metric", "scorer")]
-    sizes = single.groupby(keys, dropna=False)["cell"].transform("nunique")
-    kept = single[(sizes == 1) | (single["selected"] == "test") | single["layer"].isna()]
-    return set(kept["cell"])
-
-
 def sweeps(rows: pd.DataFrame) -> list[str]:
     """The settings that a curve can be drawn along: those with two values or more among steered cells."""
     steered = rows[rows["layer"].notna()]
-    return [name for name in (*SWEPT, "source_layer", "per_domain", "positions", "seed") if steered[name].nunique() > 1]
+    return [column.name for column in SETTINGS if column.axis and steered[column.name].nunique() > 1]
 
 
 def packed(columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -190,11 +176,11 @@ def table_for_page(study: Study, results_columns: Sequence[str]) -> dict[str, An
     told = set(study.reported["cell"]) if len(rows) else set()
     extra = {name: rows[name].astype(str).tolist() for name in ("where", "bench", "items", "arm", "panel", "role")}
     extra["reported"] = ["1" if cell in told else "" for cell in rows["cell"]]
-    chosen = {arm["select"] for arm in study.selection.get("arms", [])}
+    chosen = set(study.selection.reports)
     best = rows["selected"] == "test"
     extra["chosen"] = ["1" if cell in chosen or b else "" for cell, b in zip(rows["cell"], best, strict=True)]
     along = sweeps(rows) if len(rows) else []
-    for name in set(along) & set(MODIFIERS):
+    for name in set(along) & {column.name for column in MODIFIERS}:
         extra[f"arm~{name}"] = arm_names(rows, without=name)
     return {
         "study": study.name,

@@ -6,15 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from operator import itemgetter
-from typing import Any
 
 from l2v.report.answers import FLIPS, Answered, answers, flip, in_one_order, writable
 from l2v.report.page.data import Study
 from l2v.report.page.pictures import thumbnails
-from l2v.report.tables import short
-from l2v.study.results import FAMILY, own_baseline
+from l2v.study.columns import FAMILY, key
 from l2v.study.score import items_key
+from l2v.study.statistics.searches import grouped, own_baseline
 from l2v.study.store import Record
 
 # What an answer is where there is no baseline.
@@ -49,20 +47,12 @@ class Source:
 def sources(study: Study) -> list[Source]:
     """The reported cells in the order of the results, each with its baseline; the baselines alone where nothing else is."""
     rows = study.reported
-    baselines: dict[tuple[str, ...], list[Record]] = {}
-    for row in rows[rows["role"] == "baseline"].to_dict("records"):
-        baselines.setdefault(_family(row), []).append(row)
+    baselines = grouped(rows[rows["role"] == "baseline"].to_dict("records"), FAMILY)
     found = []
     for row in rows[rows["role"] != "baseline"].sort_values("role", kind="stable").to_dict("records"):
-        same = baselines.get(_family(row), [])
-        baseline = own_baseline(same, row["prompt"], itemgetter("prompt"))
+        baseline = own_baseline(baselines.get(key(row, FAMILY), []), row)
         found.append(Source(row["cell"], baseline["cell"] if baseline else None))
     return (found or [Source(row["cell"], None) for same in baselines.values() for row in same])[:MOST_CELLS]
-
-
-def _family(row: Mapping[Any, Any]) -> tuple[str, ...]:
-    """The questions and the model of a row."""
-    return tuple(short(row[name]) for name in FAMILY)
 
 
 def choose(study: Study, most: int) -> tuple[list[Example], int]:
@@ -109,9 +99,9 @@ def for_page(study: Study, most: int) -> Record:
     pictures, note = thumbnails(study.store, [(e.key, e.item, e.cell) for e in chosen])
     items: list[Record] = []
     position: dict[tuple[str, str], int] = {}
-    for key, item in keys:
-        record = study.marks.items(key).get(item, {})
-        position[key, item] = len(items)
+    for described, item in keys:
+        record = study.marks.items(described).get(item, {})
+        position[described, item] = len(items)
         items.append(
             {
                 "id": writable(item),
@@ -119,7 +109,7 @@ def for_page(study: Study, most: int) -> Record:
                 "options": [texts.add(str(o)) for o in record.get("options", [])],
                 "gold": texts.add(str(record.get("gold", ""))),
                 "subsets": [writable(s) for s in record.get("subsets", [])],
-                "images": pictures.by_item.get((key, item), []),
+                "images": pictures.by_item.get((described, item), []),
             }
         )
     cells = list(dict.fromkeys(e.cell for e in chosen))

@@ -12,8 +12,8 @@ import pandas as pd
 
 from l2v import __version__
 from l2v.report.page.data import Study
-from l2v.report.tables import short
 from l2v.study.cells import Cell
+from l2v.study.columns import CHOOSABLE, ITEMS, SETTINGS, short
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ def facts(study: Study) -> list[Fact]:
     """What was run, from the stored cells; nothing is guessed."""
     rows = study.rows
     once = rows.drop_duplicates("cell")
-    settings = ["source", "source_revision", "contrast", "per_domain", "contrast_seed", "target", "target_revision", "limit"]
-    settings += ["benchmark", "task", "benchmark_revision", "split", "part", "max_new_tokens", "temperature"]
-    cells = [study.marks.cell(name) for name in once.drop_duplicates(settings)["cell"]]
+    alike = [c.name for c in SETTINGS if c.role == ITEMS or c.path.startswith(("source.", "contrast.", "sampling."))]
+    cells = [study.marks.cell(name) for name in once.drop_duplicates(alike)["cell"]]
     n = once.groupby(["bench", "items"], sort=False)["n"].max()
     found = [
         Fact("Cells", [_cells_line(study, once)]),
@@ -51,15 +50,15 @@ def facts(study: Study) -> list[Fact]:
 
 def protocol(study: Study) -> str:
     """On which items settings were chosen and on which they are told."""
-    if not study.selection:
+    if not study.selection.arms:
         several = (study.reported["selected"] == "test").any() if len(study.rows) else False
         best = " † marks the best of several cells, selected on the very items it is told on." if several else ""
         return f"No selection: every cell as given.{best}"
-    told = study.selection["protocol"]
-    what = ", ".join("k" if name == "cutoff" else name.replace("_", " ") for name in told["choose"])
+    told = study.selection
+    what = ", ".join(CHOOSABLE[name].word for name in told.choose)
     where, then = "one part of the problems", "the rest"
-    if told["select"] is not None:
-        where, then = f"split {told['select']}", f"split {told['report']}"
+    if told.select is not None:
+        where, then = f"split {told.select}", f"split {told.report}"
     return f"Per arm, {what} chosen on {where}, told on {then}."
 
 
@@ -105,11 +104,9 @@ def _benchmark(cell: Cell) -> str:
 
 
 def _grid(once: pd.DataFrame) -> str:
-    words = {"layer": "layer", "alpha": "alpha", "cutoff": "k", "positions": "positions", "scale": "scale", "seed": "seed",
-             "per_domain": "pairs per domain"}  # fmt: skip
     found = []
-    for name, word in words.items():
-        values = once[name].dropna()
+    for column in (c for c in SETTINGS if c.axis or c.choosable):
+        word, values = column.word, once[column.name].dropna()
         numbers = sorted({v for v in values if isinstance(v, (int, float))})
         texts = sorted({str(v) for v in values if not isinstance(v, (int, float))})
         shown = [short(v) for v in numbers] + texts

@@ -29,8 +29,7 @@ from l2v.report.page.data import Study, read_study, table_for_page
 from l2v.report.page.facts import facts, protocol, warnings
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
-from l2v.study.results import COLUMNS
-from l2v.study.statistics.searches import NULLS
+from l2v.study.columns import COLUMNS
 from l2v.study.store import write_atomically
 
 HERE = Path(__file__).parent
@@ -76,8 +75,7 @@ def render(first: Study, second: Study | None, most: int) -> str:
     shown = browser.for_page(first, most) if len(first.rows) else None
     data = {
         "scorer": first.scorer,
-        "tables": [table_for_page(s, COLUMNS) for s in (first, second) if s is not None and len(s.rows)],
-        "nulls": list(NULLS),
+        "tables": [table_for_page(s, list(COLUMNS)) for s in (first, second) if s is not None and len(s.rows)],
         "style": _style(),
         "lat": lat,
         "pairs": [asdict(pair) for pair in together.pairs] if together else [],

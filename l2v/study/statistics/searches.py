@@ -7,64 +7,84 @@ from dataclasses import dataclass
 from typing import Any
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN, Value, key
 from l2v.study.marks import Marks
-from l2v.study.statistics.best_of_grid import BestOfGrid, Grid, best_of_grid, grid
+from l2v.study.statistics.best_of_grid import Grid, best_of_grid, best_of_grid_seeds, grid
 from l2v.study.store import Record
-
-# Arms whose vector has nothing to do with the source's direction: their searches say what luck gives.
-NULLS = ("random", "random_low_pass", "permuted", "rotated", "random_bins", "shuffled_labels")
-COLUMNS = ["budget", "p_best_of_grid", "p_best_of_seeds", "null_seeds"]
-# What makes an arm, besides what the rows of one family share.
-ARM = ("method", "source", "source_revision", "contrast", "per_domain", "contrast_seed", "seed", "positions", "scale", "prompt")
+from l2v.transfer.arms import is_null
 
 
 @dataclass(frozen=True)
-class _Search:
-    """One arm's cells on the same items."""
+class Search:
+    """One arm's cells on the same items: their headline rows by one scorer, and their verdicts."""
 
     rows: list[Record]
     grid: Grid
 
+    @property
+    def best(self) -> Record:
+        """The row of the highest value; of equal ones the first, as the reader's eye takes it."""
+        return best_row(self.rows)
 
-def add_searches(rows: Sequence[Record], marks: Marks, family: Sequence[str], reported: Mapping[str, str]) -> None:
-    """Fill COLUMNS for the best cell of every arm that was searched over several cells, and for the cell that reports it.
+
+def best_row(rows: Sequence[Record]) -> Record:
+    """The row of the highest value, of equal ones the first; a row without a value comes last."""
+    return max(rows, key=lambda row: -1.0 if row["value"] is None else row["value"])
+
+
+def own_baseline(baselines: Sequence[Record], row: Mapping[Any, Any]) -> Record | None:
+    """Of the `direct` cells on the same items and model, the one that a row is compared with.
+
+    The one with its own prompt style, then with its own seed of decoding; where no `direct` has them, the only one there is.
+    None where none or several are left.
+    """
+    left = list(baselines)
+    for name in OWN:
+        left = [one for one in left if key(one, [name]) == key(row, [name])] or left
+    return left[0] if len(left) == 1 else None
+
+
+def add_searches(rows: Sequence[Record], marks: Marks, reported: Mapping[str, str]) -> None:
+    """Fill the columns of a search for the best cell of every arm that has several, and for the cell that reports it.
 
     budget: cells searched. p_best_of_grid: max-T permutation test of the best cell against `direct` on the same items, adjusted
     for the search. p_best_of_seeds: its rank among the best cells of the null arms' seeds with the same budget (null_seeds of
-    them). `family`: columns that rows on the same items share; `reported`: searched cell -> cell on the held-out items.
+    them). `reported`: searched cell -> cell on the held-out items.
     """
-    by_cell = {(row["cell"], row["scorer"]): row for row in rows if row["metric"] == HEADLINE}
-    families: dict[tuple[Any, ...], list[Record]] = {}
-    for row in by_cell.values():
-        families.setdefault(tuple(row.get(name) for name in family), []).append(row)
-    for members in families.values():
-        baseline = [row for row in members if row["method"] == "direct"]
-        searches = _searches(members, marks)
-        if len(baseline) != 1 or not searches:
-            continue
-        base = grid([marks.score(baseline[0])])
+    by_cell = {(row["cell"], row["scorer"]): row for row in rows if row["metric"] == HEADLINE and "problems" in row}
+    for members in grouped(by_cell.values(), FAMILY).values():
+        baselines = [row for row in members if row["method"] == "direct"]
+        searches = [
+            Search(arm, grid([marks.score(row) for row in arm]))
+            for arm in grouped(members, ARM_COLUMNS).values()
+            if len(arm) > 1
+        ]
         for search in searches:
-            found = best_of_grid(search.grid, base, [other.grid for other in searches if _stands_against(other, search)])
-            # Of equal values the first, as the mark "selected on test" and the reader's eye take it.
-            best = max(search.rows, key=lambda row: row["value"])
-            for cell in (best["cell"], *(reported[r["cell"]] for r in search.rows if r["cell"] in reported)):
-                if (cell, best["scorer"]) in by_cell:
-                    by_cell[cell, best["scorer"]].update(_columns(found))
+            found = _found(search, own_baseline(baselines, search.best), searches, marks)
+            for cell in (search.best["cell"], *(reported[r["cell"]] for r in search.rows if r["cell"] in reported)):
+                if (cell, search.best["scorer"]) in by_cell:
+                    by_cell[cell, search.best["scorer"]].update(found)
 
 
-def _searches(members: Sequence[Record], marks: Marks) -> list[_Search]:
-    arms: dict[tuple[Any, ...], list[Record]] = {}
-    for row in members:
-        if row["layer"] is not None:
-            arms.setdefault(tuple(row[name] for name in ARM), []).append(row)
-    return [_Search(arm, grid([marks.score(row) for row in arm])) for arm in arms.values() if len(arm) > 1]
+def grouped(rows: Any, columns: Sequence[str]) -> dict[tuple[Value, ...], list[Record]]:
+    """The rows by their values in these columns, in order."""
+    found: dict[tuple[Value, ...], list[Record]] = {}
+    for row in rows:
+        found.setdefault(key(row, columns), []).append(row)
+    return found
 
 
-def _stands_against(null: _Search, arm: _Search) -> bool:
+def _found(search: Search, baseline: Record | None, searches: Sequence[Search], marks: Marks) -> Record:
+    """The columns of one search; without a baseline only what needs none."""
+    nulls = [float(other.best["value"]) for other in searches if _stands_against(other, search)]
+    return {
+        "budget": len(search.rows),
+        "p_best_of_grid": best_of_grid(search.grid, grid([marks.score(baseline)])).p if baseline else None,
+        "p_best_of_seeds": best_of_grid_seeds(float(search.best["value"]), nulls).p if nulls else None,
+        "null_seeds": len(nulls),
+    }
+
+
+def _stands_against(null: Search, arm: Search) -> bool:
     """Whether `null` is a search by luck alone, as long as that of `arm`."""
-    return null is not arm and null.rows[0]["method"] in NULLS and len(null.rows) == len(arm.rows)
-
-
-def _columns(found: BestOfGrid) -> Record:
-    values = (found.budget, found.p, found.p_seeds, found.seeds)
-    return dict(zip(COLUMNS, values, strict=True))
+    return null is not arm and is_null(null.rows[0]["method"]) and len(null.rows) == len(arm.rows)
