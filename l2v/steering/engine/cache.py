@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,42 +15,56 @@ _STEP = 32
 class RowCache:
     """Per decoder block one buffer (rows, heads, columns, head size) for keys and one for values.
 
-    A row's tokens lie in consecutive columns, wherever they begin. Rows 0 to n - 1 are in use; who uses the cache knows n and
-    the columns of each row. Buffers begin as zeros: what a row's mask hides must still be a number.
+    A row's tokens lie in consecutive columns, wherever they begin; blocks have columns of their own number. Rows 0 to n - 1 are
+    in use; who uses the cache knows n and the columns of each row. Buffers begin as zeros: what a row's mask hides must still
+    be a number.
     """
 
     def __init__(self, blocks: int) -> None:
         self.keys: list[Tensor | None] = [None] * blocks
         self.values: list[Tensor | None] = [None] * blocks
         self.rows = 0
-        self.columns = 0
+        self.columns = [0] * blocks
 
-    def reserve(self, rows: int, columns: int, used_rows: int, used_columns: int) -> None:
-        """Make room for `rows` and `columns`; the used part is kept."""
-        if rows > self.rows:
-            self.rows = rows
-        if columns > self.columns:
-            self.columns = -(-max(columns, self.columns * 5 // 4) // _STEP) * _STEP
+    def reserve(self, rows: int, columns: Sequence[int], most: Sequence[int], used: int) -> None:
+        """Make room for `rows` and, per block, `columns`, of which no more than `most` will be needed; `used` rows are kept."""
+        taller = rows > self.rows
+        self.rows = max(rows, self.rows)
+        for block, wanted in enumerate(columns):
+            wider = wanted > self.columns[block]
+            if wider:
+                step = -(-max(wanted, self.columns[block] * 5 // 4) // _STEP) * _STEP
+                self.columns[block] = max(wanted, min(step, most[block]))
+            if taller or wider:
+                self._grow(block, used)
+
+    def _grow(self, block: int, used: int) -> None:
         for buffers in (self.keys, self.values):
-            for block, old in enumerate(buffers):
-                if old is not None and (old.shape[0] < self.rows or old.shape[2] < self.columns):
-                    new = old.new_zeros(self.rows, old.shape[1], self.columns, old.shape[3])
-                    new[:used_rows, :, :used_columns] = old[:used_rows, :, :used_columns]
-                    buffers[block] = new
+            old = buffers[block]
+            if old is not None and (old.shape[0] < self.rows or old.shape[2] < self.columns[block]):
+                new = old.new_zeros(self.rows, old.shape[1], self.columns[block], old.shape[3])
+                new[:used, :, : old.shape[2]] = old[:used]
+                buffers[block] = new
 
     def shrink(self, rows: int, columns: int) -> None:
         """Give back all memory but that of the first `rows` and `columns`."""
-        self.rows, self.columns = rows, columns
+        self.rows = rows
         for buffers in (self.keys, self.values):
             for block, old in enumerate(buffers):
                 buffers[block] = None if old is None or rows == 0 else old[:rows, :, :columns].clone()
+        self.columns = [min(held, columns) if rows else 0 for held in self.columns]
+
+    @property
+    def bytes(self) -> int:
+        """What all buffers hold."""
+        return sum(b.numel() * b.element_size() for b in (*self.keys, *self.values) if b is not None)
 
     def buffers(self, block: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """The two buffers of a block, made on first use in the shape and place of what is to be written."""
         keys, values = self.keys[block], self.values[block]
         if keys is None or values is None:
-            keys = key.new_zeros(self.rows, key.shape[1], self.columns, key.shape[3])
-            values = value.new_zeros(self.rows, value.shape[1], self.columns, value.shape[3])
+            keys = key.new_zeros(self.rows, key.shape[1], self.columns[block], key.shape[3])
+            values = value.new_zeros(self.rows, value.shape[1], self.columns[block], value.shape[3])
             self.keys[block], self.values[block] = keys, values
         return keys, values
 
@@ -59,7 +74,7 @@ class RowCache:
             buffer[first : first + new.shape[0], :, : new.shape[2]] = new
 
     def move(self, sources: list[int], places: list[int], columns: int) -> None:
-        """Copy whole rows; `sources` and `places` are disjoint."""
+        """Copy whole rows, their first so many columns; `sources` and `places` are disjoint."""
         for buffer in (*self.keys, *self.values):
             if buffer is not None:
                 buffer[places, :, :columns] = buffer[sources, :, :columns]

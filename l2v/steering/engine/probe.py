@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2v.errors import UserError
 from l2v.steering.engine.reference import first_logits, generation_options
 from l2v.steering.engine.rows import Request, Steering
 from l2v.steering.engine.sampling import Scores
@@ -23,12 +24,13 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.05, torc
 @dataclass
 class Known:
     """What was found out about one model: its parts, its score processors, and per kind of request (with images, without)
-    the reason why the engine may not answer it, None where it may.
+    the reason why the engine may not answer it, None where it may, and whether rows may share a prompt that is held once.
     """
 
     anatomy: Anatomy
     scores: Scores
     verdicts: dict[bool, str | None] = field(default_factory=dict)
+    shares: dict[bool, bool] = field(default_factory=dict)
 
 
 def study(target: LoadedModel) -> Known:
@@ -61,21 +63,43 @@ def verdict(known: Known, request: Request) -> str | None:
             known.verdicts[kind] = _compare(known, request)
         except Refused as reason:
             known.verdicts[kind] = str(reason)
+        except (torch.OutOfMemoryError, UserError):
+            raise
+        except Exception as error:
+            # Whatever else a model does when its blocks are called one by one: its own generate may answer all the same.
+            known.verdicts[kind] = f"taken apart, it fails ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
     return known.verdicts[kind]
 
 
 def _compare(known: Known, request: Request) -> str | None:
-    """Two tokens of one request, unsteered, steered at the whole prompt and at its last token: by the engine and whole."""
+    """Two tokens of one request, unsteered, steered at the whole prompt and at its last token: by the engine and whole.
+
+    Once with a prompt that is copied to its rows, and where that is right once with one that they share.
+    """
+    reason = _apart(known, request, share_from=None)
+    if reason is None:
+        try:
+            known.shares[bool(request.images)] = _apart(known, request, share_from=0) is None
+        except (Refused, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            known.shares[bool(request.images)] = False
+    return reason
+
+
+def _apart(known: Known, request: Request, share_from: int | None) -> str | None:
     target, blocks = known.anatomy.target, len(known.anatomy.layers)
     steerings = _trials(target, blocks)
-    stepper = Stepper(known.anatomy, steerings)
+    stepper = Stepper(known.anatomy, steerings, 2, share_from)
     window = capture(known.anatomy, [request], stepper.needs(steerings))
+    entries = {write: Entry(0, write) for write in (None, *range(len(steerings)))}
+    stepper.share(window, list(entries.values()))
     apart = 0.0
-    for write in (None, *range(len(steerings))):
+    for write, entry in entries.items():
         # One row at a time, so that the probe needs no more memory than an answer.
         trial = None if write is None else steerings[write]
         whole, tokens = first_logits(target, request, [trial], tokens=2)
-        ours = [stepper.enter(window, [Entry(0, write)], 1, 0), stepper.step(tokens[:, 0])]
+        ours = [stepper.enter(window, [entry], 1), stepper.step(tokens[:, 0])]
         stepper.keep([])
         apart = max(apart, *(_distance(a, b) for a, b in zip(whole, ours, strict=True)))
     if not apart <= TOLERANCE.get(target.model.dtype, 1e-3):

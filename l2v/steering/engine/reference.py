@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2v.errors import InterventionError
+from l2v.errors import InterventionError, UserError
 from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, StopStrings, encode_requests, end_ids, response
 from l2v.steering.engine.sampling import RowSampler
 from l2v.steering.hook import Intervention
@@ -32,8 +32,45 @@ def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) 
     return generate_rows(target, rows[:middle], decoding) + generate_rows(target, rows[middle:], decoding)
 
 
-def _generate_batch(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
-    inputs = encode_requests(target, [request for request, _ in rows])
+def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
+    """As `generate_rows`, in batches of equally long prompts: without padding no row's answer depends on its neighbours.
+
+    Rotary positions that change with the longest row, and attention that chooses among all tokens of a batch, make it depend.
+    Raises UserError for what the model's own `generate` refuses.
+    """
+    try:
+        inputs = encode_requests(target, [request for request, _ in rows])
+        lengths = inputs["attention_mask"].sum(dim=1).tolist()
+        if len(set(lengths)) == 1:
+            return _generate_batch(target, rows, decoding, inputs)
+    except torch.OutOfMemoryError:
+        if len(rows) == 1:
+            raise
+        torch.cuda.empty_cache()
+        middle = len(rows) // 2
+        return generate_apart(target, rows[:middle], decoding) + generate_apart(target, rows[middle:], decoding)
+    except (TypeError, ValueError, IndexError, KeyError, NotImplementedError) as error:
+        raise _refused(target, rows[0][0], error) from error
+    found: dict[int, Response] = {}
+    for length in sorted(set(lengths)):
+        places = [place for place, own in enumerate(lengths) if own == length]
+        found |= dict(zip(places, generate_apart(target, [rows[place] for place in places], decoding), strict=True))
+    return [found[place] for place in range(len(rows))]
+
+
+def _refused(target: LoadedModel, request: Request, error: Exception) -> UserError:
+    """One sentence for a question that the model cannot take."""
+    about = f"{len(request.images)} pictures" if request.images else "no picture"
+    return UserError(
+        f"{type(target.model).__name__} cannot answer question '{request.id}', which has {about}: its generate fails with "
+        f"{type(error).__name__} ({' '.join(str(error).split())[:160]}); choose another target or questions that it takes."
+    )
+
+
+def _generate_batch(
+    target: LoadedModel, rows: Sequence[Row], decoding: Decoding, inputs: dict[str, Any] | None = None
+) -> list[Response]:
+    inputs = encode_requests(target, [request for request, _ in rows]) if inputs is None else inputs
     intervention = combined([steering for _, steering in rows], target.width)
     options = generation_options(target, decoding.max_new_tokens)
     prompt_length = inputs["input_ids"].shape[1]

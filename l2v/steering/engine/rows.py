@@ -91,7 +91,7 @@ Row = tuple[Request, Steering | None]
 def encode_requests(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Any]:
     """Model inputs on the model's device, left-padded; equal requests are prepared once and repeated as rows."""
     distinct = list({id(r): r for r in requests}.values())
-    inputs = _encode(target, distinct)
+    inputs = encode_plainly(target, distinct)
     if len(distinct) < len(requests):
         one_each = len({len(r.images) for r in distinct}) == 1 and len(distinct[0].images) <= 1
         if one_each and all(len(value) == len(distinct) for value in inputs.values()):
@@ -100,16 +100,34 @@ def encode_requests(target: LoadedModel, requests: Sequence[Request]) -> dict[st
             inputs = {name: value[index] for name, value in inputs.items()}
         else:
             # Several images, or families that lay the patches of all images end to end: let the processor repeat them.
-            inputs = _encode(target, requests)
+            inputs = encode_plainly(target, requests)
+    return on_device(target, inputs)
+
+
+def on_device(target: LoadedModel, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Inputs where the model is, numbers in its dtype."""
     dtype = target.model.dtype
     return {name: value.to(target.model.device, dtype if value.is_floating_point() else None) for name, value in inputs.items()}
 
 
-def _encode(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Tensor]:
-    prompts = [
-        r.text + r.prefix if r.templated else chat_prompt(target, r.text, len(r.images), r.prefix, r.history) for r in requests
-    ]
-    return encode_prompts(target, prompts, [r.images for r in requests])
+def encode_plainly(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Tensor]:
+    """What the processor makes of a batch, on the CPU. Raises UserError as `encode_prompts` does."""
+    return encode_prompts(target, [prompt_text(target, r) for r in requests], [r.images for r in requests])
+
+
+def request_key(request: Request) -> object:
+    """What makes two requests the same: their texts and image objects."""
+    # Other sequences may make their images anew at every reading: only the sequence itself tells that they are the same.
+    held = isinstance(request.images, (tuple, list))
+    images = tuple(map(id, request.images)) if held else id(request.images)
+    return request.id, request.text, request.prefix, request.templated, request.history, images
+
+
+def prompt_text(target: LoadedModel, request: Request) -> str:
+    """The whole prompt as the tokenizer gets it. Raises UserError as `chat_prompt` does."""
+    if request.templated:
+        return request.text + request.prefix
+    return chat_prompt(target, request.text, len(request.images), request.prefix, request.history)
 
 
 def batched(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:

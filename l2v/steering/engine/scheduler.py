@@ -1,23 +1,30 @@
-"""Which rows run when: prompts are opened a few at a time, rows fill the batch, finished ones make place."""
+"""Which rows run when: prompts are opened a few at a time, rows fill the batch, finished ones make place.
+
+Requests come sorted by length, the longest first, so that prompts that are opened together and rows that run together are about
+equally long. What a window takes is known before it is opened.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from l2v.errors import InterventionError
+from l2v.errors import InterventionError, UserError
+from l2v.steering.engine.encoder import Encoder
+from l2v.steering.engine.limits import Limit
 from l2v.steering.engine.probe import Known, verdict
 from l2v.steering.engine.rows import Decoding, Request, Response, Steering, StopStrings, end_ids, response
 from l2v.steering.engine.sampling import choose, draw
-from l2v.steering.engine.stepper import Entry, Stepper
+from l2v.steering.engine.stepper import SHARED_TOKENS, Entry, Stepper
 from l2v.steering.engine.window import Refused, Window, capture
 
-# Requests in the first window, whose length nobody knows yet, and in any.
-_FIRST_WINDOW, _WINDOW = 8, 64
+# Requests in a window at most.
+_WINDOW = 64
 # Share of an accelerator's free memory that keys and values may take.
 _MEMORY_SHARE = 0.7
 
@@ -39,7 +46,15 @@ class Unanswered:
     reason: str
 
 
-Outcome = tuple[Work, Response] | Unanswered
+@dataclass(frozen=True)
+class Unfit:
+    """Rows that do not fit the memory even alone, and what they ask for."""
+
+    works: list[Work]
+    reason: str
+
+
+Outcome = tuple[Work, Response] | Unanswered | Unfit
 
 
 @dataclass
@@ -51,8 +66,20 @@ class _Row(Entry):
     prompt_tail: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What a run may take. rows: in the batch; prompt_tokens: through the model at once; lengths: tokens of each request's
+    prompt, as far as they are known beforehand. share_from: see Stepper.
+    """
+
+    rows: int
+    prompt_tokens: int
+    lengths: Sequence[int]
+    share_from: int | None = SHARED_TOKENS
+
+
 class Scheduler:
-    """One run over distinct rows. Prompts are opened in the order of `works`, which holds equal requests together."""
+    """One run over distinct rows."""
 
     def __init__(
         self,
@@ -61,25 +88,34 @@ class Scheduler:
         steerings: Sequence[Steering],
         works: Sequence[Work],
         decoding: Decoding,
-        limit: int,
-        budget: int,
+        sizes: Sizes,
+        encoder: Encoder,
     ) -> None:
         self.known, self.anatomy, self.target = known, known.anatomy, known.anatomy.target
-        self.requests, self.decoding = requests, decoding
-        self.stepper = Stepper(known.anatomy, steerings)
-        self.queue: deque[list[Work]] = deque(_by_request(works))
+        self.requests, self.decoding, self.encoder = requests, decoding, encoder
+        self.stepper = self._stepper(steerings, sizes.share_from)
+        self.lengths = list(sizes.lengths)
+        groups = _by_request(works)
+        self.queue = deque(sorted(groups, key=lambda group: -self.lengths[group[0].request]))
         self.waiting = len(works)  # rows that are not in the batch yet
-        self.limit = limit  # rows in the batch
-        self.budget = budget  # prompt tokens that go through the model at once
+        self.asked = sizes.rows
+        longest = max(self.lengths, default=1) + decoding.max_new_tokens
+        self.batch = Limit(sizes.rows * longest)  # tokens of all rows in the batch, each at its full length
+        self.budget = Limit(sizes.prompt_tokens)  # prompt tokens that go through the model at once
+        self.entering = Limit(sizes.rows)  # rows that enter at once
+        self.probes = _shortest_of_each_kind(requests, self.lengths)
         self.window: Window | None = None
         self.todo: list[_Row] = []  # rows of the open window
-        self.window_limit = _FIRST_WINDOW
-        self.longest = 1
+        self.memory_rows = sizes.rows  # rows of the open window's length for which an accelerator has memory
         self.filling = True
+        self.pause = 0  # no filling until fewer rows than this are left; 0: none asked for
         self.seen: Tensor | None = None  # (rows, vocabulary) bool, for repetition penalties
         self.ends = end_ids(self.target)
         self.stop = StopStrings(self.target.tokenizer, decoding.stop)
         self.lost: _Row | None = None
+
+    def _stepper(self, steerings: Sequence[Steering], share_from: int | None) -> Stepper:
+        return Stepper(self.anatomy, steerings, self.decoding.max_new_tokens, share_from)
 
     def outcomes(self) -> Iterator[Outcome]:
         """Every work once, as it finishes. Raises InterventionError when a steered row with alpha > 0 was never changed."""
@@ -88,15 +124,28 @@ class Scheduler:
             if self.lost is not None:
                 raise self._no_effect(self.lost)
 
+    @property
+    def limit(self) -> int:
+        """Rows in the batch, by the length of those that come next."""
+        length = self.window.width if self.window is not None else self._next_length()
+        return max(1, min(self.asked, self.memory_rows, self.batch.now // (length + self.decoding.max_new_tokens)))
+
+    def _next_length(self) -> int:
+        return self.lengths[self.queue[0][0].request] if self.queue else 1
+
     def _may_fill(self) -> bool:
         """Filling begins when half of the batch is free, and goes on until it is full.
 
         Rows that enter together are about equally long: the cost of a token grows with the longest row.
         """
-        free = self.limit - len(self.stepper.entries)
+        rows, limit = len(self.stepper.entries), self.limit
+        free = limit - rows
+        if rows and self.pause and rows >= self.pause:
+            return False
+        self.pause = 0
         if not self.waiting or free <= 0:
             self.filling = False
-        elif not self.stepper.entries or free >= min(self.waiting, max(1, self.limit // 2)):
+        elif not rows or free >= min(self.waiting, max(1, limit // 2)):
             self.filling = True
         return self.filling
 
@@ -109,47 +158,69 @@ class Scheduler:
         assert self.window is not None
         rows = self._next_rows(self.window)
         before = len(self.stepper.entries)
-        columns = max(self.window.lengths[row.request] for row in rows) + min(self.decoding.max_new_tokens, 32)
         try:
-            logits = self.stepper.enter(self.window, list(rows), min(self.limit, before + self.waiting), columns)
+            logits = self.stepper.enter(self.window, list(rows), min(self.limit, before + self.waiting))
         except torch.OutOfMemoryError:
-            self._enter_fewer(len(rows))
-            return []
+            return self._enter_fewer(rows)
+        self.entering.worked()
         entered = set(map(id, rows))
         self.todo = [row for row in self.todo if id(row) not in entered]
         self.waiting -= len(rows)
         self._note_prompts(self.window, rows)
         if not self.todo:
-            self.window = None
+            self._close()
         return self._advance(before, logits)
+
+    def _close(self) -> None:
+        """All rows of the window have entered, or never will."""
+        if self.window is not None:
+            self.window.close()
+        self.window, self.todo = None, []
+        self.batch.worked()
 
     def _next_rows(self, window: Window) -> list[_Row]:
         """Rows of one kind that fit the batch and the budget, sorted by the block that they are written at."""
-        free = self.limit - len(self.stepper.entries)
+        most = min(self.limit - len(self.stepper.entries), self.entering.now)
         part = self.stepper.sharing(self.todo[0])[0]
         # The last token of a prompt is cheap, and a shared prompt free; what is left is to copy its keys.
-        budget = self.budget if part == 0 else 4 * self.budget
+        budget = self.budget.now if part == 0 else 4 * self.budget.now
+        if part != 0 and window.prompts is not None:
+            budget = most * window.width
         chosen: list[_Row] = []
+        longest = 0
         for row in self.todo:
-            if len(chosen) == free or (chosen and (len(chosen) + 1) * window.lengths[row.request] > budget):
+            if self.stepper.sharing(row)[0] != part:
+                continue
+            longest = max(longest, window.lengths[row.request])
+            if len(chosen) == most or (chosen and (len(chosen) + 1) * longest > budget):
                 break
-            if self.stepper.sharing(row)[0] == part:
-                chosen.append(row)
+            chosen.append(row)
         return sorted(chosen, key=self.stepper.sharing)
 
-    def _enter_fewer(self, tried: int) -> None:
+    def _enter_fewer(self, tried: Sequence[_Row]) -> list[Outcome]:
         """Memory ran out while rows entered: fewer at once, or, one by one already, none until others have finished."""
         self._empty_cache()
-        if tried > 1:
-            self.budget = max(1, self.longest * tried // 8)
-            self.limit = max(1, min(self.limit, len(self.stepper.entries) + max(1, tried // 2)))
-        else:
-            self._wait_for_memory()
+        assert self.window is not None
+        if len(tried) > 1:
+            self.entering.failed(len(tried))
+            return []
+        if self._wait_for_memory():
+            return []
+        self.todo = [row for row in self.todo if row is not tried[0]]
+        self.waiting -= 1
+        unfit = Unfit([tried[0].work], self._asks_for(self.window.lengths[tried[0].request]))
+        if not self.todo:
+            self._close()
+        return [unfit]
 
-    def _wait_for_memory(self) -> None:
-        if not self.stepper.entries:
-            raise torch.OutOfMemoryError("One row alone does not fit this device's memory.")
-        self.limit, self.filling = len(self.stepper.entries), False
+    def _wait_for_memory(self) -> bool:
+        """Nothing more enters until half of the batch has left; False when there is none to leave."""
+        rows = len(self.stepper.entries)
+        self.filling, self.pause = False, max(1, (rows + 1) // 2)
+        return rows > 0
+
+    def _asks_for(self, length: int) -> str:
+        return f"{length} prompt tokens and {self.decoding.max_new_tokens} new ones"
 
     def _open(self) -> list[Outcome]:
         """Run the next prompts. Requests that the engine may not answer come back unanswered."""
@@ -158,50 +229,74 @@ class Scheduler:
         requests = [self.requests[group[0].request] for group in groups]
         needs = self.stepper.needs([None if w.write is None else self.stepper.steerings[w.write] for w in works])
         try:
-            refusal = next(filter(None, (verdict(self.known, request) for request in requests)), None)
-            if refusal is not None:
-                raise Refused(refusal)
-            window = capture(self.anatomy, requests, needs)
-            self.anatomy.check_length(window.width + self.decoding.max_new_tokens)
-        except Refused as reason:
-            self.waiting -= len(works)
-            return [Unanswered(works, str(reason))]
+            window = self._window(requests, needs)
         except torch.OutOfMemoryError:
-            self.queue.extendleft(reversed(groups))
-            self._open_fewer(len(groups))
-            return []
-        self.window, self.longest, self.window_limit = window, window.width, max(self.window_limit, _WINDOW)
+            return self._open_fewer(groups)
+        except UserError:
+            raise
+        except Exception as reason:
+            # A window may meet what the probe did not; the model's own generate answers it, or says what is wrong.
+            self.waiting -= len(works)
+            return [Unanswered(works, str(reason) if isinstance(reason, Refused) else f"{type(reason).__name__}: {reason}")]
+        self.budget.worked()
         self.todo = [_Row(place, work.write, work=work) for place, group in enumerate(groups) for work in group]
-        self._fit(window)
+        if all(self.known.shares.get(bool(request.images)) for request in requests):
+            self.stepper.share(window, self.todo)
+        self.window = window
+        self.memory_rows = self._fitting(window)
+        self.encoder.prepare([self.requests[group[0].request] for group in self._cut(self.queue)])
         return []
 
+    def _window(self, requests: Sequence[Request], needs: Any) -> Window:
+        for kind in {bool(request.images) for request in requests}:
+            refusal = verdict(self.known, self.probes[kind])
+            if refusal is not None:
+                raise Refused(refusal)
+        return capture(self.anatomy, requests, needs, self.encoder.together(requests))
+
     def _next_groups(self) -> list[list[Work]]:
-        free = self.limit - len(self.stepper.entries)
-        groups = [self.queue.popleft()]
-        while self.queue and len(groups) < self.window_limit and sum(map(len, groups)) < free:
-            if (len(groups) + 1) * self.longest > self.budget:
-                break
-            groups.append(self.queue.popleft())
+        """The next requests' rows, out of the queue; cut once more where prompts are longer than their pictures told."""
+        groups = self._cut(self.queue)
+        self.encoder.prepare([self.requests[group[0].request] for group in groups])
+        for group in groups:
+            self.lengths[group[0].request] = self.encoder.length(self.requests[group[0].request])
+        groups = self._cut(groups)
+        for _ in groups:
+            self.queue.popleft()
         return groups
 
-    def _open_fewer(self, tried: int) -> None:
-        self._empty_cache()
-        if tried > 1:
-            self.budget, self.window_limit = max(1, self.budget // 2), tried // 2
-        else:
-            self._wait_for_memory()
+    def _cut(self, queue: Sequence[list[Work]]) -> list[list[Work]]:
+        """The first groups that make a window: within the budget, padding included, and few enough for the batch."""
+        groups: list[list[Work]] = []
+        longest = rows = 0
+        for group in queue:
+            longest = max(longest, self.lengths[group[0].request])
+            if groups and (len(groups) == _WINDOW or rows >= self.limit or (len(groups) + 1) * longest > self.budget.now):
+                break
+            groups.append(group)
+            rows += len(group)
+        return groups
 
-    def _fit(self, window: Window) -> None:
-        """Keep the batch within the free memory of an accelerator, with every row at its full length."""
+    def _open_fewer(self, groups: Sequence[list[Work]]) -> list[Outcome]:
+        """Memory ran out while prompts were opened: fewer at once, or none until others have finished."""
+        self._empty_cache()
+        longest = max(self.lengths[group[0].request] for group in groups)
+        if len(groups) > 1:
+            self.budget.failed(len(groups) * longest)
+        elif not self._wait_for_memory():
+            self.waiting -= len(groups[0])
+            return [Unfit(groups[0], self._asks_for(longest))]
+        self.queue.extendleft(reversed(groups))
+        return []
+
+    def _fitting(self, window: Window) -> int:
+        """Rows of this window's length for which an accelerator's free memory suffices, with what is in the batch."""
         device = self.stepper.device
         if device.type != "cuda":
-            return
-        per_token = sum(t.shape[1] * t.shape[3] * t.element_size() for t in (*window.keys, *window.values))
+            return self.asked
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        rows = len(self.stepper.entries) + int(
-            _MEMORY_SHARE * free / (per_token * (window.width + self.decoding.max_new_tokens))
-        )
-        self.limit = max(1, len(self.stepper.entries), min(self.limit, rows))
+        rows = _MEMORY_SHARE * free / max(1, self.stepper.row_bytes(window, self.todo))
+        return len(self.stepper.entries) + int(rows)
 
     def _note_prompts(self, window: Window, rows: Sequence[_Row]) -> None:
         """What score processors need to know of the prompts."""
@@ -224,8 +319,7 @@ class Scheduler:
         try:
             logits = self.stepper.step(tokens)
         except torch.OutOfMemoryError:
-            self._evict()
-            return []
+            return self._evict()
         return self._advance(0, logits)
 
     def _rows(self) -> list[_Row]:
@@ -288,18 +382,24 @@ class Scheduler:
         if self.seen is not None:
             self.seen = self.seen[torch.tensor(order, dtype=torch.long, device=self.seen.device)]
 
-    def _evict(self) -> None:
+    def _evict(self) -> list[Outcome]:
         """Memory ran out in a step: the later half of the rows begins anew when there is room."""
-        rows = len(self.stepper.entries)
-        if rows == 1:
-            raise torch.OutOfMemoryError("One row alone does not fit this device's memory.")
-        self.limit, self.filling = (rows + 1) // 2, False
-        self._send_back(self.limit)
+        rows = self._rows()
+        if len(rows) == 1:
+            self._keep([])
+            self.stepper.release_memory()
+            self._empty_cache()
+            return [Unfit([rows[0].work], self._asks_for(self.lengths[rows[0].work.request]))]
+        self.batch.failed(sum(self.lengths[row.work.request] + self.decoding.max_new_tokens for row in rows))
+        kept = (len(rows) + 1) // 2
+        self.filling, self.pause = False, kept
+        self._send_back(kept)
         try:
             self.stepper.release_memory()
         except torch.OutOfMemoryError:
             self._send_back(0)
             self.stepper.release_memory()
+        return []
 
     def _send_back(self, kept: int) -> None:
         """All rows but the first so many wait again."""
@@ -312,6 +412,14 @@ class Scheduler:
     def _empty_cache(self) -> None:
         if self.stepper.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _shortest_of_each_kind(requests: Sequence[Request], lengths: Sequence[int]) -> dict[bool, Request]:
+    """With images and without, the request that costs least to try the engine with."""
+    found: dict[bool, Request] = {}
+    for place in sorted(range(len(requests)), key=lengths.__getitem__):
+        found.setdefault(bool(requests[place].images), requests[place])
+    return found
 
 
 def _by_request(works: Sequence[Work]) -> list[list[Work]]:

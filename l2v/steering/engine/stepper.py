@@ -1,13 +1,15 @@
 """Rows that are being answered: they enter from a captured window, run token by token, and leave in any order.
 
 A row is one request under one steering. Its injection at block l leaves everything up to block l as the unsteered prompt had
-it, so a row enters with the window's keys and values for those blocks and runs only the blocks above.
+it, so a row enters with the window's keys and values for those blocks and runs only the blocks above. Long prompts are not
+copied: what rows leave as it was, they attend to where it lies (sharing.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,24 +17,41 @@ from torch import Tensor
 
 from l2v.steering.engine.cache import PromptWriter, RowCache, TokenWriter
 from l2v.steering.engine.rows import Steering
+from l2v.steering.engine.sharing import Part, Prompts, arrange, shared
 from l2v.steering.engine.window import CACHES, Anatomy, Needs, Window
 from l2v.steering.hook import inject
 
 # How much of a prompt each kind of positions writes: all or many of its tokens, the last one, or none.
 WHOLE = ("all", "text", "prompt", "release")
+# Prompts of fewer tokens are copied to their rows, which is faster than attending twice.
+SHARED_TOKENS = 128
 
 
 @dataclass
 class Entry:
     """A row in the batch. write: the index of its steering in the batch's table, None for unsteered; changed: whether an
-    injection has moved it; [start, end): the cache columns of its tokens.
+    injection has moved it.
+
+    lower, upper: the cache columns [start, end) that its tokens took when it entered, in blocks up to `joins` and above it;
+    since: the step at which that was. prompts: what it shares in the lower blocks, None where it holds a copy.
     """
 
     request: int
     write: int | None
     changed: bool = False
-    start: int = 0
-    end: int = 0
+    prompts: Prompts | None = None
+    lower: tuple[int, int] = (0, 0)
+    upper: tuple[int, int] = (0, 0)
+    joins: int | None = None
+    since: int = 0
+
+    def columns(self, block: int) -> tuple[int, int]:
+        """Its columns in a block when it entered."""
+        return self.upper if self.joins is not None and self.joins < block else self.lower
+
+    def shares(self, block: int) -> bool:
+        """Whether it attends to a prompt that is held once."""
+        return self.prompts is not None and (self.joins is None or self.joins >= block)
 
 
 @dataclass
@@ -48,26 +67,74 @@ class _Plan:
     alphas: Tensor
 
 
+@dataclass
+class _Lane:
+    """Where the rows' tokens lie in some blocks, [start, end) per row, and what of their prompts they share there.
+
+    top, low: the largest and smallest `end`; filled: whether every row begins at column 0; most: columns that rows will need.
+    """
+
+    start: Tensor
+    end: Tensor
+    top: int
+    low: int
+    filled: bool
+    most: int
+    parts: list[Part]
+    masks: dict[int | None, Tensor | None] = field(default_factory=dict)
+    writer: Any = None
+
+    def advance(self) -> None:
+        """Every row has one token more."""
+        self.end, self.top, self.low, self.masks, self.writer = self.end + 1, self.top + 1, self.low + 1, {}, None
+
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """(rows, 1, 1, top + 1), to be added: the new token, at column `end`, sees its own row as far as `window` tokens reach,
+        itself included; None when it sees every column."""
+        if window not in self.masks:
+            self.masks[window] = self._mask(window, dtype)
+        return self.masks[window]
+
+    def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        reaches = window is None or self.top < window
+        if reaches and self.low == self.top and self.filled:
+            return None
+        column = torch.arange(self.top + 1, device=self.end.device)
+        first = self.start if window is None else torch.maximum(self.start, self.end - window + 1)
+        outside = (column < first[:, None]) | (column > self.end[:, None])
+        mask = torch.zeros(outside.shape, dtype=dtype, device=self.end.device)
+        return mask.masked_fill_(outside, torch.finfo(dtype).min)[:, None, None]
+
+
 class Stepper:
     """A batch of rows under any mixture of steerings. Entries are told by their place, 0 to n - 1.
 
-    Every method that runs the model leaves the batch as it was when it raises, so that it can be tried again.
+    new_tokens: how many a row generates at most. share_from: prompts of so many tokens are held once for all their rows; None:
+    never. Every method that runs the model leaves the batch as it was when it raises, so that it can be tried again.
     """
 
-    def __init__(self, anatomy: Anatomy, steerings: Sequence[Steering]) -> None:
+    def __init__(
+        self,
+        anatomy: Anatomy,
+        steerings: Sequence[Steering],
+        new_tokens: int,
+        share_from: int | None = SHARED_TOKENS,
+    ) -> None:
         self.anatomy = anatomy
         self.steerings = list(steerings)
+        self.new_tokens, self.share_from = new_tokens, share_from
         self.device = anatomy.target.model.device
         vectors = torch.stack([s.vector.float().cpu() for s in steerings]) if steerings else torch.zeros(0, 1)
         self.vectors = vectors.to(self.device)
         self.alphas = torch.tensor([s.alpha for s in steerings], dtype=torch.float32, device=self.device)
         self.cache = RowCache(len(anatomy.layers))
         self.entries: list[Entry] = []
-        self.start = torch.zeros(0, dtype=torch.long, device=self.device)
-        self.end = self.start.clone()
+        self.clock = 0
+        self.length = torch.zeros(0, dtype=torch.long, device=self.device)
         self.position = torch.zeros(1, 0, dtype=torch.long, device=self.device)
         self.arguments: list[dict[str, Any]] = []
         self.plans: dict[int, _Plan] | None = None
+        self.lanes: list[_Lane] = []  # per block; blocks of one lane hold the same one
 
     # -- entering --------------------------------------------------------------------------------------------------
 
@@ -85,22 +152,52 @@ class Stepper:
         steering = self.steerings[entry.write]
         return (0 if steering.positions in WHOLE else 1), steering.layer
 
+    def share(self, window: Window, entries: Sequence[Entry]) -> None:
+        """Hold the prompts of a window once for these entries, all that will enter from it, where that is worth it.
+
+        Call `window.close()` when all have.
+        """
+        narrow = self.anatomy.narrowest
+        fits = narrow is None or window.width + self.new_tokens <= narrow
+        if self.share_from is None or window.width < self.share_from or min(window.lengths) < 2 or not fits:
+            return
+        joins = [self._joins(entry) for entry in entries]
+        blocks = len(self.anatomy.layers)
+        lowest = blocks if None in joins else 1 + max(layer for layer in joins if layer is not None)
+        window.prompts = Prompts(window, range(lowest))
+        for entry, layer in zip(entries, joins, strict=True):
+            entry.prompts, entry.joins = window.prompts, layer
+        for block in range(lowest, blocks):
+            # Every row runs these blocks for the whole prompt and has keys of its own there.
+            window.keys[block], window.values[block] = (t[block][:, :, :0].clone() for t in (window.keys, window.values))
+
+    def _joins(self, entry: Entry) -> int | None:
+        """The block above which a row has a prompt of its own; None where it leaves all but the last token as it is."""
+        part, layer = self.sharing(entry)
+        return layer if part == 0 else None
+
     @torch.no_grad()
-    def enter(self, window: Window, entries: list[Entry], rows: int, columns: int) -> Tensor:
+    def enter(self, window: Window, entries: list[Entry], rows: int) -> Tensor:
         """Take rows in, sorted by `sharing` and of one first part of it; the logits of their first token, (rows, vocabulary).
 
-        rows, columns: the size that the buffers should at least have.
+        rows: how many the buffers should at least have room for.
         """
-        first, span = len(self.entries), max((e.end for e in self.entries), default=0)
+        first = len(self.entries)
         width = max(window.lengths[e.request] for e in entries)
-        self.cache.reserve(max(rows, first + len(entries)), max(columns, width + 1), first, span)
+        for entry in entries:
+            own = (width - window.lengths[entry.request], width)
+            entry.since = self.clock
+            entry.lower = entry.upper = own
+            if entry.prompts is not None:
+                entry.lower = (0, 1)
+                entry.upper = own if entry.joins is not None else (0, 1)
+        self._reserve(entries, max(rows, first + len(entries)))
         group = _Group(self, window, entries, first, width)
         kind = self.sharing(entries[0])[0]
-        logits = (group.run_prompts, group.run_last_tokens, group.share)[kind]()
-        for entry in entries:
-            entry.start, entry.end = width - window.lengths[entry.request], width
-        self.start = torch.cat([self.start, torch.tensor([e.start for e in entries], device=self.device)])
-        self.end = torch.cat([self.end, torch.tensor([e.end for e in entries], device=self.device)])
+        with self.anatomy.calling():
+            logits = (group.run_prompts, group.run_last_tokens, group.share)[kind]()
+        lengths = torch.tensor([window.lengths[e.request] for e in entries], device=self.device)
+        self.length = torch.cat([self.length, lengths])
         position = window.next_position[:, group.requests].to(self.device)
         self.position = position if first == 0 else torch.cat([self.position, position], dim=1)
         self.entries = [*self.entries, *entries]
@@ -109,43 +206,72 @@ class Stepper:
             self.arguments = [_without_tensors(call) for call in window.calls]
         return logits.to(self.device)
 
+    def _reserve(self, entries: Sequence[Entry], rows: int) -> None:
+        """Room for entries that enter, and for the first of what they generate."""
+        ends = [max(entry.columns(block)[1] for entry in entries) for block in range(len(self.anatomy.layers))]
+        some = min(self.new_tokens, 32)
+        self.cache.reserve(rows, [e + some for e in ends], [e + self.new_tokens for e in ends], len(self.entries))
+
     # -- one token -------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
         """Feed one token per row, (rows,) long, back to the model; the logits of the next, (rows, vocabulary)."""
         anatomy, rows = self.anatomy, len(self.entries)
-        ends = [entry.end for entry in self.entries]
-        span = max(ends) + 1
-        self.cache.reserve(rows, span, rows, span - 1)
         if self.plans is None:
-            self.plans = self._plans()
-        uniform = min(ends) == span - 1
-        writer = TokenWriter(self.cache, 0, span - 1 if uniform else self.end, span)
+            self.plans, self.lanes = self._plans(), self._lanes()
+        spans = [lane.top + 1 for lane in self.lanes]
+        self.cache.reserve(rows, spans, [max(lane.most, lane.top + 1) for lane in self.lanes], rows)
         hidden = anatomy.embed(tokens[:, None])
-        given = {
-            "attention_mask": None if uniform and not any(e.start for e in self.entries) else self._mask(span, hidden.dtype),
-            "position_embeddings": anatomy.rotate(hidden, self.position),
-            "position_ids": (self.end - self.start)[:, None],
-        }
-        for index, call in enumerate(self.arguments):
-            arguments = {name: given.get(name) if value is None else value for name, value in call.items()}
-            hidden = anatomy.block(index, hidden, arguments | {name: writer for name in CACHES if name in call})
-            if index in self.plans:
-                hidden = _write(self.plans[index], hidden)
-        logits = anatomy.logits(hidden).to(self.device)
-        for entry in self.entries:
-            entry.end += 1
-        self.end = self.end + 1
+        rotations = anatomy.rotate(hidden, self.position)
+        places = self.length[:, None]
+        with anatomy.calling():
+            for index, call in enumerate(self.arguments):
+                lane = self.lanes[index]
+                lane.writer = lane.writer or TokenWriter(
+                    self.cache, 0, lane.top if lane.low == lane.top else lane.end, lane.top + 1
+                )
+                given = {
+                    "attention_mask": lane.mask(anatomy.windows[index], hidden.dtype),
+                    "position_embeddings": rotations[index],
+                    "position_ids": places,
+                }
+                arguments = {name: given.get(name) if value is None else value for name, value in call.items()}
+                arguments |= {name: lane.writer for name in CACHES if name in call}
+                with shared(anatomy.configs, lane.parts) if lane.parts else nullcontext():
+                    hidden = anatomy.block(index, hidden, arguments)
+                if index in self.plans:
+                    hidden = _write(self.plans[index], hidden)
+            logits = anatomy.logits(hidden).to(self.device)
+        for lane in {id(lane): lane for lane in self.lanes}.values():
+            lane.advance()
+        self.clock += 1
+        self.length = self.length + 1
         self.position = self.position + 1
         return logits
 
-    def _mask(self, span: int, dtype: torch.dtype) -> Tensor:
-        """(rows, 1, 1, span), to be added: every token sees its own row, itself included."""
-        column = torch.arange(span, device=self.device)
-        outside = (column < self.start[:, None]) | (column > self.end[:, None])
-        mask = torch.zeros(outside.shape, dtype=dtype, device=self.device).masked_fill_(outside, torch.finfo(dtype).min)
-        return mask[:, None, None]
+    def _lanes(self) -> list[_Lane]:
+        """Per block where rows lie; blocks between two at which rows join have it in common."""
+        joins = sorted({entry.joins for entry in self.entries if entry.joins is not None})
+        made: dict[int, _Lane] = {}
+        lanes = []
+        for block in range(len(self.anatomy.layers)):
+            passed = sum(layer < block for layer in joins)
+            if passed not in made:
+                made[passed] = self._lane(block)
+            lanes.append(made[passed])
+        return lanes
+
+    def _lane(self, block: int) -> _Lane:
+        columns = [entry.columns(block) for entry in self.entries]
+        fed = [self.clock - entry.since for entry in self.entries]
+        starts = [start for start, _ in columns]
+        ends = [end + more for (_, end), more in zip(columns, fed, strict=True)]
+        most = max(end for _, end in columns) + self.new_tokens
+        return _Lane(
+            torch.tensor(starts, device=self.device), torch.tensor(ends, device=self.device),
+            max(ends), min(ends), not any(starts), most, parts_of(self.entries, block, self.device),
+        )  # fmt: skip
 
     def _plans(self) -> dict[int, _Plan]:
         """Per block, the rows that are written after it while they generate."""
@@ -173,19 +299,60 @@ class Stepper:
         gaps = sorted(set(range(count)) - set(kept))
         sources = [row for row in kept if row >= count]
         if gaps:
-            self.cache.move(sources, gaps, max(self.entries[row].end for row in sources))
+            self.cache.move(sources, gaps, self._columns([self.entries[row] for row in sources]))
         order = list(range(count))
         for place, row in zip(gaps, sources, strict=True):
             order[place] = row
         index = torch.tensor(order, dtype=torch.long, device=self.device)
-        self.start, self.end, self.position = self.start[index], self.end[index], self.position[:, index]
+        self.length, self.position = self.length[index], self.position[:, index]
+        left = self._prompts()
         self.entries = [self.entries[row] for row in order]
         self.plans = None
+        for prompts in left:
+            prompts.drop_all_but({entry.request for entry in self.entries if entry.prompts is prompts})
         return order
+
+    def _columns(self, entries: Sequence[Entry]) -> int:
+        """The columns that these entries take in any block."""
+        return max((max(e.lower[1], e.upper[1]) + self.clock - e.since for e in entries), default=0)
+
+    def _prompts(self) -> list[Prompts]:
+        return list({id(e.prompts): e.prompts for e in self.entries if e.prompts is not None}.values())
 
     def release_memory(self) -> None:
         """Give back the memory of all but the present rows."""
-        self.cache.shrink(len(self.entries), max((e.end for e in self.entries), default=0))
+        self.cache.shrink(len(self.entries), self._columns(self.entries))
+
+    def row_bytes(self, window: Window, entries: Sequence[Entry]) -> int:
+        """Keys and values that the largest of these rows of a window will hold for itself."""
+        sizes = [
+            sum(t[block].shape[1] * t[block].shape[3] * t[block].element_size() for t in (window.keys, window.values))
+            for block in range(len(self.anatomy.layers))
+        ]
+
+        def own(entry: Entry) -> int:
+            return sum(size * (self.new_tokens + (1 if entry.shares(b) else window.width)) for b, size in enumerate(sizes))
+
+        return max(map(own, entries), default=0)
+
+    @property
+    def held_bytes(self) -> int:
+        """Keys and values of the rows in the batch and of the prompts that they share."""
+        return self.cache.bytes + sum(prompts.bytes for prompts in self._prompts())
+
+
+def parts_of(entries: Sequence[Entry], block: int, device: Any) -> list[Part]:
+    """What the entries of one pass share at a block, window by window."""
+    rows: dict[int, list[int]] = {}
+    for row, entry in enumerate(entries):
+        if entry.shares(block):
+            rows.setdefault(id(entry.prompts), []).append(row)
+    parts = []
+    for members in rows.values():
+        prompts = entries[members[0]].prompts
+        assert prompts is not None
+        parts.append(arrange(prompts, members, [entries[row].request for row in members], len(entries), device))
+    return parts
 
 
 class _Group:
@@ -195,7 +362,9 @@ class _Group:
         self.stepper, self.window, self.entries, self.first, self.width = stepper, window, entries, first, width
         self.anatomy = stepper.anatomy
         self.requests = torch.tensor([e.request for e in entries], device=stepper.device)
+        self.sharing = entries[0].prompts is not None
         self.selected: dict[tuple[int, int], Any] = {}
+        self.parts: dict[int, list[Part]] = {}
 
     def share(self) -> Tensor:
         """The whole prompt is the unsteered one."""
@@ -212,15 +381,27 @@ class _Group:
     def run_last_tokens(self) -> Tensor:
         """The last prompt token alone goes through them, and sees the unsteered rest."""
         self._share_keys([0] * len(self.anatomy.layers))
-        writer = TokenWriter(self.stepper.cache, self.first, self.width - 1, self.width)
-        hidden, _ = self._climb(self.window.last, writer, self.window.width - 1)
+        last = 0 if self.sharing else self.width - 1
+        writer = TokenWriter(self.stepper.cache, self.first, last, last + 1)
+        hidden, _ = self._climb(self.window.last, writer, self.window.width - 1, self._shared)
         return self.anatomy.logits(hidden)
 
-    def _climb(self, states: dict[int, Tensor], writer: Any, column: int) -> tuple[Tensor, list[int]]:
+    def _shared(self, count: int) -> Any:
+        """Around a block: its first `count` rows, one token each, attend to the prompts that they share."""
+        if not self.sharing:
+            return nullcontext()
+        if count not in self.parts:
+            # Nothing of these rows but their last token is their own, at any block.
+            self.parts[count] = parts_of(self.entries[:count], 0, self.stepper.device)
+        return shared(self.anatomy.configs, self.parts[count])
+
+    def _climb(
+        self, states: dict[int, Tensor], writer: Any, column: int, around: Callable[[int], Any] = lambda _: nullcontext()
+    ) -> tuple[Tensor, list[int]]:
         """Block by block: rows join after the block that they are injected at, in the order of `entries`.
 
-        column: the window column from which on tokens run. Returns the last block's output, (rows, tokens, d), and per block
-        how many rows it ran.
+        column: the window column from which on tokens run. around: a context for a block of so many rows. Returns the last
+        block's output, (rows, tokens, d), and per block how many rows it ran.
         """
         window, hidden, running = self.window, None, []
         steerings = [self.stepper.steerings[e.write] for e in self.entries if e.write is not None]
@@ -228,7 +409,9 @@ class _Group:
             count = 0 if hidden is None else len(hidden)
             running.append(count)
             if hidden is not None:
-                hidden = self.anatomy.block(index, hidden, self._arguments(index, count, column, writer))
+                arguments = self._arguments(index, count, column, writer)
+                with around(count):
+                    hidden = self.anatomy.block(index, hidden, arguments)
             joining = [row for row, s in enumerate(steerings) if s.layer == index]
             if joining:
                 begun = self._begin(states[index], joining, column)
@@ -258,8 +441,11 @@ class _Group:
                 call[name] = writer
             elif name == "attention_mask":
                 call[name] = self._first(self._mask(value, column), count, 4)
+                if self.sharing and column == self.window.width - 1:
+                    call[name] = None  # one column of its own; what it shares has a mask of its own
             elif name == "position_embeddings":
-                call[name] = tuple(self._first(self._cut(part, column, 3), count, 3) for part in value)
+                parts = [self._first(self._cut(part, column, 3), count, 3) for part in _parts(value)]
+                call[name] = tuple(parts) if isinstance(value, tuple) else parts[0]
             elif name == "position_ids" and value is not None:
                 call[name] = self._first(self._cut(value, column, 2), count, 2)
             elif name == "cache_position" and value is not None:
@@ -300,7 +486,7 @@ class _Group:
 
     def _share_keys(self, running: Sequence[int]) -> None:
         """Give the rows that a block did not run (all but its first so many) the unsteered keys and values."""
-        skip = self.window.width - self.width
+        skip = self.window.width - (1 if self.sharing else self.width)
         for block, count in enumerate(running):
             if count < len(self.entries):
                 keys, values = self.window.keys[block], self.window.values[block]
@@ -319,6 +505,11 @@ def _write(plan: _Plan, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
             entry.changed = changed[place]
         plan.unmoved = [(place, entry) for place, entry in plan.unmoved if not entry.changed]
     return moved if plan.rows is None else hidden.index_copy(0, plan.rows.to(device), moved)
+
+
+def _parts(value: Any) -> Sequence[Tensor]:
+    """Cosines and sines, or one tensor of complex numbers."""
+    return (value,) if isinstance(value, Tensor) else value
 
 
 def _without_tensors(call: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Window:
     logits: Tensor
     image_ids: tuple[int, ...]
     lengths: list[int] = field(init=False)
+    prompts: Any = None  # what its rows share, where they do
     _causal: dict[int, list[bool]] = field(default_factory=dict)
     _positions: dict[str, Tensor] = field(default_factory=dict)
 
@@ -69,6 +70,11 @@ class Window:
     def width(self) -> int:
         """Tokens of the longest prompt."""
         return self.ids.shape[1]
+
+    def close(self) -> None:
+        """No more rows enter: prompts may be given back one by one."""
+        if self.prompts is not None:
+            self.prompts.open = False
 
     def positions(self, kind: str) -> Tensor:
         """Where prompts are written under `kind`, (requests, tokens) bool."""
@@ -102,25 +108,20 @@ class Anatomy:
         self.embed = model.get_input_embeddings()
         self.head = model.get_output_embeddings()
         text = model.config.get_text_config()
-        self.attention = str(getattr(text, "_attn_implementation", ""))
-        if self.attention not in ("sdpa", "eager"):
-            raise Refused(f"attention implementation '{self.attention}' (sdpa and eager are known)")
+        # Kernels that take no mask of four dimensions (flash attention) are run as sdpa here: the same function.
+        self.attention = "eager" if getattr(text, "_attn_implementation", "") == "eager" else "sdpa"
+        self.configs = _attention_configs(self.layers, text)
         kinds = set(getattr(text, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds:
             raise Refused(f"decoder blocks of kind {', '.join(sorted(kinds))}")
-        self.sliding: int | None = getattr(text, "sliding_window", None)
-        if getattr(text, "use_sliding_window", True) is False:
-            self.sliding = None
+        self.windows = _sliding_windows(text, len(self.layers))
         if self.embed is None or self.head is None:
             raise Refused("no embedding or no output head of the usual kind")
         self.owner = self._owner(model)
         self.image_ids = image_token_ids(model)
         self.norm: Any = None
-        self.rotary: Any = None
-        # How the model calls it: "hidden" and "ids" stand where those tensors were.
-        self.rotary_args: tuple[Any, ...] = ()
-        self.rotary_kwargs: dict[str, Any] = {}
-        self.position_rank = 2
+        self.rotations: list[Rotation] = []
+        self.rotation_of: list[int] = []  # per block
 
     def _owner(self, model: Any) -> nn.Module:
         """The module whose list of blocks this is."""
@@ -139,32 +140,87 @@ class Anatomy:
         """Final norm and head on (rows, 1, d): (rows, vocabulary), float32."""
         return self.head(self.norm(hidden))[:, -1].float()
 
-    def rotate(self, hidden: Tensor, positions: Tensor) -> Any:
-        """What the blocks get as `position_embeddings` for one token per row at `positions` (dimensions, rows)."""
-        given = {"hidden": hidden, "ids": positions[0, :, None] if self.position_rank == 2 else positions[:, :, None]}
+    def rotate(self, hidden: Tensor, positions: Tensor) -> list[Any]:
+        """What each block gets as `position_embeddings` for one token per row at `positions` (dimensions, rows)."""
+        made = [rotation.at(hidden, positions) for rotation in self.rotations]
+        return [made[place] for place in self.rotation_of]
+
+    @property
+    def narrowest(self) -> int | None:
+        """The fewest tokens that a block sees; None when all see everything."""
+        return min((window for window in self.windows if window is not None), default=None)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """The decoder runs with an attention that takes masks of four dimensions."""
+        changed = [c for c in self.configs if c._attn_implementation_internal != self.attention]
+        before = [c._attn_implementation_internal for c in changed]
+        for config in changed:
+            config._attn_implementation_internal = self.attention
+        try:
+            yield
+        finally:
+            for config, name in zip(changed, before, strict=True):
+                config._attn_implementation_internal = name
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """A module that makes rotary positions, and how the model calls it: "hidden" and "ids" stand where those tensors were."""
+
+    module: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    rank: int  # of the position ids: 3 where positions have dimensions of their own
+
+    def at(self, hidden: Tensor, positions: Tensor) -> Any:
+        """Its output for one token per row at `positions` (dimensions, rows)."""
+        given = {"hidden": hidden, "ids": positions[0, :, None] if self.rank == 2 else positions[:, :, None]}
 
         def fill(value: Any) -> Any:
-            return given[value] if isinstance(value, str) else value
+            return given[value] if isinstance(value, str) and value in given else value
 
-        return self.rotary(*map(fill, self.rotary_args), **{name: fill(value) for name, value in self.rotary_kwargs.items()})
+        return self.module(*map(fill, self.args), **{name: fill(value) for name, value in self.kwargs.items()})
 
-    def check_length(self, tokens: int) -> None:
-        """Raises Refused for rows longer than a sliding window: their old tokens would have to fall out of the cache."""
-        if self.sliding is not None and tokens > self.sliding:
-            raise Refused(f"{tokens} tokens exceed the sliding window of {self.sliding}")
+
+def _attention_configs(layers: Sequence[nn.Module], text: Any) -> list[Any]:
+    """The distinct configs by which the blocks and their decoder choose an attention."""
+    found = {id(text): text}
+    for layer in layers:
+        for module in layer.modules():
+            config = getattr(module, "config", None)
+            if hasattr(config, "_attn_implementation_internal"):
+                found[id(config)] = config
+    return list(found.values())
+
+
+def _sliding_windows(text: Any, blocks: int) -> list[int | None]:
+    """Per block how many tokens, itself included, a token sees; None for all. Read off the cache that `generate` would make."""
+    from transformers import DynamicCache
+
+    layers = DynamicCache(config=text).layers
+    if len(layers) < blocks:
+        return [None] * blocks
+    return [int(layer.sliding_window) if getattr(layer, "is_sliding", False) else None for layer in layers[:blocks]]
 
 
 @torch.no_grad()
-def capture(anatomy: Anatomy, requests: Sequence[Request], needs: Needs) -> Window:
+def capture(anatomy: Anatomy, requests: Sequence[Request], needs: Needs, inputs: dict[str, Tensor] | None = None) -> Window:
     """Run the prompts of these requests once, unsteered, and keep what `needs` names.
 
-    Raises Refused when the model does something between its blocks that the engine does not know.
+    inputs: what they are as model inputs, where that is known already. Raises Refused when the model does something between
+    its blocks that the engine does not know.
     """
     target = anatomy.target
-    inputs = encode_requests(target, requests)
+    inputs = encode_requests(target, requests) if inputs is None else inputs
     recorder = _Recorder(anatomy, needs)
     options = generation_options(target, 1) | {"output_logits": True, "return_dict_in_generate": True}
-    with recorder.listening():
+    if anatomy.narrowest is not None:
+        from transformers import DynamicCache
+
+        # The model's own cache would drop what is out of a window's sight; blocks that see everything need it all.
+        options["past_key_values"] = DynamicCache()
+    with anatomy.calling(), recorder.listening():
         output = target.model.generate(**inputs, **options)
     ids = inputs["input_ids"]
     tokens = ids.shape[1]
@@ -278,23 +334,33 @@ class _Recorder:
         for call in self.calls:
             self._check_call(call)
         embeddings = [call.get("position_embeddings") for call in self.calls]
-        if any(e is not embeddings[0] for e in embeddings):
-            raise Refused("decoder blocks with different rotary positions")
-        if embeddings[0] is None:
+        if any(e is None for e in embeddings):
             raise Refused("decoder blocks that work out rotary positions themselves")
-        found = [r for r in self.rotations if r[3] is embeddings[0]]
+        distinct = list({id(e): e for e in embeddings}.values())
+        made = [self._made(e) for e in distinct]
+        self.position_ids = made[0][1]
+        if any(ids is not self.position_ids and not torch.equal(ids, self.position_ids) for _, ids in made):
+            raise Refused("rotary positions made from different position ids")
+        anatomy.rotations = [rotation for rotation, _ in made]
+        order = [id(e) for e in distinct]
+        anatomy.rotation_of = [order.index(id(e)) for e in embeddings]
+
+    def _made(self, embedding: Any) -> tuple[Rotation, Tensor]:
+        """The call that made these rotary positions, and its position ids."""
+        found = [r for r in self.rotations if r[3] is embedding]
         if len(found) != 1:
             raise Refused("rotary positions that no module of the decoder made")
-        anatomy.rotary, args, kwargs, _ = found[0]
-        if getattr(anatomy.rotary, "rope_type", "default") in ("dynamic", "longrope"):
+        module, args, kwargs, _ = found[0]
+        kinds = getattr(module, "rope_type", "default")
+        kinds = set(kinds.values()) if isinstance(kinds, dict) else {kinds}
+        if kinds & {"dynamic", "longrope"}:
             raise Refused("rotary positions that depend on the length of the longest row")
         tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
         if sorted(v.is_floating_point() for v in tensors) != [False, True]:
             raise Refused("rotary positions made from more than hidden states and position ids")
-        self.position_ids = next(v for v in tensors if not v.is_floating_point())
-        anatomy.rotary_args = tuple(_stand_in(v) for v in args)
-        anatomy.rotary_kwargs = {name: _stand_in(v) for name, v in kwargs.items()}
-        anatomy.position_rank = self.position_ids.ndim
+        ids = next(v for v in tensors if not v.is_floating_point())
+        named = {name: _stand_in(value) for name, value in kwargs.items()}
+        return Rotation(module, tuple(_stand_in(v) for v in args), named, ids.ndim), ids
 
     def _check_call(self, call: dict[str, Any]) -> None:
         if sum(name in CACHES and value is not None for name, value in call.items()) != 1:

@@ -1,0 +1,33 @@
+"""How much may run at once: what was asked for, less after memory ran out, and more again when all has been well for long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# After so many good ends more is tried again; after every further failure twice as many.
+_PATIENCE = 4
+
+
+@dataclass
+class Limit:
+    """A number of tokens, or rows, that may be used at once; `asked` is the most that ever is."""
+
+    asked: int
+    now: int = field(init=False)
+    patience: int = _PATIENCE
+    good: int = 0
+
+    def __post_init__(self) -> None:
+        self.now = self.asked
+
+    def failed(self, used: int) -> None:
+        """`used` was too much: half of that from now on."""
+        self.now = max(1, min(self.now, used) // 2)
+        self.good, self.patience = 0, 2 * self.patience
+
+    def worked(self) -> None:
+        """It went well once."""
+        if self.now < self.asked:
+            self.good += 1
+            if self.good >= self.patience:
+                self.now, self.good = min(self.asked, 2 * self.now), 0
