@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from l2v.disk import write_atomically
 from l2v.report.page.page import write_page
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
 from l2v.study.score import rescore, stored_benchmark
-from l2v.study.store import Store, write_atomically
+from l2v.study.store import Store
 
 WORDS = ["the", "angle", "of", "triangle", "ABC", "is", "therefore", "equal", "so", "we", "add", "both", "sides", "answer"]
 SUBSETS = [("math", "geometry problem solving"), ("general", "figure question answering")]

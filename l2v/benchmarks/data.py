@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from PIL import Image
 
+from l2v.disk import read_records
 from l2v.errors import UserError
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
@@ -54,30 +54,6 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
         if isinstance(feature, datasets.Image):
             rows = rows.cast_column(column, datasets.Image(decode=False))
     return rows
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """The rows of a .jsonl or .json file: a list of objects, or objects by id (their key is kept as "id" if they have none).
-
-    Raises UserError for a missing file or one of another form.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"The file '{path}' could not be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"The file '{path}' is not UTF-8 text: {error}.") from error
-    try:
-        found = (
-            [json.loads(line) for line in text.splitlines() if line.strip()] if path.suffix == ".jsonl" else json.loads(text)
-        )
-    except json.JSONDecodeError as error:
-        raise UserError(f"The file '{path}' is not valid {path.suffix[1:].upper()}: {error}.") from error
-    if isinstance(found, dict):
-        found = [{"id": key, **row} if isinstance(row, dict) else {"id": key, "response": row} for key, row in found.items()]
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-        raise UserError(f"The file '{path}' must hold a list of objects, one object per line, or objects by id.")
-    return found
 
 
 def _with_image_paths(rows: Any, folder: Path) -> Any:

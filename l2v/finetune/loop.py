@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2v.disk import replaced
 from l2v.errors import UserError
 from l2v.finetune.data import Example, collate
 from l2v.finetune.settings import FinetuneSettings
@@ -46,7 +47,6 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write everything, by an atomic rename."""
-        part = path.with_suffix(".part")
         values = {
             "epoch": self.epoch,
             "step": self.step,
@@ -54,8 +54,8 @@ class State:
             "parameters": [parameter.detach() for parameter in self.parameters],
             "optimiser": self.optimiser.state_dict(),
         }
-        torch.save(values, part)
-        part.replace(path)
+        with replaced(path) as file:
+            torch.save(values, file)
 
     def load(self, path: Path) -> None:
         """Take up what `save` wrote, if it did."""

@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.disk import Record
 from l2v.report.page.data import Study
 from l2v.study.columns import SETTINGS, SWEPT, key, short
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import grouped
-from l2v.study.store import Record
 
 # Settings that make two cells of two studies comparable; revisions, answer length and decoding may be what is compared.
 SAME = [column.name for column in SETTINGS if not column.loose]

@@ -9,10 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.disk import write_atomically
 from l2v.errors import UserError, unknown
 from l2v.study.columns import short
 from l2v.study.results import Selection, build_results, read_selection
-from l2v.study.store import Store, write_atomically
+from l2v.study.store import Store
 
 FORMATS = ("text", "md", "csv", "latex")
 MOST_ROWS = 40

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from l2v.benchmarks.base import Answer, BenchmarkDocs, Verdict
-from l2v.benchmarks.data import read_records
 from l2v.benchmarks.harness import docs_module
 from l2v.benchmarks.metrics import HEADLINE, mark, scores
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
+from l2v.disk import read_records, write_atomically
 from l2v.errors import UserError
-from l2v.study.store import write_atomically
 
 ID_FIELDS = ("id", "pid", "index", "sample_index", "question_id")
 

@@ -9,10 +9,11 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import yaml
 
+from l2v.disk import Record, disk_errors, drop_torn_line, read_bytes, read_lines, sync_folder, whole_lines, write_atomically
 from l2v.errors import UserError
 from l2v.study.cells import SCHEMA, Cell
 from l2v.study.digests import (
@@ -27,9 +28,7 @@ from l2v.study.digests import (
     sealed_line,
     tell_once,
     twice,
-    whole_lines,
 )
-from l2v.study.disk import Record, disk_errors, drop_torn_line, read_bytes, read_lines, sync_folder, write_atomically
 
 # libyaml's parser where it was built in: a study has hundreds of small files.
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -43,7 +42,7 @@ class CellFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._parts: dict[str, IO[str]] = {}
+        self._parts: dict[str, BinaryIO] = {}
 
     @property
     def id(self) -> str:
@@ -151,9 +150,9 @@ class CellFolder:
         path = self.path / f"responses.{worker}.jsonl"
         with disk_errors(path):
             if worker not in self._parts:
-                drop_torn_line(path)
-                self._parts[worker] = path.open("a", encoding="utf-8")
-            self._parts[worker].write("".join(sealed_line(r, self.id) for r in records))
+                self._parts[worker] = path.open("a+b")
+                drop_torn_line(self._parts[worker])
+            self._parts[worker].write("".join(sealed_line(r, self.id) for r in records).encode())
             self._parts[worker].flush()
 
     def close(self) -> None:

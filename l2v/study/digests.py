@@ -14,16 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from l2v.disk import UNREADABLE, Record
 from l2v.errors import UserError
-
-Record = dict[str, Any]
 
 # The last key of a line, and of a small file.
 CHECK, DIGEST = "check", "digest"
 _BEFORE_CHECK = f', "{CHECK}": "'
-
-# What is read of JSON that nobody here wrote: bad text or bytes, numbers of thousands of digits, thousands of open brackets.
-UNREADABLE = (ValueError, RecursionError)
 
 _told: set[str] = set()
 
@@ -68,11 +64,6 @@ def open_line(line: bytes, of: str) -> Record | None:
 def has_check(line: bytes) -> bool:
     """Whether a line that `open_line` took carries a check."""
     return line.rstrip().endswith(b'"}') and _BEFORE_CHECK.encode() in line[-40:]
-
-
-def whole_lines(data: bytes) -> list[bytes]:
-    """The lines that were written to their end; a torn last one is left out."""
-    return [line for line in data[: data.rfind(b"\n") + 1].split(b"\n") if line.strip()]
 
 
 # -- small JSON files --------------------------------------------------------------------------------------------------

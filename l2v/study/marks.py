@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
+from l2v.disk import Record
 from l2v.errors import UserError
 from l2v.study.cells import Cell
 from l2v.study.score import items_key
-from l2v.study.store import Record, Store
+from l2v.study.store import Store
 
 
 @dataclass(frozen=True)

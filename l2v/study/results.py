@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.disk import Record, write_atomically
 from l2v.study.checkup import whole_study
 from l2v.study.columns import ARM_COLUMNS, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.marks import Marks
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
-from l2v.study.store import Record, Store, write_atomically
+from l2v.study.store import Store
 
 
 @dataclass(frozen=True)

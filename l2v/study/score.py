@@ -13,12 +13,13 @@ from l2v.benchmarks.metrics import Score, mark, scores
 from l2v.benchmarks.parts import take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.config import BenchmarkConfig, JudgeConfig
+from l2v.disk import Record
 from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.study.cells import BenchmarkId
 from l2v.study.questions import benchmark_id, data_ref
 from l2v.study.statistics.paired import score_interval
-from l2v.study.store import CellFolder, Record, Store
+from l2v.study.store import CellFolder, Store
 
 
 def scoring_of(judge: JudgeConfig, outputs: str, progress: bool) -> Scoring:

@@ -14,13 +14,13 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from l2v.disk import Record, read_bytes, whole_lines, write_atomically
 from l2v.errors import UserError
-from l2v.study.cell_folder import CellFolder, SafeLoader
+from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import SCHEMA
-from l2v.study.digests import DIGEST, open_line, read_sealed, sealed, sealed_line, tell_once, whole_lines
-from l2v.study.disk import Record, disk_errors, read_bytes, read_lines, write_atomically
+from l2v.study.digests import DIGEST, open_line, read_sealed, sealed, sealed_line, tell_once
 
-__all__ = ["CellFolder", "Record", "SafeLoader", "Store", "disk_errors", "plain_name", "read_lines", "write_atomically"]
+__all__ = ["CellFolder", "Store", "plain_name"]
 
 LONGEST_NAME = 120  # characters of a study's name: with what is put around it, a file's name has room
 

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from l2v.disk import Record
 from l2v.identity import digest
 from l2v.study.cells import Cell
 from l2v.study.columns import ITEMS, Value, key, names, settings
 from l2v.study.marks import Marks
 from l2v.study.plan import job_readings
 from l2v.study.statistics.searches import grouped, own_baseline
-from l2v.study.store import CellFolder, Record, Store
+from l2v.study.store import CellFolder, Store
 from l2v.track.examples import Examples
 from l2v.track.ledger import Planned
 from l2v.track.tracker import Artifact, File, Scalar, Table, TrackedRun, clean

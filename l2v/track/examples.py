@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
+from l2v.disk import Record
 from l2v.report.answers import FLIPS, WORDS, Answered, answers, flip, in_one_order
 from l2v.report.page.pictures import Read, image_readers
 from l2v.study.cells import Cell
 from l2v.study.marks import Marks
 from l2v.study.score import items_key
-from l2v.study.store import CellFolder, Record
+from l2v.study.store import CellFolder
 from l2v.track.tracker import Picture, Scalar, Table, clean
 
 COLUMNS = ("item", "image", "question", "gold", "answer", "read", "verdict")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.config import TrackerConfig
+from l2v.disk import append_line, read_bytes, whole_lines
 from l2v.track.tracker import TrackedRun, Tracker, slug
 
 # A tracker that fails so often in a row is given up for this pass.
@@ -57,7 +58,7 @@ class Ledger:
     def read(self) -> dict[str, dict[str, Any]]:
         """The last line of each run id; a torn line is passed over."""
         found: dict[str, dict[str, Any]] = {}
-        for line in self.path.read_bytes().splitlines() if self.path.exists() else []:
+        for line in whole_lines(read_bytes(self.path)):
             try:
                 entry = json.loads(line)
                 found[entry["id"]] = entry
@@ -68,14 +69,7 @@ class Ledger:
     def add(self, planned: Planned, place: str) -> None:
         """Note a finished upload, on disk before this returns."""
         entry = {"id": planned.id, "job_type": planned.job_type, "content": planned.content, "place": place}
-        line = json.dumps(entry | {"time": round(time.time(), 3)}).encode() + b"\n"
-        with self.path.open("ab+") as file:
-            # After a line that a kill tore, begin a new one.
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
-                line = b"\n" + line
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, entry | {"time": round(time.time(), 3)})
 
     @contextmanager
     def held(self) -> Iterator[None]:

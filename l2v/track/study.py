@@ -13,13 +13,14 @@ import pandas as pd
 import yaml
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.disk import Record
 from l2v.identity import digest
 from l2v.paths import conf_dir
 from l2v.report.paper import paper_table
 from l2v.report.tables import headline
 from l2v.study.columns import COMPARED, SEARCHED, names
 from l2v.study.results import build_results, read_selection
-from l2v.study.store import Record, Store
+from l2v.study.store import Store
 from l2v.track.cells import FORMAT, CellRuns, flat
 from l2v.track.grid import heatmaps
 from l2v.track.ledger import Planned

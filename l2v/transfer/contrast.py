@@ -8,7 +8,6 @@ Three readings of the paper:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from l2v.disk import read_records
 from l2v.errors import UserError, unknown
 
 KINDS = ("response_pairs", "generated", "prompts")
@@ -89,7 +89,7 @@ def load_questions(
 def _read_rows(data: str, revision: str | None, split: str) -> list[dict[str, Any]]:
     path = Path(data)
     if path.suffix in (".jsonl", ".json") and path.is_file():
-        return _read_json(path)
+        return read_records(path)
     if path.suffix in (".jsonl", ".json", ".parquet") and not path.is_file():
         raise UserError(f"The contrast file {path} does not exist; give contrast.path=… a .jsonl, .json or .parquet file.")
     import datasets
@@ -105,17 +105,6 @@ def _read_rows(data: str, revision: str | None, split: str) -> list[dict[str, An
             "download it and give contrast.path=<file>.jsonl or .parquet."
         ) from error
     return [dict(row) for row in table]
-
-
-def _read_json(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines() if line.strip()]
-    except json.JSONDecodeError as error:
-        raise UserError(f"The contrast file {path} is not valid {path.suffix[1:].upper()}: {error}; mend it.") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"The contrast file {path} must hold a list of objects, one per question.")
-    return rows
 
 
 def _question(row: dict[str, Any], names: dict[str, str]) -> Question:

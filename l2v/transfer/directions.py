@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from l2v.disk import write_atomically
 from l2v.errors import UserError
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ class Directions:
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         if self.states is not None:
             tensors["states"] = self.states.contiguous()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(save(tensors, {"n": str(self.n), "provenance": json.dumps(self.provenance, sort_keys=True)}))
-        part.replace(path)
+        header = {"n": str(self.n), "provenance": json.dumps(self.provenance, sort_keys=True)}
+        write_atomically(path, save(tensors, header))
 
     @classmethod
     def load(cls, path: Path) -> Directions:

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from l2v.disk import write_atomically
+
 
 @dataclass(frozen=True)
 class TextStates:
@@ -58,11 +60,7 @@ class PartialStates:
             return
         tensors = {"texts": torch.tensor(list(texts)), "final": torch.stack([s.final for s in states])}
         tensors |= {f"norms.{t}": s.norms.contiguous() for t, s in zip(texts, states, strict=True) if s.norms is not None}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{texts[0]:06d}.safetensors"
-        part = path.with_suffix(".part")
-        part.write_bytes(save(tensors, {"key": self.key}))
-        part.replace(path)
+        write_atomically(self.folder / f"{texts[0]:06d}.safetensors", save(tensors, {"key": self.key}))
 
     def take(self, texts: Sequence[int]) -> list[TextStates]:
         """The states of texts that are kept, in this order; memory is given back."""

@@ -21,8 +21,8 @@ SETTINGS = ResponseSettings
 
 def main(arguments: list[str]) -> int:
     """Compare scorers on the stored responses of a study, or on a file of responses."""
+    from l2v.disk import write_atomically
     from l2v.report.agreement import agreement_report, disagreements, from_study
-    from l2v.study.store import write_atomically
 
     settings = parse(arguments, ResponseSettings)
     scorers = settings.scorer.split(",") if settings.scorer else None

@@ -72,8 +72,8 @@ def _write_files(settings: ReportSettings, results: pd.DataFrame | None) -> None
     """
     first = settings.scorer.split(",")[0]
     if settings.out:
+        from l2v.disk import write_atomically
         from l2v.report.tables import measured_csv
-        from l2v.study.store import write_atomically
 
         write_atomically(Path(settings.out), measured_csv(settings.outputs, settings.study, first, results))
     if not settings.page or results is None or not len(results):

@@ -12,13 +12,14 @@ from lm_eval_tasks import write_tasks
 from page_helpers import block, write_lat, written
 from PIL import Image
 
+from l2v.disk import write_atomically
 from l2v.report.page.data import read_study
 from l2v.report.page.sections import lat
 from l2v.study.cells import BenchmarkId, Cell, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
 from l2v.study.score import rescore, stored_benchmark
-from l2v.study.store import Store, write_atomically
+from l2v.study.store import Store
 
 
 def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied_pair: Path) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import BinaryIO
 
 from l2v.benchmarks.base import Verdict
 from l2v.benchmarks.scoring.judge_settings import PROMPTS, JudgeSettings
+from l2v.disk import append_line, whole_lines
 from l2v.errors import UserError
 
 JUDGED = "judge"
@@ -35,15 +31,13 @@ class Cache:
     def read(self) -> dict[str, Verdict]:
         """The verdicts by key; of two for one key the first. A torn or damaged line is passed over: it is judged again."""
         try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return {}
+            lines = whole_lines(self.path.read_bytes()) if self.path.exists() else []
         except OSError as error:
             raise UserError(
                 f"The judge's cache {self.path} could not be read ({error.strerror}); mend that or set judge.cache=…."
             ) from error
         found: dict[str, Verdict] = {}
-        for line in data[: data.rfind(b"\n") + 1].splitlines():
+        for line in lines:
             entry = _entry(line)
             if entry is not None:
                 found.setdefault(*entry)
@@ -63,36 +57,12 @@ class Cache:
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with _locked(self.path) as file:
-                _drop_torn_line(file)
-                file.write(json.dumps(line).encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            append_line(self.path, line)
         except OSError as error:
             raise UserError(
                 f"Writing to the judge's cache {self.path} failed ({error.strerror}); everything judged so far is kept: "
                 "make room or permission there, or set judge.cache=…, then repeat the command."
             ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The file, open for appending, while no other process has it; the lock dies with its process."""
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-
-
-def _drop_torn_line(file: BinaryIO) -> None:
-    """Under the lock, a last line without its end was left by a process that died."""
-    end = file.seek(0, os.SEEK_END)
-    if not end:
-        return
-    file.seek(end - 1)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _entry(line: bytes) -> tuple[str, Verdict] | None:

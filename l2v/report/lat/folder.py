@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from l2v.disk import write_atomically
 from l2v.report.lat.numbers import Analysis
 from l2v.report.lat.pictures import pictures
 from l2v.report.panels import plotly_figure, save_png
-from l2v.study.store import write_atomically
 
 
 def note(found: Analysis) -> str:

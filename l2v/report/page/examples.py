@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from l2v.disk import Record
 from l2v.report.answers import FLIPS, Answered, answers, flip, in_one_order, writable
 from l2v.report.page.data import Study
 from l2v.report.page.pictures import thumbnails
 from l2v.study.columns import FAMILY, key
 from l2v.study.score import items_key
 from l2v.study.statistics.searches import grouped, own_baseline
-from l2v.study.store import Record
 
 # What an answer is where there is no baseline.
 ALONE = ("right", "wrong")

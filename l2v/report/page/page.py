@@ -19,6 +19,7 @@ from typing import Any
 
 import pandas as pd
 
+from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.report import style
 from l2v.report.answers import writable
@@ -30,7 +31,6 @@ from l2v.report.page.facts import facts, protocol, warnings
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
 from l2v.study.columns import COLUMNS
-from l2v.study.store import write_atomically
 
 HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "table.js", "figures.js", "curves.js", "examples.js")

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from l2v.disk import Record
 from l2v.errors import UserError
 from l2v.paths import conf_dir
 from l2v.report.agreement import Judged, matrix
 from l2v.report.page.data import Study
 from l2v.report.paper import paper_table
-from l2v.study.store import Record
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
 # Traces that are drawn from their data alone: maps and images would fetch what they show.

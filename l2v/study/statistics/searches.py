@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.disk import Record
 from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN, Value, key
 from l2v.study.marks import Marks
 from l2v.study.statistics.best_of_grid import Grid, best_of_grid, best_of_grid_seeds, grid
-from l2v.study.store import Record
 from l2v.transfer.arms import is_null
 
 

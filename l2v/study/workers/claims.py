@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from l2v.study.store import disk_errors
+from l2v.disk import disk_errors
 from l2v.study.workers.heartbeat import Heartbeat, Holder
 
 HELD, FREE, DONE = "", ".free", ".done"

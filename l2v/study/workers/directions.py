@@ -18,13 +18,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from l2v.config import Config
+from l2v.disk import disk_errors, read_lines, write_atomically
 from l2v.errors import StudyError, UserError
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Reading, job_readings, norm_reading, readings
 from l2v.study.resolve import model_spec
-from l2v.study.store import disk_errors, read_lines, write_atomically
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer.arms import ARMS, build_vector

@@ -22,8 +22,8 @@ from typing import Any
 
 import psutil
 
+from l2v.disk import write_atomically
 from l2v.errors import UserError
-from l2v.study.store import write_atomically
 
 # Rows a second are told over so many seconds.
 RATE_SECONDS = 60.0

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from l2v.config import Config, ExecutorConfig
+from l2v.disk import Record, read_lines, read_notes, write_atomically
 from l2v.errors import UserError
 from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import DIGEST, read_sealed, sealed
-from l2v.study.disk import read_notes
-from l2v.study.store import CellFolder, Record, Store, read_lines, write_atomically
+from l2v.study.store import CellFolder, Store
 
 # Characters of an error's message that are kept beside its traceback.
 REASON = 300

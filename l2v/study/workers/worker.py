@@ -16,13 +16,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from l2v.disk import Record
 from l2v.errors import StudyError, UserError
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, shuffled, units
 from l2v.study.resolve import model_facts
 from l2v.study.score import score_cell, scoring_of
-from l2v.study.store import CellFolder, Record
+from l2v.study.store import CellFolder
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hash
 from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states

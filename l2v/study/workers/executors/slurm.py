@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from l2v.config import ExecutorConfig
+from l2v.disk import write_atomically
 from l2v.errors import UserError
-from l2v.study.store import write_atomically
 from l2v.study.workers.executors import Submitted
 from l2v.study.workers.executors.progress import Progress, progress_bar
 from l2v.study.workers.process import work_on

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from l2v.errors import StudyError, UserError
-from l2v.study.digests import UNREADABLE, whole_lines
 
 Record = dict[str, Any]
 
+# What is read of JSON that nobody here wrote: bad text or bytes, numbers of thousands of digits, thousands of open brackets.
+UNREADABLE = (ValueError, RecursionError)
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
 UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
 
@@ -34,8 +36,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path, text: str, sync: bool = False) -> None:
-    """Replace a file's content in one step: readers see the old or the new one, whole.
+@contextmanager
+def replaced(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` in one step when it was written: readers see the old or the new one, whole.
 
     `sync` waits until the disk has it, for what could not be made again after a power failure.
     """
@@ -44,8 +47,8 @@ def write_atomically(path: Path, text: str, sync: bool = False) -> None:
         # Machines that share the folder may have processes of the same number.
         part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
-            with part.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with part.open("wb") as file:
+                yield file
                 if sync:
                     file.flush()
                     os.fsync(file.fileno())
@@ -54,6 +57,12 @@ def write_atomically(path: Path, text: str, sync: bool = False) -> None:
                 sync_folder(path.parent)
         finally:
             part.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, content: str | bytes, sync: bool = False) -> None:
+    """Replace a file's whole content; see `replaced`."""
+    with replaced(path, sync) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def sync_folder(path: Path) -> None:
@@ -74,6 +83,30 @@ def make_folder(path: Path) -> None:
         raise StudyError(f"The folder {path} cannot be created ({error.strerror}); choose another place.") from error
 
 
+def append_line(path: Path, record: Record) -> None:
+    """Append one line of JSON to a file that several processes write to; on the disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        # The lock dies with its process.
+        fcntl.flock(file, fcntl.LOCK_EX)
+        drop_torn_line(file)
+        file.write(json.dumps(record).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def drop_torn_line(file: BinaryIO) -> None:
+    """Cut off what a write that failed half-way left at a file's end, before its one writer goes on."""
+    end = file.seek(0, os.SEEK_END)
+    if not end:
+        return
+    file.seek(end - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+        file.seek(0, os.SEEK_END)
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's bytes; none where it is missing. Raises UserError for what cannot be read, such as a folder."""
     try:
@@ -82,6 +115,11 @@ def read_bytes(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); remove it and repeat the command.") from error
+
+
+def whole_lines(data: bytes) -> list[bytes]:
+    """The lines that were written to their end; a torn last one is left out."""
+    return [line for line in data[: data.rfind(b"\n") + 1].split(b"\n") if line.strip()]
 
 
 def read_lines(path: Path) -> list[Record]:
@@ -111,11 +149,25 @@ def _records(path: Path) -> list[Record | None]:
     return found
 
 
-def drop_torn_line(path: Path) -> None:
-    """Cut off what a write that failed half-way left at a file's end, before its one writer goes on."""
-    if path.is_file():
-        data = path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            with path.open("r+b") as file:
-                file.truncate(whole)
+def read_records(path: Path) -> list[Record]:
+    """The rows of a .jsonl or .json file: a list of objects, or objects by id (their key is kept as "id" if they have none).
+
+    Raises UserError for a missing file or one of another form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"The file '{path}' could not be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The file '{path}' is not UTF-8 text: {error}.") from error
+    try:
+        # Lines end in "\n" alone: JSON text may hold other characters that `splitlines` would end one at.
+        lines = [line for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else []
+        found = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
+    except UNREADABLE as error:
+        raise UserError(f"The file '{path}' is not valid {path.suffix[1:].upper()}: {error}.") from error
+    if isinstance(found, dict):
+        found = [{"id": key, **row} if isinstance(row, dict) else {"id": key, "response": row} for key, row in found.items()]
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        raise UserError(f"The file '{path}' must hold a list of objects, one object per line, or objects by id.")
+    return found
