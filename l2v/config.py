@@ -243,7 +243,7 @@ class RuntimeConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     batch_rows: int = 512  # rows (request, cell) per batch
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
-    cells_per_claim: int = 32  # cells that a runner takes at once; two runners share a study claim by claim
+    cells_per_claim: int = 32  # cells that a worker takes at once; workers share a study claim by claim
     progress: bool = True  # show the progress bar and what was read
     page: bool = True  # draw the study's page at the end of a run
     tokens_per_second: float | None = None  # throughput of one card, for the estimate of a dry run

@@ -1,1 +1,1 @@
-"""From settings to results: cells, their store, the plan, the runner and the statistics."""
+"""From settings to results: cells, their store, the plan, the workers and the statistics."""

@@ -112,7 +112,7 @@ def grouped(jobs: Sequence[Job]) -> list[Group]:
 
 
 def blocks(items: int) -> list[range]:
-    """The blocks that a benchmark's items are claimed by; the same for every runner of a study, whatever its settings."""
+    """The blocks that a benchmark's items are claimed by; the same for every worker of a study, whatever its settings."""
     count = max(1, min(MOST_BLOCKS, -(-items // BLOCK_ITEMS)))
     edges = [items * i // count for i in range(count + 1)]
     return [range(first, last) for first, last in itertools.pairwise(edges)]

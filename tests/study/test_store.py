@@ -29,7 +29,7 @@ def cell(config: Callable[..., Any]) -> Cell:
 
 @pytest.fixture
 def folder(tmp_path: Path, cell: Cell) -> CellFolder:
-    """A begun cell with three responses of worker `one`, closed as a runner closes it."""
+    """A begun cell with three responses of worker `one`, closed as a worker closes it."""
     folder = Store(tmp_path, "s").open().folder(cell.id)
     folder.begin(cell, {})
     folder.append("one", LINES)

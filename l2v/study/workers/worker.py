@@ -275,7 +275,7 @@ class Worker:
                     continue
                 record = {"id": request.id, "response": response.text, "tokens": response.tokens}
                 record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
-                record |= {"prompt": prompt_hash(request.text), "runner": self.worker.name}
+                record |= {"prompt": prompt_hash(request.text), "worker": self.worker.name}
                 records.setdefault(job.cell.id, []).append(record | {"generation": claims[key].generation})
             for cell_id, lines in records.items():
                 folders[cell_id].append(self.worker.name, lines)

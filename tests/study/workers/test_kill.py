@@ -1,4 +1,4 @@
-"""Kills, interruptions and two runners on one study: the same results as an undisturbed run, and no row twice."""
+"""Kills, interruptions and two workers on one study: the same results as an undisturbed run, and no row twice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_study_killed_three_times_ends_like_an_undisturbed_one(
     assert_complete(tmp_path, undisturbed, stored_rows(study))
 
 
-def test_two_runners_share_a_study(tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
+def test_two_workers_share_a_study(tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
     study = tmp_path / "grid"
     processes = [l2v_process(*GRID, f"runtime.outputs={tmp_path}") for _ in range(2)]
     for process in processes:
@@ -54,10 +54,10 @@ def test_two_runners_share_a_study(tmp_path: Path, l2v_process: Process, undistu
     assert len(list((tmp_path / "cache" / "directions").glob("*.safetensors"))) == 1
 
 
-def test_a_runner_leaves_cells_alone_that_another_one_holds(
+def test_a_worker_leaves_cells_alone_that_another_one_holds(
     tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
-    """The first runner stops while it holds a claim; the second does everything else, waits, and takes over after its death."""
+    """The first worker stops while it holds a claim; the second does everything else, waits, and takes over after its death."""
     words, study = (*GRID, f"runtime.outputs={tmp_path}"), tmp_path / "grid"
     first = l2v_process(*words)
     wait_for_rows(first, study, 2, stored_rows)

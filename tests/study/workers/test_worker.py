@@ -17,8 +17,7 @@ from l2v.study.compute import Outcome
 from l2v.study.protocol import choose
 from l2v.study.resolve import resolve
 from l2v.study.workers import answer as answering
-from l2v.study.workers import directions
-from l2v.study.workers import worker as runner
+from l2v.study.workers import directions, worker
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Tiny = Callable[..., Any]
@@ -45,7 +44,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(runner, "load_model", load)
+    monkeypatch.setattr(worker, "load_model", load)
     monkeypatch.setattr(directions, "load_model", load)
 
 
@@ -99,7 +98,7 @@ def test_a_cell_whose_scoring_breaks_is_not_done(
         raise RuntimeError("scorer is broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(runner, "score_cell", broken)
+        patched.setattr(worker, "score_cell", broken)
         assert tiny("study=unscored", "method=direct").code == 1
     assert len(stored_rows(outputs / "unscored")) == 8
     assert not list((outputs / "unscored").glob("cells/*/DONE"))
@@ -382,7 +381,7 @@ def test_rows_of_a_claim_that_was_lost_are_not_stored(
 ) -> None:
     """Another worker took over while this one slept: its rows in hand are dropped, and it goes on with what it can claim."""
     lost, before = [True], [-1]
-    real_current, real_say = runner.Claim.current, runner.Worker._say
+    real_current, real_say = worker.Claim.current, runner.Worker._say
 
     def current(self: Any) -> bool:
         return not lost[0] and real_current(self)
@@ -392,7 +391,7 @@ def test_rows_of_a_claim_that_was_lost_are_not_stored(
             lost[0], before[0] = False, len(stored_rows(outputs / "lost"))
         real_say(self, message)
 
-    monkeypatch.setattr(runner.Claim, "current", current)
+    monkeypatch.setattr(worker.Claim, "current", current)
     monkeypatch.setattr(runner.Worker, "_say", say)
     assert tiny("study=lost", "method=direct").code == 0
     assert before == [0]
