@@ -381,7 +381,7 @@ def test_rows_of_a_claim_that_was_lost_are_not_stored(
 ) -> None:
     """Another worker took over while this one slept: its rows in hand are dropped, and it goes on with what it can claim."""
     lost, before = [True], [-1]
-    real_current, real_say = worker.Claim.current, runner.Worker._say
+    real_current, real_say = worker.Claim.current, worker.Worker._say
 
     def current(self: Any) -> bool:
         return not lost[0] and real_current(self)
@@ -392,7 +392,7 @@ def test_rows_of_a_claim_that_was_lost_are_not_stored(
         real_say(self, message)
 
     monkeypatch.setattr(worker.Claim, "current", current)
-    monkeypatch.setattr(runner.Worker, "_say", say)
+    monkeypatch.setattr(worker.Worker, "_say", say)
     assert tiny("study=lost", "method=direct").code == 0
     assert before == [0]
     assert len(stored_rows(outputs / "lost")) == 8
@@ -402,7 +402,7 @@ def test_rows_that_never_reached_the_disk_are_computed_again(
     tiny: Tiny, outputs: Path, stored_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine lost its power after a block was marked as done."""
-    real, torn = runner.Worker._finish, [False]
+    real, torn = worker.Worker._finish, [False]
 
     def finish(self: Any, group: Any, job: Any) -> bool:
         if not torn[0]:
@@ -411,7 +411,7 @@ def test_rows_that_never_reached_the_disk_are_computed_again(
             part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:5]))
         return bool(real(self, group, job))
 
-    monkeypatch.setattr(runner.Worker, "_finish", finish)
+    monkeypatch.setattr(worker.Worker, "_finish", finish)
     assert tiny("study=powerless", "method=direct").code == 0
     assert torn[0]
     stored = stored_rows(outputs / "powerless")
