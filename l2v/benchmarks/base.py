@@ -25,6 +25,11 @@ class Verdict:
     reason: str = ""
     guessed: bool = False
 
+    @property
+    def unjudged(self) -> bool:
+        """Whether a judge gave no verdict: unlike an abstention no opinion of the response, which has no value yet."""
+        return self.rule == "unjudged"
+
 
 @dataclass(frozen=True)
 class Answer:

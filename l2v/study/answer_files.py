@@ -92,8 +92,10 @@ def summary(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> dic
         "scorer": scorer,
         "n": len(verdicts),
         "correct": correct,
-        "accuracy": round(headline.value, 6),
+        # What a judge left unjudged is no zero.
+        "accuracy": None if any(v.unjudged for v in verdicts) else round(headline.value, 6),
         "unresolved": sum(v.correct is None for v in verdicts),
+        **({"unjudged": gaps} if (gaps := sum(v.unjudged for v in verdicts)) else {}),
         "guessed": sum(v.guessed for v in verdicts),
     }
 

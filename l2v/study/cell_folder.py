@@ -278,9 +278,10 @@ class CellFolder:
         return [{k: v for k, v in row.items() if k not in (DIGEST, RESPONSES, SCORES)} for row in self._metrics()]
 
     def scored(self) -> set[str]:
-        """The scorers whose verdicts and figures are there and whole."""
+        """The scorers whose verdicts and figures are there and whole; without a judge that did not judge every response."""
         rows = self._metrics_or_none() or []
-        return {name for name in {row["scorer"] for row in rows} if self._has_scores(name)}
+        names = {row["scorer"] for row in rows} - {row["scorer"] for row in rows if row["value"] is None}
+        return {name for name in names if self._has_scores(name)}
 
     def applied(self) -> list[str]:
         """The scorers that left verdicts, whole or not."""

@@ -13,7 +13,7 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import StudyError, UserError
 from l2v.study.cells import Job, Refusal
 from l2v.study.plan import distinct
-from l2v.study.score import rescore, scoring_of
+from l2v.study.score import rescore, scoring_of, unjudged
 from l2v.study.store import Store
 from l2v.study.workers.aside import set_aside
 from l2v.study.workers.devices import pick_device
@@ -67,8 +67,10 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
         # Computed in an earlier run that asked for other scorers, or damaged since.
         rescore(unscored, scorers, scoring_of(jobs[0].config.judge, runtime.outputs, progress=False))
     for folder in folders:
+        if gaps := unjudged(folder, scorers):
+            outcome.failed[folder.id] = f"{folder.id}: {gaps}."
         for metric in folder.metrics():
-            if metric["scorer"] == scorers[0] and metric["metric"] == HEADLINE:
+            if metric["scorer"] == scorers[0] and metric["metric"] == HEADLINE and metric["value"] is not None:
                 outcome.values[folder.id] = metric["value"]
     return outcome
 

@@ -11,7 +11,9 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record, write_atomically
 from l2v.study.checkup import whole_study
 from l2v.study.columns import ARM_COLUMNS, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
+from l2v.study.digests import tell_once
 from l2v.study.marks import Marks
+from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
 from l2v.study.store import Store
@@ -64,7 +66,10 @@ def build_results(store: Store) -> pd.DataFrame:
     for folder in whole_study(store):
         own = settings(marks.cell(folder.id))
         own |= {"study": store.study, "selected": selected.get(folder.id), "reported": False}
-        rows += [own | metric for metric in folder.metrics()]
+        # What a judge left unjudged has no value: no figure may be made of it.
+        rows += [own | metric for metric in folder.metrics() if metric["value"] is not None]
+        if gaps := unjudged(folder, ["judge"]):
+            tell_once(f"Cell {folder.id}: {gaps}.")
     _report(rows, selection)
     _compare(rows, marks)
     add_searches(rows, marks, selection.reports)

@@ -9,7 +9,7 @@ from typing import Any
 
 from l2v.benchmarks.base import Answer, BenchmarkDocs, Item, Verdict
 from l2v.benchmarks.harness import ANY_TASK, DataRef, docs_module, load_items, open_docs
-from l2v.benchmarks.metrics import Score, mark, scores
+from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.parts import take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.config import BenchmarkConfig, JudgeConfig
@@ -55,7 +55,8 @@ def score_cell(
     """Apply scorers to a finished cell's responses; writes scores/<scorer>.jsonl and metrics.json.
 
     A response that a scorer abstains on counts as not right in `value`; unresolved_share tells how often that was,
-    no_answer_share how often no answer was found, guessed_share how often the official rule took the nearest option.
+    no_answer_share how often no answer was found, guessed_share how often the official rule took the nearest option. A score
+    with responses that a judge did not judge has no value (None), their number (`unjudged`) and the first reason (`why`).
     """
     responses = folder.responses()
     rows = [items[r["id"]].doc for r in responses]
@@ -80,9 +81,11 @@ def _metrics(
     by_id = dict(zip((r["id"] for r in responses), verdicts, strict=True))
     answers = {r["id"]: r for r in responses}
     steps = {r["id"]: docs.shows_steps(r["response"]) for r in responses}
+    told = scores(docs, mark(docs, rows, by_id))
+    named = [{"metric": score.name, "scorer": scorer} for score in told]
     return [
-        {"metric": score.name, "scorer": scorer, **_figures(score), **_habits(score, answers, by_id, steps)}
-        for score in scores(docs, mark(docs, rows, by_id))
+        name | _figures(score) | _habits(score, answers, by_id, steps) | _gaps(score, by_id)
+        for name, score in zip(named, told, strict=True)
     ]
 
 
@@ -114,6 +117,22 @@ def _habits(score: Score, answers: Mapping[str, Record], verdicts: Mapping[str, 
         "truncated_share": sum(answers[i]["truncated"] for i in ids) / n,
         "seconds": sum(answers[i]["seconds"] for i in ids),
     }
+
+
+def _gaps(score: Score, verdicts: Mapping[str, Verdict]) -> Record:
+    """Of a score with unjudged items: no value, how many they are, and why."""
+    gaps = [verdict for item in score.items if (verdict := verdicts[item.id]).unjudged]
+    return {"value": None, "low": None, "high": None, "unjudged": len(gaps), "why": gaps[0].reason} if gaps else {}
+
+
+def unjudged(folder: CellFolder, scorers: Sequence[str]) -> str:
+    """How many responses of a cell a judge left without a verdict, and why, as a sentence; "" where there are none."""
+    gaps = [m for m in folder.metrics() if m["scorer"] in scorers and m["metric"] == HEADLINE and m["value"] is None]
+    return "; ".join(
+        f"{m['unjudged']} of {m['n']} responses were not judged by scorer {m['scorer']} ({m['why']}), so it gives no figure: "
+        f"`l2v score study={folder.path.parents[1].name} scorer={m['scorer']}` asks for what is missing"
+        for m in gaps
+    )
 
 
 def _own_metrics(docs: Any, rows: Sequence[Record], answers: Sequence[Answer]) -> list[Record]:

@@ -108,7 +108,9 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
     from l2v.report.tables import print_report
 
     shown = cells if config.protocol.name == "none" else None
-    print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results, shown)
+    # A judge that judged nothing leaves nothing to show; why is told below.
+    if not outcome.failed or (len(outcome.results) and config.scorer[0] in set(outcome.results["scorer"])):
+        print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results, shown)
     results = Path(config.runtime.outputs) / config.study / "results.csv"
     print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
     by_reason: dict[str, list[str]] = {}

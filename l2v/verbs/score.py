@@ -5,7 +5,7 @@
 
 The second form scores a file of {id, response or extraction} from anywhere against rows in the benchmark's own fields
 (id: id, pid, index or sample_index) and ends with one JSON line per scorer: n, correct, accuracy, unresolved (the scorer
-abstains: not right), guessed (official took the nearest option).
+abstains: not right), guessed (official took the nearest option); unjudged (by a dead judge: exit code 1).
 Scorers: official (the benchmark's own rule), official_int (MathVista's older rule for integers), robust (strict extraction,
 symbolic equality; abstains rather than guesses), lenient (the released code's substring rule), judge (an LLM, judge.*).
 """
@@ -13,6 +13,7 @@ symbolic equality; abstains rather than guesses), lenient (the released code's s
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,16 +59,17 @@ def main(arguments: list[str]) -> int:
     if settings.out is not None:
         raise UserError("out=… names the file of a file's verdicts; a study's are in its folder (cells/*/scores, results.csv).")
     from l2v.study.results import write_results
-    from l2v.study.score import rescore, scoring_of
+    from l2v.study.score import rescore, scoring_of, unjudged
     from l2v.study.store import Store
 
     store = Store(settings.outputs, settings.study).existing()
     folders = store.finished()
     rescore(folders, scorers, scoring_of(settings.judge, settings.outputs, settings.progress))
     write_results(store)
-    told = f"{len(folders)} cells of study '{settings.study}' scored by {', '.join(scorers)}"
-    print(f"{told}; results: {store.path / 'results.csv'}")
-    return 0
+    gaps = sum(bool(unjudged(folder, scorers)) for folder in folders)
+    told = f"{len(folders) - gaps} of {len(folders)} cells" if gaps else f"{len(folders)} cells"
+    print(f"{told} of study '{settings.study}' scored by {', '.join(scorers)}; results: {store.path / 'results.csv'}")
+    return int(gaps > 0)
 
 
 def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
@@ -80,7 +82,10 @@ def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
         write_verdicts(settings.out, answered, verdicts, scoring_of(settings.judge, settings.outputs, settings.progress))
     for name in scorers:
         print(json.dumps(summary(answered, name, verdicts[name])))
-    return 0
+    unjudged = [verdict for name in scorers for verdict in verdicts[name] if verdict.unjudged]
+    if unjudged:
+        print(f"{len(unjudged)} responses were not judged ({unjudged[0].reason}): no accuracy.", file=sys.stderr)
+    return int(bool(unjudged))
 
 
 def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answered, dict[str, list[Verdict]]]:

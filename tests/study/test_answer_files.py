@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 ITEMS = [
@@ -164,6 +166,45 @@ def test_a_study_is_judged_too(judge: str, l2v: Callable[..., Any], tiny: Callab
     assert row["value"] == 1.0 and row["judge"]["model"] == "wise"
     answer = l2v("report", "study=judged", f"outputs={outputs}", "scorer=judge")
     assert answer.code == 0 and "100.0" in answer.out
+
+
+@pytest.fixture
+def nobody() -> tuple[str, ...]:
+    """A judge at an endpoint where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    return ("scorer=judge", "judge.model=wise", f"judge.base_url=http://127.0.0.1:{port}/v1", "judge.retries=0")
+
+
+def test_what_a_dead_judge_leaves_unjudged_has_no_value(
+    nobody: tuple[str, ...], judge: str, l2v: Callable[..., Any], tiny: Callable[..., Any], outputs: Path
+) -> None:
+    """Not 0 % right: no figure, the number of responses, exit code 1; the next command asks again."""
+    assert tiny("study=unjudged", "method=direct").code == 0
+    before = (outputs / "unjudged" / "results.csv").read_text()
+    answer = l2v("score", "study=unjudged", f"outputs={outputs}", *nobody)
+    assert answer.code == 1
+    assert "8 of 8 responses were not judged" in answer.err and "refused" in answer.err
+    assert (outputs / "unjudged" / "results.csv").read_text() == before
+    (metrics,) = (outputs / "unjudged" / "cells").glob("*/metrics.json")
+    (row,) = [row for row in json.loads(metrics.read_text()) if row["scorer"] == "judge"]
+    assert row["value"] is None and row["unjudged"] == 8
+    report = l2v("report", "study=unjudged", f"outputs={outputs}", "scorer=judge", "page=false")
+    assert report.code == 2 and "judge" in report.err.splitlines()[-1]
+    run = tiny("study=unjudged", "method=direct", "scorer=[judge]", *nobody[1:])
+    assert run.code == 1 and "not judged" in run.err
+    again = l2v("score", "study=unjudged", f"outputs={outputs}", *nobody[:2], f"judge.base_url={judge}")
+    assert again.code == 0, again.err
+    assert pd.read_csv(outputs / "unjudged" / "results.csv").set_index("scorer")["value"]["judge"] == 1.0
+
+
+def test_a_file_that_nobody_judged_has_no_accuracy(nobody: tuple[str, ...], score: Callable[..., Any], tmp_path: Path) -> None:
+    answer = score([{"pid": "7", "response": "a dog"}, {"pid": "8", "response": "a dozen"}], *nobody, f"outputs={tmp_path}")
+    assert answer.code == 1
+    told = json.loads(answer.out.splitlines()[-1])
+    assert told["accuracy"] is None and told["unjudged"] == told["unresolved"] == 2
+    assert "2 responses were not judged" in answer.err
 
 
 def test_agreement_of_a_file_lists_every_disagreement(score: Callable[..., Any], tmp_path: Path) -> None:
