@@ -109,7 +109,7 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
 
     shown = cells if config.protocol.name == "none" else None
     # A judge that judged nothing leaves nothing to show; why is told below.
-    if not outcome.failed or (len(outcome.results) and config.scorer[0] in set(outcome.results["scorer"])):
+    if not len(outcome.results) or config.scorer[0] in set(outcome.results["scorer"]):
         print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results, shown)
     results = Path(config.runtime.outputs) / config.study / "results.csv"
     print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
