@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.errors import UserError
+from l2v.images import ImageSettings
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("4bit", "8bit")
@@ -54,7 +55,8 @@ class ModelSpec:
 
     quantization: None, "4bit" (NF4) or "8bit" (LLM.int8), through bitsandbytes; it changes what the model computes.
     attention: the kernel ("sdpa", "eager", "flash_attention_2"; None: transformers' choice): the same function up to
-    rounding. device_map: accelerate's placement; None puts the whole model on one device.
+    rounding. device_map: accelerate's placement; None puts the whole model on one device. images: what differs from the
+    checkpoint's own image processor.
     """
 
     id: str
@@ -65,6 +67,7 @@ class ModelSpec:
     device_map: str | None = None
     quantization: str | None = None
     attention: str | None = None
+    images: ImageSettings | None = None
 
     def where(self) -> str:
         """The folder or id that is handed to `from_pretrained`. Raises UserError when the folder is missing."""

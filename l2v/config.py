@@ -12,6 +12,24 @@ from omegaconf import MISSING
 
 
 @dataclass
+class ImageConfig:
+    """What differs from a checkpoint's own image processor (l2v/images.py)."""
+
+    min_pixels: int | None = None  # least area that a picture is scaled to (Qwen-VL); None: the checkpoint's own (science)
+    max_pixels: int | None = None  # largest area that a picture is scaled to (Qwen-VL) (science)
+    max_tiles: int | None = None  # most crops of a picture (InternVL) (science)
+    longest_edge: int | None = None  # longer side of a picture in pixels (Idefics, SmolVLM) (science)
+    split_images: bool | None = None  # whether a picture is cut into crops (Idefics, SmolVLM) (science)
+
+
+@dataclass
+class ProcessorConfig(ImageConfig):
+    """How the target sees pictures: a named choice, and settings that win over it."""
+
+    name: str = "hub"  # hub: the checkpoint's own; or a name in the target's processors, such as release
+
+
+@dataclass
 class ModelConfig:
     """A source (text LLM) or a target (vision-language model)."""
 
@@ -26,6 +44,7 @@ class ModelConfig:
     attention: str | None = None  # sdpa, eager, flash_attention_2: the same function up to rounding; None: the default
     trust_remote_code: bool = False  # run code from the checkpoint; off unless you trust it
     device_map: str | None = None  # accelerate's placement over several devices, e.g. "auto"; None: all on runtime.device
+    processors: dict[str, ImageConfig] = field(default_factory=dict)  # named settings of its image processor: processor=NAME
     chosen: bool = True  # false: nobody chose it, it is the default; a default source steers the miniature alone
 
 
@@ -257,6 +276,7 @@ class Config:
     study: str = "default"  # folder under outputs; cells of one study are reported together
     source: ModelConfig = field(default_factory=ModelConfig)
     target: ModelConfig = field(default_factory=ModelConfig)
+    processor: ProcessorConfig = field(default_factory=ProcessorConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)

@@ -21,6 +21,7 @@ from l2v.checkpoint import ModelSpec as ModelSpec
 from l2v.checkpoint import check_files, check_kind, check_loaded, from_pretrained
 from l2v.checkpoint import read_facts as read_facts
 from l2v.errors import UserError, unknown
+from l2v.steering.processor import apply_settings
 
 IMAGE_PLACEHOLDER = "<image>"
 
@@ -149,6 +150,8 @@ def _load_processor(spec: ModelSpec) -> tuple[Any, Any]:
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
         raise UserError(f"'{spec.where()}' has no processor for images; it cannot be a target.")
+    if spec.images is not None:
+        apply_settings(processor, spec.images, spec.where())
     if not getattr(tokenizer, "chat_template", None):
         # Older checkpoints keep the template with the processor only; directions of a target are read through its tokenizer.
         tokenizer.chat_template = getattr(processor, "chat_template", None)

@@ -6,6 +6,7 @@ layers is computed once. Paths, devices, batch sizes and scorers are no part of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from l2v.benchmarks.parts import Part
 from l2v.config import Config
 from l2v.errors import UserError
 from l2v.identity import digest
+from l2v.images import ImageSettings
 from l2v.study.columns import describe
 from l2v.transfer.arms import ARMS
 
@@ -32,13 +34,26 @@ METHODS = (*PROMPT_METHODS, *WEIGHT_METHODS, *ARMS)
 class ModelId:
     """What a model is, wherever it lies: `revision` is the hub's commit or the fingerprint of a local folder.
 
-    `dtype` is the precision it computes in, with "+4bit" or "+8bit" where its weights are quantised.
+    `dtype` is the precision it computes in, with "+4bit" or "+8bit" where its weights are quantised. `images`: of a target,
+    what differs from its own image processor; where nothing does it is no part of the id, which is older than the setting.
     """
 
     name: str
     id: str
     revision: str
     dtype: str
+    images: ImageSettings | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What goes into a hash."""
+        values = asdict(self)
+        del values["images"]
+        return values if self.images is None else {**values, "images": self.images.given()}
+
+
+def _model(images: dict[str, Any] | None = None, **values: Any) -> ModelId:
+    """The identity that `dataclasses.asdict` took apart; of a version without `images`, too."""
+    return ModelId(**values, images=None if images is None else ImageSettings(**images))
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,8 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits; equal settings give equal ids."""
-        return digest({"schema": SCHEMA, **asdict(self)})
+        models = {name: model.identity() for name in ("target", "source") if (model := getattr(self, name)) is not None}
+        return digest({"schema": SCHEMA, **asdict(self), **models})
 
     @property
     def steered(self) -> bool:
@@ -140,9 +156,9 @@ class Cell:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Cell:
         """The cell that `dataclasses.asdict` took apart."""
-        nested = {
-            "target": ModelId,
-            "source": ModelId,
+        nested: dict[str, Callable[..., Any]] = {
+            "target": _model,
+            "source": _model,
             "contrast": ContrastId,
             "benchmark": BenchmarkId,
             "sampling": Sampling,

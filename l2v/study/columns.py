@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from l2v.benchmarks.parts import Part
 from l2v.config import ContrastConfig, DecodingConfig, InterventionConfig, ModelConfig, WeightsConfig
 from l2v.identity import canonical_json
+from l2v.images import ImageSettings
 
 if TYPE_CHECKING:
     from l2v.study.cells import Cell
@@ -67,6 +68,8 @@ def _plain(value: Any) -> Value:
     """Lists and dictionaries as JSON, so that no two of them look alike; an empty one is no setting."""
     if isinstance(value, Part):
         return value.describe()
+    if isinstance(value, ImageSettings):
+        return str(value)
     if isinstance(value, (list, dict)):
         return canonical_json(value) if value else None
     found: Value = value
@@ -103,6 +106,7 @@ _SETTINGS = [
            axis="contrast pairs per domain"),
     Column("contrast_seed", ARM, "contrast.seed", "contrast seed", ContrastConfig.seed),
     Column("target", ITEMS, "target.name"),
+    Column("processor", ITEMS, "target.images", "processor"),
     Column("benchmark", ITEMS, "benchmark.name"),
     Column("task", ITEMS, "benchmark.task"),
     Column("split", ITEMS, "benchmark.split"),

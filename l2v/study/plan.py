@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from l2v.identity import canonical_json, digest
@@ -37,7 +37,8 @@ class Reading:
 
     def settings(self) -> dict[str, Any]:
         """What the directions depend on; kept in the file as provenance. Names of YAML files are not part of it."""
-        model, contrast = asdict(self.model), asdict(self.contrast)
+        # Texts are read without pictures: how a target sees those changes no direction.
+        model, contrast = replace(self.model, images=None).identity(), asdict(self.contrast)
         del model["name"], contrast["name"]
         return {"model": model, "contrast": contrast}
 

@@ -6,7 +6,7 @@ The identity of the questions is made in questions.py, which needs neither torch
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from l2v.benchmarks.harness import ANY_TASK, TASKS, docs_module
 from l2v.config import Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
+from l2v.images import ImageSettings
 from l2v.steering.hook import POSITIONS
 from l2v.steering.models import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, ModelSpec, read_facts
 from l2v.study.cells import METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
@@ -50,7 +51,7 @@ def resolve(config: Config) -> Cell:
             raise unknown(f"{role}.dtype", model.dtype, DTYPES)
     base: dict[str, Any] = {
         "method": method,
-        "target": model_id(config.target, "target"),
+        "target": replace(model_id(config.target, "target"), images=image_settings(config)),
         "benchmark": benchmark_id(config.benchmark, config.method.prompt),
         **_decoding(config),
         **_asking(config),
@@ -225,6 +226,25 @@ def model_id(config: ModelConfig, role: str) -> ModelId:
             raise unknown(f"{role}.{key}", value, known)
     dtype = f"{config.dtype}+{config.quantization}" if config.quantization else config.dtype
     return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path"), dtype)
+
+
+def image_settings(config: Config) -> ImageSettings | None:
+    """What differs from the target's own image processor; None where nothing does.
+
+    Raises UserError for a name that the target does not have and for values out of range.
+    """
+    chosen, known = config.processor, config.target.processors
+    if chosen.name != "hub" and chosen.name not in known:
+        listed = ", ".join(["hub", *known])
+        raise UserError(
+            f"Target '{config.target.name}' has no processor settings '{chosen.name}' (there: {listed}); choose "
+            f"processor=hub, or write processors.{chosen.name} into its YAML."
+        )
+    named = asdict(known[chosen.name]) if chosen.name in known else {}
+    own = {name: value for name, value in asdict(chosen).items() if name != "name" and value is not None}
+    settings = ImageSettings(**{**named, **own})
+    settings.check()
+    return settings if settings.given() else None
 
 
 def contrast_id(config: ContrastConfig) -> ContrastId:

@@ -26,9 +26,10 @@ from l2v.errors import UserError
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, Steering, require_effect
 from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
 from l2v.study.cells import Job
-from l2v.study.resolve import model_spec, resolve
+from l2v.study.resolve import resolve
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.directions import cell_vector, ensure_directions
+from l2v.study.workers.weights import target_spec
 from l2v.verbs.compose import compose
 
 ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task asks for {}."
@@ -71,7 +72,7 @@ class L2VModel(LM):
         self._device = pick_device(device or runtime.device)
         job = Job(self.cell, self.config)
         ensure_directions([job], self._device, logging.getLogger(__name__).info)
-        self.target = load_model(model_spec(self.config.target), "vision", self._device)
+        self.target = load_model(target_spec(job), "vision", self._device)
         self.steering = _steering(job, self.target.width)
         self.templated: set[str] = set()
 

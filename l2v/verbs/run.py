@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from l2v.study.compute import Outcome
 
 PARTS = (
-    "study", "source", "target", "contrast", "method", "benchmark", "intervention", "decoding", "protocol", "seed", "scorer",
-    "judge", "runtime", "executor", "tracker", "experiment", "blocks", "dry_run",
+    "study", "source", "target", "processor", "contrast", "method", "benchmark", "intervention", "decoding", "protocol", "seed",
+    "scorer", "judge", "runtime", "executor", "tracker", "experiment", "blocks", "dry_run",
 )  # fmt: skip
 
 # The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.

@@ -7,21 +7,24 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, get_args, get_type_hints
 
 from l2v.benchmarks.parts import Part
+from l2v.images import ImageSettings
 from l2v.study.cells import Cell
 from l2v.study.columns import COLUMNS, SETTINGS, names, settings
 from l2v.study.resolve import resolve
 from l2v.transfer import spectrum
 from l2v.transfer.arms import ARMS
 
-# Settings of a cell that are in no column, each with the reason why. None so far: a column is a line.
-LEFT_OUT: dict[str, str] = {}
+# Settings of a cell that are in no column, each with the reason why.
+LEFT_OUT: dict[str, str] = {"source.images": "a source sees no pictures"}
 
 
 def leaves(kind: type, prefix: str = "") -> Iterator[str]:
-    """The path of every setting below a dataclass; a part is one setting."""
+    """The path of every setting below a dataclass; a part and a processor are one setting each."""
     known = get_type_hints(kind, localns={"Cutoff": spectrum.Cutoff})
     for field in fields(kind):
-        inner = [k for k in (known[field.name], *get_args(known[field.name])) if is_dataclass(k) and k is not Part]
+        inner = [
+            k for k in (known[field.name], *get_args(known[field.name])) if is_dataclass(k) and k not in (Part, ImageSettings)
+        ]
         if inner:
             yield from leaves(inner[0], f"{prefix}{field.name}.")
         else:

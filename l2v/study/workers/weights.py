@@ -22,7 +22,7 @@ from l2v.transfer.extract import format_chat
 
 def target_spec(job: Job) -> ModelSpec:
     """What is loaded as the target: its own weights or, for a fine-tuned cell, the checkpoint."""
-    spec = model_spec(job.config.target)
+    spec = replace(model_spec(job.config.target), images=job.cell.target.images)
     weights = job.cell.weights
     return spec if weights is None or weights.checkpoint is None else replace(spec, path=job.config.method.weights.checkpoint)
 

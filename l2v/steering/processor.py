@@ -1,0 +1,62 @@
+"""An image processor with other settings than its checkpoint's; whatever has no such setting is refused, never ignored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from l2v.errors import UserError
+from l2v.images import ImageSettings
+
+
+def apply_settings(processor: Any, settings: ImageSettings, where: str) -> None:
+    """Change an image-text processor in place. Raises UserError for a setting that its image processor does not have."""
+    images = processor.image_processor
+    for name, value in settings.given().items():
+        if not _SETTERS[name](images, value):
+            raise UserError(
+                f"The image processor of '{where}' ({type(images).__name__}) has no setting like processor.{name}; leave it "
+                "out (processor=hub) or choose another target."
+            )
+
+
+def _pixels(edge: str) -> Any:
+    """Qwen-VL's smart resize keeps the area between the two sizes, which it calls edges."""
+
+    def change(images: Any, value: int) -> bool:
+        if not hasattr(images, "merge_size"):
+            return False
+        images.size = {**dict(images.size), edge: value}
+        return True
+
+    return change
+
+
+def _tiles(images: Any, value: int) -> bool:
+    if not hasattr(images, "max_patches"):
+        return False
+    images.max_patches, images.min_patches = value, min(value, images.min_patches)
+    return True
+
+
+def _longest_edge(images: Any, value: int) -> bool:
+    if hasattr(images, "merge_size") or not hasattr(images, "do_image_splitting"):
+        return False
+    shortest = dict(images.size).get("shortest_edge")
+    images.size = {"longest_edge": value} | ({} if shortest is None else {"shortest_edge": min(shortest, value)})
+    return True
+
+
+def _split(images: Any, value: bool) -> bool:
+    if not hasattr(images, "do_image_splitting"):
+        return False
+    images.do_image_splitting = value
+    return True
+
+
+_SETTERS = {
+    "min_pixels": _pixels("shortest_edge"),
+    "max_pixels": _pixels("longest_edge"),
+    "max_tiles": _tiles,
+    "longest_edge": _longest_edge,
+    "split_images": _split,
+}
