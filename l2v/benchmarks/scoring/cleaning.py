@@ -11,25 +11,54 @@ _SPACES = dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u20
 _GONE = dict.fromkeys([0, 0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A)], None)
 _SAME = {ord(a): b for a, b in zip("−‐‑‒–—∕⁄：（），．；＝％＄［］？！’‘“”＋／", "------//:(),.;=%$[]?!''\"\"+/", strict=True)}
 _WIDE = {0xFF10 + i: str(i) for i in range(10)} | {0xFF21 + i: chr(65 + i) for i in range(26)}
-_MEND = {ord("º"): "°", ord("˚"): "°", ord("掳"): "°", ord("²"): "^2", ord("³"): "^3", ord("\r"): "\n"}
+_MEND = {ord("º"): "°", ord("˚"): "°", ord("掳"): "°", ord("\r"): "\n"}
 _HALVES = {ord(a): f" {b}" for a, b in zip("½⅓⅔¼¾⅛⅕", ("1/2", "1/3", "2/3", "1/4", "3/4", "1/8", "1/5"), strict=True)}
 _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, **_HALVES}
 
-_THOUGHT = "</think>"
+_THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
+_OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(rf"</(?:{_THOUGHTS})>", re.IGNORECASE)
+_TURN = re.compile(r"^(?:\s*(?:<\|[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?)+")
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
+_GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<]{0,600})<\|end_of_box\|>")
+_RAISED = re.compile(r"[⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ]+")
+_LEVEL = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ", "-+0123456789nx")
+_MARKER_AS_TEXT = re.compile(
+    r"\\(?:text|textbf|mathbf|mathrm)\s*\{\s*((?:the |final |correct )*answer\b[^{}]{0,60})\}", re.IGNORECASE
+)
 
 
 def clean(response: str | None) -> str:
     """A response's last TAIL characters with invisible characters gone and look-alikes (full-width, dashes) made one.
 
-    What stands after a closing </think> is the answer; what stands before it is not read.
+    Thoughts (<think>), closed or not, are not read, nor is what follows the end of the model's turn.
     """
-    text = (response or "")[-TAIL:].replace("\r\n", "\n").translate(_TABLE)
-    text = "".join(c for c in text if not 0xD800 <= ord(c) <= 0xDFFF) if not text.isascii() else text
-    head, found, tail = text.rpartition(_THOUGHT)
-    if found and tail.strip():
-        text = tail
-    return _ENDS.sub(" ", text).strip()
+    text = _spoken(response or "")[-TAIL:].replace("\r\n", "\n").translate(_TABLE)
+    if not text.isascii():
+        text = _levelled("".join(c for c in text if not 0xD800 <= ord(c) <= 0xDFFF))
+    return _MARKER_AS_TEXT.sub(r"\1", text).strip()
+
+
+def _spoken(text: str) -> str:
+    """The response proper: without thoughts, and up to the first end of its turn."""
+    if "<" not in text:
+        return text
+    closed = list(_CLOSED.finditer(text))
+    text = text[closed[-1].end() :] if closed else text
+    opened = _OPENED.search(text)
+    text = text[: opened.start()] if opened else text
+    text = _TURN.sub("", _GLM_BOX.sub(r"\\boxed{\1}", text))
+    end = _ENDS.search(text)
+    return text[: end.start()] if end and text[: end.start()].strip() else _ENDS.sub(" ", text)
+
+
+def _levelled(text: str) -> str:
+    """Superscripts as powers: ² is ^2, ⁻¹ is ^{-1}."""
+
+    def level(match: re.Match[str]) -> str:
+        power = match.group().translate(_LEVEL)
+        return f"^{power}" if len(power) == 1 else f"^{{{power}}}"
+
+    return _RAISED.sub(level, text)
 
 
 _WORDS = re.compile(
@@ -57,6 +86,7 @@ _LATEX = [
         " ",
     ),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), "×"),
     (re.compile(r"\\(?=[%$#&_{}])|\\[()\[\]]|\$|`|\*\*|__"), ""),
 ]
 
@@ -67,6 +97,7 @@ def plain(text: str) -> str:
     Fractions become ƒ{a}{b}, roots √{a}, degrees °, \\text{cm} cm; other LaTeX stays. 300 characters at most.
     """
     text = text[:300].translate(_TABLE)
+    text = text if text.isascii() else _levelled(text)
     for _ in range(2):
         text = _WORDS.sub(r" \1", text)
     for pattern, put in _LATEX:
@@ -99,21 +130,3 @@ def squeeze(text: str) -> str:
         if word not in _DROPPED or (word in ",:" and between):
             kept.append(word)
     return "".join(kept)
-
-
-# A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation.
-_STOP = re.compile(r"(?<=[.!?])[\"')\]*]{0,3}\s+(?=[^\sa-z]|$)|\n+|(?<=[。！？])")
-_POLITE = re.compile(
-    r"^\W{0,4}(?:i hope|let me know|please let me|please feel|feel free|do you have|is there anything|if you have|"
-    r"would you like|note that|note:|thank)",
-    re.IGNORECASE,
-)
-
-
-def sentences(text: str) -> list[str]:
-    """The sentences and lines of a text, in order, closing pleasantries and remarks left out."""
-    found = [s.strip() for s in _STOP.split(text)]
-    found = [s for s in found if s and s not in ("```", "---")]
-    while found and _POLITE.match(found[-1]):
-        found.pop()
-    return found

@@ -1,4 +1,4 @@
-"""Whether a committed text states the gold answer, for every kind of question but multiple choice."""
+"""Whether a claimed text states the gold answer, for every kind of question but multiple choice."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, Question
+from l2v.benchmarks.scoring.claims import SENTENCES
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
-from l2v.benchmarks.scoring.extraction import SENTENCES
 from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
 from l2v.benchmarks.scoring.values import UNITS, Value, read_value
 
@@ -48,14 +48,15 @@ _PERCENT = re.compile(r"percent|per cent|%")
 
 
 def compare(question: Question, text: str, how: str) -> Comparison | None:
-    """The committed text against the gold; None when the text states no answer of the question's kind.
+    """The claimed text against the gold; None when the text states no answer of the question's kind.
 
-    how: the kind of commitment (extraction.py); in a sentence the answer stands at the end.
+    how: the kind of claim (claims.py); in a sentence the answer stands at the end.
     """
     tail = how in SENTENCES
     gold = gold_value(question.gold, question.unit)
     if question.kind == LIST:
-        return _compare_lists(question.gold, text)
+        found = [_compare_lists(question.gold, part) for part in (text, *_last_parts(plain(text)))]
+        return next((c for c in found if c is not None and c.equal), found[-1] if tail else found[0])
     if gold is not None:
         number = _compare_numbers(question, gold, text, how)
         if number is not None or question.kind in (INTEGER, FLOAT) or tail:
@@ -69,7 +70,9 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     label, side = _without_label(plain(text))
     value = read_value(side) if how not in SENTENCES and len(text) <= LONGEST_EXPRESSION else None
     value = value or committed_value(text, how, given_numbers(question.text))
-    if value is None and (ratio := _RATIO.match((_last_parts(side) or [side])[-1].strip(" ."))):
+    if value is None and (
+        ratio := next(filter(None, (_RATIO.match(part.strip(" .")) for part in (side, *_last_parts(side)))), None)
+    ):
         value = Value(float(ratio.group(1)) / float(ratio.group(2)))
     if value is None:
         return None
@@ -109,7 +112,7 @@ def _without_label(text: str) -> tuple[str, str]:
     label, rest = match.group(1).strip(), match.group(2).strip()
     if _SYMBOL.match(rest) and read_value(label) is not None:
         return rest, label
-    if "=" in rest and not re.search(r"[≤≥<>]", rest):
+    if "=" in rest and not re.search(r"[≤≥<>,;]|\b(?:or|and)\b", rest):
         rest = rest.rsplit("=", 1)[1].strip()
     return label, rest
 
@@ -207,23 +210,9 @@ def _compare_tail(gold: str, text: str) -> Comparison | None:
 
 
 _FUNCTIONS = {
-    "sin",
-    "cos",
-    "tan",
-    "cot",
-    "sec",
-    "csc",
-    "log",
-    "lim",
-    "exp",
-    "max",
-    "min",
-    "sqrt",
-    "frac",
-    "arcsin",
-    "arccos",
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "lim", "exp", "max", "min", "sqrt", "frac", "arcsin", "arccos",
     "arctan",
-}
+}  # fmt: skip
 _UNIT_WORDS = set(UNITS) | {"units", "unit", "litres", "liters", "square", "cubic", "metres", "meters", "left", "right", "text"}
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from l2v.benchmarks.scoring.claims import BARE, LAST_SENTENCE, SENTENCES
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.extraction import BOXED, LAST_SENTENCE, SENTENCES, WHOLE
 from l2v.benchmarks.scoring.values import Value, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
@@ -14,18 +14,34 @@ RELATIVE, EXACT = 1e-3, 1e-9
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _EQUALS = re.compile(r"[=≈](?!=)")
 _VERBS = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|has|have|had|gets?|gives|makes?|takes?|costs?|needs?|earns?|earned|spent|contains?|shows?|"
-    r"reads?|holds?|remains?|becomes?|measures?)\b"
+    r"\b(?:is|are|was|were|be|equals?|has|have|had|gets?|gives|makes?|takes?|costs?|needs?|earns?|earned|spent|contains?|"
+    r"shows?|"
+    r"reads?|holds?|remains?|becomes?|measures?|(?:comes?|came|amounts?|sums?|adds?(?: up)?) to|totals?|count|see|find|"
+    r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;(](?!\d)|\s(?:when|if|where|since|because|given|after|before|which|so that|so|for|at|as|than|while|with|during|"
+    r"[,;](?!\d)|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3})|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
+    r"for|at|as|than|while|with|during|"
     r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
 )
-_DENIED = re.compile(
-    r"\b(?:incorrect|wrong|cannot|can't|impossible|not (?:enough|possible|clear|sure|provided|given|correct))\b", re.IGNORECASE
+_NUMBER = r"\W{0,3}\d[\d.,]*"
+# "more than 42", "half of 42", "Figure 42" and "42 to the power of 2" do not state 42.
+BOUND = re.compile(
+    r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|up to|"
+    r"between|"
+    r"over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|longer)(?: than)?|anything but|double|twice|"
+    r"triple|"
+    r"half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|page|eq(?:uation|\.)|"
+    r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
+    r"[<>≤≥≠±]\s*)"
+    rf"{_NUMBER}(?:\s+and\s+\d[\d.,]*)?|"
+    r"\d[\d.,]*\s+(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger)\s+than|(?:raised )?to the power of|"
+    rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}",
+    re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%)?(?![\d:^]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
+    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%)?(?![\d:^]|\.\d|/|"
+    r"[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
@@ -35,9 +51,8 @@ _COUNTS = (
 _WORDS = re.compile(
     rf"\b(?:zero|(?<=is )one|(?<=are )one|(?<=was )one|(?<=only )one|{_COUNTS})\b(?! (?:of|another|or)\b)", re.IGNORECASE
 )
-_LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:\d|one\b|{_COUNTS})", re.IGNORECASE)
+_LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:\d(?![\d.,]*\s(?:more|less|fewer|of))|one\b|{_COUNTS})", re.IGNORECASE)
 _CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|with|after)\s")
-_HYPOTHETICAL = re.compile(r"^\W{0,4}(?:for (?:example|instance)|suppose|assum|let'?s (?:say|assume)|e\.g)", re.IGNORECASE)
 
 
 def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) -> Value | None:
@@ -50,20 +65,40 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
     whole = read_value(text)
     if whole is not None:
         return whole
-    if tail and (_DENIED.search(text) or _HYPOTHETICAL.match(text)):
-        return None
     bold = [v for v in map(read_value, _BOLD.findall(text)) if v is not None]
     if bold and all(near(v, bold[0]) for v in bold):
         return bold[0]
     text = plain(text[-300:] if tail else text[:300])
     if not tail:
-        first = _first_clause(text)
+        first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
-    if how in (BOXED, WHOLE):
-        return _after_equals(text)
+    text = decimal_points(text).rstrip("!")
+    text = BOUND.sub("…", text)
+    if not tail and _several(text):
+        return None
+    if how in BARE:
+        label = _LABELLED.match(text)
+        return _after_equals(text) or (read_value(label.group(1)) if label else None)
     found = _after_equals(text) or _after_verbs(text, given)
     return found or (None if how == LAST_SENTENCE else _only_number(text, given))
+
+
+_LABELLED = re.compile(r"^[A-Za-z ]{2,25}:\s*(\S.{0,60})$")
+
+
+def _several(text: str) -> bool:
+    """Whether a text gives several symbols, or one symbol several values ("x = 10 or x = 12")."""
+    sides = [part.rsplit("=", 1) for part in re.split(r"[,;]\s|\b(?:or|and)\b", text) if "=" in part]
+    return len({side.strip(" .$") for _, side in sides}) > 1
+
+
+def decimal_points(text: str) -> str:
+    """The text with decimal commas ("42,5 cm") as points; commas of lists and pairs stay."""
+    return _DECIMAL_COMMA.sub(r"\1.\2", text)
+
+
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,(\[{=])(\d+),(\d{1,2})(?![\d,)\]}])(?=\s*(?:$|[a-zA-Z°%.]))")
 
 
 def numbers_in(text: str) -> frozenset[float]:
@@ -92,7 +127,10 @@ def _after_verbs(text: str, given: frozenset[float]) -> Value | None:
         return None
     at, value = new[0]
     before = numbers_in(text[:at]) - given - {value.number}
-    return None if before and "=" not in text else value
+    return None if before and "=" not in text and not _WE_GET.search(text[:at] + " " + text[at : at + 12]) else value
+
+
+_WE_GET = re.compile(r"\b(?:we|i) (?:get|obtain|find|have|see|count)\b", re.IGNORECASE)
 
 
 def _first_clause(rest: str) -> Value | None:
@@ -101,7 +139,8 @@ def _first_clause(rest: str) -> Value | None:
     if cut is None:
         return read_value(rest)
     if cut.group().strip() in (",", "and", "or") and _LISTED.match(rest[cut.end() :]):
-        return None
+        first, again = read_value(rest[: cut.start()]), read_value(re.sub(r"^\W*(?:or|and|i\.e\.)\s", "", rest[cut.end() :]))
+        return first if first and again and near(first, again) else None
     return read_value(rest[: cut.start()])
 
 

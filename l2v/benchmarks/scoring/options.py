@@ -6,9 +6,10 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from l2v.benchmarks.scoring.claims import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, Claim
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
-from l2v.benchmarks.scoring.extraction import BOXED, OPENING, SENTENCES, WHOLE, Commitment
-from l2v.benchmarks.scoring.numeric import committed_value, near
+from l2v.benchmarks.scoring.equality import is_mathematics
+from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
 from l2v.benchmarks.scoring.values import Value, read_value
 
 LETTERS = "ABCDEFGHIJ"
@@ -44,50 +45,50 @@ class _Options:
         return [letter for letter, hit in zip(self.letters, same, strict=False) if hit]
 
 
+# "θ = " of the option "θ = 1.570"
+_ASSIGNED = re.compile(r"^[^=≈<>≤≥]{1,20}[=≈]\s*")
+
+
 @lru_cache(maxsize=8192)
 def _prepare(options: tuple[str, ...]) -> _Options:
     texts = tuple(o.strip() for o in options)
     bare = all(not text or text == letter for text, letter in zip(texts, LETTERS, strict=False))
-    values = tuple(read_value(t) for t in texts)
+    values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
     return _Options(
         texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), tuple(_spaced(t) for t in texts), values, bare
     )
 
 
-def read_option(commitment: Commitment, options: tuple[str, ...], given: frozenset[float] = frozenset()) -> Reading | None:
-    """The option that a commitment names; None when it names none. With no `options` only letters A to J are read.
+def read_option(claim: Claim, options: tuple[str, ...], given: frozenset[float] = frozenset()) -> Reading | None:
+    """The option that a claim names; None when it names none. With no `options` only letters A to J are read.
 
     given: the numbers of the question, which sentences repeat beside their answer.
     """
-    known, how = _prepare(options), commitment.how
+    known, how = _prepare(options), claim.how
     if how == OPENING:
-        return _opening(commitment.line, known)
-    sentence = how in SENTENCES
-    unsure = sentence and bool(_HYPOTHETICAL.search(commitment.text))
-    # "If the sum is larger, the answer is (A)": a letter would be a guess, while "If the mice die, hawks decrease" answers.
-    letters = not (unsure or (sentence and commitment.text.startswith("If ")))
-    for text in dict.fromkeys((commitment.text, commitment.line)):
+        return _opening(claim.line, known)
+    # "If the sum is larger, it is (A)": a letter would be a guess, while "If the mice die, hawks decrease" answers.
+    letters = not claim.unsure
+    for text in dict.fromkeys((claim.text, claim.line)):
         reading = (
             _same_text(text, known, to_the_letter=True)
             or _same_text(_IS.split(text)[-1], known, to_the_letter=True)
-            or (_letter(text, known) if letters else None)
+            or (_letter(text, known) if letters and (text == claim.text or _LEADING.match(text)) else None)
             or _same_text(text, known)
         )
         if reading is not None:
             return reading
-    if unsure:
-        return None
-    text = commitment.text
+    text = claim.text
     return (
         _same_text(_IS.split(text)[-1], known)
+        or _same_text(plain(text).rsplit("=", 1)[-1], known)
         or _value(text, how, known, given)
         or _mention(text, how, known)
-        or (_last_letter(text, known) if letters else None)
+        or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
 
 
 _IS = re.compile(r"\s(?:is|are|was|were|be)\s")
-_HYPOTHETICAL = re.compile(r"\S\s+if\s|^\W{0,3}for (?:example|instance)", re.IGNORECASE)
 
 
 def whole_option(text: str, options: tuple[str, ...]) -> Reading | None:
@@ -169,6 +170,10 @@ def _value(text: str, how: str, known: _Options, given: frozenset[float]) -> Rea
     if value is None:
         return None
     found = frozenset(known.where([v is not None and near(value, v) for v in known.values]))
+    if not found and not value.integer:
+        # Rounded down, or to too few places: the only option that is about as large.
+        about = known.where([v is not None and (v.decimals or 0) > 1 and same_number(value, v) for v in known.values])
+        found = frozenset(about if len(about) == 1 else ())
     if not found and how in SENTENCES:
         return None
     all_values = all(v is not None for v in known.values)
@@ -179,21 +184,8 @@ def _value(text: str, how: str, known: _Options, given: frozenset[float]) -> Rea
 _TOKENS = re.compile(r"[^\W_]+(?:['.:/-][^\W_]+)*|[+=<>%°$]")
 # Mentioned in passing too often to be read as a choice.
 _SMALL_WORDS = {
-    "yes",
-    "no",
-    "true",
-    "false",
-    "none",
-    "nan",
-    "na",
-    "nothing",
-    "both",
-    "neither",
-    "all",
-    "other",
-    "left",
-    "right",
-}
+    "yes", "no", "true", "false", "none", "nan", "na", "nothing", "both", "neither", "all", "other", "left", "right",
+}  # fmt: skip
 
 
 def _spaced(text: str) -> str:
@@ -204,8 +196,10 @@ def _mention(text: str, how: str, known: _Options) -> Reading | None:
     """The only option whose text is mentioned; longer texts hide the shorter ones inside them."""
     if known.bare:
         return None
-    spaced = _spaced(text[-300:] if how in SENTENCES else text)
+    spaced = _spaced(BOUND.sub("…", plain(text[-300:] if how in SENTENCES else text)))
     if _DENIED.search(spaced):
+        return None
+    if is_mathematics(plain(text)):
         return None
     readable = [bool(o.strip()) and o.strip() not in _SMALL_WORDS and not _is_short(o) for o in known.spaced]
     if not all(readable[i] or o.strip() in _SMALL_WORDS or not o.strip() for i, o in enumerate(known.spaced)):
@@ -224,7 +218,41 @@ def _is_short(spaced: str) -> bool:
 
 
 _TRAILING = re.compile(r"([A-Za-z:=]+)\s+[*\"'(]{0,3}([A-J])[*\"').\]]{0,4}$")
-_POINTS = {"angle", "point", "line", "segment", "side", "triangle", "vertex", "of", "and", "to", "from", "than", "or"}
+_SAYING = {
+    "is", "s", "be", "so", "therefore", "thus", "hence", "as", "with", "say", "select", "choose", "pick", "leaves", "option",
+    "choice", "letter", "matches",
+}  # fmt: skip
+_POINTS = {
+    "angle",
+    "point",
+    "line",
+    "segment",
+    "side",
+    "triangle",
+    "vertex",
+    "of",
+    "and",
+    "to",
+    "from",
+    "than",
+    "or",
+    "figure",
+    "grade",
+    "step",
+    "part",
+}
+
+
+def _only_letter(text: str, how: str, known: _Options) -> Reading | None:
+    """The only letter in a conclusion, where options are only letters: "point D is the highest"."""
+    found = frozenset(_ANY_LETTER.findall(re.sub(r"^\W*A\s", "", text)))
+    said = (
+        known.bare and bool(known.texts) and how in (STATEMENT, CONCLUSION) and len(found) == 1 and found <= set(known.letters)
+    )
+    return Reading(found, "letter") if said and re.search(r"\w\s[A-J]\s(?:is|has|shows|must)\s", text) else None
+
+
+_ANY_LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
 
 
 def _last_letter(text: str, known: _Options) -> Reading | None:
@@ -233,7 +261,7 @@ def _last_letter(text: str, known: _Options) -> Reading | None:
     if match is None or match.group(2) not in known.letters or _DENIED.search(text.lower()):
         return None
     word = match.group(1).lower()
-    said = word in ("is", "be", "therefore", "thus", "hence", "as", "with") or word.endswith(":")
+    said = word in _SAYING or (word.endswith(":") and word[:-1] not in _POINTS)
     if said or (known.bare and bool(known.texts) and len(word) > 1 and word not in _POINTS):
         return Reading(frozenset(match.group(2)), "letter")
     return None
@@ -256,6 +284,6 @@ def _opening(line: str, known: _Options) -> Reading | None:
     return _same_text(clause, known) if clause and clause != line else _same_text(line, known)
 
 
-def is_answer(commitment: Commitment) -> bool:
-    """Whether a commitment is so explicit that naming no option makes it wrong rather than unread."""
-    return commitment.how in (BOXED, WHOLE) and len(commitment.text) <= 60
+def is_answer(claim: Claim) -> bool:
+    """Whether a claim is so explicit that naming no option makes it wrong rather than unread."""
+    return claim.how in BARE and len(claim.text) <= 60

@@ -1,11 +1,12 @@
-"""The scorer `robust`: read the answer that a response commits to, compare it with the gold, and abstain rather than guess.
+"""The scorer `robust`: read the answer that a response claims, compare it with the gold, and abstain rather than guess.
 
-Commitments, the strongest first: the last \\boxed{} or answer marker ("the answer is", "Answer:"), an answer that is the whole
-response, a concluding or last sentence, an opening ("B. …"). Options are read by letter, text or value; numbers by value
-(words, separators, units, per cent, fractions, roots); other golds as text, element by element, and last by symbolic algebra.
+claims.py says what a response asserts: the last box or answer marker that is not withdrawn, else a bare answer, a conclusion,
+the last sentence, an opening. Options are read by letter, text or value; numbers by value (words, separators, units, per cent,
+fractions, roots); other golds as text, element by element, and last by symbolic algebra.
 
-A wrong answer that the response commits to is False. None: nothing was committed (rule no_answer), two options were
-(ambiguous), or the comparison could not be decided (undecided). The rules are general; none knows a benchmark or an item.
+A wrong answer that the response claims is False. None: nothing was claimed (rule no_answer), two answers were, or one that is
+denied again (ambiguous), or the comparison could not be decided (undecided). The rules are general; none knows a benchmark or
+an item.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 
 from l2v.benchmarks.base import CHOICE, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
+from l2v.benchmarks.scoring.claims import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, Claim, own_part, read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, given_numbers, is_mathematics, to_latex
-from l2v.benchmarks.scoring.extraction import BOXED, CONCLUSION, OPENING, WHOLE, Commitment, commitments
 from l2v.benchmarks.scoring.options import LETTERS, Reading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
 
@@ -27,10 +28,10 @@ _SHOWN = 80
 
 @dataclass(frozen=True)
 class _Pending:
-    """A commitment that only symbolic algebra can compare with the gold."""
+    """A claim that only symbolic algebra can compare with the gold."""
 
     question: Question
-    commitment: Commitment
+    claim: Claim
     pair: tuple[str, str]
 
 
@@ -69,31 +70,50 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
         return Verdict(None, None, "no_answer", "the response is empty")
     letters = _gold_letters(question)
 
-    def judge(commitment: Commitment) -> Verdict | _Pending | None:
+    def judge(claim: Claim) -> Verdict | _Pending | None:
         if len(letters) > 1:
-            return _judge_letters(question, letters, commitment)
-        return _judge_choice(question, letters, commitment) if letters else _judge_other(question, commitment)
+            return _judge_letters(question, letters, claim)
+        return _judge_choice(question, letters, claim) if letters else _judge_other(question, claim)
 
-    found = commitments(text)
-    if letters and whole_option(text, question.options) is not None:
-        found.insert(0, Commitment(text, WHOLE, text))
-    for i, commitment in enumerate(found):
-        verdict = judge(commitment)
+    claims = read_claims(text, question.text, question.options)
+    found = list(claims.asserted)
+    own = own_part(text)
+    if letters and whole_option(own, question.options) is not None:
+        found.insert(0, Claim(own, WHOLE, own))
+    for i, claim in enumerate(found):
+        verdict = judge(claim)
         if verdict is not None:
-            later = [judge(c) for c in found[i + 1 :] if c.how == CONCLUSION and c.at > commitment.at]
-            return _unless_revoked(verdict, later)
-    return Verdict(None, None, "no_answer", "the response commits to no answer that could be read")
+            later = [judge(c) for c in found[i + 1 :] if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
+            denied = [judge(c) for c in claims.denied if c.at > claim.at]
+            return _unless_denied(_unless_revoked(verdict, later), denied)
+    return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
 
 
 def _unless_revoked(verdict: Verdict | _Pending, later: Sequence[Verdict | _Pending | None]) -> Verdict | _Pending:
-    """The verdict, unless a later conclusion ("Therefore it is 16") commits to something else: then the two stand alike."""
+    """The verdict, unless a later conclusion ("Therefore it is 16") claims something else: then the two stand alike."""
     for other in later:
         if isinstance(verdict, Verdict) and isinstance(other, Verdict) and None not in (verdict.correct, other.correct):
             letters = [v.extraction for v in (verdict, other) if v.extraction and v.extraction in LETTERS]
             if verdict.correct != other.correct or len(set(letters)) == 2:
-                reason = f"commits to {verdict.extraction}, later to {other.extraction}"
+                reason = f"claims {verdict.extraction}, later {other.extraction}"
                 return Verdict(None, verdict.extraction, "ambiguous", reason)
     return verdict
+
+
+def _unless_denied(verdict: Verdict | _Pending, denied: Sequence[Verdict | _Pending | None]) -> Verdict | _Pending:
+    """The verdict, unless the response says later that just this is not the answer."""
+    for other in denied:
+        if other is not None and (_read(other) == _read(verdict) or (_right(other) and _right(verdict))):
+            return Verdict(None, _read(verdict), "ambiguous", f"claims {_read(verdict)}, and denies it later")
+    return verdict
+
+
+def _read(verdict: Verdict | _Pending) -> str | None:
+    return verdict.extraction if isinstance(verdict, Verdict) else _shown(verdict.claim.text)
+
+
+def _right(verdict: Verdict | _Pending) -> bool:
+    return isinstance(verdict, _Pending) or verdict.correct is True
 
 
 _SEVERAL = re.compile(r"^\(?[A-J]\)?(?:[\s,;]+\(?[A-J]\)?)+$")
@@ -107,20 +127,20 @@ def _gold_letters(question: Question) -> str:
     return "".join(c for c in gold if c in LETTERS) if question.kind in (CHOICE, TEXT) and _SEVERAL.match(gold) else ""
 
 
-def _judge_letters(question: Question, gold: str, commitment: Commitment) -> Verdict | None:
-    """A commitment against several right options: all of them, and no other."""
-    reading = read_option(commitment, question.options)
+def _judge_letters(question: Question, gold: str, claim: Claim) -> Verdict | None:
+    """A claim against several right options: all of them, and no other."""
+    reading = read_option(claim, question.options)
     if reading is None or not reading.letters:
         return None
     named = ", ".join(sorted(reading.letters))
-    return Verdict(reading.letters == set(gold), named, f"{commitment.how}+letters", f"read {named}, gold {', '.join(gold)}")
+    return Verdict(reading.letters == set(gold), named, f"{claim.how}+letters", f"read {named}, gold {', '.join(gold)}")
 
 
-def _judge_choice(question: Question, gold: str, commitment: Commitment) -> Verdict | _Pending | None:
-    reading = read_option(commitment, question.options, given_numbers(question.text))
+def _judge_choice(question: Question, gold: str, claim: Claim) -> Verdict | _Pending | None:
+    reading = read_option(claim, question.options, given_numbers(question.text))
     if reading is None:
-        return _unnamed(question, gold, commitment)
-    extraction, rule = _shown(commitment.text), f"{commitment.how}+{reading.by}"
+        return _unnamed(question, gold, claim)
+    extraction, rule = _shown(claim.text), f"{claim.how}+{reading.by}"
     alike = {squeeze(question.options[LETTERS.index(letter)]) for letter in reading.letters if reading.by != "letter"}
     if gold in reading.letters and len(alike) == 1:
         # The same text stands twice among the options.
@@ -138,62 +158,65 @@ def _reason(extraction: str, reading: Reading, named: str, gold: str) -> str:
     return f"read {read}, gold {gold}"
 
 
-def _unnamed(question: Question, gold: str, commitment: Commitment) -> Verdict | _Pending | None:
-    """A commitment that names no option as written: an expression may still equal the gold option's."""
+def _unnamed(question: Question, gold: str, claim: Claim) -> Verdict | _Pending | None:
+    """A claim that names no option as written: an expression may still equal the gold option's."""
     options, at = question.options, LETTERS.index(gold)
-    if not is_answer(commitment) or at >= len(options) or not options[at].strip():
+    if not (is_answer(claim) or claim.how == MARKER) or at >= len(options) or not options[at].strip():
         return None
-    text, option = plain(commitment.text), plain(options[at])
+    text, option = plain(claim.text), plain(options[at])
     number = read_value(text) is not None and read_value(option) is not None
     if is_mathematics(text) and is_mathematics(option) and len(option) > 1 and not number:
-        return _Pending(question, commitment, (to_latex(option), to_latex(text)))
-    if commitment.how == BOXED:
+        return _Pending(question, claim, (to_latex(option), to_latex(text)))
+    if claim.how == BOXED:
         return Verdict(
             False,
-            _shown(commitment.text),
+            _shown(claim.text),
             f"{BOXED}+no_option",
-            f"read {_shown(commitment.text)}, which no option is; gold {gold}",
+            f"read {_shown(claim.text)}, which no option is; gold {gold}",
         )
     return None
 
 
-def _judge_other(question: Question, commitment: Commitment) -> Verdict | _Pending | None:
-    if commitment.how == OPENING and read_value(commitment.line) is None:
+def _judge_other(question: Question, claim: Claim) -> Verdict | _Pending | None:
+    if claim.how == OPENING and read_value(claim.line) is None:
         return None
-    found = compare(question, commitment.text, commitment.how)
-    if commitment.line != commitment.text and (found is None or not found.equal):
+    found = compare(question, claim.text, claim.how)
+    if claim.line != claim.text and (found is None or not found.equal):
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
-        whole = compare(question, commitment.line, BOXED)
-        found = whole if whole is not None and whole.equal else found
+        whole = compare(question, claim.line, BOXED)
+        found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
     if found is None:
-        return _unread(question, commitment)
+        return _unread(question, claim)
     if found.symbolic is not None:
-        return _Pending(question, commitment, found.symbolic)
-    return _verdict(question, commitment, found)
+        return _Pending(question, claim, found.symbolic)
+    return _verdict(question, claim, found)
 
 
-def _unread(question: Question, commitment: Commitment) -> Verdict | None:
-    """A box is a commitment even where it holds no answer of the right kind; anything else is not."""
-    if commitment.how != BOXED:
+def _unread(question: Question, claim: Claim) -> Verdict | None:
+    """A box is a claim even where it holds no answer of the right kind; anything else is not."""
+    if claim.how != BOXED:
         return None
-    text = _shown(commitment.text)
+    text = _shown(claim.text)
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 
 
-def _verdict(question: Question, commitment: Commitment, found: Comparison) -> Verdict:
-    extraction, gold = _shown(commitment.text), _shown(question.gold)
+def _verdict(question: Question, claim: Claim, found: Comparison) -> Verdict:
+    extraction, gold = _shown(claim.text), _shown(question.gold)
     if found.equal is None:
         return Verdict(None, extraction, "undecided", f"{extraction} and {gold} are worded differently")
     read = extraction if extraction == found.read else f"{extraction} as {found.read[:_SHOWN]}"
-    return Verdict(found.equal, extraction, f"{commitment.how}+{found.by}", f"read {read}, gold {gold}")
+    return Verdict(found.equal, extraction, f"{claim.how}+{found.by}", f"read {read}, gold {gold}")
 
 
 def _settled(pending: _Pending, equal: bool | None) -> Verdict:
     """The verdict once algebra has spoken; where it could not, unlike texts are left undecided."""
-    extraction, gold = _shown(pending.commitment.text), _shown(pending.question.gold)
+    if not equal and pending.question.kind == CHOICE and pending.claim.how == MARKER:
+        # Not an option as written, and no box: it may be a name of something.
+        equal = None
+    extraction, gold = _shown(pending.claim.text), _shown(pending.question.gold)
     if equal is None:
         return Verdict(None, extraction, "undecided", f"{extraction} and {gold} could not be compared")
-    return Verdict(equal, extraction, f"{pending.commitment.how}+symbolic", f"read {extraction}, gold {gold}")
+    return Verdict(equal, extraction, f"{pending.claim.how}+symbolic", f"read {extraction}, gold {gold}")
 
 
 def _shown(text: str) -> str:

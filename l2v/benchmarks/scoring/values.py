@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from l2v.benchmarks.scoring.arithmetic import LONGEST, NUMBER, evaluate
 from l2v.benchmarks.scoring.cleaning import plain
@@ -61,10 +63,17 @@ _NAMES = {
 }  # fmt: skip
 UNITS = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _ONE_LETTER = set("mgslhNJWVAKCFT")
+# Words that never count what a number counts.
+_NO_UNITS = {
+    "or", "and", "to", "than", "was", "were", "has", "have", "had", "do", "did", "but", "not", "is", "are", "if", "times",
+    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be",
+}  # fmt: skip
+_WORD_FACTORS = {"hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _LEAD = re.compile(
     r"^(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|equal to|equals|a total of|therefore|"
-    r"thus|now|simply|still|also|definitely|at|to|be|is|are|was|were|usd|rs\.?)(?![A-Za-z])[\s:,]*){1,4}",
+    r"thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
+    r"rs\.?)(?![A-Za-z])[\s:,]*){1,4}",
     re.IGNORECASE,
 )
 _LITERAL = re.compile(rf"[+-]?\s?(?:{NUMBER})(?:[eE][+-]?\d{{1,3}})?")
@@ -74,11 +83,14 @@ _EXPRESSION = re.compile(r"^[\d\s+\-*/×·÷^().,{}\[\]√πƒ]+(?:[eE][+-]?\d{1
 
 def read_value(text: str) -> Value | None:
     """The number that the whole text states ("about -130 km/h", "4\\sqrt{3} cm", "twenty-three"); None when it is none."""
-    words = plain(text)[:LONGEST].strip().rstrip(".;:,!?").strip()
-    words = _LEAD.sub("", words).strip().strip("()") if not words.startswith("(") or words.endswith(")") else words
-    words = words.lstrip("€£¥").strip()
+    words = plain(text)[:LONGEST].strip().rstrip(".;:,?").strip()
+    words = _unbracketed(_LEAD.sub("", words).strip()).lstrip("€£¥").strip()
+    words = _DECIMAL_COMMA.sub(r"\1.\2", words) if words.count(",") == 1 else words
     if not words:
         return None
+    if (mixed := _MIXED_WORDS.match(words)) is not None:
+        part = _number_words(mixed.group(2).replace(" and ", " "))
+        return Value(float(mixed.group(1)) + part.number) if part and 0 < part.number < 1 else None
     match = _EXPRESSION.match(words)
     if match is None or not any(c.isdigit() or c == "π" for c in match.group()):
         return _number_words(words)
@@ -86,10 +98,35 @@ def read_value(text: str) -> Value | None:
     if tail.startswith("/") or _RANGE_OR_DATE.match(head) or head.endswith(("+", "-", "*", "/", "^", "×")):
         return None
     unit = _unit_of(tail, attached=bool(tail) and not match.group()[-1:].isspace())
-    if unit is None:
-        return None
     number = evaluate(head)
-    return None if number is None else Value(number, _decimals(head), *unit)
+    first, _, rest = tail.lower().partition(" ")
+    if number is None or first in _MEANT:
+        return None if number is None or rest else Value(_MEANT[first](number))
+    if first in _WORD_FACTORS:
+        return _number_words(words) if rest.startswith("and ") else Value(number * _WORD_FACTORS[first], _decimals(head))
+    return None if unit is None else Value(number, _decimals(head), *unit)
+
+
+_DECIMAL_COMMA = re.compile(r"(?<![\d.,\[(])(\d+),(\d{1,2}|\d{4,}|(?<=(?<!\d)0,)\d{3})(?![\d,.)\]])")
+_MIXED_WORDS = re.compile(
+    r"^(\d{1,9}) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|tenth)s?)\b[\w ]{0,20}$"
+)
+
+
+def _unbracketed(text: str) -> str:
+    """Without brackets around the whole."""
+    while text.startswith("(") and text.endswith(")"):
+        depth = [0]
+        for c in text:
+            depth.append(depth[-1] + (c == "(") - (c == ")"))
+        if min(depth[1:-1]) < 1 or "," in text:
+            return text
+        text = text[1:-1].strip()
+    return text.strip(")") if ")" in text and "(" not in text else text.strip("(") if "(" in text and ")" not in text else text
+
+
+# m/s^2, kg·m^2, km/h
+_COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·]\s?[A-Za-z]{1,4}(?:\^?-?\d)?){1,3}$")
 
 
 def _decimals(head: str) -> int | None:
@@ -105,12 +142,16 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     tail = tail.replace("{", "").replace("}", "").strip(" .)(")
     if not tail:
         return "", False, 1.0
+    if _COMPOUND.match(tail):
+        return "", False, 1.0
     if tail.startswith("%"):
         return ("", True, 1.0) if len(tail.split()) <= 4 and not any(c.isdigit() for c in tail) else None
     if tail.startswith("°"):
         rest = tail[1:].strip()
         return ("°", False, 1.0) if len(rest) <= 1 or rest.lower() in ("celsius", "fahrenheit", "degrees") else None
     words = tail.split()
+    if any(word.lower() in _NO_UNITS for word in words):
+        return None
     scale = _SCALES.get(words[0].lower().rstrip("s"), 1.0)
     if scale != 1.0:
         words = words[1:]
@@ -162,6 +203,9 @@ _UNITS_AND_TEENS = (
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
 _WORD = {w: i for i, w in enumerate(_UNITS_AND_TEENS.split())} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
+# What a word behind a number makes of it: "2 thirds", "10 squared".
+_MEANT: dict[str, Callable[[float], float]] = {"squared": lambda n: n * n, "cubed": lambda n: n * n * n}
+_MEANT |= {name + s: partial(lambda part, n: n / part, part) for name, part in _PARTS.items() for s in ("", "s")}
 
 
 def _number_words(text: str) -> Value | None:
@@ -176,8 +220,8 @@ def _number_words(text: str) -> Value | None:
         return Value(sign / part) if part else None
     total, current, used = 0.0, 0.0, 0
     for word in words:
-        if word in _WORD:
-            current += _WORD[word]
+        if word in _WORD or word.isdigit():
+            current += _WORD[word] if word in _WORD else int(word[:6])
         elif word == "hundred" and used:
             current = max(current, 1) * 100
         elif word in _SCALES and used:

@@ -1,0 +1,369 @@
+"""The grammar of what a response says: sentences, their clauses, and what each clause does.
+
+`classify` is the one place where it is decided that a clause asserts, denies, supposes, asks, quotes, instructs, lists, refuses
+or withdraws; what reads answers (claims.py, options.py, numeric.py) only ever sees what asserts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+
+class Kind(Enum):
+    """What a clause does."""
+
+    ASSERTION = auto()
+    CONCLUSION = auto()
+    CONDITION = auto()  # "If the mice die, hawks decrease": asserts something, but not of the case at hand
+    DENIAL = auto()
+    HYPOTHESIS = auto()
+    QUESTION = auto()
+    QUOTATION = auto()
+    INSTRUCTION = auto()
+    LIST = auto()
+    REFUSAL = auto()
+    WITHDRAWAL = auto()
+    REMARK = auto()
+
+
+ASSERTING = (Kind.ASSERTION, Kind.CONCLUSION, Kind.CONDITION)
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A clause with its place: at, its start in the response; line, the rest of its line; sentence, a number."""
+
+    text: str
+    at: int
+    line: str
+    sentence: int
+    kind: Kind
+
+
+def _table(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+JUDGED_WRONG = r"(?:wrong|incorrect|false|impossible|implausible|mistaken|invalid|ruled out|eliminated|excluded|discarded)"
+_INSTRUCTION = _table(
+    r"^\W*(?:hints?|instructions?|system|note to (?:the )?\w+)\s*:",
+    r"^\W*please\b",
+    r"^\W*(?:answer|respond|reply|end|finish|conclude|write|give|choose|select|pick|round|provide|put|box|mark|start|state)\s+"
+    r"(?:with|the (?:question|answer|correct|option|letter|final|best)|your|in|one|from|between|this|as|it|down|to|"
+    r"only)\b(?!\s+is\b)",
+    r"^\W*(?:ignore|disregard|count|treat|grade|score|consider) (?:the|this|all|any|every|previous|my)\b",
+    r"\b(?:you|graders?|judges?) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|say|end|mark|"
+    r"accept|count|give|choose)\b",
+    r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
+    r"\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
+)
+_TAKEN_BACK = _table(
+    r"^\W*(?:and |but |oh,? |ah,? |so )?(?:wait|hmm+|hold on|hang on|oops|correction|edit|erratum|scratch that|strike that|"
+    r"on second thoughts?|actually,? (?:no|wait)|actually|no,? wait|no(?=[:,.!]|$)|i mean|or rather|"
+    r"(?:my|i) (?:mistake|bad|apolog\w+)|(?:i'?m )?sorry|apologies|never ?mind)(?!\w)[\s,:.!—-]*",
+)
+_WITHDRAWS = _table(
+    _TAKEN_BACK.pattern,
+    r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
+    r"overlooked)\b",
+    r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
+    rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
+    rf"off)\b(?! to\b)",
+    r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
+    r"start over)\b",
+    r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
+)
+REAFFIRMS = _table(
+    r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:\w+ )?(?:still |indeed )?(?:right|"
+    r"correct|confirmed|verified|consistent)\b",
+    r"\b(?:confirms?|verif(?:y|ies)|stands)\b",
+    r"^\W*(?:yes|ok(?:ay)?|right|correct|good)\W*$",
+)
+_REFUSES = _table(
+    r"\b(?:cannot|can't|can ?not|could not|couldn't|unable to|not able to|hard to|difficult to|impossible to|no way to|"
+    r"not possible to|isn't possible to|"
+    r"is not possible|unclear|don't know|do not know|not (?:sure|certain)|unsure|give up|hard to say)\b"
+    r"(?! (?:both|all|be (?:true|right|correct|negative|zero|the|[A-J]\b|\W?\d)|have|exceed|equal))",
+    r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
+    r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends on what|"
+    r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
+    r"\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|determinable|known)\b",
+    r"\b(?:undetermined|indeterminate|undefined answer|unknown answer|just a guess|only a guess|be a guess|please provide|"
+    r"i'?m sorry,? but)\b",
+    r"\bno (?:correct |right |valid |single |given )?(?:answer|option|choice)s?\b(?! (?:is|are) needed)",
+    r"\b(?:all|any|several|each|both) (?:of )?(?:the |these )?(?:options?|choices?|answers?|statements?)\b.{0,20}\b(?:is|are|"
+    r"seems?|could|may|might) (?:\w+ )?(?:possible|plausible)",
+    r"\bnone of (?:the|these) (?:\w+ )?(?:options?|choices?|answers?|statements?|values?)\b.*\b(?:is|are|fits?|match\w*|"
+    r"works?|corresponds?|seems?|appl\w+|satisf\w+)\b",
+    r"\bnone of (?:the|these|them) (?:fits?|match\w*|works?|is (?:right|correct)|are (?:right|correct)|apply|applies)\b",
+)
+_NEGATIVE = (
+    r"(?:not|never|no way|nobody|no one|hardly|n't|doubt|incorrect|wrong|least|unlikely|implausible|worst|tempting|misleading|"
+    r"opposite|false|bad|second|"
+    r"previous|earlier|first|initial|initially|old|another|other|someone'?s|common|typical|popular|naive|what|whether|unless|"
+    r"suppose|"
+    r"assum(?:e|ing)|if|when)"
+)
+DENIED_AFTER = re.compile(
+    r"^\W{0,6}(?:(?:definitely|certainly|clearly|surely|obviously|probably|therefore|thus|simply|likely) )?"
+    rf"(?:not|n't|never|neither|nor|none of|anything but|far from|other than|different from|unlike|{JUDGED_WRONG}|no longer)"
+    r"(?!\w)",
+    re.IGNORECASE,
+)
+DENIED_BEFORE = re.compile(rf"(?<![\w-])(?:\w+)?({_NEGATIVE})(?:\s+[\w'-]{{1,14}}){{0,3}}\s+$", re.IGNORECASE)
+_NOT_BUT = re.compile(
+    r"((?:[^,;]{0,80}?(?:\b(?:is|are|was|were|be)\b|(?=n't)))?)\W{0,3}(?:n't|\bnot)\s+([^,;]{1,60}?),?\s+but\s+(?:rather\s+|"
+    r"actually\s+)?(.+)$",
+    re.IGNORECASE,
+)
+_DENIES = _table(
+    rf"\b(?:is|are|was|were|be|being|seems?|looks?)(?: \w+ly| also)? (?:{JUDGED_WRONG}|(?:un|im)(?:likely|plausible|probable)|"
+    rf"too \w+)\b",
+    r"(?:\b(?:is|are|was|were|do|does|did|can|could|will|would|should|must|has|have|may|might|need)(?:n't| not|not)|\bcannot|"
+    r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
+    rf"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|far from|not even)\b|"
+    rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)",
+    r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
+)
+_SUPPOSES = _table(
+    r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let'?s (?:say|assume|suppose)|imagine|e\.g|for (?:example|"
+    r"instance)|had|were|unless|whether|in case|"
+    r"provided that|say)\b|^\W*(?:and |so )?let \$?\w+\$? (?:be\b|=)",
+    r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
+    r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
+    r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
+    r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
+    r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|mark)\b.{1,30}\b(?:be (?:the|a|an)|as (?:the|a|an|our|"
+    r"my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
+    r"\b(?:second|other|another|alternative) (?:opinion|guess|choice|candidate|answer|possibility)\b",
+    r"\b(?:satisf(?:y|ies)|would (?:also )?(?:fit|work|do))\b|\b(?:(?:option|choice) [A-J]|[B-HJ])\)? would (?!be the)",
+    r"^\W*(?:looking at|considering|testing|trying|checking|consider|examin\w+|starting with|take)\b",
+)
+_SPEAKER = (
+    r"(?:students?|friends?|teachers?|classmates?|someone|somebody|people|others?|he|she|they|one|you|calculator|key|hint|"
+    r"textbook|book|many|some|who|everyone)"
+)
+_SAYS = (
+    r"(?:says?|said|claims?|claimed|thinks?|thought|argues?|argued|believes?|answered|wrote|guess(?:es|ed)?|suggests?|might|"
+    r"may|could|would|picked|chose)"
+)
+_QUOTES = _table(
+    rf"\b{_SPEAKER}(?: \w+)? {_SAYS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|"
+    rf"choose))?(?=.*\b(?:answer|option|it is|it's|that)\b|\W*\w{{1,6}}\W*$|,? but)",
+    rf"\b(?:[A-Z][a-z]+|my \w+|a \w+|the \w+) {_SAYS} (?:that )?(?:the )?(?:answer|option|result|solution|it)\b",
+    r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b|"
+    r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
+    r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$|\baccording to (?:him|her|them|an? |my |"
+    r"the (?:student|teacher|hint|key|book))",
+    r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
+)
+_REMARKS = _table(
+    r"^\W{0,4}(?:i hope|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
+    r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
+    r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
+    r"result|solution)\W*$|disclaimer|explanation:?\W*$|```|---)"
+)
+CONCLUDES = _table(
+    r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
+    r"in summary|as a result|accordingly|"
+    r"overall|to summari[sz]e|this means|we (?:get|have|find|conclude|obtain)|it follows|∴)(?!\w)"
+)
+_LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
+_LETTERS_LISTED = re.compile(
+    r"(?<![\w(])\(?([A-J])\)?(?:,\s*(?:and |or )?\(?[A-J]\)?){2,}|\b(?:options?|choices?)\b[^.:]{0,20}:", re.IGNORECASE
+)
+_IF = re.compile(r"^\W{0,4}(?:and |so |but |then |therefore,? |thus,? |hence,? )?if\b|\S\s+if\s", re.IGNORECASE)
+
+
+# "10 people did not vote"
+_COUNTED = re.compile(
+    r"^\W*(?:[a-z]+[ ,]+){0,3}\d[\w ,.]{0,40}\b(?:do|does|did|have|has|were|are|was|will)(?:n't| not) (?!the |an? |correct|"
+    r"right|enough|possible|valid|true)\w+",
+    re.IGNORECASE,
+)
+_ADJECTIVES = re.compile(
+    r"\b(?:not|never|wrong|incorrect|false|impossible|invalid|least|unlikely|except|opposite|other|first|second|worst|"
+    r"common)\b|n't",
+    re.IGNORECASE,
+)
+
+
+def asked_for(denial: str, asked: str) -> bool:
+    """Whether a question asks for just what would deny ("Which is least likely?")."""
+    return any(word in asked.lower() for word in map(str.lower, _ADJECTIVES.findall(denial)))
+
+
+def classify(text: str, asked: str = "") -> Kind:
+    """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
+    if _REMARKS.match(text):
+        return Kind.REMARK
+    if text.rstrip("\"'*) _").endswith("?"):
+        return Kind.QUESTION
+    if _INSTRUCTION.search(text):
+        return Kind.INSTRUCTION
+    if re.fullmatch(r"\W*(?:yes|no)\W*", text, re.IGNORECASE) and _YES_NO.search(asked):
+        return Kind.ASSERTION
+    if _WITHDRAWS.search(text) and not REAFFIRMS.search(text):
+        return Kind.WITHDRAWAL
+    if _REFUSES.search(text):
+        return Kind.REFUSAL
+    if _QUOTES.search(text):
+        return Kind.QUOTATION
+    if _SUPPOSES.search(text):
+        # Asked what would happen, an answer says what would.
+        return Kind.CONDITION if re.search(r"\bif\b|\bwould\b", asked, re.IGNORECASE) and _IF.search(text) else Kind.HYPOTHESIS
+    found = _DENIES.search(text)
+    if found and not _COUNTED.search(text) and not (asked_for(found.group(), asked)):
+        return Kind.DENIAL
+    if len(set(_labels(text))) > 1 or _LETTERS_LISTED.search(text):
+        return Kind.LIST
+    if _IF.search(text):
+        return Kind.CONDITION
+    return Kind.CONCLUSION if CONCLUDES.match(text) else Kind.ASSERTION
+
+
+def _labels(text: str) -> list[str]:
+    return [a or b for a, b in _LABELS.findall(text)]
+
+
+# A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
+# lone letter at the beginning of a line ("B. text") or an abbreviation does not.
+_STOP = re.compile(
+    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)"
+    r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
+)
+_BREAK = re.compile(
+    r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
+    r"whereas),?\s+|"
+    r",\s+(?:and\s+)?not\s+(?=\S)|"
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|no,? wait|no,|wait|sorry|i mean|"
+    r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
+    re.IGNORECASE,
+)
+_CONCESSION = re.compile(
+    r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
+    r"regardless of)\b[^,]{1,120},\s*",
+    re.IGNORECASE,
+)
+_CONTRASTED = re.compile(
+    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)",
+    re.IGNORECASE,
+)
+_MOST = 400
+
+
+def sentences(text: str) -> list[tuple[int, str, str]]:
+    """(start, sentence, rest of its line) of the sentences and lines of a text, in order; the last _MOST."""
+    found: list[tuple[int, str, str]] = []
+    at, before = 0, ""
+    for line in text.split("\n"):
+        # A line said over and over is said once.
+        if line.strip() and line.strip() != before:
+            start = 0
+            for stop in [*(m.span() for m in _STOP.finditer(line)), (len(line), len(line))]:
+                piece = line[start : stop[0]]
+                if piece.strip():
+                    lead = len(piece) - len(piece.lstrip())
+                    found.append((at + start + lead, piece.strip(), line[start:].strip()))
+                start = stop[1]
+        before = line.strip() or before
+        at += len(line) + 1
+    return found[-_MOST:]
+
+
+def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
+    found = []
+    for number, (at, sentence, line) in enumerate(sentences(text)):
+        for offset, piece, contrast in _pieces(sentence, asked):
+            kind = Kind.REMARK if contrast else classify(piece, asked)
+            found.append(Clause(piece, at + offset, line[offset:].strip() if offset else line, number, kind))
+    return _lists(found, options)
+
+
+def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
+    """(offset, clause, whether it is only the other half of "this, not that"); a concession in front is left out."""
+    if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
+        yield 0, sentence, False
+        return
+    concession = _CONCESSION.match(sentence)
+    start = concession.end() if concession else 0
+    if instead := _NOT_BUT.match(sentence, start):
+        yield start, sentence[start : instead.end(2)], False
+        yield instead.start(3), f"{instead.group(1)} {instead.group(3)}".strip(), False
+        return
+    contrast, breaks = False, [] if _LABELLED.match(sentence) else list(_BREAK.finditer(sentence, start))
+    for match in [*breaks, None]:
+        end = match.start() if match else len(sentence)
+        for offset, piece in _prefixed(_CONTRASTED.sub("", sentence[start:end]), asked):
+            yield start + offset, piece, contrast
+        if match:
+            start = match.end()
+            word = match.group().strip(" ,;").lower()
+            contrast = word.endswith("not") or word in ("although", "though", "even though", "whereas")
+
+
+def _prefixed(piece: str, asked: str) -> Iterator[tuple[int, str]]:
+    """A clause, apart from a "No, " or "Correction: " in front of it."""
+    yes_no = re.match(r"^\W{0,4}(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", piece, re.IGNORECASE) if _YES_NO.search(asked) else None
+    match = yes_no or _TAKEN_BACK.match(piece)
+    cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0
+    for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
+        if part.strip():
+            yield start + len(part) - len(part.lstrip()), part.strip()
+
+
+_YES_NO = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
+_LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):]|\W*$))")
+_APPROVED = re.compile(
+    r"^(?:[:(\s–—-]|is|this)*\s*(?:correct|right|true|yes|✓|✔|✅)\b\W*$|[:(–—-]\s*\*{0,2}(?:correct|right|true|yes)\W*$|"
+    r"[✓✔✅]\W*$",
+    re.IGNORECASE,
+)
+_JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
+_DISAPPROVED = re.compile(r"[:(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\W*$|[✗✘❌×]\W*$", re.IGNORECASE)
+
+
+def _label(clause: Clause) -> str | None:
+    match = _LABELLED.match(clause.text)
+    return (match.group(1) or match.group(2)) if match else None
+
+
+def _lists(clauses: list[Clause], options: Sequence[str]) -> list[Clause]:
+    """Lines that go through the options ("A. …" over "B. …", or their texts) are a list; so is one that judges its option."""
+    labels = [_label(c) for c in clauses]
+    texts = {_same(o) for o in options if o.strip()}
+    named = {_same(c.text) for c in clauses if c.text == c.line and _same(c.text) in texts}
+    found = list(clauses)
+    for i, (clause, label) in enumerate(zip(clauses, labels, strict=True)):
+        before, after = (labels[i - 1] if i else None), (labels[i + 1] if i + 1 < len(labels) else None)
+        in_order = (
+            label and ((before and before < label) or (after and after > label)) and not (i == 0 and _opens(label, labels))
+        )
+        if (
+            in_order
+            or (label and (_DISAPPROVED.search(clause.text) or _JUDGING.match(clause.line)))
+            or (len(named) > 1 and _same(clause.text) in named)
+        ):
+            found[i] = replace(clause, kind=Kind.LIST)
+        if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, options):
+            found[i] = replace(clause, kind=Kind.ASSERTION)
+    return found
+
+
+def _is_option(label: str, line: str, options: Sequence[str]) -> bool:
+    """Whether a line is an option with its own text ("B: neither; both are equal", "(A) Yes, it is")."""
+    at, rest = ord(label) - ord("A"), _same(_LABELLED.sub("", line, count=1))
+    text = _same(options[at]) if at < len(options) else ""
+    return bool(text) and rest.startswith(text) and not rest[len(text) : len(text) + 1].isalnum()
+
+
+def _same(text: str) -> str:
+    return text.strip(" .,;*-•").lower()
+
+
+def _opens(label: str, labels: Sequence[str | None]) -> bool:
+    """A first line "C. …" before a list that starts at A is an answer."""
+    return label != "A" and "A" in labels[1:]

@@ -1,0 +1,182 @@
+"""What a response claims: the corpus of tests/benchmarks/scoring/claims, and what no addition to a response may change."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from l2v.benchmarks.base import CHOICE, INTEGER, TEXT, Question, Verdict
+from l2v.benchmarks.scoring.claims import read_claims
+from l2v.benchmarks.scoring.clauses import Kind, classify
+from l2v.benchmarks.scoring.cleaning import clean
+from l2v.benchmarks.scoring.robust import robust, robust_many
+
+CLAIMS = Path(__file__).parent / "claims"
+KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def question(case: dict[str, Any]) -> Question:
+    options = tuple(case.get("options", ()))
+    text = case.get("question", "")
+    return Question(text, case["kind"], case["gold"], options, case.get("decimals"), None, case.get("unit"))
+
+
+CASES = [case | {"file": name} for name in KINDS for case in lines(CLAIMS / f"{name}.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[tuple[dict[str, Any], Verdict]]:
+    verdicts = robust_many([(question(case), case["response"]) for case in CASES], workers=1)
+    return list(zip(CASES, verdicts, strict=True))
+
+
+def test_the_corpus_is_what_it_says() -> None:
+    assert len(CASES) >= 600 and {case["half"] for case in CASES} == {"aside", "open"}
+    assert all(case["why"] and case["must"] in ("right", "wrong", "none") for case in CASES)
+    assert all((case["must"] == "right") == (case["gold"] == case["says"]) for case in CASES)
+    assert min(Counter(case["file"] for case in CASES).values()) >= 100
+
+
+@pytest.mark.parametrize("half", ["aside", "open"])
+def test_claims_are_read_as_what_they_are(half: str, judged: list[tuple[dict[str, Any], Verdict]]) -> None:
+    own = [(case, verdict) for case, verdict in judged if case["half"] == half]
+    accepted = [c["id"] for c, v in own if c["must"] != "right" and v.correct is True]
+    refused = [c["id"] for c, v in own if c["must"] == "right" and v.correct is None]
+    called_wrong = [c["id"] for c, v in own if c["must"] == "right" and v.correct is False]
+    right = sum(c["must"] == "right" for c, _ in own)
+    assert len(accepted) <= 0.01 * (len(own) - right), accepted
+    assert len(refused) <= 0.05 * right, refused
+    assert len(called_wrong) <= 0.01 * right, called_wrong
+
+
+def test_paraphrases_of_one_claim_are_never_right_and_wrong(judged: list[tuple[dict[str, Any], Verdict]]) -> None:
+    found: dict[tuple[object, ...], dict[str, Verdict]] = defaultdict(dict)
+    for case, verdict in judged:
+        if case["says"] is not None:
+            key = (question(case), case["says"])
+            found[key][case["response"]] = verdict
+    assert sum(len(group) > 5 for group in found.values()) >= 10
+    torn = [
+        (key[0], [text for text, v in group.items() if v.correct is not True])
+        for key, group in found.items()
+        if {v.correct for v in group.values()} >= {True, False}
+    ]
+    assert not torn
+
+
+ADDED = [
+    " The answer is not {gold}.",
+    "\nThe answer is not {gold}.",
+    " It is not {gold}.",
+    "\n\n{options}",
+    "\nOptions: {options}",
+    "\n\nQuestion: What is shown?\n{options}\nThe answer is {gold}.",
+    "\n\nQuestion: How many are left?\nAnswer: {gold}",
+    "\nUser: And now?\nAssistant: The answer is {gold}.",
+    " If it were larger, the answer would be {gold}.",
+    " My friend says the answer is {gold}.",
+    "<|im_end|>\nThe answer is {gold}.",
+    " Is the answer {gold}?",
+]
+
+
+def _with(case: dict[str, Any], addition: str) -> str:
+    options = "\n".join(f"({letter}) {text}" for letter, text in zip("ABCDE", case.get("options", ("1", "2")), strict=False))
+    return str(case["response"] + addition.format(gold=case["gold"], options=options))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([c for c in CASES if c["must"] != "right" and c["response"].strip(" ?.")]), st.sampled_from(ADDED))
+def test_no_denial_list_or_second_question_behind_a_response_makes_it_right(case: dict[str, Any], addition: str) -> None:
+    before = robust(question(case), case["response"])
+    if before.correct is not True:
+        after = robust(question(case), _with(case, addition))
+        assert after.correct is not True, (case["id"], addition, after)
+
+
+@pytest.mark.parametrize("addition", ADDED)
+def test_nor_behind_a_plain_wrong_answer(addition: str) -> None:
+    angles = ("30°", "40°", "50°", "60°")
+    wrong = [
+        (Question("Which?", CHOICE, "B", angles), text)
+        for text in ("The answer is A.", "A", "30°", "\\boxed{A}", "I can't tell.")
+    ]
+    wrong += [
+        (Question("How many?", INTEGER, "7"), text) for text in ("The answer is 5.", "5", "\\boxed{5}", "So there are 5.")
+    ]
+    wrong += [(Question("Simplify.", TEXT, "x^2-1"), text) for text in ("\\boxed{x^2+1}", "The answer is x^2.")]
+    for asked, text in wrong:
+        case = {"response": text, "gold": asked.gold, "options": asked.options}
+        assert robust(asked, _with(case, addition)).correct is not True, (asked, text)
+
+
+SENTENCES = [
+    ("The answer is B.", Kind.ASSERTION),
+    ("Therefore, x = 3.", Kind.CONCLUSION),
+    ("If the mice die, hawks decrease.", Kind.CONDITION),
+    ("42 is wrong.", Kind.DENIAL),
+    ("If it were a square, the area would be 42.", Kind.HYPOTHESIS),
+    ("Is it B?", Kind.QUESTION),
+    ("A student says the answer is B.", Kind.QUOTATION),
+    ("Please answer with the option's letter.", Kind.INSTRUCTION),
+    ("A. 30° B. 40° C. 50°", Kind.LIST),
+    ("We need more information.", Kind.REFUSAL),
+    ("Wait, that is wrong.", Kind.WITHDRAWAL),
+    ("I hope this helps!", Kind.REMARK),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), SENTENCES)
+def test_every_sentence_has_one_kind(text: str, kind: Kind) -> None:
+    assert classify(text) is kind
+
+
+def test_what_is_asked_for_is_no_denial() -> None:
+    assert classify("The least likely animal is a horse.") is Kind.DENIAL
+    assert classify("The least likely animal is a horse.", "Which animal is least likely?") is Kind.ASSERTION
+
+
+def test_the_last_assertion_that_is_not_withdrawn_stands_first() -> None:
+    claims = read_claims(clean("The answer is A. Wait, I misread it. The answer is B."))
+    assert [c.text for c in claims.asserted][:1] == ["B."] and "A." not in [c.text for c in claims.asserted]
+    assert not read_claims(clean("The answer is A. No, that is wrong.")).asserted
+
+
+LONG = {
+    "words": "so it is not that the answer is ",
+    "denials": "It is not 5, but 6 is wrong; ",
+    "conditions": "if we had 5, it would be 6, ",
+    "sentences": "The answer is not A. ",
+    "lists": "(A) 1 (B) 2 (C) 3\n",
+    "questions": "Question: what?\n",
+    "boxes": "\\boxed{5} or ",
+    "quotes": "one might think that the answer is ",
+    "headings": "# answer\n",
+    "concessions": "although it is, though it is not, ",
+    "thoughts": "<think>A</think>",
+    "commas": "5, ",
+    "dots": "... no, ",
+    "spaces": " \t ",
+    "raised": "⁻¹²³",
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_megabyte_is_judged_in_two_seconds(name: str) -> None:
+    text = (LONG[name] * (2**20 // len(LONG[name])))[: 2**20]
+    for asked in (Question("", CHOICE, "A", ("1", "2", "3")), Question("", INTEGER, "5"), Question("", TEXT, "x+1")):
+        for response in (text, text.replace("\n", " ")[:20_000], text + "\nAnswer: 5"):
+            start = time.perf_counter()
+            robust(asked, response)
+            assert time.perf_counter() - start < 2.0, (name, asked.kind, len(response))
