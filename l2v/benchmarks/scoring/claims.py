@@ -228,8 +228,7 @@ _HEADER = re.compile(
 )
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
-    r"\b(?:restate|re-?read|given|following|recall|repeat|the question|the problem|let'?s|let me|sure|okay|certainly|here is|here's|"
-    r"we will|i will|i'll)\b|:\W*$",
+    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following)|let'?s \w+|let me \w+)\b|\w \w.*:\W*$",
     re.IGNORECASE,
 )
 
