@@ -157,6 +157,7 @@ def test_one_sentence_says_what_is_wrong(word: str, told: list[str], refused: Ca
         (("scorer=[official],[offical]",), ["'offical'", "official"]),
         (("laier=1,2",), ["'laier'"]),
         (("method=glob(zz*)",), ["method"]),
+        (("intervention.positions=decode", "decoding.max_new_tokens=1"), ["positions=decode", "max_new_tokens=1"]),
         (("intervention.layer=range(0)",), ["intervention.layer"]),
         (("method=choice(l2v,",), ["choice(l2v,"]),
         (

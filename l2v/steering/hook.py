@@ -119,6 +119,11 @@ class Intervention:
             model.register_forward_hook(run.end),
         ]
         handles += [layers[i].register_forward_hook(run.writer(i)) for i in run.layers_in_use()]
+        handles += [
+            layers[i + 1].register_forward_pre_hook(run.late_writer(i), with_kwargs=True)
+            for i in run.layers_in_use()
+            if i + 1 < len(layers)
+        ]
         try:
             yield
         finally:
@@ -144,6 +149,7 @@ class _Run:
         self.plans: dict[int, _LayerPlan] = {}
         self.batch = 0
         self.inside = False
+        self.ran: set[int] = set()  # the written blocks that ran in this pass
         self.mask: Tensor | None = None
         self.generating = False
         self.given_mask: Tensor | None = None  # the attention mask handed to `generate`
@@ -190,7 +196,7 @@ class _Run:
             )
         past = _cached_tokens(kwargs.get("past_key_values"))
         self.mask = self._chunk_mask(ids, kwargs.get("attention_mask"), past)
-        self.inside = True
+        self.inside, self.ran = True, set()
         if self.batch != len(ids):
             self.batch, self.plans = len(ids), {}
 
@@ -259,16 +265,35 @@ class _Run:
 
         def write(_module: Any, _args: Any, output: Any) -> Any:
             hidden = output[0] if isinstance(output, tuple) else output
-            if not self.inside:
-                raise InterventionError(
-                    "A decoder block ran outside a forward pass of the steered model; steer the model that is called."
-                )
-            if layer not in self.plans:
-                self.plans[layer] = self._plan(layer, hidden)
-            steered = self._write(hidden, self.plans[layer])
+            self.ran.add(layer)
+            steered = self._write_after(layer, hidden)
             return (steered, *output[1:]) if isinstance(output, tuple) else steered
 
         return write
+
+    def late_writer(self, layer: int) -> Callable[[Any, Any, Any], Any]:
+        """The forward pre-hook of the block after `layer`, for passes in which the model leaves block `layer` out.
+
+        Llama 3.2 Vision does so with its cross-attending blocks where there is no picture: the residual stream passes them by.
+        """
+
+        def write(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            if layer in self.ran or not self.inside:
+                return None
+            if args:
+                return (self._write_after(layer, args[0]), *args[1:]), kwargs
+            return args, kwargs | {"hidden_states": self._write_after(layer, kwargs["hidden_states"])}
+
+        return write
+
+    def _write_after(self, layer: int, hidden: Tensor) -> Tensor:
+        if not self.inside:
+            raise InterventionError(
+                "A decoder block ran outside a forward pass of the steered model; steer the model that is called."
+            )
+        if layer not in self.plans:
+            self.plans[layer] = self._plan(layer, hidden)
+        return self._write(hidden, self.plans[layer])
 
     def _plan(self, layer: int, hidden: Tensor) -> _LayerPlan:
         rows = hidden.shape[0]

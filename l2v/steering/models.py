@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import inspect
 import logging as python_logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -283,6 +284,12 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
     return inputs
 
 
+def _accepted(model: Any) -> set[str]:
+    """The inputs that `generate` hands on to the model; of others, as Ovis2's `grids`, the model knows nothing and it refuses."""
+    calls = (model.forward, model.generate, model.prepare_inputs_for_generation)
+    return {name for call in calls for name in inspect.signature(call).parameters} | {"input_ids", "attention_mask"}
+
+
 def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
     """Ids, mask and pictures. Truncation is switched off, also where a checkpoint's own settings ask for it."""
     options: dict[str, Any] = {
@@ -296,7 +303,8 @@ def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Seq
         return dict(loaded.tokenizer(list(prompts), **options))
     flat = [list(group) for group in images]
     try:
-        return dict(loaded.processor(text=list(prompts), **({"images": flat} if any(flat) else {}), **options))
+        inputs = dict(loaded.processor(text=list(prompts), **({"images": flat} if any(flat) else {}), **options))
+        return {name: value for name, value in inputs.items() if name in _accepted(loaded.model)}
     except ValueError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"The processor of '{loaded.spec.where()}' refuses a question: {reason}") from error

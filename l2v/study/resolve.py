@@ -57,6 +57,11 @@ def resolve(config: Config) -> Cell:
         **_asking(config),
     }
     if method in ARMS:
+        if config.intervention.positions == "decode" and base["max_new_tokens"] == 1 and config.intervention.alpha > 0:
+            raise UserError(
+                "intervention.positions=decode writes to generated tokens as they are fed back, and decoding.max_new_tokens=1 "
+                "feeds none back; give at least 2 or other positions."
+            )
         return Cell(**base, **_steering(config))
     return Cell(**base, **weight_settings(config)) if method in WEIGHT_METHODS else Cell(**base)
 

@@ -121,17 +121,20 @@ def final_states(
     device = input_device(model)
     lengths = [len(ids) for ids in batch]
     ids = torch.tensor([[*row, *[pad] * (max(lengths) - len(row))] for row in batch], device=device)
-    states: list[Tensor] = []
-    norms: list[Tensor] = []
+    states: dict[int, Tensor] = {}
+    norms: dict[int, Tensor] = {}
 
-    def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-        hidden = output[0] if isinstance(output, tuple) else output
-        rows = torch.arange(len(batch), device=hidden.device)
-        states.append(hidden[rows, torch.tensor(lengths, device=hidden.device) - 1].float())
-        if measured:
-            norms.append(torch.linalg.vector_norm(hidden[list(measured)], dim=-1, dtype=torch.float32))
+    def keeper(block: int) -> Any:
+        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
+            hidden = output[0] if isinstance(output, tuple) else output
+            rows = torch.arange(len(batch), device=hidden.device)
+            states[block] = hidden[rows, torch.tensor(lengths, device=hidden.device) - 1].float()
+            if measured:
+                norms[block] = torch.linalg.vector_norm(hidden[list(measured)], dim=-1, dtype=torch.float32)
 
-    handles = [layer.register_forward_hook(keep) for layer in layers]
+        return keep
+
+    handles = [layer.register_forward_hook(keeper(block)) for block, layer in enumerate(layers)]
     try:
         with torch.no_grad():
             # The body without the language-model head: logits of long texts would dwarf the states.
@@ -140,10 +143,12 @@ def final_states(
     finally:
         for handle in handles:
             handle.remove()
-    if len(states) != len(layers):
-        raise RuntimeError(f"{len(states)} of {len(layers)} decoder blocks ran in a forward pass")
-    final = torch.stack([state.to(device) for state in states], dim=1).cpu()
-    all_norms = torch.stack([norm.to(device) for norm in norms], dim=1).cpu() if measured else None
+    if 0 not in states:
+        raise RuntimeError(f"{len(states)} of {len(layers)} decoder blocks ran in a forward pass, the first was not among them")
+    # Blocks that attend to pictures are left out where there is none: the residual stream passes them by as it was.
+    ran = [max(b for b in states if b <= block) for block in range(len(layers))]
+    final = torch.stack([states[block].to(device) for block in ran], dim=1).cpu()
+    all_norms = torch.stack([norms[block].to(device) for block in ran], dim=1).cpu() if measured else None
     found = [TextStates(final[i]) for i in range(len(batch))]
     for place, i in enumerate(measured):
         assert all_norms is not None

@@ -32,6 +32,10 @@ def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) 
     return generate_rows(target, rows[:middle], decoding) + generate_rows(target, rows[middle:], decoding)
 
 
+# What models raise for questions of a kind that they do not take, as one without a picture.
+_UNANSWERABLE = (TypeError, ValueError, IndexError, KeyError, NotImplementedError)
+
+
 def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
     """As `generate_rows`, in batches of equally long prompts: without padding no row's answer depends on its neighbours.
 
@@ -49,7 +53,7 @@ def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding)
         torch.cuda.empty_cache()
         middle = len(rows) // 2
         return generate_apart(target, rows[:middle], decoding) + generate_apart(target, rows[middle:], decoding)
-    except (TypeError, ValueError, IndexError, KeyError, NotImplementedError) as error:
+    except _UNANSWERABLE as error:
         raise _refused(target, rows[0][0], error) from error
     found: dict[int, Response] = {}
     for length in sorted(set(lengths)):
@@ -159,7 +163,7 @@ def check_effect(target: LoadedModel, request: Request, steerings: Sequence[Stee
 
     A write can move the residual stream and still be lost, in a block whose output nothing reads; this looks at what
     comes out. When the accelerator's memory runs out, the steerings are halved. Raises InterventionError when a write
-    itself changed nothing.
+    itself changed nothing, and UserError for a question that the model's own `generate` refuses.
     """
     steered = [i for i, s in enumerate(steerings) if s.alpha > 0]
     if not steered:
@@ -170,6 +174,8 @@ def check_effect(target: LoadedModel, request: Request, steerings: Sequence[Stee
         if len(steered) == 1:
             raise
         logits = None
+    except _UNANSWERABLE as error:
+        raise _refused(target, request, error) from error
     if logits is None:
         torch.cuda.empty_cache()
         halves = steered[: len(steered) // 2], steered[len(steered) // 2 :]

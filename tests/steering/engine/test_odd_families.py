@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from typing import Any
 
 import families
 import odd_families
@@ -10,7 +12,8 @@ import pytest
 import test_engine as plain
 import torch
 
-from l2v.steering.engine.engine import Decoding, Engine, Row, Steering, generate_rows
+from l2v.errors import UserError
+from l2v.steering.engine.engine import Decoding, Engine, Row, Steering, generate_rows, require_effect
 from l2v.steering.models import LoadedModel
 
 STEPS = 8
@@ -80,3 +83,56 @@ def _most_bytes(target: LoadedModel, asked: list[Row], share_from: int | None) -
         patch.setattr(Stepper, "step", watched)
         found = sorted(Engine(target, Decoding(8), share_from=share_from).answer(asked), key=lambda pair: pair[0])
     return most[0], [response for _, response in found]
+
+
+# -- what a model cannot answer, and what its processor says too much ------------------------------------------------------
+
+
+def test_a_question_that_generate_refuses_is_one_sentence(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As BLIP-2's own, which demands pixel values: told with the question's id, steered or not."""
+    own = llava.model.generate
+
+    def demanding(*args: Any, **inputs: Any) -> Any:
+        if "pixel_values" not in inputs:
+            raise TypeError("generate() missing 1 required positional argument: 'pixel_values'")
+        return own(*args, **inputs)
+
+    target = dataclasses.replace(llava, model=copy.copy(llava.model))
+    monkeypatch.setattr(target.model, "generate", demanding)
+    with_picture, without = plain.requests()[0], plain.requests()[3]
+    list(Engine(target, Decoding(2), tell=lambda _: None).answer([(with_picture, None)]))
+    with pytest.raises(UserError, match="'none', which has no picture.*pixel_values"):
+        list(Engine(target, Decoding(2), tell=lambda _: None).answer([(without, None)]))
+    with pytest.raises(UserError, match="'none', which has no picture"):
+        require_effect(target, without, [plain.steering(0, 1, 0.8)])
+
+
+def test_inputs_that_the_model_does_not_know_are_left_out(llava: LoadedModel) -> None:
+    """Ovis2's processor returns `grids`, which its generate refuses."""
+    processor = copy.copy(llava.processor)
+
+    class Talkative(type(processor)):  # type: ignore[misc]
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            return dict(super().__call__(*args, **options)) | {"grids": [(1, 1)]}
+
+    processor.__class__ = Talkative
+    target = dataclasses.replace(llava, processor=processor)
+    asked: list[Row] = [(request, None) for request in plain.requests()]
+    assert generate_rows(target, asked, Decoding(STEPS)) == generate_rows(llava, asked, Decoding(STEPS))
+
+
+def test_another_attention_is_run_as_sdpa(llava: LoadedModel) -> None:
+    """Kernels that take no four-dimensional mask, as flash attention: the blocks are called with one that does."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register("another", sdpa_attention_forward)
+    AttentionMaskInterface.register("another", sdpa_mask)
+    model = copy.deepcopy(llava.model)
+    model.set_attn_implementation("another")
+    target = dataclasses.replace(llava, model=model, layers=model.get_decoder().layers)
+    asked = rows()
+    expected = generate_rows(target, asked, Decoding(STEPS))
+    assert plain.answers(target, asked, Decoding(STEPS)) == expected
+    assert model.get_decoder().config._attn_implementation == "another"
