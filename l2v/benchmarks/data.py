@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, overload
 
@@ -11,6 +12,9 @@ from PIL import Image
 
 from l2v.disk import read_records
 from l2v.errors import UserError
+
+# Cameras write after a JPEG's end mark; so far back it is looked for.
+_JPEG_TAIL = 65536
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 
@@ -81,15 +85,31 @@ def _short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 
-class LazyImages(Sequence[Image.Image]):
-    """The images of one item, decoded each time they are asked for: thousands of decoded ones would not fit in memory."""
+def _checked(image: Image.Image) -> Image.Image:
+    """The image, unread, when its file is whole as far as its own marks tell: PNG's checksums, the end mark of a JPEG."""
+    file = getattr(image, "fp", None)
+    if image.format == "PNG":
+        image.verify()
+    elif image.format == "JPEG" and file is not None:
+        file.seek(0, io.SEEK_END)
+        file.seek(max(0, file.tell() - _JPEG_TAIL))
+        if b"\xff\xd9" not in file.read():
+            raise OSError("image file is truncated")
+    return image
 
-    def __init__(self, count: int, load: Callable[[], Sequence[Image.Image]]) -> None:
-        self._count = count
+
+class LazyImages(Sequence[Image.Image]):
+    """The images of one item, decoded each time they are asked for: thousands of decoded ones would not fit in memory.
+
+    sizes: (width, height) of each, in pixels, known without decoding any.
+    """
+
+    def __init__(self, sizes: Sequence[tuple[int, int]], load: Callable[[], Sequence[Image.Image]]) -> None:
+        self.sizes = tuple(sizes)
         self._load = load
 
     def __len__(self) -> int:
-        return self._count
+        return len(self.sizes)
 
     @overload
     def __getitem__(self, index: int) -> Image.Image: ...
@@ -100,6 +120,21 @@ class LazyImages(Sequence[Image.Image]):
 
     def __iter__(self) -> Iterator[Image.Image]:
         return iter(self._load())
+
+
+_only_sizes: ContextVar[bool] = ContextVar("only_sizes", default=False)
+
+
+def image_sizes(load: Callable[[], Sequence[Image.Image]]) -> list[tuple[int, int]]:
+    """(width, height) of the images that `load` reads by `read_image`, from their headers; no pixel is decoded.
+
+    Raises UserError as `read_image` does, for what can be told without decoding: a missing file, no image, one cut short.
+    """
+    token = _only_sizes.set(True)
+    try:
+        return [image.size for image in load()]
+    finally:
+        _only_sizes.reset(token)
 
 
 def read_image(value: Any, where: str) -> Image.Image:
@@ -114,6 +149,8 @@ def read_image(value: Any, where: str) -> Image.Image:
             image = Image.open(io.BytesIO(value["bytes"]))
         else:
             image = Image.open(value["path"] if isinstance(value, dict) else value)
+        if _only_sizes.get():
+            return _checked(image)
         image.load()
     except (OSError, ValueError, TypeError, AttributeError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"The image of {where} is missing or corrupt ({_short(error)}); mend or remove that item.") from error

@@ -7,15 +7,17 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
 
 from l2v.benchmarks.base import BenchmarkDocs, Item
-from l2v.benchmarks.data import LazyImages
+from l2v.benchmarks.data import LazyImages, image_sizes
 from l2v.benchmarks.prompts import prompt as styled_prompt
 from l2v.benchmarks.prompts import styles
 from l2v.errors import UserError, unknown
+from l2v.identity import fingerprint
 from l2v.paths import PACKAGE
 
 # Benchmark name -> lm-eval task name; the folder l2v/benchmarks/<name> holds the task's YAML and docs.py.
@@ -104,7 +106,8 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
     if prompt not in styles(docs):
         raise unknown("prompt style", prompt, styles(docs))
     try:
-        items = list(_items(load_task(ref), docs, prompt, limit))
+        sizes = _known_sizes(ref, fingerprint(ref.path) if ref.path and Path(ref.path).exists() else "")
+        items = list(_items(load_task(ref), docs, prompt, limit, sizes))
     except KeyError as error:
         raise UserError(
             f"The data of benchmark '{ref.name}' ({ref.path or ref.id}, split '{ref.split}') has no column {error}."
@@ -114,14 +117,24 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
     return items
 
 
-def _items(task: Any, docs: BenchmarkDocs, prompt: str, limit: int | None) -> Iterator[Item]:
+def _items(
+    task: Any, docs: BenchmarkDocs, prompt: str, limit: int | None, sizes: dict[int, list[tuple[int, int]]]
+) -> Iterator[Item]:
     rows = task.eval_docs
     for index in range(min(len(rows), limit) if limit else len(rows)):
         doc = rows[index]
         text = task.doc_to_text(doc, doc_to_text=lambda d: styled_prompt(docs, d, prompt))
-        # Every image is decoded once here, so that a corrupt one is told before anything is computed.
         load = partial(_images, task, doc)
-        yield Item(docs.item_id(doc), text, docs.gold(doc), doc, LazyImages(len(load()), load))
+        if index not in sizes:
+            # Every image's header is read once here, so that a missing or broken one is told before anything is computed.
+            sizes[index] = image_sizes(load)
+        yield Item(docs.item_id(doc), text, docs.gold(doc), doc, LazyImages(sizes[index], load))
+
+
+@lru_cache(maxsize=16)
+def _known_sizes(_rows: DataRef, _content: str) -> dict[int, list[tuple[int, int]]]:
+    """Sizes of the images of some rows, by their place; filled by who reads them first, for every prompt and part."""
+    return {}
 
 
 def _images(task: Any, doc: dict[str, Any]) -> list[Image.Image]:

@@ -285,7 +285,7 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
 
 
 def _accepted(model: Any) -> set[str]:
-    """The inputs that `generate` hands on to the model; of others, as Ovis2's `grids`, the model knows nothing and it refuses."""
+    """The inputs that `generate` hands on to the model; it refuses others, as Ovis2's `grids`, unknown to the model."""
     calls = (model.forward, model.generate, model.prepare_inputs_for_generation)
     return {name for call in calls for name in inspect.signature(call).parameters} | {"input_ids", "attention_mask"}
 

@@ -6,9 +6,9 @@ import io
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from l2v.benchmarks.data import read_image
+from l2v.benchmarks.data import image_sizes, read_image
 from l2v.errors import UserError
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
@@ -109,6 +109,25 @@ def test_a_broken_image_is_one_sentence_with_the_item(value: object) -> None:
     with pytest.raises(UserError, match="mini item 17 is missing or corrupt") as told:
         read_image(value, "mini item 17")
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_sizes_are_read_without_pixels(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the header; a file that is cut short is told all the same, as one that is no image."""
+    file = io.BytesIO()
+    Image.effect_noise((64, 40), 50).convert("RGB").save(file, form)
+
+    def never(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    def sizes(content: bytes) -> list[tuple[int, int]]:
+        return image_sizes(lambda: [read_image({"bytes": content, "path": None}, "x")])
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", never)
+    assert sizes(file.getvalue()) == [(64, 40)]
+    for broken in (file.getvalue()[:-200], b"no image"):
+        with pytest.raises(UserError, match="x is missing or corrupt"):
+            sizes(broken)
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
