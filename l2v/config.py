@@ -293,6 +293,7 @@ class Config:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     blocks: list[list[str]] = field(default_factory=list)  # an experiment's grid: the union of these products
+    where: dict[str, list[str]] = field(default_factory=dict)  # of blocks: words of a cell -> the words it gets besides
     dry_run: bool = False  # list the cells and stop
 
 

@@ -7,7 +7,7 @@ an experiment may be the union of several products.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -46,12 +46,12 @@ class StudyLauncher(Launcher):
         setup_globals()
         loader = self.hydra_context.config_loader
         configs = compose_jobs(loader, self.config, job_overrides)
-        if initial_job_idx and configs[0][0].protocol.name != "none":
+        if initial_job_idx and configs[0].protocol.name != "none":
             raise UserError("protocol.name=select_then_test compares all cells at once; this sweeper launches them bit by bit.")
-        values, failed = run_configs([config for config, _ in configs])
+        values, failed = run_configs(configs)
         returns = []
-        for index, (overrides, (_, cfg)) in enumerate(zip(job_overrides, configs, strict=True)):
-            job = JobReturn(overrides=list(overrides), cfg=cfg, working_dir=str(self.config.hydra.sweep.dir))
+        for index, overrides in enumerate(job_overrides):
+            job = JobReturn(overrides=list(overrides), working_dir=str(self.config.hydra.sweep.dir))
             job.task_name = self.config.hydra.job.name
             job.status = JobStatus.FAILED if failed[index] else JobStatus.COMPLETED
             job.return_value = RuntimeError(failed[index]) if failed[index] else values[index]
@@ -62,7 +62,7 @@ class StudyLauncher(Launcher):
 class BlockSweeper(BasicSweeper):
     """Hydra's sweep grammar, over `blocks` when the experiment has them: the union of one product per block.
 
-    Command-line overrides apply to every block and win over it.
+    Command-line overrides apply to every block and win over it. `where` adds words to the jobs that hold certain others.
     """
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -74,7 +74,7 @@ class BlockSweeper(BasicSweeper):
         for block in blocks:
             overrides = parser.parse_overrides([*self._parse_config(), *block, *arguments])
             for batch in self.split_arguments(overrides, None):
-                found.update(dict.fromkeys(tuple(job) for job in batch))
+                found.update(dict.fromkeys(with_words(job, self.config.get("where") or {}, arguments) for job in batch))
         jobs = [list(job) for job in found]
         if not jobs:
             raise UserError(f"This sweep is empty: one of {' '.join(arguments)} matches no value.")
@@ -84,3 +84,17 @@ class BlockSweeper(BasicSweeper):
         for first in range(0, len(jobs), size):
             returns.append(self.launcher.launch(jobs[first : first + size], initial_job_idx=first))
         return returns
+
+
+def with_words(job: Sequence[str], where: Mapping[str, Sequence[str]], arguments: Sequence[str]) -> tuple[str, ...]:
+    """A job with the words of every rule whose own words (key=value, with commas between) it holds; the command line wins."""
+    held = dict(word.partition("=")[::2] for word in job)
+    given = {word.partition("=")[0] for word in arguments}
+    more = [
+        word
+        for rule, words in where.items()
+        if all(held.get(key) == value for key, _, value in (part.partition("=") for part in rule.split(",")))
+        for word in words
+        if word.partition("=")[0] not in given
+    ]
+    return (*job, *more)

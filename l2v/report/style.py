@@ -26,6 +26,7 @@ ARM_COLOURS = {
     "cot_prompt": ORANGE,
     "own_direction": GREEN,
     "high_pass": RED,
+    "own_high_pass": RED,
     "interpolation": PURPLE,
     "full_band": SKY,
     "null": GREY,

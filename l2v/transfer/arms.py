@@ -42,6 +42,7 @@ ARMS: dict[str, Arm] = {
     "own_direction": Arm("low_passed", reads="target"),
     "full_band": Arm("whole_band", uses_cutoff=False),
     "high_pass": Arm("high_passed"),
+    "own_high_pass": Arm("high_passed", reads="target"),
     "interpolation": Arm("interpolated"),
     "unfiltered_interpolation": Arm("interpolated_unfiltered", uses_cutoff=False),
     "rot": Arm("first_component", reads="target", uses_cutoff=False, needs="states"),

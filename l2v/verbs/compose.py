@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -100,37 +98,22 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     return _complaining(composed)
 
 
-def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[tuple[Config, DictConfig]]:
-    """Every job's config, typed and as composed by Hydra (without Hydra's own node).
+def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
+    """Every job's config. Raises UserError for one that does not fit."""
+    from l2v.verbs.grid import Grid
 
-    Jobs that differ in values alone (not in which group files they choose) share one composition: a grid of hundreds of
-    cells chooses among a few dozen files, and composing is the slow part.
-    """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parser = OverridesParser.create(config_loader=loader)
-    is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
-    by_files: dict[tuple[str, ...], DictConfig] = {}
-
-    def one(files: tuple[str, ...], values: list[str]) -> tuple[Config, DictConfig]:
-        if files not in by_files:
-            by_files[files] = _checked(loader.load_sweep_config(master, list(files)))
-        cfg = by_files[files]
-        if values:
-            cfg = copy.deepcopy(cfg)
-            cast(Any, loader)._apply_overrides_to_config(parser.parse_overrides(values), cfg)
-        return _as_object(cfg), cfg
-
+    added = dict.fromkeys(word for word in jobs[0] if word.startswith(("+", "~")))
+    common = tuple(word for word in added if all(word in job for job in jobs))
+    grid = Grid(loader, master, common, _checked, _as_object)
+    grid.learn(jobs)
     configs, said = [], set()
-    for overrides in jobs:
-        files = tuple(o for o in overrides if o.startswith(("+", "~")) or is_group(o.split("=")[0].split("@")[0]))
-        values = [o for o in overrides if o not in files]
-        found = one(files, values)
-        if wants_paper_contrast(found[0]):
-            if (models := (found[0].source.name, found[0].target.name)) not in said:
-                _say_contrast(found[0])
+    for words in jobs:
+        found = grid.config(words)
+        if wants_paper_contrast(found):
+            if (models := (found.source.name, found.target.name)) not in said:
+                _say_contrast(found)
             said.add(models)
-            found = one((*files, PAPER_CONTRAST), values)
+            found = grid.config([*words, PAPER_CONTRAST])
         configs.append(found)
     return configs
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "study", "source", "target", "processor", "contrast", "method", "benchmark", "intervention", "decoding", "protocol", "seed",
-    "scorer", "judge", "runtime", "executor", "tracker", "experiment", "blocks", "dry_run",
+    "scorer", "judge", "runtime", "executor", "tracker", "experiment", "blocks", "where", "dry_run",
 )  # fmt: skip
 
 # The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.

@@ -66,12 +66,12 @@ def test_a_draw_leaves_the_global_generator_alone() -> None:
 
 def test_arms_differ() -> None:
     """No arm is another one under a second name; own_direction differs by whose direction it reads."""
-    arms = sorted(set(ARMS) - {"own_direction", "rot"})
+    arms = sorted(set(ARMS) - {"own_direction", "own_high_pass", "rot"})
     made = {arm: vector(arm) for arm in arms}
     for i, first in enumerate(arms):
         for second in arms[i + 1 :]:
             assert float(cosine_similarity(made[first], made[second], dim=0)) < 0.999, (first, second)
-    assert ARMS["own_direction"].reads == ARMS["rot"].reads == "target"
+    assert ARMS["own_direction"].reads == ARMS["own_high_pass"].reads == ARMS["rot"].reads == "target"
     assert all(ARMS[arm].reads == "source" for arm in arms)
 
 
@@ -83,7 +83,14 @@ def test_own_direction_is_the_low_passed_direction_of_the_target() -> None:
 
 
 def test_l2v_holds_low_frequencies_and_high_pass_the_others() -> None:
-    """Energy of the carried vectors inside the low-pass mask: all of it, and none."""
+    """Energy of the carried vectors inside the low-pass mask: all of it, and none; of the target's own, in two parts."""
+    own = direction(seed=5)[:TARGET].contiguous()
+    low_part, high_part = (build_vector(arm, own, TARGET, K) for arm in ("own_direction", "own_high_pass"))
+    assert abs(float(cosine_similarity(low_part, high_part, dim=0))) < 1e-5
+    parts = torch.stack([low_part, high_part], dim=1).double()
+    left = own.double() - parts @ torch.linalg.lstsq(parts, own.double()[:, None]).solution[:, 0]
+    # The Nyquist bin, which resampling drops, is all that is left.
+    assert np.abs(np.fft.rfft(left.numpy()))[:-1].max() < 1e-4 * float(own.norm())
     low = spectrum.kept_bins(TARGET, K).numpy()
     share = {arm: np.abs(np.fft.fft(vector(arm).double().numpy())) ** 2 for arm in ("l2v", "high_pass")}
     assert share["l2v"][low].sum() / share["l2v"].sum() == pytest.approx(1, abs=1e-6)

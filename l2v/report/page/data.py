@@ -110,7 +110,7 @@ def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
         if group["source"].nunique() > 1:
             varying.add("source")
         # The target itself is the source of its own direction.
-        varying -= {without} | ({"source"} if method == "own_direction" else set())
+        varying -= {without} | ({"source"} if method in ("own_direction", "own_high_pass") else set())
         if is_null(str(method)) and without != "seed":
             varying.add("seed")
         for index, words in zip(group.index, _joined(group, MODIFIERS, varying), strict=True):

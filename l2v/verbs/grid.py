@@ -1,0 +1,145 @@
+"""All jobs of a grid as configurations. What each word of a job changes is found once, not anew for every job.
+
+Composing a job by Hydra takes tens of milliseconds, and a table has thousands that choose among a few dozen words. So a word
+is composed alone, and what it changed is laid over the configuration without any. Jobs with words that cannot be told apart
+so (additions, deletions, whole nodes, interpolations, two files that set the same thing) are composed as they stand.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from l2v.config import Config
+from l2v.errors import UserError
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
+    from omegaconf import DictConfig
+
+Effect = dict[str, Any]  # full key of a setting -> its value
+
+
+class Grid:
+    """Composes jobs over one master config."""
+
+    def __init__(
+        self,
+        loader: ConfigLoader,
+        master: DictConfig,
+        common: tuple[str, ...],
+        checked: Callable[[Any], DictConfig],
+        typed: Callable[[DictConfig], Config],
+    ) -> None:
+        """common: files that every job chooses (+experiment=…); checked: puts a composed config under the schema; typed: makes
+        it the schema's dataclass."""
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        self.loader, self.master, self.checked, self.typed = cast(Any, loader), master, checked, typed
+        self.common = common
+        self.parser = OverridesParser.create(config_loader=loader)
+        self.is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
+        self.by_files: dict[tuple[str, ...], DictConfig] = {}
+        self.effects: dict[str, Effect | None] = {}
+        try:
+            self.base: Config | None = typed(self._composed(common))
+        except UserError:
+            self.base = None  # it lacks a value that every job gives
+        self.plain: Effect = leaves(self.base) if self.base else {}
+
+    def config(self, words: Sequence[str]) -> Config:
+        """The configuration of one job. Raises UserError for a word that does not fit."""
+        files = tuple(word for word in words if self._is_file(word))
+        values = [word for word in words if word not in files]
+        laid = self._laid_over([word for word in files if word not in self.common], values)
+        return self._whole(files, values) if laid is None else laid
+
+    def learn(self, jobs: Sequence[Sequence[str]]) -> None:
+        """Find the effects of all files that the jobs choose: one composition holds a choice of every group."""
+        groups: dict[str, list[str]] = {}
+        for word in dict.fromkeys(word for job in jobs for word in job):
+            if self.base is not None and word not in self.common and self._is_file(word) and not word.startswith(("+", "~")):
+                groups.setdefault(word.split("=")[0], []).append(word)
+        for words in itertools.zip_longest(*groups.values()):
+            together = tuple(word for word in words if word is not None)
+            changed = self._changed(together)
+            names = [word.split("=")[0] for word in together]
+            # A file that sets something outside of its group's node is looked at alone, when it is met.
+            if all(key.split(".")[0] in names for key in changed):
+                for name, word in zip(names, together, strict=True):
+                    self.effects[word] = {key: value for key, value in changed.items() if key.startswith(f"{name}.")}
+
+    def _laid_over(self, files: Sequence[str], values: Sequence[str]) -> Config | None:
+        """The base with every word's effect; None where the words cannot be told apart."""
+        if self.base is None:
+            return None
+        chosen = {word.split("=")[0]: word for word in files}  # the last choice of a group counts
+        effects = [self._effect(word, self._file_effect) for word in chosen.values()]
+        touched = [key for effect in effects if effect is not None for key in effect]
+        effects += [self._effect(word, self._value_effect) for word in values]
+        if any(effect is None for effect in effects) or len(touched) != len(set(touched)):
+            return None
+        found = copy.deepcopy(self.base)
+        for effect in effects:
+            for key, value in cast(Effect, effect).items():
+                put(found, key, copy.copy(value))
+        return found
+
+    def _effect(self, word: str, find: Callable[[str], Effect | None]) -> Effect | None:
+        if word not in self.effects:
+            self.effects[word] = find(word)
+        return self.effects[word]
+
+    def _file_effect(self, word: str) -> Effect | None:
+        if word.startswith(("+", "~")):
+            return None
+        return self._changed((word,))
+
+    def _changed(self, files: tuple[str, ...]) -> Effect:
+        found = leaves(self.typed(self._composed((*self.common, *files))))
+        return {key: value for key, value in found.items() if value != self.plain[key]}
+
+    def _value_effect(self, word: str) -> Effect | None:
+        key, _, value = word.partition("=")
+        if key not in self.plain or "${" in value:
+            return None
+        return {key: leaves(self._whole(self.common, [word]))[key]}
+
+    def _is_file(self, word: str) -> bool:
+        return word.startswith(("+", "~")) or self.is_group(word.split("=")[0].split("@")[0])
+
+    def _composed(self, files: tuple[str, ...]) -> DictConfig:
+        if files not in self.by_files:
+            self.by_files[files] = self.checked(self.loader.load_sweep_config(self.master, list(files)))
+        return self.by_files[files]
+
+    def _whole(self, files: tuple[str, ...], values: Sequence[str]) -> Config:
+        """A job composed by Hydra."""
+        cfg = self._composed(files)
+        if values:
+            cfg = copy.deepcopy(cfg)
+            self.loader._apply_overrides_to_config(self.parser.parse_overrides(list(values)), cfg)
+        return self.typed(cfg)
+
+
+def leaves(settings: Any, prefix: str = "") -> Effect:
+    """Every setting of a configuration by its full key."""
+    found: Effect = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        key = f"{prefix}{field.name}"
+        found |= leaves(value, f"{key}.") if is_dataclass(value) else {key: value}
+    return found
+
+
+def put(config: Config, key: str, value: Any) -> None:
+    """Set one setting by its full key."""
+    *path, leaf = key.split(".")
+    node: Any = config
+    for name in path:
+        node = getattr(node, name)
+    setattr(node, leaf, value)
