@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 CHECKPOINTS := outputs/checkpoints
-TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig7a fig7b
+TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
 .PHONY: demo test lint tables clean
 

@@ -265,8 +265,10 @@ class RuntimeConfig:
     cells_per_claim: int = 32  # cells that a worker takes at once; workers share a study claim by claim
     progress: bool = True  # show the progress bar and what was read
     page: bool = True  # draw the study's page at the end of a run
-    tokens_per_second: float | None = None  # throughput of one card, for the estimate of a dry run
+    tokens_per_second: float | None = None  # tokens that one card generates, for the estimate of a dry run
+    prompt_tokens_per_second: float | None = None  # tokens of prompts that it reads; None: ten times as many
     tokens_per_answer: float = 300.0  # mean length of an answer, for the estimate of a dry run
+    tokens_per_prompt: float = 1500.0  # mean length of a prompt with its pictures, for the estimate of a dry run
 
 
 @dataclass
@@ -294,7 +296,8 @@ class Config:
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     blocks: list[list[str]] = field(default_factory=list)  # an experiment's grid: the union of these products
     where: dict[str, list[str]] = field(default_factory=dict)  # of blocks: words of a cell -> the words it gets besides
-    dry_run: bool = False  # list the cells and stop
+    dry_run: bool = False  # say what would be computed, by method and target, what it would cost, and stop
+    list_cells: bool = False  # of a dry run: every cell too
 
 
 def register() -> None:

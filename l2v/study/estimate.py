@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 from l2v.config import BenchmarkConfig
-from l2v.study.cells import Job
+from l2v.study.cells import Job, Refusal
 from l2v.study.plan import grouped, units
 
 
@@ -34,24 +35,57 @@ def sharding(jobs: Sequence[Job]) -> str:
     )
 
 
+def summary(plan: Sequence[Job | Refusal]) -> str:
+    """Cells by method (rows) and target (columns), each counted once; in brackets those that cannot be computed."""
+    targets = list(dict.fromkeys(one.config.target.name for one in plan))
+    methods = list(dict.fromkeys(one.config.method.name for one in plan))
+    able: dict[tuple[str, str], set[str]] = {}
+    unable: Counter[tuple[str, str]] = Counter()
+    for one in plan:
+        place = (one.config.method.name, one.config.target.name)
+        if isinstance(one, Job):
+            able.setdefault(place, set()).add(one.cell.id)
+        else:
+            unable[place] += 1
+
+    def shown(place: tuple[str, str]) -> str:
+        cells, lost = len(able.get(place, ())), unable[place]
+        return f"{cells} ({lost})" if lost else str(cells or "")
+
+    rows = [["cells", *targets], *([method, *(shown((method, target)) for target in targets)] for method in methods)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True)))
+             for row in rows]  # fmt: skip
+    if unable:
+        lines.append("In brackets: cells that cannot be computed as things are; why stands below.")
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def estimate(jobs: Sequence[Job]) -> str:
-    """What a dry run would cost, from declared numbers of items and a stated throughput; of the search, where there is one."""
-    rows, unknown_items = 0.0, set()
+    """What a dry run would cost, from declared numbers of items and a stated throughput; of the search, where there is one.
+
+    Prompts are read once for all cells that ask one target the same questions in one style.
+    """
+    rows, prompts, unknown_items = 0.0, 0.0, set()
     for job in jobs:
         items = declared_items(job.config.benchmark)
         if items is None:
             unknown_items.add(job.config.benchmark.name)
         rows += items or 0
+    for group in grouped(jobs):
+        prompts += declared_items(group.jobs[0].config.benchmark) or 0
     runtime = jobs[0].config.runtime
-    tokens = rows * runtime.tokens_per_answer
+    answers, asked = rows * runtime.tokens_per_answer, prompts * runtime.tokens_per_prompt
     text = (
-        f"{len(jobs)} cells, about {rows:,.0f} rows and {tokens:,.0f} tokens at {runtime.tokens_per_answer:g} tokens an answer"
+        f"{len(jobs)} cells, about {rows:,.0f} rows: {answers:,.0f} tokens of answers at {runtime.tokens_per_answer:g} each, "
+        f"{asked:,.0f} tokens of {prompts:,.0f} prompts at {runtime.tokens_per_prompt:g} each"
     )
     if unknown_items:
         text += f" (without {', '.join(sorted(unknown_items))}: set benchmark.items)"
     if runtime.tokens_per_second:
-        hours = tokens / runtime.tokens_per_second / 3600
-        text += f"; {hours:,.1f} GPU-hours at {runtime.tokens_per_second:g} tokens a second."
+        reading = runtime.prompt_tokens_per_second or 10 * runtime.tokens_per_second
+        hours = (answers / runtime.tokens_per_second + asked / reading) / 3600
+        text += f"; {hours:,.1f} GPU-hours at {runtime.tokens_per_second:g} tokens a second, prompts at {reading:g}."
     else:
         text += "; set runtime.tokens_per_second for GPU-hours."
     return text + sharding(jobs)

@@ -72,10 +72,13 @@ def _task_revision(config: BenchmarkConfig) -> str:
     return "; ".join(parts)
 
 
-def data_revision(path: str | None, revision: str | None, key: str) -> str:
-    """The fingerprint of what lies at `path`, else the hub's revision. Raises UserError, naming `key`, for a missing path."""
+def data_revision(path: str | None, revision: str | None, key: str, mend: str = "") -> str:
+    """The fingerprint of what lies at `path`, else the hub's revision.
+
+    Raises UserError for a missing path, naming `key` and, where it is given, the `mend`.
+    """
     if path is None:
         return revision or "main"
     if not Path(path).exists():
-        raise UserError(f"{key} '{path}' does not exist.")
+        raise UserError(f"{key} '{path}' does not exist{f'; {mend}' if mend else ''}.")
     return fingerprint(path)

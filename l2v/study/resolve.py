@@ -28,6 +28,8 @@ from l2v.transfer.spectrum import Cutoff, parse_cutoff
 # The release's one-sided cutoff of 200 for Qwen2-VL and InternVL2, counted two-sided (METHOD 2).
 DEFAULT_CUTOFF = 400
 
+# Hub ids of checkpoints in their authors' own format, which `l2v convert` rewrites.
+CONVERTED = ("OpenGVLab/InternVL2-", "internlm/")
 MERGINGS = ("linear", "layer_swap", "ties")
 SCALES = ("direction", "relative")
 
@@ -168,7 +170,8 @@ def weight_settings(config: Config) -> dict[str, Any]:
     if chosen.kind == "checkpoint":
         if chosen.checkpoint is None:
             raise UserError("method=finetuned_cot needs method.weights.checkpoint: a folder that `l2v finetune` wrote.")
-        path = data_revision(chosen.checkpoint, None, "method.weights.checkpoint")
+        mend = f"`l2v finetune target={config.target.name} +finetune=virgo finetune.out={chosen.checkpoint}` writes it"
+        path = data_revision(chosen.checkpoint, None, "method.weights.checkpoint", mend)
         return {"weights": Weights("checkpoint", checkpoint=path)}
     raise unknown("method.weights.kind", str(chosen.kind), (*MERGINGS, "mathneuro", "checkpoint"))
 
@@ -230,7 +233,8 @@ def model_id(config: ModelConfig, role: str) -> ModelId:
         if value is not None and value not in known:
             raise unknown(f"{role}.{key}", value, known)
     dtype = f"{config.dtype}+{config.quantization}" if config.quantization else config.dtype
-    return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path"), dtype)
+    mend = f"`l2v convert model={config.id} out={config.path}` makes it" if config.id.startswith(CONVERTED) else ""
+    return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path", mend), dtype)
 
 
 def image_settings(config: Config) -> ImageSettings | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PARTS = (
     "study", "source", "target", "processor", "contrast", "method", "benchmark", "intervention", "decoding", "protocol", "seed",
-    "scorer", "judge", "runtime", "executor", "tracker", "experiment", "blocks", "where", "dry_run",
+    "scorer", "judge", "runtime", "executor", "tracker", "experiment", "blocks", "where", "dry_run", "list_cells",
 )  # fmt: skip
 
 # The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.
@@ -85,16 +85,22 @@ def _refused(plan: Sequence[Job | Refusal]) -> list[str | None]:
 
 
 def _list(configs: Sequence[Config]) -> list[str | None]:
-    """The cells and what they would cost; for an executor that sends files away, the file. Returns why there is no cell."""
+    """How many cells, what they would cost, and on demand which; for an executor that sends files away, the file.
+
+    Returns why there is no cell.
+    """
     from l2v.study.cells import Job
-    from l2v.study.estimate import estimate
+    from l2v.study.estimate import estimate, summary
     from l2v.study.plan import distinct
     from l2v.study.protocol import planned
     from l2v.study.workers.executors import preview
 
     plan = planned(configs)
     jobs = distinct([one for one in plan if isinstance(one, Job)])
-    for job in jobs:
+    print(summary(plan))
+    if configs[0].list_cells:
+        print()
+    for job in jobs if configs[0].list_cells else ():
         print(f"{job.cell.id}  {job.cell.describe()}")
     print(estimate(jobs), file=sys.stderr)
     first = configs[0]

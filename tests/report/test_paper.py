@@ -112,3 +112,20 @@ def test_the_report_of_an_experiment_is_its_paper_table(l2v: Callable[..., Any],
     assert answer.code == 0, answer.err
     assert answer.out.splitlines()[0].startswith("target,method,source,column,scorer,printed,measured")
     assert l2v("report", "+experiment=tabel2", f"outputs={tmp_path}").code == 2
+
+
+def test_a_dry_run_counts_cells_by_method_and_target_and_prompts_once(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """What cannot be computed stands in brackets; prompts are read once for the cells that share them; cells on demand."""
+    words = ("run", "--multirun", "benchmark=mathvista", "source=r1_qwen_7b", "dry_run=true", f"runtime.outputs={tmp_path}")
+    words += ("method=direct,l2v", "intervention.alpha=0.1,0.2,0.3", "target=qwen2_vl_7b,internvl2_8b")
+    answer = l2v(*words, "runtime.tokens_per_second=1000", "runtime.tokens_per_prompt=1000", "runtime.tokens_per_answer=90")
+    assert answer.code == 1
+    rows = [line.split() for line in answer.out.splitlines()]
+    assert rows[:3] == [["cells", "qwen2_vl_7b", "internvl2_8b"], ["direct", "1", "0", "(3)"], ["l2v", "3", "0", "(3)"]]
+    # 4 cells of 1000 answers of 90 tokens, 1000 prompts of 1000 at ten times the speed: 360 + 100 seconds.
+    assert "360,000 tokens of answers" in answer.err
+    assert "1,000,000 tokens of 1,000 prompts" in answer.err
+    assert "0.1 GPU-hours" in answer.err
+    assert "l2v convert model=OpenGVLab/InternVL2-8B" in answer.err
+    listed = l2v(*words, "list_cells=true").out.partition("\n\n")[2].splitlines()
+    assert len({line.split()[0] for line in listed}) == 4

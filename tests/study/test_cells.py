@@ -142,6 +142,7 @@ def test_every_form_of_a_cutoff_is_a_cell_of_its_own(cutoff: str, config: Config
         "scorer=[official,official]",
         "protocol.name=select_then_test",
         "dry_run=true",
+        "list_cells=true",
         "target.device_map=auto",
         "source.trust_remote_code=true",
     ],

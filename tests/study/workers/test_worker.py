@@ -166,9 +166,9 @@ def test_hydras_sweep_grammar_makes_the_cells(words: tuple[str, ...], cells: int
 
     if "exclude" in words[0]:
         cells = len(group_options("method")) - 4
-    answer = tiny("--multirun", "study=dry", "dry_run=true", *words)
+    answer = tiny("--multirun", "study=dry", "dry_run=true", "list_cells=true", *words)
     assert answer.code == 0, answer.err
-    listed = [line.split()[0] for line in answer.out.splitlines()]
+    listed = [line.split()[0] for line in answer.out.partition("\n\n")[2].splitlines()]
     assert len(set(listed)) == cells
     assert len(listed) == cells, "a cell is listed more than once"
 
@@ -237,10 +237,10 @@ def test_blocks_are_the_union_of_their_products(experiment: Callable[[str], str]
 
 
 def test_the_command_line_wins_over_every_block(experiment: Callable[[str], str], tiny: Tiny) -> None:
-    words = ("+experiment=mine", "dry_run=true", "intervention.layer=3", "seed=7")
+    words = ("+experiment=mine", "dry_run=true", "list_cells=true", "intervention.layer=3", "seed=7")
     answer = tiny("--multirun", experiment(BLOCKS), *words)
     assert answer.code == 0, answer.err
-    lines = answer.out.splitlines()
+    lines = answer.out.partition("\n\n")[2].splitlines()
     assert len(lines) == 2 + 2 + 1
     assert all("layer=3" in line for line in lines if line.split()[1] in ("l2v", "random"))
     assert sum("seed=7" in line for line in lines) == 1
