@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +48,16 @@ class Directions:
         if self.states is not None:
             tensors["states"] = self.states.contiguous()
         header = {"n": str(self.n), "provenance": json.dumps(self.provenance, sort_keys=True)}
-        write_atomically(path, save(tensors, header))
+        write_atomically(path, save(tensors, header | {"digests": json.dumps(_digests(tensors, header))}), sync=True)
+
+    def with_states(self, path: Path) -> Directions:
+        """These directions with all states of their file, as they are stored."""
+        from safetensors import safe_open
+
+        if not self.has_states(path):
+            return self
+        with safe_open(str(path), framework="pt") as file:
+            return replace(self, states=file.get_tensor("states"))
 
     @classmethod
     def load(cls, path: Path) -> Directions:
@@ -72,9 +83,13 @@ class Directions:
 
         try:
             with safe_open(str(path), framework="pt") as file:
-                return file.get_slice("states")[layer].float()
-        except (SafetensorError, OSError) as error:
+                states = file.get_slice("states")[layer]
+                known = json.loads((file.metadata() or {}).get("digests", "{}")).get("states")
+        except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f"{path} holds no states ({error}); delete it and it is computed again.") from error
+        if known is not None and _digest(states) != known[layer]:
+            raise UserError(f"The states of block {layer} in {path} are damaged; delete it and it is computed again.")
+        return states.float()
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,48 @@ def _read(path: Path, framework: str) -> tuple[dict[str, Any], int, dict[str, An
         with safe_open(str(path), framework=framework) as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
-        return tensors, int(header["n"]), json.loads(header["provenance"])
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        n, provenance = int(header["n"]), json.loads(header["provenance"])
+        known = json.loads(header["digests"]) if "digests" in header else None
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is not a file of directions ({error}); delete it and it is computed again.") from error
+    if known is not None and not _are_whole(tensors, header, known):
+        raise UserError(f"{path} is damaged or was edited; delete it and it is computed again.")
+    return tensors, n, provenance
+
+
+def has_digests(path: Path) -> bool:
+    """Whether a file that `load` takes carries digests; one of a version before them does not."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as file:
+        return "digests" in (file.metadata() or {})
+
+
+def _are_whole(tensors: Mapping[str, Any], header: Mapping[str, str], known: Any) -> bool:
+    """Whether the tensors, the number of pairs and the provenance are those that were written."""
+    if not isinstance(known, dict):
+        return False
+    states = {"states": known["states"]} if "states" in known else {}
+    return bool(known == _sum({name: _digest(tensor) for name, tensor in tensors.items()} | states, header))
+
+
+def _digests(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str, Any]:
+    """The digest of every tensor, of the states one per block, which are read one at a time; and of these and the header."""
+    found: dict[str, Any] = {name: _digest(tensor) for name, tensor in tensors.items() if name != "states"}
+    if "states" in tensors:
+        found["states"] = [_digest(block) for block in tensors["states"]]
+    return _sum(found, header)
+
+
+def _sum(digests: dict[str, Any], header: Mapping[str, str]) -> dict[str, Any]:
+    content = json.dumps([digests, header["n"], header["provenance"]], sort_keys=True)
+    return digests | {"all": hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}
+
+
+def _digest(tensor: Any) -> str:
+    """The digest of a tensor's or an array's bytes."""
+    if not isinstance(tensor, np.ndarray):
+        import torch
+
+        tensor = tensor.contiguous().view(torch.uint8).numpy()
+    return hashlib.blake2b(np.ascontiguousarray(tensor).data, digest_size=16).hexdigest()

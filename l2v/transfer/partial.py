@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class TextStates:
 class PartialStates:
     """The states of texts by their number, kept in a folder; without one, only until they are taken.
 
-    Files of another `key` (other texts, another depth) and files that were cut off are removed and read again.
+    Files of another `key` (other texts, another depth) and files that were cut off or damaged are removed and read again.
     """
 
     def __init__(self, folder: Path | None, key: str) -> None:
@@ -42,7 +43,10 @@ class PartialStates:
 
         try:
             with safe_open(str(path), framework="pt") as file:
-                whole = (file.metadata() or {}).get("key") == self.key
+                header = file.metadata() or {}
+                whole = header.get("key") == self.key
+                if whole and "digest" in header:
+                    whole = header["digest"] == _digest({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
                 texts = file.get_tensor("texts").tolist() if whole else []
         except (SafetensorError, OSError):
             whole = False
@@ -60,7 +64,9 @@ class PartialStates:
             return
         tensors = {"texts": torch.tensor(list(texts)), "final": torch.stack([s.final for s in states])}
         tensors |= {f"norms.{t}": s.norms.contiguous() for t, s in zip(texts, states, strict=True) if s.norms is not None}
-        write_atomically(self.folder / f"{texts[0]:06d}.safetensors", save(tensors, {"key": self.key}))
+        write_atomically(
+            self.folder / f"{texts[0]:06d}.safetensors", save(tensors, {"key": self.key, "digest": _digest(tensors)})
+        )
 
     def take(self, texts: Sequence[int]) -> list[TextStates]:
         """The states of texts that are kept, in this order; memory is given back."""
@@ -73,3 +79,12 @@ class PartialStates:
         with safe_open(str(path), framework="pt") as file:
             norms = file.get_tensor(f"norms.{text}") if f"norms.{text}" in file.keys() else None  # noqa: SIM118
             return TextStates(file.get_slice("final")[row], norms)
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """The digest of some tensors' names and bytes."""
+    total = hashlib.blake2b(digest_size=16)
+    for name in sorted(tensors):
+        total.update(name.encode())
+        total.update(tensors[name].contiguous().view(torch.uint8).numpy().data)
+    return total.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import time
@@ -18,23 +17,27 @@ from torch import Tensor
 from tqdm import tqdm
 
 from l2v.config import Config
-from l2v.disk import disk_errors, read_lines, write_atomically
+from l2v.disk import disk_errors, read_bytes, whole_lines, write_atomically
 from l2v.errors import StudyError, UserError
+from l2v.identity import digest
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
-from l2v.study.plan import Reading, job_readings, norm_reading, readings
+from l2v.study.digests import open_line, sealed_line, tell_once
+from l2v.study.plan import EXTRACTION_SCHEMA, Reading, job_readings, norm_reading, readings
 from l2v.study.resolve import model_spec
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer.arms import ARMS, build_vector
 from l2v.transfer.contrast import Chat, Pair, Question, build_pairs, load_questions, sample_questions
-from l2v.transfer.extract import Directions, extract
+from l2v.transfer.directions import Directions, has_digests
+from l2v.transfer.extract import extract
 
 # Responses of kind `generated` that are written to disk at once: a kill costs no more than these.
 GENERATED_ROWS = 64
 # How soon a worker looks again at what another one reads.
 POLL_SECONDS = 0.5
+KEPT = "contrast"  # what the lines of kept responses belong to
 # Extractions that take less than this show no progress bar.
 BAR_DELAY_SECONDS = 5.0
 
@@ -149,7 +152,14 @@ def _read_missing(
 
 def _complete(path: Path, reading: Reading) -> bool:
     """Whether a reading's file is there, with the states where they are wanted."""
-    return path.exists() and (not reading.states or Directions.has_states(path))
+    if not path.exists():
+        return False
+    try:
+        _load(path, path.stat().st_mtime_ns)
+    except UserError as error:
+        tell_once(f"{str(error).split(';')[0]}; it is computed again.")
+        return False
+    return not reading.states or Directions.has_states(path)
 
 
 def read_directions(
@@ -214,9 +224,11 @@ def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Ques
 
     def answer(chats: list[Chat]) -> list[str]:
         texts: list[str] = []
-        for record in read_lines(kept) if kept else []:
-            # A reader that slept through the end of its claim may have written after its successor: numbers tell.
-            if record["chat"] == len(texts) < len(chats):
+        for line in whole_lines(read_bytes(kept)) if kept else []:
+            record = open_line(line, KEPT) or {}
+            # A reader that slept through the end of its claim may have written after its successor: numbers tell. What is
+            # damaged is written again, and what came after it.
+            if record.get("chat") == len(texts) < len(chats):
                 texts.append(str(record["text"]))
         if kept and kept.exists():
             # Without the line that an interruption tore.
@@ -240,12 +252,25 @@ def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Ques
 
 
 def _line(chat: int, text: str) -> str:
-    return json.dumps({"chat": chat, "text": text}) + "\n"
+    return sealed_line({"id": str(chat), "chat": chat, "text": text}, KEPT)
+
+
+def load_directions(path: Path) -> Directions:
+    """A reading's directions. Raises UserError for a file that is missing, damaged, or of another reading."""
+    try:
+        return _load(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); repeat the command, which computes it again.") from error
 
 
 @lru_cache(maxsize=64)
-def _load(path: Path) -> Directions:
-    return Directions.load(path)
+def _load(path: Path, _written: int) -> Directions:
+    found = Directions.load(path)
+    if digest({"extraction": EXTRACTION_SCHEMA, **found.provenance}) != path.stem:
+        raise UserError(f"{path} holds another reading than its name says; delete it and it is computed again.")
+    if not has_digests(path):
+        tell_once(f"{path} was written without digests; `l2v doctor study=…` adds them.")
+    return found
 
 
 def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
@@ -256,7 +281,7 @@ def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
     """
     assert cell.layer is not None and cell.source_layer is not None
     paths = [directions_path(outputs, reading.id) for reading in job_readings(cell)]
-    arm, source = ARMS[cell.method], _load(paths[0])
+    arm, source = ARMS[cell.method], load_directions(paths[0])
     states = None if arm.needs == "mean" else Directions.load_states(paths[0], cell.source_layer)
     targets = Directions.load_states(paths[1], cell.layer) if arm.needs == "both" else None
     try:
@@ -265,6 +290,6 @@ def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
     except UserError as error:
         raise UserError(f"{cell.describe()}: {error}") from error
     if cell.scale == "relative":
-        norms = _load(directions_path(outputs, norm_reading(cell).id)).activation_norm
+        norms = load_directions(directions_path(outputs, norm_reading(cell).id)).activation_norm
         vector = vector / torch.linalg.vector_norm(vector) * norms[cell.layer]
     return vector

@@ -10,13 +10,22 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+from l2v.errors import UserError
 from l2v.study import compute as run
 from l2v.study.cells import Job
 from l2v.study.plan import readings
 from l2v.study.resolve import resolve
 from l2v.study.workers import directions, worker
-from l2v.study.workers.directions import contrast_questions, directions_path, ensure_directions, partial_path
+from l2v.study.workers.directions import (
+    contrast_questions,
+    directions_path,
+    ensure_directions,
+    load_directions,
+    partial_path,
+)
 from l2v.transfer.extract import Directions
 
 Config = Callable[..., Any]
@@ -132,3 +141,39 @@ def test_the_draw_is_from_rows_with_both_responses(config: Config, tmp_path: Pat
     drawn = contrast_questions(config(*settings))
     assert {q.text for q in drawn} == {f"q{i}" for i in range(9) if i % 3}
     assert len(contrast_questions(config(*settings, "contrast.kind=prompts", "contrast.per_domain=9"))) == 9
+
+
+@pytest.fixture(scope="module")
+def whole(config: Config, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    """A file of directions with states, one of another reading, and the job of the first."""
+    one = job(config, tmp_path_factory.mktemp("whole"), "contrast.per_domain=3", "method.name=rot")
+    other = job(config, tmp_path_factory.mktemp("other"), "contrast.per_domain=4", "method.name=rot")
+    (path,), (foreign,) = (ensure_directions([each], "cpu", silent) for each in (one, other))
+    return path, foreign, one
+
+
+DAMAGES = [*(f"cut {i}" for i in range(8)), *(f"flip {i}" for i in range(12)), "emptied", "another reading's", "scaled"]
+
+
+@pytest.mark.parametrize("how", DAMAGES)
+def test_damaged_directions_are_never_used(how: str, whole: tuple[Path, Path, Any], tmp_path: Path) -> None:
+    """Of every cut and every flipped byte, and of a valid file in the wrong place: no vector, a sentence that names the file."""
+    path, foreign, one = whole
+    damaged = tmp_path / "cache" / "directions" / path.name
+    damaged.parent.mkdir(parents=True)
+    data, number = path.read_bytes(), int(how.split()[-1]) if how[-1].isdigit() else 0
+    if how.startswith("flip"):
+        # From the first byte of the header to the last one of the states.
+        at = (len(data) - 1) * number // 11
+        data = data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]
+    elif how.startswith("cut"):
+        data = data[: len(data) * (number + 1) // 9]
+    damaged.write_bytes(foreign.read_bytes() if how.startswith("another") else b"" if how == "emptied" else data)
+    if how == "scaled":
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            save_file(tensors | {"mean": 2 * tensors["mean"]}, damaged, file.metadata())
+    with pytest.raises(UserError, match=path.name):
+        found = load_directions(damaged)
+        for layer in range(len(found.mean)):
+            found.load_states(damaged, layer)
