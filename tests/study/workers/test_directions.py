@@ -157,7 +157,7 @@ DAMAGES = [*(f"cut {i}" for i in range(8)), *(f"flip {i}" for i in range(12)), "
 
 @pytest.mark.parametrize("how", DAMAGES)
 def test_damaged_directions_are_never_used(how: str, whole: tuple[Path, Path, Any], tmp_path: Path) -> None:
-    """Of every cut and every flipped byte, and of a valid file in the wrong place: no vector, a sentence that names the file."""
+    """Of every cut, every flipped byte and a valid file in the wrong place: no vector, a sentence that names the file."""
     path, foreign, one = whole
     damaged = tmp_path / "cache" / "directions" / path.name
     damaged.parent.mkdir(parents=True)
