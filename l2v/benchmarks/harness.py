@@ -107,22 +107,46 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
         raise unknown("prompt style", prompt, styles(docs))
     try:
         sizes = _known_sizes(ref, fingerprint(ref.path) if ref.path and Path(ref.path).exists() else "")
-        items = list(_items(load_task(ref), docs, prompt, limit, sizes))
+        items = list(_items(load_task(ref), f"benchmark '{ref.name}'", docs, prompt, limit, sizes))
     except KeyError as error:
         raise UserError(
             f"The data of benchmark '{ref.name}' ({ref.path or ref.id}, split '{ref.split}') has no column {error}."
         ) from error
-    if len({item.id for item in items}) < len(items):
-        raise UserError(f"Benchmark '{ref.name}', split '{ref.split}', holds an id twice; responses could not be told apart.")
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise UserError(
+                f"Benchmark '{ref.name}', split '{ref.split}', holds the id '{item.id}' twice; responses could not be told "
+                "apart."
+            )
+        seen.add(item.id)
     return items
 
 
+def check_row(docs: BenchmarkDocs, doc: dict[str, Any], where: str) -> None:
+    """Raise UserError, naming the item, for a row without an answer, or with values of another kind than its fields have."""
+    answers = [doc[name] for name in ("answer", "ground_truth") if name in doc]
+    name = str(doc.get("id", doc.get("pid", doc.get("index", doc.get("sample_index")))))
+    if all(answer is None for answer in answers):
+        what = "has no answer" if answers else "has no column 'answer'"
+        raise UserError(f"Item '{name}' of {where} {what}; mend the data or leave that row out.")
+    if any(isinstance(answer, (list, dict)) for answer in answers):
+        raise UserError(f"The answer of item '{name}' of {where} is a list or an object, no text; mend the data.")
+    try:
+        docs.item_id(doc), docs.problem(doc), docs.subsets(doc), docs.question(doc), docs.gold(doc)
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"Item '{name}' of {where} has a value of another kind than its field holds ({error}); mend it."
+        ) from error
+
+
 def _items(
-    task: Any, docs: BenchmarkDocs, prompt: str, limit: int | None, sizes: dict[int, list[tuple[int, int]]]
+    task: Any, where: str, docs: BenchmarkDocs, prompt: str, limit: int | None, sizes: dict[int, list[tuple[int, int]]]
 ) -> Iterator[Item]:
     rows = task.eval_docs
     for index in range(min(len(rows), limit) if limit else len(rows)):
         doc = rows[index]
+        check_row(docs, doc, where)
         text = task.doc_to_text(doc, doc_to_text=lambda d: styled_prompt(docs, d, prompt))
         load = partial(_images, task, doc)
         if index not in sizes:

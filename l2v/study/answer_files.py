@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from l2v.benchmarks.base import Answer, BenchmarkDocs, Verdict
-from l2v.benchmarks.harness import docs_module
+from l2v.benchmarks.harness import check_row, docs_module
 from l2v.benchmarks.metrics import HEADLINE, mark, scores
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.disk import read_records, write_atomically
@@ -37,8 +38,16 @@ def read_answered(benchmark: str, items: str, responses: str) -> Answered:
     """
     docs = docs_module(benchmark)
     by_id: dict[str, dict[str, Any]] = {}
+    own_ids: set[str] = set()
     for doc in read_records(Path(items)):
-        for own in _names(docs, doc):
+        named = _names(docs, doc)
+        with suppress(KeyError):
+            # A field that no rule looks at may be missing.
+            check_row(docs, doc, f"'{items}'")
+        if named[0] in own_ids:
+            raise UserError(f"'{items}' holds item '{named[0]}' twice; keep one.")
+        own_ids.add(named[0])
+        for own in named:
             by_id.setdefault(own, doc)
     ids, rows, answers, seen = [], [], [], set()
     for record in read_records(Path(responses)):
@@ -64,6 +73,8 @@ def _names(docs: BenchmarkDocs, doc: dict[str, Any]) -> list[str]:
         own = [docs.item_id(doc)]
     except KeyError as error:
         raise UserError(f"A row of the items has no field {error}; give the benchmark's own fields.") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"The id of a row of the items is of another kind than ids are ({error}); mend it.") from error
     return own + [str(doc[field]) for field in ID_FIELDS if doc.get(field) is not None]
 
 
@@ -72,13 +83,19 @@ def _answer(record: dict[str, Any], name: str, path: str) -> Answer:
     extraction = record.get("extraction", record.get("model_answer"))
     if response is None and extraction is None and not {"response", "extraction"} & set(record):
         raise UserError(f"The record of item '{name}' in '{path}' has neither 'response' nor 'extraction'.")
+    for key, value in (("response", response), ("extraction", extraction)):
+        if isinstance(value, (list, dict)):
+            raise UserError(f"The {key} of item '{name}' in '{path}' is a list or an object, no text; give one text an item.")
     return Answer("" if response is None else str(response), None if extraction is None else str(extraction))
 
 
 def score_file(answered: Answered, scorer: str, scoring: Scoring | None = None) -> list[Verdict]:
     """One scorer's verdicts, in the order of the responses."""
     check_scorers([scorer], answered.docs)
-    return score_answers(scorer, answered.docs, answered.rows, answered.answers, scoring)
+    try:
+        return score_answers(scorer, answered.docs, answered.rows, answered.answers, scoring)
+    except KeyError as error:
+        raise UserError(f"A row of the items has no field {error}; give the benchmark's own fields.") from error
 
 
 def summary(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -197,6 +198,26 @@ def test_what_a_dead_judge_leaves_unjudged_has_no_value(
     again = l2v("score", "study=unjudged", f"outputs={outputs}", *nobody[:2], f"judge.base_url={judge}")
     assert again.code == 0, again.err
     assert pd.read_csv(outputs / "unjudged" / "results.csv").set_index("scorer")["value"]["judge"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("items", "said", "told"),
+    [
+        (ITEMS + [ITEMS[0]], [{"pid": "7", "response": "B"}], "item '7' twice"),
+        ([ITEMS[0] | {"answer": None}], [{"pid": "7", "response": "B"}], "'7' of .* has no answer"),
+        ([ITEMS[0] | {"answer": ["B"]}], [{"pid": "7", "response": "B"}], "'7' of .* is a list"),
+        ([ITEMS[0] | {"choices": 3}], [{"pid": "7", "response": "B"}], "another kind"),
+        ([{k: v for k, v in ITEMS[0].items() if k != "answer"}], [{"pid": "7", "response": "B"}], "no column 'answer'"),
+        (ITEMS, [{"pid": "7", "response": ["B", "C"]}], "item '7' .* is a list"),
+        (ITEMS, [{"pid": "7", "extraction": {"a": 1}}], "item '7' .* is a list or an object"),
+        (ITEMS, "[" * 100_000, "not valid JSON"),
+        (ITEMS, '[{"pid": "7", "response": ' + "9" * 10_000 + "}]", "not valid JSON"),
+    ],
+)
+def test_rows_of_another_kind_are_told_with_their_item(items: Any, said: Any, told: str, score: Callable[..., Any]) -> None:
+    answer = score(said, items=items)
+    assert answer.code == 2
+    assert len(answer.err.splitlines()) == 1 and re.search(told, answer.err), answer.err
 
 
 def test_a_file_that_nobody_judged_has_no_accuracy(nobody: tuple[str, ...], score: Callable[..., Any], tmp_path: Path) -> None:
