@@ -13,6 +13,7 @@ from l2v.verbs.help import table_of_contents, verb_help, verb_module
 VERBS = (
     "run",
     "status",
+    "preflight",
     "extract",
     "analyze",
     "convert",

@@ -25,6 +25,9 @@ from l2v.errors import UserError, unknown
 from l2v.steering.processor import apply_settings
 
 IMAGE_PLACEHOLDER = "<image>"
+# What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
+ROUND_TRIP = "What is 12 + 30? Think step by step."
+BYTE_MARKS = ("\u0120", "\u010a", "\u2581")
 
 
 @dataclass
@@ -55,7 +58,7 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
 
     options = _loading_options(spec, device)
     if kind == "vision":
-        _check_native(spec)
+        check_native(spec)
     check_kind(spec, kind)
     check_files(spec, kind)
     logging.disable_progress_bar()
@@ -63,7 +66,8 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     model = _whole_model(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, options).eval()
     if "device_map" not in options:
         model.to(device)
-    tokenizer, processor = _load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
+    tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
+    check_round_trip(tokenizer, spec.where())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -126,7 +130,7 @@ def _quantization(spec: ModelSpec, device: str) -> Any:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
-def _check_native(spec: ModelSpec) -> None:
+def check_native(spec: ModelSpec) -> None:
     """Raise UserError for a checkpoint in a format of its own that no image-text class of transformers reads."""
     from transformers import PretrainedConfig
 
@@ -143,7 +147,22 @@ def _check_native(spec: ModelSpec) -> None:
         )
 
 
-def _load_processor(spec: ModelSpec) -> tuple[Any, Any]:
+def check_round_trip(tokenizer: Any, where: str) -> None:
+    """Raise UserError for a tokenizer that loses the spaces of a text: what a model reads would be another text.
+
+    transformers 5 before 5.22 does so to byte-level vocabularies that name LlamaTokenizer, as R1-Distill-Llama's. A vocabulary
+    without these words tells nothing.
+    """
+    back = tokenizer.decode(tokenizer(ROUND_TRIP, add_special_tokens=False)["input_ids"])
+    same = "".join(back.split()) == "".join(ROUND_TRIP.split())
+    if (same and back.split() != ROUND_TRIP.split()) or any(mark in back for mark in BYTE_MARKS):
+        raise UserError(
+            f"The tokenizer of '{where}' turns {ROUND_TRIP!r} into {back!r}: it loses spaces under this version of "
+            "transformers; pip install -U transformers, or mend its tokenizer_config.json."
+        )
+
+
+def load_processor(spec: ModelSpec) -> tuple[Any, Any]:
     """Tokenizer and processor. Raises UserError when the checkpoint has a tokenizer alone."""
     from transformers import AutoProcessor
 

@@ -33,10 +33,10 @@ def plan_jobs(configs: Sequence[Config]) -> list[Job]:
     return [job for job in planned(configs) if isinstance(job, Job)]
 
 
-def planned(configs: Sequence[Config]) -> list[Job | Refusal]:
+def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Refusal]:
     """The first phase, one job per configuration, in order; what is wrong with one of them refuses that one alone.
 
-    Raises UserError for what concerns all of them, and when none makes a cell.
+    Raises UserError for what concerns all of them, and when none makes a cell (not so with refuse_all=False).
     """
     first = configs[0]
     name = first.protocol.name
@@ -53,7 +53,7 @@ def planned(configs: Sequence[Config]) -> list[Job | Refusal]:
         configs = [_for_selection(config) for config in configs]
     found = [_job(config) for config in configs]
     refused = [one for one in found if isinstance(one, Refusal)]
-    if len(refused) == len(found):
+    if refuse_all and len(refused) == len(found):
         raise UserError(" ".join(dict.fromkeys(one.reason for one in refused)))
     return found
 
@@ -118,7 +118,7 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
         searched = run_jobs([job for job in jobs if job.cell.id not in unread])
         searched.failed |= unread
         chosen = choose(jobs, searched)
-        reported = [_reported(job) for job in chosen]
+        reported = [for_report(job) for job in chosen]
         _write_selection(store, configs[0], jobs, chosen, reported)
         final = run_jobs(reported) if reported else Outcome()
         outcome = Outcome(searched.values | final.values, searched.failed | final.failed)
@@ -163,7 +163,7 @@ def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:
     found: dict[str, str] = {}
     reasons: dict[BenchmarkId, UserError | None] = {}
     for job in pending:
-        reported = _reported(job)
+        reported = for_report(job)
         benchmark = reported.cell.benchmark
         if benchmark not in reasons:
             reasons[benchmark] = unread(partial(benchmark_items, benchmark, reported.config.benchmark))
@@ -209,7 +209,7 @@ def _for_selection(config: Config) -> Config:
     return changed
 
 
-def _reported(job: Job) -> Job:
+def for_report(job: Job) -> Job:
     """A job of the selection on the items that are reported."""
     config = copy.deepcopy(job.config)
     if config.protocol.report is None:

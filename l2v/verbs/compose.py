@@ -154,6 +154,7 @@ def _checked(cfg: DictConfig) -> DictConfig:
 
 
 def _as_object(cfg: DictConfig) -> Config:
+    cfg = _with_names(cfg)
     try:
         config = cast(Config, OmegaConf.to_object(cfg))
     except MissingMandatoryValue as error:
@@ -165,6 +166,20 @@ def _as_object(cfg: DictConfig) -> Config:
     weights = config.method.weights
     weights.base, weights.checkpoint = local_path(weights.base), local_path(weights.checkpoint)
     return config
+
+
+def _with_names(cfg: DictConfig) -> DictConfig:
+    """A model in a folder needs no name and no id: it is called as its folder is, and known by its content."""
+    given: dict[str, dict[str, str]] = {}
+    for role in ("source", "target"):
+        if OmegaConf.is_missing(cfg, role) or OmegaConf.is_missing(cfg[role], "path") or cfg[role].path is None:
+            continue
+        folder = Path(cfg[role].path).name or "local"
+        name = folder if OmegaConf.is_missing(cfg[role], "name") else cfg[role].name
+        missing = {key: value for key, value in (("name", folder), ("id", name)) if OmegaConf.is_missing(cfg[role], key)}
+        if missing:
+            given[role] = missing
+    return cast(DictConfig, OmegaConf.merge(cfg, given)) if given else cfg
 
 
 def _check_arguments(arguments: Sequence[str], parts: Collection[str]) -> None:

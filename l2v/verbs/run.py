@@ -12,7 +12,8 @@ Exit code: 0 all cells done, 1 some failed, 2 bad input.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ PARTS = (
 
 # The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.
 FAILED: list[str] = []
+# What takes composed configurations in place of `run_configs`: `l2v preflight` looks at them only.
+Carried = tuple[list[float | None], list[str | None]]
+INSTEAD: ContextVar[Callable[[Sequence[Config]], Carried] | None] = ContextVar("INSTEAD", default=None)
 
 
 def main(arguments: list[str]) -> int:
@@ -54,6 +58,8 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     from l2v.study.workers.executors import Submitted
     from l2v.track.follower import followed
 
+    if (instead := INSTEAD.get()) is not None:
+        return instead(configs)
     first = configs[0]
     if first.dry_run:
         return [None] * len(configs), _list(configs)

@@ -29,7 +29,7 @@ CHECKPOINTS = sorted(
     p
     for group in ("source", "target")
     for p in (conf_dir() / group).glob("*.yaml")
-    if "mini" not in p.name and p.stem != "default"
+    if "mini" not in p.name and p.stem not in ("default", "local")
 )
 
 

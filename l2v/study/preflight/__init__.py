@@ -1,0 +1,1 @@
+"""`l2v preflight`: everything that would stop a cell, found before a weight is loaded."""

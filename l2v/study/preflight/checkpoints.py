@@ -1,0 +1,131 @@
+"""A checkpoint looked at without its weights: config, files, tokenizer, processor and chat template."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+
+from l2v.checkpoint import ModelSpec, check_files, check_kind, from_pretrained
+from l2v.config import ModelConfig
+from l2v.errors import UserError
+from l2v.steering.models import LoadedModel, check_native, check_round_trip, load_processor
+from l2v.study.preflight.problems import Problems
+from l2v.study.resolve import model_spec
+from l2v.transfer.contrast import Chat
+from l2v.transfer.extract import format_chat, token_ids
+
+AUTO = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
+SAMPLE = Chat("What is 12 + 30?", "<think>12 + 30 = 42.</think>The answer is 42.")
+
+
+@dataclass
+class Checkpoint:
+    """What was found of a checkpoint; None for what could not be had."""
+
+    spec: ModelSpec
+    kind: str
+    config: Any = None
+    tokenizer: Any = None
+    processor: Any = None
+
+    @property
+    def context(self) -> int | None:
+        """The most tokens of a text."""
+        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None) if self.config else None
+        return None if limit is None else int(limit)
+
+    def without_weights(self) -> LoadedModel | None:
+        """The model as far as prompts need it; None where its tokenizer could not be had."""
+        if self.config is None or self.tokenizer is None or (self.kind == "vision" and self.processor is None):
+            return None
+        return LoadedModel(self.spec, SimpleNamespace(config=self.config), self.tokenizer, self.processor, [])
+
+    @cached_property
+    def skeleton(self) -> Any:
+        """The model's modules with the shapes of its weights and nothing in them."""
+        with torch.device("meta"):
+            return AUTO[self.kind].from_config(self.config)
+
+    @property
+    def parameters(self) -> int:
+        """How many weights it has."""
+        return sum(p.numel() for p in self.skeleton.parameters())
+
+
+def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Problems, cells: Iterable[str]) -> Checkpoint:
+    """Everything that can be told of a source or target; what is wrong becomes a problem of these cells."""
+    cells = tuple(cells)
+    kind = "text" if role == "source" else "vision"
+    found = Checkpoint(spec or model_spec(config), kind)
+    with problems.of(cells, _reach(config, role)):
+        _config(found)
+    if found.config is None:
+        return found
+    with problems.of(cells, f"{role}.layers=null {role}.width=null, or the numbers of the checkpoint in its YAML"):
+        _check_facts(config, role, found.config)
+    with problems.of(cells):
+        _check_weights(found.spec, kind)
+    with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
+        _check_quantization(found.spec)
+    with problems.of(cells):
+        if kind == "vision":
+            found.tokenizer, found.processor = load_processor(found.spec)
+        else:
+            found.tokenizer = from_pretrained(AutoTokenizer, found.spec)
+    if found.tokenizer is not None:
+        with problems.of(cells):
+            check_round_trip(found.tokenizer, found.spec.where())
+        with problems.of(cells):
+            token_ids(found.tokenizer, format_chat(found.tokenizer, SAMPLE), kind == "vision")
+    return found
+
+
+def _reach(config: ModelConfig, role: str) -> str:
+    """The mend for a checkpoint that cannot be read; the sentence's own for a folder."""
+    if config.path is not None:
+        return ""
+    return f"{role}.path=FOLDER of a copy; `hf auth login` where it is gated; {role}.id and revision where they are misspelt"
+
+
+def _config(found: Checkpoint) -> None:
+    if found.kind == "vision":
+        check_native(found.spec)
+    check_kind(found.spec, found.kind)
+    config = from_pretrained(AutoConfig, found.spec)
+    if not found.spec.trust_remote_code and type(config) not in AUTO[found.kind]._model_mapping:
+        what = "image-text model" if found.kind == "vision" else "text model"
+        raise UserError(f"'{found.spec.where()}' ({config.model_type}) is no {what} of transformers; choose another.")
+    found.config = config
+
+
+def _check_facts(config: ModelConfig, role: str, found: Any) -> None:
+    text = found.get_text_config()
+    real = (int(text.num_hidden_layers), int(text.hidden_size))
+    declared = (config.layers or real[0], config.width or real[1])
+    if declared != real:
+        raise UserError(
+            f"{role}.layers and {role}.width of '{config.name}' say {declared[0]} x {declared[1]}, the checkpoint has "
+            f"{real[0]} x {real[1]}."
+        )
+
+
+def _check_weights(spec: ModelSpec, kind: str) -> None:
+    if spec.path is not None and not any(Path(spec.where()).glob("*.safetensors")):
+        raise UserError(f"'{spec.path}' holds no *.safetensors, the only weights that are read; copy or download it again.")
+    check_files(spec, kind)
+
+
+def _check_quantization(spec: ModelSpec) -> None:
+    if spec.quantization is None:
+        return
+    missing = [name for name in ("bitsandbytes", "accelerate") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"quantization={spec.quantization} of '{spec.where()}' needs {' and '.join(missing)}.")

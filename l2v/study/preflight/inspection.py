@@ -1,0 +1,191 @@
+"""One pass over composed configurations: every problem with its cells and its mend, and what the rest would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from l2v.benchmarks.base import Item
+from l2v.config import Config, ModelConfig
+from l2v.errors import UserError
+from l2v.steering.merging import FORM, common_keys
+from l2v.steering.weights import language_tensors
+from l2v.study.cells import Job, Refusal
+from l2v.study.plan import Group, Reading, distinct, grouped, job_readings, readings
+from l2v.study.preflight.checkpoints import Checkpoint, look
+from l2v.study.preflight.costs import Card, Cost, answering, reading
+from l2v.study.preflight.lengths import check_contrast, prompt_tokens
+from l2v.study.preflight.problems import Problem, Problems
+from l2v.study.protocol import for_report, planned
+from l2v.study.resolve import MERGINGS, model_spec
+from l2v.study.score import benchmark_items
+from l2v.study.workers.weights import target_spec
+
+# What the sentences of texts that are too long have in common.
+TOO_LONG = "the context of"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a group of cells, or a reading, needs of a card."""
+
+    name: str
+    cells: int
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All that was found: `cells` of the run, how many of them are `blocked`, and what is needed of the card."""
+
+    problems: list[Problem]
+    cells: int
+    blocked: int
+    needs: list[Need] = field(default_factory=list)
+
+
+@dataclass
+class _Pass:
+    """What is looked at once, however many cells need it."""
+
+    jobs: list[Job]
+    card: Card | None
+    problems: Problems = field(default_factory=Problems)
+    checkpoints: dict[Any, Checkpoint] = field(default_factory=dict)
+    items: dict[str, list[Item]] = field(default_factory=dict)
+    needs: list[Need] = field(default_factory=list)
+
+    def cells(self, wants: Callable[[Job], bool]) -> list[str]:
+        """The ids of the cells that want something."""
+        return [job.cell.id for job in self.jobs if wants(job)]
+
+    def run(self) -> None:
+        """Every check; none of them depends on what another one found wrong."""
+        for group in grouped(self.jobs):
+            self._group(group)
+        for one, job in readings(self.jobs).values():
+            self._reading(one, job)
+        for job in self.jobs:
+            if job.cell.weights is not None and job.cell.weights.kind in MERGINGS:
+                self._merging(job)
+
+    def target(self, job: Job) -> Checkpoint:
+        """A job's target as it is loaded for it."""
+        spec = target_spec(job)
+        if spec not in self.checkpoints:
+            cells = self.cells(lambda other: target_spec(other) == spec)
+            self.checkpoints[spec] = look(job.config.target, "target", spec, self.problems, cells)
+        return self.checkpoints[spec]
+
+    def source(self, config: ModelConfig) -> Checkpoint:
+        """A source, whoever reads it."""
+        spec = model_spec(config)
+        key = ("source", spec)
+        if key not in self.checkpoints:
+            cells = self.cells(lambda other: _reads_source(other) and model_spec(other.config.source) == spec)
+            self.checkpoints[key] = look(config, "source", spec, self.problems, cells)
+        return self.checkpoints[key]
+
+    def _group(self, group: Group) -> None:
+        """The questions of cells that are asked together, and their longest prompts."""
+        job, cells = group.jobs[0], [job.cell.id for job in group.jobs]
+        target = self.target(job)
+        items: list[Item] = []
+        with self.problems.of(cells):
+            items = self._items(job)
+        if job.config.protocol.name != "none":
+            with self.problems.of(cells):
+                self._items(for_report(job))
+        loaded = target.without_weights()
+        if not items or loaded is None:
+            return
+        mend = (
+            "fewer method.shots, or a contrast of shorter texts"
+            if job.cell.shots
+            else ("processor.max_pixels=…, processor.max_tiles=… or processor=hub, for fewer tokens per picture")
+        )
+        tokens: list[float] = []
+        with self.problems.of(cells, mend, TOO_LONG):
+            tokens.append(prompt_tokens(job, items, loaded))
+        if self.card is not None and tokens:
+            self._answering(group, target, len(items), tokens[0])
+
+    def _items(self, job: Job) -> list[Item]:
+        key = repr(job.cell.benchmark)
+        if key not in self.items:
+            self.items[key] = benchmark_items(job.cell.benchmark, job.config.benchmark)
+        return self.items[key]
+
+    def _answering(self, group: Group, target: Checkpoint, items: int, prompt: float) -> None:
+        assert self.card is not None
+        runtime, job = group.jobs[0].config.runtime, group.jobs[0]
+        answer = min(runtime.tokens_per_answer, job.cell.max_new_tokens)
+        cells = [job.cell.id for job in group.jobs]
+        with self.problems.of(cells):
+            cost = answering(target, self.card, items * len(cells), prompt, answer, runtime.batch_rows)
+            self.needs.append(Need(f"{group.target.name} on {group.benchmark.name}", len(cells), cost))
+            self._fits(f"target '{group.target.name}'", "target", cost, cells)
+
+    def _fits(self, name: str, role: str, cost: Cost, cells: Sequence[str]) -> None:
+        if cost.rows < 1:
+            self.problems.add(
+                f"The weights of {name} take {cost.weights:.0f} GB and leave no room for a row on the card ({self.card}).",
+                f"{role}.quantization=4bit, {role}.device_map=auto over several cards, or a larger card=…",
+                cells,
+            )
+
+    def _reading(self, one: Reading, job: Job) -> None:
+        """A direction: the reader, and the longest of its texts."""
+        cells = self.cells(lambda other: one.id in {r.id for r in job_readings(other.cell)})
+        reader = self.source(job.config.source) if one.role == "source" else self.target(job)
+        if reader.tokenizer is None:
+            # The texts may be unreadable, too.
+            return
+        tokens: list[int] = []
+        mend = "contrast.per_domain=… fewer, contrast.path=… with shorter texts, or a reader of a longer context"
+        with self.problems.of(cells, mend, TOO_LONG):
+            tokens.append(check_contrast(job.config, reader))
+        if self.card is not None and tokens:
+            with self.problems.of(cells):
+                cost = reading(reader, self.card, tokens[0])
+                self.needs.append(Need(f"directions of {one.model.name} on {one.contrast.name}", len(cells), cost))
+                self._fits(f"'{one.model.name}'", one.role, cost, cells)
+
+    def _merging(self, job: Job) -> None:
+        """Whether the source's language model has the shapes of the target's."""
+        target, source = self.target(job), self.source(job.config.source)
+        if target.config is None or source.config is None:
+            return
+        mend = "source=… of the target's own architecture: llama3_8b for llava_next_8b, qwen2_7b for qwen2_vl_7b"
+        with self.problems.of([job.cell.id], mend):
+            check_mergeable(target, source)
+
+
+def check_mergeable(target: Checkpoint, source: Checkpoint) -> None:
+    """Raise UserError, naming the first difference, unless the two language models have the same form."""
+    names = target.spec.where(), source.spec.where()
+    texts = [found.config.get_text_config() for found in (target, source)]
+    for name in ("num_hidden_layers", "hidden_size", "intermediate_size", *FORM):
+        ours, theirs = (getattr(text, name, None) for text in texts)
+        if ours is not None and theirs is not None and ours != theirs:
+            raise UserError(f"'{names[0]}' and '{names[1]}' cannot be merged: {name} is {ours} and {theirs}.")
+    common_keys(language_tensors(target.skeleton), language_tensors(source.skeleton), names)
+
+
+def _reads_source(job: Job) -> bool:
+    merged = job.cell.weights is not None and job.cell.source is not None
+    return merged or any(one.role == "source" for one in job_readings(job.cell))
+
+
+def inspect(configs: Sequence[Config], on: Card | None = None) -> Inspection:
+    """All problems of these configurations. Raises UserError for what concerns the whole command."""
+    plan = planned(configs, refuse_all=False)
+    jobs = distinct([one for one in plan if isinstance(one, Job)])
+    found = _Pass(jobs, on)
+    refused = [one for one in plan if isinstance(one, Refusal)]
+    for place, one in enumerate(refused):
+        with found.problems.of([f"{one.describe()} #{place + 1}"]):
+            raise UserError(one.reason)
+    found.run()
+    return Inspection(found.problems.all(), len(jobs) + len(refused), len(found.problems.blocked()), found.needs)

@@ -1,0 +1,95 @@
+"""l2v preflight: all that would stop a run, before a weight is loaded: each problem, the cells it costs, and its mend.
+
+    l2v preflight --multirun +experiment=table1
+    l2v preflight card=h100 target=qwen2_vl_7b source=r1_qwen_7b benchmark=mathvista
+    l2v preflight format=json --multirun …
+
+Takes the words of `l2v run` and reads configs, tokenizers, processors, chat templates and questions only. card=NAME adds memory
+and hours per group of cells, from data sheets and sizes: an estimate. format=json ends in one line {"problems": [{"what",
+"cells", "mend"}], "cells", "blocked"}; its cells are ids or, of what makes no cell, names.
+Cards: rtx3090, rtx4090, a6000, l40s, a100_40gb, a100, h100, h200.
+Exit code: 0 every cell can run, 1 some cannot, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from l2v.config import Config
+from l2v.errors import UserError, unknown
+from l2v.verbs.run import INSTEAD, PARTS
+
+if TYPE_CHECKING:
+    from l2v.study.preflight.inspection import Inspection
+
+__all__ = ["PARTS", "main"]
+
+FORMATS = ("text", "json")
+NAMED = 3  # cells of a problem that are named
+
+
+def main(arguments: list[str]) -> int:
+    """Compose as `l2v run` does, look, and tell."""
+    words = [word for word in arguments if not word.startswith(("card=", "format="))]
+    own = dict(word.split("=", 1) for word in arguments if word not in words)
+    shown = own.get("format", "text")
+    if shown not in FORMATS:
+        raise unknown("format", shown, FORMATS)
+    from l2v.study.preflight.costs import card
+
+    on = card(own["card"]) if "card" in own else None
+    configs = _composed(words)
+    if not configs:
+        return 0
+    from l2v.study.preflight.inspection import inspect
+
+    found = inspect(configs, on)
+    _tell(found)
+    if shown == "json":
+        problems = [{"what": one.what, "cells": list(one.cells), "mend": one.mend} for one in found.problems]
+        more = {"needs": [asdict(need) for need in found.needs]} if on else {}
+        print(json.dumps({"problems": problems, "cells": found.cells, "blocked": found.blocked, **more}))
+    return int(bool(found.problems))
+
+
+def _composed(words: list[str]) -> list[Config]:
+    """The configurations that `l2v run` would carry out with these words; none when Hydra only printed."""
+    from l2v.verbs.compose import command_line, typed
+
+    configs: list[Config] = []
+
+    def keep(given: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
+        configs.extend(given)
+        return [None] * len(given), [None] * len(given)
+
+    token = INSTEAD.set(keep)
+    try:
+        cfg = command_line(words, PARTS)
+    finally:
+        INSTEAD.reset(token)
+    if cfg is None:
+        return configs
+    config = typed(cfg)
+    if config.blocks:
+        raise UserError("This experiment is a grid of cells; look at it with `l2v preflight --multirun …`.")
+    return [config]
+
+
+def _tell(found: Inspection) -> None:
+    for number, one in enumerate(found.problems, 1):
+        named = ", ".join(one.cells[:NAMED]) + (f" and {len(one.cells) - NAMED} more" if len(one.cells) > NAMED else "")
+        print(f"{number}. {one.what}\n   costs {len(one.cells)} of {found.cells} cells: {named}\n   mend: {one.mend}")
+    for need in found.needs:
+        cost = need.cost
+        print(
+            f"{need.name}, {need.cells} cells: {cost.weights:.1f} GB of weights, {cost.rows} rows at once, "
+            f"about {cost.hours:.2f} hours"
+        )
+    if found.needs:
+        total = sum(need.cost.hours for need in found.needs)
+        print(f"In all about {total:.1f} hours of the card: estimated from data sheets, not measured.")
+    can = found.cells - found.blocked
+    print(f"{can} of {found.cells} cells can run; {len(found.problems)} problems.")

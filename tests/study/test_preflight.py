@@ -1,0 +1,184 @@
+"""`l2v preflight` on small folders of real architectures: every seeded fault in one pass, and the run computes the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+WORDS = ("benchmark.limit=2", "decoding.max_new_tokens=4", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu")
+# A run of one's own model needs its name; its source and texts are chosen.
+BASE = [
+    "source=local",
+    "target=local",
+    "contrast=mini",
+    "contrast.per_domain=null",
+    "intervention.cutoff=8",
+    "intervention.layer=1",
+]
+
+
+def text_model(folder: Path, template: str | None = None, **more: Any) -> Path:
+    """A tiny Llama with the words of the families' vocabulary."""
+    import families
+    import transformers
+
+    torch.manual_seed(3)
+    tokens = families.tokenizer("<image>", **({} if template is None else {"template": template}))
+    config = transformers.LlamaConfig(**families.text_config(tokens, **more))
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def without_spaces(folder: Path, sound: Path) -> None:
+    """A source whose tokenizer reads a text without its spaces."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    shutil.copytree(sound, folder)
+    core = Tokenizer(models.BPE(unk_token="<unk>"))
+    core.pre_tokenizer, core.decoder = pre_tokenizers.Whitespace(), decoders.Fuse()
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    core.train_from_iterator(["What is 12 + 30? Think step by step."], trainers.BpeTrainer(special_tokens=special))
+    core.save(str(folder / "tokenizer.json"))
+
+
+def texts(path: Path, words: int) -> Path:
+    rows = [{"question": f"w{i} w2", "cot": "w3 " * words, "direct": "w4", "domain": "d"} for i in range(2)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of sound and broken models and texts, and the grid of cells that meets them all."""
+    import families
+
+    folder = tmp_path_factory.mktemp("faults")
+    for family in ("llava", "qwen2_vl"):
+        families.load(family, folder / family)
+    sound = text_model(folder / "sound")
+    text_model(folder / "double_bos", families.TEMPLATE.replace("{{ bos_token }}", "{{ bos_token }}{{ bos_token }}"))
+    text_model(folder / "deaf", "{% for m in messages %} {{ m['role'] }} : w1{% endfor %}")
+    text_model(folder / "wide", hidden_size=48, num_attention_heads=6)
+    without_spaces(folder / "spaceless", sound)
+    shutil.copytree(folder / "llava", folder / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
+    (folder / "internvl").mkdir()
+    llm = {"num_hidden_layers": 3, "hidden_size": 32}
+    (folder / "internvl" / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "llm_config": llm}))
+    short, middle, long = (texts(folder / f"{name}.jsonl", n) for name, n in (("short", 4), ("middle", 600), ("long", 2000)))
+
+    def cell(method: str, target: str = "llava", source: str = "sound", contrast: Path = short, *more: str) -> list[str]:
+        models = [f"target.path={folder / target}", f"source.path={folder / source}"]
+        return [*BASE, f"method={method}", *models, f"contrast.path={contrast}", f"contrast.name={contrast.stem}", *more]
+
+    blocks = [
+        cell("direct,l2v"),
+        cell("direct", "qwen2_vl"),
+        cell("direct", "internvl"),
+        cell("direct", "llava", "sound", short, "target.path=null", "target.id=org/vlm", "target.name=far", "target.layers=3",
+             "target.width=32"),
+        cell("l2v", "llava", "spaceless"),
+        cell("l2v", "llava", "deaf"),
+        cell("l2v", "llava", "double_bos"),
+        cell("l2v", "llava", "sound", long),
+        cell("few_shot_cot", "llava", "sound", middle, "method.shots=2"),
+        cell("direct", "qwen2_vl", "sound", short, "processor.min_pixels=262144", "processor.max_pixels=262144"),
+        cell("merging", "llava", "wide"),
+        cell("finetuned_cot", "llava", "sound", short, "method.weights.checkpoint=/none/such"),
+        cell("direct", "llava", "sound", short, "target.quantization=4bit"),
+        cell("direct", "llava", "sound", short, "target.layers=5", "target.width=32", "target.name=declared"),
+        cell("l2v", "llava", "sound", short, "intervention.layer=7"),
+        cell("direct", "llava", "sound", short, "processor.max_tiles=2"),
+        cell("direct", "weightless"),
+    ]  # fmt: skip
+    (folder / "experiment").mkdir()
+    text = f"# @package _global_\nstudy: faults\nblocks: {json.dumps(blocks)}\n"
+    (folder / "experiment" / "faults.yaml").write_text(text)
+    return folder
+
+
+# What is told of each fault, and a part of its mend.
+TOLD = (
+    (r"InternVL checkpoint in its authors' own format", "l2v convert"),
+    (r"'org/vlm' could not be loaded from the hub", r"target\.path=FOLDER"),
+    (r"loses spaces", "pip install -U transformers"),
+    (r"leaves out the question", "mend the template"),
+    (r"two BOS", "mend the template"),
+    (r"'long' has \d+ tokens, the context of '.*sound' holds 1024", r"contrast\.per_domain"),
+    (r"A prompt of \d+ tokens exceeds the context", r"method\.shots"),
+    (r"A prompt of \d+ tokens exceeds the context", r"processor\.max_pixels"),
+    (r"cannot be merged: hidden_size is 32 and 48", "source="),
+    (r"method\.weights\.checkpoint '/none/such' does not exist", "."),
+    (r"quantization=4bit of .* needs bitsandbytes", r"target\.quantization=null"),
+    (r"'declared' say 5 x 32, the checkpoint has 3 x 32", r"target\.layers=null"),
+    (r"intervention\.layer=7 is out of range", "0 … 2"),
+    (r"has no setting like processor\.max_tiles", "processor=hub"),
+    (r"weightless' holds no \*\.safetensors", "copy or download"),
+)
+SOUND = 3
+
+
+@pytest.fixture
+def no_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "bitsandbytes" else real(name, *more))
+
+
+def test_every_fault_is_named_in_one_run_and_the_rest_is_computed(
+    faults: Path, l2v: Callable[..., Any], tmp_path: Path, no_bitsandbytes: None
+) -> None:
+    words = ("--multirun", "--config-dir", str(faults), "+experiment=faults", f"runtime.outputs={tmp_path}", *WORDS)
+    began = time.perf_counter()
+    answer = l2v("preflight", "format=json", *words)
+    seconds = time.perf_counter() - began
+    assert answer.code == 1, answer.err
+    assert not list(tmp_path.iterdir()), "preflight writes nothing"
+    found = json.loads(answer.out.splitlines()[-1])
+    for what, mend in TOLD:
+        assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
+    assert len(found["problems"]) == len(TOLD), answer.out
+    assert all(problem["cells"] for problem in found["problems"])
+    assert (found["cells"], found["blocked"]) == (SOUND + len(TOLD), len(TOLD))
+    print(f"{len(TOLD)} faults in {seconds:.0f} s")
+    run = l2v("run", *words)
+    assert run.code == 1, run.err
+    assert "Traceback" not in run.err
+    assert len(list((tmp_path / "faults").glob("cells/*/DONE"))) == SOUND, run.err
+
+
+def test_a_sound_run_has_no_problem_and_its_cost_is_told(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    models = (f"target.path={faults / 'llava'}", f"source.path={faults / 'sound'}", f"contrast.path={faults / 'short.jsonl'}")
+    words = (*BASE, "method=l2v", *models, f"runtime.outputs={tmp_path}", *WORDS)
+    answer = l2v("preflight", "card=h100", "format=json", *words)
+    assert answer.code == 0, answer.out + answer.err
+    found = json.loads(answer.out.splitlines()[-1])
+    assert (found["problems"], found["cells"], found["blocked"]) == ([], 1, 0)
+    assert [need["cells"] for need in found["needs"]] == [1, 1]
+    assert all(need["cost"]["rows"] >= 1 and need["cost"]["hours"] > 0 for need in found["needs"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("card=h1",), "h100"),
+        (("format=xml",), "json"),
+        (("method=l3v",), "l2v"),
+        (("x",), "key=value"),
+    ],
+)
+def test_bad_words_are_one_sentence(words: tuple[str, ...], told: str, l2v: Callable[..., Any]) -> None:
+    answer = l2v("preflight", *words)
+    assert answer.code == 2
+    assert told in answer.err and len(answer.err.splitlines()) == 1
