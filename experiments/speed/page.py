@@ -24,6 +24,7 @@ from PIL import Image
 
 from l2v.disk import write_atomically
 from l2v.report.page.page import write_page
+from l2v.report.study import open_study
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
@@ -123,9 +124,10 @@ def main() -> None:
             # One cell has only its own items to show.
             write_study(outputs, name, count, 1000 if count == 1 else options.items)
             begun = time.perf_counter()
-            results = build_results(Store(outputs, name))
+            store = Store(outputs, name)
+            results = build_results(store)
             built = time.perf_counter()
-            path = write_page(str(outputs), name, examples=1000, results=results)
+            path = write_page(open_study(store, "official", results))
             done = time.perf_counter()
             text = path.read_text(encoding="utf-8")
             shown = len(json.loads(text.split('id="examples-data">')[1].split("</script>")[0])["examples"])

@@ -29,12 +29,12 @@ class Judged:
     verdicts: Mapping[str, tuple[bool | None, str | None]]
 
 
-def from_study(outputs: str, study: str, scorers: Sequence[str] | None = None) -> list[Judged]:
+def from_study(store: Store, scorers: Sequence[str] | None = None) -> list[Judged]:
     """The stored verdicts of a study; `scorers` None takes all that every finished cell has.
 
     Raises UserError for an unknown study, or when fewer than two scorers were applied.
     """
-    store = Store(outputs, study).existing()
+    study = store.existing().study
     folders = store.finished()
     if not folders:
         raise UserError(f"Study '{study}' has no finished cell yet.")

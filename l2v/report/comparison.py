@@ -10,7 +10,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
-from l2v.report.page.data import Study
+from l2v.report.study import Study
 from l2v.study.columns import SETTINGS, SWEPT, key, short
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import grouped

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError, unknown
+from l2v.paths import conf_dir
 from l2v.report.latex import latex_table
+from l2v.report.study import Study
 from l2v.report.tables import check_format, markdown
-from l2v.study.results import Selection, build_results, read_selection
-from l2v.study.store import Store
 
 PRINTED = Path(__file__).parent / "printed"
 
@@ -49,6 +50,31 @@ PROMPTED = ("cot_prompt",)
 
 
 @dataclass(frozen=True)
+class Experiment:
+    """An experiment file: the study that it fills, and the paper's table beside which that stands, None where there is none."""
+
+    name: str
+    study: str
+    printed: str | None
+
+
+def experiment(name: str) -> Experiment:
+    """What conf/experiment/NAME.yaml says. Raises UserError for an unknown name."""
+    path = conf_dir() / "experiment" / f"{name}.yaml"
+    names = [p.stem for p in path.parent.glob("*.yaml")]
+    if name not in names:
+        raise unknown("experiment", name, names)
+    chosen = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return Experiment(name, str(chosen.get("study")), (chosen.get("table") or {}).get("printed"))
+
+
+def printed_beside(study: str) -> list[str]:
+    """The paper's tables beside which a study stands, as the experiment files say."""
+    found = [experiment(path.stem) for path in sorted((conf_dir() / "experiment").glob("*.yaml"))]
+    return [one.printed for one in found if one.study == study and one.printed]
+
+
+@dataclass(frozen=True)
 class Figure:
     """One measured figure: shares in [0, 1]; `how` it was chosen: "", "selected on dev" or "selected on test"."""
 
@@ -59,28 +85,24 @@ class Figure:
     how: str
 
 
-def paper_table(outputs: str, study: str, printed: str, scorer: str, results: pd.DataFrame | None = None) -> pd.DataFrame:
+def paper_table(study: Study, printed: str) -> pd.DataFrame:
     """Long form: target, method, source, column, printed, measured, low, high, n, difference (points), chosen.
 
-    `printed` names a file of printed numbers (table1, table2, source_scale). `results`: the study's table where it was just
-    built. A study that was not run gives a table of missing cells. Raises UserError for an unknown name, or figures that must
-    not stand in one table.
+    `printed` names a file of printed numbers (table1, table2, source_scale). A study that was not run gives a table of missing
+    cells. Raises UserError for an unknown name, or figures that must not stand in one table.
     """
     names = sorted(path.stem for path in PRINTED.glob("*.csv") if path.stem != "lat_dispersion")
     if printed not in names:
         raise unknown("printed table", printed, names)
     paper = pd.read_csv(PRINTED / f"{printed}.csv")
     columns = [name for name in paper.columns if name not in ("target", "method", "source")]
-    store = Store(outputs, study)
-    if results is None:
-        results = build_results(store) if (store.path / "study.json").exists() else pd.DataFrame()
-    measured = _measured(results, scorer, read_selection(store))
+    measured = _measured(study)
     rows: list[dict[str, Any]] = []
     for line in paper.to_dict("records"):
         key = (line["target"], line["method"], line.get("source"))
         for column in columns:
             figure = _average(measured, key) if column == "average" else measured.get((*key, *COLUMNS[column]))
-            rows.append({"target": key[0], "method": key[1], "source": key[2], "column": column, "scorer": scorer,
+            rows.append({"target": key[0], "method": key[1], "source": key[2], "column": column, "scorer": study.scorer,
                          "printed": line[column], **_shown(figure, float(line[column]))})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -93,15 +115,12 @@ def _shown(figure: Figure | None, printed: float) -> dict[str, Any]:
     return {"measured": round(value, 1), **bounds, "n": figure.n, "difference": round(value - printed, 1), "chosen": figure.how}
 
 
-def _measured(results: pd.DataFrame, scorer: str, selection: Selection) -> dict[tuple[Any, ...], Figure]:
+def _measured(study: Study) -> dict[tuple[Any, ...], Figure]:
     """The figure of each (target, method, source or None, benchmark, score)."""
-    if not len(results):
+    if not len(study.results):
         return {}
-    rows = results[results["scorer"] == scorer]
-    if not len(rows):
-        there = ", ".join(sorted(set(results["scorer"])))
-        raise UserError(f"Scorer '{scorer}' was not applied to this study (there: {there}); run `l2v score` first.")
-    reported = set(selection.reports.values())
+    rows = study.results[study.results["scorer"] == study.scorer]
+    reported = set(study.selection.reports.values())
     if reported:
         rows = rows[rows["cell"].isin(reported)]
     check_same(rows)
@@ -115,12 +134,14 @@ def _measured(results: pd.DataFrame, scorer: str, selection: Selection) -> dict[
 
 
 def _best(group: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """The one row there is, or of several the one whose headline is best, marked as chosen on the items it is told on."""
-    if len(group) > 1:
+    """The one row there is, or of several, whatever they differ in, the one whose headline is best: selected on test."""
+    several = len(group) > 1
+    if several:
         headline = rows[(rows["metric"] == HEADLINE) & rows["cell"].isin(group["cell"])].set_index("cell")["value"]
         group = group[group["cell"] == headline.idxmax()]
     row = group.iloc[0]
-    chosen = f"selected on {row['selected']}" if isinstance(row["selected"], str) else ""
+    on = "test" if several else row["selected"]
+    chosen = f"selected on {on}" if isinstance(on, str) else ""
     return Figure(row["value"], row["low"], row["high"], int(row["n"]), chosen)
 
 
@@ -152,19 +173,16 @@ def _average(measured: dict[tuple[Any, ...], Figure], key: tuple[Any, ...]) -> F
     return Figure(mean, mean - down, mean + up, sum(p.n for p in whole), chosen.pop() if len(chosen) == 1 else "mixed")
 
 
-def paper_report(outputs: str, study: str, printed: str, scorer: str, format: str, results: pd.DataFrame | None = None) -> str:
-    """The table as text, Markdown, CSV or LaTeX, with what it may be read as. Raises UserError for an unknown format.
-
-    `results`: the study's table where it was just built.
-    """
+def paper_report(study: Study, printed: str, format: str) -> str:
+    """The table as text, Markdown, CSV or LaTeX, with what it may be read as. Raises UserError for an unknown format."""
     check_format(format)
-    table = paper_table(outputs, study, printed, scorer, results)
+    table = paper_table(study, printed)
     if format == "csv":
         return table.to_csv(index=False).rstrip("\n")
     there = int((table["chosen"] != "missing").sum())
     lines = [
-        f"Printed ({printed}) beside measured: study '{study}', scorer '{scorer}', {there} of {len(table)} figures measured. "
-        "In %; measured with its 95 % interval and n, Δ in points. The paper names no scorer, layer, alpha or k.",
+        f"Printed ({printed}) beside measured: study '{study.name}', scorer '{study.scorer}', {there} of {len(table)} figures "
+        "measured. In %; measured with its 95 % interval and n, Δ in points. The paper names no scorer, layer, alpha or k.",
     ]
     if (table["chosen"] == "selected on test").any():
         lines.append("† selected on test: the best of several cells on the very items it is told on; biased upwards.")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import write_atomically
 from l2v.errors import UserError, unknown
-from l2v.study.columns import short
-from l2v.study.results import Selection, build_results, read_selection
-from l2v.study.store import Store
+from l2v.report.study import Study
+from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, short
+from l2v.study.results import HOLM, Selection
 
 FORMATS = ("text", "md", "csv", "latex")
 MOST_ROWS = 40
+# Settings that every table has a column for, its heading or a method's name.
+SEEN = ("target", "benchmark", "task", "method", "weights", "source", "seed", "per_domain", "layer", "alpha", "cutoff")
 
 SELECTED_ON_TEST = "†: selected on test, the best of an arm's cells on the items it is told on."
 MINIATURE_NOTE = (
@@ -25,12 +26,12 @@ MINIATURE_NOTE = (
 )
 
 
-def headline(results: pd.DataFrame, split: str | None, scorer: str, cells: set[str], metric: str | None = None) -> pd.DataFrame:
+def headline(study: Study, split: str | None, cells: set[str], metric: str | None = None) -> pd.DataFrame:
     """The rows to show, best first within each target and benchmark: `cells`, or those of one split, or all.
 
     `metric`: one score, "all" for every score, None for the headline.
     """
-    table = results[results["scorer"] == scorer]
+    table = study.rows[study.rows["scorer"] == study.scorer]
     if metric != "all":
         table = table[table["metric"] == (metric or HEADLINE)]
     if cells and split is None:
@@ -78,6 +79,7 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
             "layer": table["layer"].map(short),
             "alpha": table["alpha"].map(short),
             "k": table["cutoff"].map(short),
+            **_apart(table),
             "accuracy % [95 %]": table.apply(percent, axis=1),
             "n": table["n"],
             "vs direct, points [95 %]": table.apply(points, axis=1),
@@ -92,6 +94,21 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
         }
     )
     return shown.reset_index(drop=True)
+
+
+def _apart(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """The settings without which two rows would look alike."""
+    seen = [name for name in ("metric", *SEEN) if name in table]
+    found: dict[str, pd.Series] = {}
+    for column in SETTINGS:
+        if (
+            column.name in table
+            and column.name not in seen
+            and (table.groupby(seen, dropna=False)[column.name].nunique(dropna=False) > 1).any()
+        ):
+            seen.append(column.name)
+            found[column.word or column.name] = table[column.name].map(short)
+    return found
 
 
 def _share(value: float) -> str:
@@ -165,9 +182,13 @@ def latex(shown: pd.DataFrame, told: Sequence[str], study: str) -> str:
     """A booktabs table, a block per target; the caption holds what stands above the other formats."""
     from l2v.report.latex import latex_table
 
-    parts = [(heading, block[[name for name in IN_PRINT if name in block]]) for heading, block in blocks(shown)]
+    names = list(shown.columns)
+    # What tells rows apart stands between k and the accuracy.
+    apart = names[names.index("k") + 1 : names.index("accuracy % [95 %]")]
+    in_print = [name for first in IN_PRINT for name in ([first, *apart] if first == "k" else [first])]
+    parts = [(heading, block[[name for name in in_print if name in block]]) for heading, block in blocks(shown)]
     # One tabular has one set of columns; a target's shared n stands in its heading.
-    columns = [name for name in IN_PRINT if any(name in block for _, block in parts)]
+    columns = [name for name in in_print if any(name in block for _, block in parts)]
     rows = [(heading, block.reindex(columns=columns, fill_value="").astype(str).values.tolist()) for heading, block in parts]
     n = sorted(set(shown["n"]))
     items = f"n = {n[0]}" if len(n) == 1 else f"n from {n[0]} to {n[-1]}, as told in the table"
@@ -183,56 +204,47 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def study_report(
-    outputs: str,
-    study: str,
-    scorer: str = "official",
+    study: Study,
     split: str | None = None,
     format: str = "text",
     most: int | None = None,
-    results: pd.DataFrame | None = None,
     cells: set[str] | None = None,
     metric: str | None = None,
     color: bool = False,
 ) -> str:
     """The headline table of a study as text, Markdown, CSV or LaTeX; what was chosen where is said above it.
 
-    `results`: the study's table where it was just built. `cells`: what was just run, shown where the study holds an older
-    selection. `metric`: another score than the headline, or "all". `color`: text for this terminal, of its
-    width. Raises UserError for an unknown study, format or score, or a scorer that was not applied.
+    `cells`: what was just run, shown where the study holds an older selection. `metric`: another score than the headline, or
+    "all". `color`: text for this terminal, of its width. Raises UserError for an unknown format, score or split.
     """
     check_format(format)
-    store = Store(outputs, study).existing()
-    results = build_results(store) if results is None else results
+    results, selection = study.rows, study.selection
     if not len(results):
-        return f"Study '{study}': no finished cell yet."
-    if scorer not in set(results["scorer"]):
-        raise UserError(
-            f"Scorer '{scorer}' was not applied to study '{study}'; run `l2v score study={study} scorer={scorer}` first."
-        )
+        return f"Study '{study.name}': no finished cell yet."
     if metric not in (None, "all") and metric not in set(results["metric"]):
         raise unknown("score", str(metric), [*dict.fromkeys(results["metric"]), "all"])
-    selection = read_selection(store)
     if cells is not None and selection.arms:
         # A plain run inside a study that once chose and reported: show what was run, not the old selection.
         selection = Selection()
     else:
         cells = set(selection.reports.values())
-    table = headline(results, split, scorer, cells, metric)
+    table = headline(study, split, cells, metric)
     if not len(table) and split is None:
-        return f"Study '{study}': none of these cells is finished."
+        return f"Study '{study.name}': none of these cells is finished."
     if not len(table):
-        raise UserError(f"Study '{study}' has no cells of split '{split}'; it has {', '.join(sorted(set(results['split'])))}.")
+        there = ", ".join(sorted(set(results["split"])))
+        raise UserError(f"Study '{study.name}' has no cells of split '{split}'; it has {there}.")
     if format == "csv":
-        return table.to_csv(index=False, float_format="%.6g").rstrip("\n")
-    lines = _preamble(study, scorer, results, selection, split)
+        return table[list(COLUMNS)].to_csv(index=False, float_format="%.6g").rstrip("\n")
+    lines = _preamble(study, selection if split is None else Selection())
     hidden = max(0, len(table) - most) if most else 0
     table = table.head(len(table) - hidden).reset_index(drop=True)
-    more = f"… and {hidden} more rows: `l2v report study={study}`" if hidden else ""
+    more = f"… and {hidden} more rows: `l2v report study={study.name}`" if hidden else ""
     if selection.arms and split is None and (table["selected"] == "test").any():
         lines.insert(-1, SELECTED_ON_TEST)
     shown = formatted(table)
     if format == "latex":
-        return latex(shown, lines, study)
+        return latex(shown, lines, study.name)
     if format == "text" and color:
         from l2v.report.terminal import coloured
 
@@ -252,71 +264,40 @@ def on_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _preamble(study: str, scorer: str, results: pd.DataFrame, selection: Selection, split: str | None) -> list[str]:
-    lines = [f"Study '{study}', scorer '{scorer}', {len(set(results['cell']))} finished cells."]
-    if selection.arms and split is None:
-        where, then = ("one part of the problems", "the rest")
-        if selection.select is not None:
-            where, then = f"split '{selection.select}'", f"split '{selection.report}'"
-        lines.append(f"Layer, alpha and k of each arm were chosen on {where}; every figure below is told on {then}.")
+def _preamble(study: Study, selection: Selection) -> list[str]:
+    lines = [f"Study '{study.name}', scorer '{study.scorer}', {len(set(study.rows['cell']))} finished cells."]
+    if selection.arms:
+        lines.append(f"{selection.told()[0].upper()}{selection.told()[1:]}.")
     else:
         lines.append(f"No selection protocol. {SELECTED_ON_TEST}")
-    for role in ("target", "source", "benchmark"):
-        if (results.groupby(role)[f"{role}_revision"].nunique() > 1).any():
-            lines.append(
-                f"WARNING: one {role} name stands for several revisions in this study (column {role}_revision of results.csv); "
-                "their rows are kept and compared apart. A new study=… name gives a clean table."
-            )
+    lines += [f"WARNING: {line}" for line in study.warnings()]
     lines.append(
-        "Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to direct, Holm over the arms of a "
-        "target. Where problems have several items: bootstrap and sign-flip test over problems."
+        f"Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to direct; {HOLM}. Where problems "
+        "have several items: bootstrap and sign-flip test over problems."
     )
-    if set(results["benchmark"]) == {"mini"}:
+    if set(study.rows["benchmark"]) == {"mini"}:
         lines.append(MINIATURE_NOTE)
     return [*lines, ""]
 
 
-MEASURED = [
-    "target",
-    "source",
-    "contrast",
-    "per_domain",
-    "contrast_seed",
-    "arm",
-    "seed",
-    "min_new_tokens",
-    "layer",
-    "alpha",
-    "k",
-    "score",
-    "scorer",
-    "value",
-    "n",
-    "low",
-    "high",
-    "diff",
-]
-MEASURED += ["diff_low", "diff_high", "p_holm", "p_best_of_grid", "budget", "selected", "tokens", "steps_share"]
+# Of a measured figure: what tells its cell from others, and what it is; no timings.
+MEASURED = ["target", *(c.name for c in SETTINGS if c.role != ITEMS and not c.loose), "score", "scorer", "value", "n", "low"]
+MEASURED += ["high", "diff", "diff_low", "diff_high", "p_holm", "p_best_of_grid", "budget", "selected", "tokens", "steps_share"]
 MEASURED += ["no_answer_share"]
+PRINTED_AS = {"method": "arm", "cutoff": "k"}
 
 
-def measured_csv(outputs: str, study: str, scorer: str, results: pd.DataFrame | None = None) -> str:
-    """The reported cells of a study as CSV: shares in [0, 1], differences to direct, no timings, in a fixed order.
-
-    `results`: the study's table where it was just built.
-    """
-    store = Store(outputs, study).existing()
-    results = build_results(store) if results is None else results
-    cells = set(read_selection(store).reports.values())
-    table = headline(results, None, scorer, cells).assign(score=HEADLINE)
-    table = table.assign(arm=_methods(table)).rename(columns={"cutoff": "k"})
-    return table[MEASURED].to_csv(index=False, float_format="%.6g")
+def measured_csv(study: Study) -> str:
+    """The reported cells of a study as CSV: shares in [0, 1], differences to direct, no timings, in a fixed order."""
+    table = headline(study, None, set(study.selection.reports.values())).assign(score=HEADLINE)
+    table = table.assign(method=_methods(table))[MEASURED].rename(columns=PRINTED_AS)
+    return table.to_csv(index=False, float_format="%.6g")
 
 
-def print_report(outputs: str, study: str, scorer: str, results: pd.DataFrame, cells: set[str] | None) -> None:
+def print_report(study: Study, cells: set[str] | None) -> None:
     """Print the study's table after a run (see `study_report`), and leave it in the study's report folder."""
-    folder = Path(outputs) / study / "report"
+    folder = study.store.path / "report"
     for format, name in (("md", "table.md"), ("csv", "table.csv")):
-        write_atomically(folder / name, study_report(outputs, study, scorer, format=format, results=results) + "\n")
-    print(study_report(outputs, study, scorer, most=MOST_ROWS, results=results, cells=cells, color=on_terminal()))
+        write_atomically(folder / name, study_report(study, format=format) + "\n")
+    print(study_report(study, most=MOST_ROWS, cells=cells, color=on_terminal()))
     print(f"\ntable: {folder / 'table.md'}")

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import Score
-from l2v.report.page.data import Study
+from l2v.report.study import Study
 from l2v.study.columns import FAMILY
 from l2v.study.statistics.paired import paired_scores
 

@@ -10,13 +10,19 @@ import pandas as pd
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record, write_atomically
 from l2v.study.checkup import whole_study
-from l2v.study.columns import ARM_COLUMNS, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
+from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.digests import tell_once
 from l2v.study.marks import Marks
 from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
 from l2v.study.store import Store
+
+# The family of tests, in the words of every table, page and document.
+HOLM = (
+    "p (Holm): corrected over the reported cells of one target, benchmark, score and scorer, one per arm, where a cell that is "
+    "the best of several on its own items enters with its p (best of grid)"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,14 @@ class Selection:
     report: str | None = None
     choose: tuple[str, ...] = ()
     arms: tuple[ChosenArm, ...] = ()
+
+    def told(self) -> str:
+        """What was chosen on which items and told on which, in words."""
+        what = ", ".join(CHOOSABLE[name].word for name in self.choose)
+        where, then = ("one part of the problems", "the rest")
+        if self.select is not None:
+            where, then = f"split {self.select}", f"split {self.report}"
+        return f"per arm, {what} were chosen on {where}; every figure is told on {then}"
 
     @property
     def reports(self) -> dict[str, str]:

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
 from l2v.identity import digest
-from l2v.paths import conf_dir
-from l2v.report.paper import paper_table
+from l2v.report.paper import paper_table, printed_beside
+from l2v.report.study import Study, open_study
 from l2v.report.tables import headline
-from l2v.study.columns import COMPARED, SEARCHED, names
-from l2v.study.results import build_results, read_selection
-from l2v.study.store import Store
+from l2v.study.columns import COLUMNS, COMPARED, SEARCHED, names
 from l2v.track.cells import FORMAT, CellRuns, flat
 from l2v.track.grid import heatmaps
 from l2v.track.ledger import Planned
@@ -28,10 +25,7 @@ from l2v.track.tracker import Artifact, File, Picture, Scalar, Table, TrackedRun
 
 # What a cell's figures mean beside others; the figures themselves are the cell's own.
 BESIDE = ["cell", "scorer", "metric", *names(COMPARED, SEARCHED)]
-GRID = ["target", "source", "benchmark", "split", "part", "method", "seed", "layer", "source_layer", "alpha", "cutoff"]
-GRID += ["positions", "scale", "metric", "scorer", "value", "low", "high", "n", "diff", "diff_low", "diff_high", "p_holm"]
-GRID += ["selected", "budget", "p_best_of_grid", "flips_right", "flips_wrong", "tokens", "no_answer_share", "truncated_share"]
-GRID += ["cell"]
+GRID = [*(name for name in COLUMNS if name not in ("cell", "study", "seconds")), "cell"]
 
 
 def whole_study(cells: CellRuns, scorer: str | None = None) -> Iterator[Planned]:
@@ -42,12 +36,13 @@ def whole_study(cells: CellRuns, scorer: str | None = None) -> Iterator[Planned]
     folders = cells.finished()
     if not folders:
         return
-    results = current_results(cells.store)
+    study = open_study(cells.store)
+    results = study.results
     compared: dict[str, list[Record]] = {}
     for row in results[BESIDE].to_dict("records"):
         compared.setdefault(row["cell"], []).append({str(k): v for k, v in row.items() if k != "cell" and not pd.isna(v)})
     yield from cells.plan(folders, compared)
-    scorers = [str(name) for name in dict.fromkeys(results["scorer"])]
+    scorers = study.scorers
     for name in scorers:
         rows = results[(results["scorer"] == name) & (results["metric"] == HEADLINE)]
         content = digest([FORMAT, rows.to_csv(index=False)])
@@ -55,12 +50,7 @@ def whole_study(cells: CellRuns, scorer: str | None = None) -> Iterator[Planned]
         yield Planned(run_id, "score", content, partial(_score_run, run_id, cells.store.study, name, rows))
     if scorers:
         preferred = [name for name in (scorer, "official") if name in scorers] + scorers
-        yield _report(cells.store, results, str(preferred[0]))
-
-
-def current_results(store: Store) -> pd.DataFrame:
-    """The study's table; what results.csv holds is written by `run` and `score`."""
-    return build_results(store)
+        yield _report(study.seen_by(preferred[0]))
 
 
 def as_table(frame: pd.DataFrame) -> Table:
@@ -94,13 +84,11 @@ def _columns(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return rows[[name for name in names if name in rows and rows[name].notna().any()]]
 
 
-def _report(store: Store, results: pd.DataFrame, scorer: str) -> Planned:
-    files = _report_files(store.path)
+def _report(study: Study) -> Planned:
+    files = _report_files(study.store.path)
     hashes = {name: hashlib.sha256(file.path.read_bytes()).hexdigest() for name, file in files.items()}
-    run_id = f"report-{slug(store.study)}"
-    return Planned(
-        run_id, "report", digest([FORMAT, scorer, hashes]), partial(_report_run, run_id, store, results, scorer, files)
-    )
+    run_id = f"report-{slug(study.name)}"
+    return Planned(run_id, "report", digest([FORMAT, study.scorer, hashes]), partial(_report_run, run_id, study, files))
 
 
 def _report_files(study: Path) -> dict[str, File]:
@@ -109,36 +97,27 @@ def _report_files(study: Path) -> dict[str, File]:
     return {path.relative_to(study).as_posix(): File(path) for path in paths if path.is_file() and path.name[0] != "."}
 
 
-def _report_run(run_id: str, store: Store, results: pd.DataFrame, scorer: str, files: dict[str, File]) -> TrackedRun:
-    reported = set(read_selection(store).reports.values())
-    shown = headline(results, None, scorer, reported)
-    page = store.path / "report" / "index.html"
+def _report_run(run_id: str, study: Study, files: dict[str, File]) -> TrackedRun:
+    name, scorer, folder = study.name, study.scorer, study.store.path
+    shown = headline(study, None, set(study.selection.reports.values()))
+    page = folder / "report" / "index.html"
     return TrackedRun(
         id=run_id,
-        name=f"report of {store.study}",
-        group=store.study,
+        name=f"report of {name}",
+        group=name,
         job_type="report",
         tags=tuple(sorted({str(name)[:64] for name in (*shown["target"], *shown["benchmark"])})),
-        config={"study": store.study, "scorer": scorer},
-        summary={"cells": results["cell"].nunique(), "reported": shown["cell"].nunique(), "scorer": scorer},
-        tables={"grid": as_table(_columns(shown, GRID)), **_paper_tables(store, results, scorer)},
-        figures=heatmaps(results, scorer),
-        pictures=_lat_pictures(store.path),
+        config={"study": name, "scorer": scorer},
+        summary={"cells": study.results["cell"].nunique(), "reported": shown["cell"].nunique(), "scorer": scorer},
+        tables={
+            "grid": as_table(_columns(shown, GRID)),
+            **{f"paper/{p}": as_table(paper_table(study, p)) for p in printed_beside(name)},
+        },
+        figures=heatmaps(study.results, scorer),
+        pictures=_lat_pictures(folder),
         pages={"page": page} if page.exists() else {},
-        produced=(Artifact(f"report-{slug(store.study)}", "report", files, {"scorer": scorer}),),
+        produced=(Artifact(f"report-{slug(name)}", "report", files, {"scorer": scorer}),),
     )
-
-
-def _paper_tables(store: Store, results: pd.DataFrame, scorer: str) -> dict[str, Table]:
-    """Measured beside printed, for the experiments whose study this is and that stand for a table of the paper."""
-    found = {}
-    for path in sorted((conf_dir() / "experiment").glob("*.yaml")):
-        chosen = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        printed = (chosen.get("table") or {}).get("printed")
-        if chosen.get("study") == store.study and printed:
-            table = paper_table(str(store.path.parent), store.study, printed, scorer, results)
-            found[f"paper/{printed}"] = as_table(table)
-    return found
 
 
 def _lat_pictures(study: Path) -> dict[str, Picture]:

@@ -23,10 +23,11 @@ def main(arguments: list[str]) -> int:
     """Compare scorers on the stored responses of a study, or on a file of responses."""
     from l2v.disk import write_atomically
     from l2v.report.agreement import agreement_report, disagreements, from_study
+    from l2v.study.store import Store
 
     settings = parse(arguments, ResponseSettings)
     scorers = settings.scorer.split(",") if settings.scorer else None
-    judged = _of_file(settings, scorers) if settings.of_file else from_study(settings.outputs, settings.study, scorers)
+    judged = _of_file(settings, scorers) if settings.of_file else from_study(Store(settings.outputs, settings.study), scorers)
     print(agreement_report(judged))
     if settings.out:
         write_atomically(Path(settings.out), disagreements(judged).to_csv(index=False))

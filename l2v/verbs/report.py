@@ -10,15 +10,15 @@ l2v report +experiment=table1          an experiment's study, beside the paper's
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l2v.errors import UserError, unknown
+from l2v.errors import UserError
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from l2v.report.study import Study
 
 
 @dataclass(frozen=True)
@@ -44,73 +44,64 @@ def main(arguments: list[str]) -> int:
     settings = parse([word.removeprefix("+") for word in arguments], ReportSettings)
     if settings.experiment is not None:
         return _experiment_report(settings, settings.experiment)
-    results = None
-    for scorer in settings.scorer.split(","):
-        results = _print_table(settings, scorer, results)
-    _write_files(settings, results)
+    from l2v.report.study import read_study
+    from l2v.report.tables import check_format
+
+    check_format(settings.format)
+    first, *others = settings.scorer.split(",")
+    study = read_study(settings.outputs, settings.study, first)
+    for scorer in (first, *others):
+        _print_table(settings, study.seen_by(scorer))
+    _write_files(settings, study)
     return 0
 
 
-def _print_table(settings: ReportSettings, scorer: str, results: pd.DataFrame | None) -> pd.DataFrame:
-    """Print a study's table; returns its results, which are built once."""
-    from l2v.report.tables import check_format, on_terminal, study_report
-    from l2v.study.results import build_results
-    from l2v.study.store import Store
+def _print_table(settings: ReportSettings, study: Study) -> None:
+    from l2v.report.tables import on_terminal, study_report
 
-    check_format(settings.format)
-    if results is None:
-        results = build_results(Store(settings.outputs, settings.study).existing())
-    chosen = (settings.outputs, settings.study, scorer, settings.split, settings.format)
-    print(study_report(*chosen, results=results, metric=settings.metric, color=on_terminal()))
-    return results
+    print(study_report(study, settings.split, settings.format, metric=settings.metric, color=on_terminal()))
 
 
-def _write_files(settings: ReportSettings, results: pd.DataFrame | None) -> None:
+def _write_files(settings: ReportSettings, study: Study) -> None:
     """Write the figures to `out`, and the page, unless page=false or nothing is finished; its path is told.
 
     On stderr where stdout is a table to copy.
     """
-    first = settings.scorer.split(",")[0]
     if settings.out:
         from l2v.disk import write_atomically
         from l2v.report.tables import measured_csv
 
-        write_atomically(Path(settings.out), measured_csv(settings.outputs, settings.study, first, results))
-    if not settings.page or results is None or not len(results):
+        write_atomically(Path(settings.out), measured_csv(study))
+    if not settings.page or not len(study.results):
         return
     from l2v.report.page.page import write_page
 
-    path = write_page(settings.outputs, settings.study, first, settings.compare, settings.examples, results)
+    path = write_page(study, settings.compare, settings.examples)
     print(f"\npage: {path}", file=sys.stdout if settings.format == "text" else sys.stderr)
 
 
 def _experiment_report(settings: ReportSettings, name: str) -> int:
     """The table of an experiment file: measured beside printed where the paper has one, else the study's."""
-    import yaml
-
-    from l2v.paths import conf_dir
-    from l2v.report.paper import paper_report
+    from l2v.report.paper import experiment, paper_report
+    from l2v.report.study import open_study, read_study
     from l2v.report.tables import check_format
-    from l2v.study.results import build_results
     from l2v.study.store import Store
 
     check_format(settings.format)
-    path = conf_dir() / "experiment" / f"{name}.yaml"
-    if not path.is_file():
-        raise unknown("experiment", name, [p.stem for p in path.parent.glob("*.yaml")])
-    chosen = yaml.safe_load(path.read_text(encoding="utf-8"))
-    printed = (chosen.get("table") or {}).get("printed")
-    _check_experiment(settings, chosen["study"], printed)
-    settings = replace(settings, study=chosen["study"])
-    store = Store(settings.outputs, settings.study)
-    # A printed table is shown for a study that was not run, too.
-    results = build_results(store) if (store.path / "study.json").exists() else None
-    for scorer in settings.scorer.split(","):
-        if printed:
-            print(paper_report(settings.outputs, settings.study, printed, scorer, settings.format, results))
+    chosen = experiment(name)
+    _check_experiment(settings, chosen.study, chosen.printed)
+    first, *others = settings.scorer.split(",")
+    if chosen.printed:
+        # A printed table is shown for a study that was not run, too.
+        study = open_study(Store(settings.outputs, chosen.study), first)
+    else:
+        study = read_study(settings.outputs, chosen.study, first)
+    for scorer in (first, *others):
+        if chosen.printed:
+            print(paper_report(study.seen_by(scorer), chosen.printed, settings.format))
         else:
-            results = _print_table(settings, scorer, results)
-    _write_files(settings, results)
+            _print_table(settings, study.seen_by(scorer))
+    _write_files(settings, study)
     return 0
 
 

@@ -21,6 +21,7 @@ from l2v.config import Config
 from l2v.errors import UserError
 
 if TYPE_CHECKING:
+    from l2v.report.study import Study
     from l2v.study.cells import Job, Refusal
     from l2v.study.compute import Outcome
 
@@ -117,12 +118,17 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
 
 
 def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
+    from l2v.report.study import open_study
     from l2v.report.tables import print_report
+    from l2v.study.store import Store
 
+    study = open_study(Store(config.runtime.outputs, config.study), results=outcome.results)
     shown = cells if config.protocol.name == "none" else None
     # A judge that judged nothing leaves nothing to show; why is told below.
-    if not len(outcome.results) or config.scorer[0] in set(outcome.results["scorer"]):
-        print_report(config.runtime.outputs, config.study, config.scorer[0], outcome.results, shown)
+    judged = not len(outcome.results) or config.scorer[0] in study.scorers
+    if judged:
+        study = study.seen_by(config.scorer[0])
+        print_report(study, shown)
     results = Path(config.runtime.outputs) / config.study / "results.csv"
     print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
     by_reason: dict[str, list[str]] = {}
@@ -135,18 +141,18 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
         where = f" (traceback: {traceback})" if known else ""
         first = outcome.failed[ids[0]].partition("]: ")[0]
         print(f"FAILED {len(ids)} cells ({named}; {first}]): {reason}{where}", file=sys.stderr)
-    if config.runtime.page and len(outcome.results):
-        _write_page(config, outcome)
+    if config.runtime.page and judged and len(outcome.results):
+        _write_page(study)
 
 
-def _write_page(config: Config, outcome: Outcome) -> None:
+def _write_page(study: Study) -> None:
     """The study's page, last; everything is stored already, and a page that cannot be drawn is no failed run."""
     from l2v.report.page.page import write_page
 
     try:
-        path = write_page(config.runtime.outputs, config.study, config.scorer[0], results=outcome.results)
+        path = write_page(study)
     except Exception as error:
-        again = f"`l2v report study={config.study}` draws it again"
+        again = f"`l2v report study={study.name}` draws it again"
         print(f"The page could not be drawn ({type(error).__name__}: {error}); {again}.", file=sys.stderr)
         return
     print(f"page: {path}")

@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from l2v.report.page.page import write_page
+from l2v.report.study import read_study
 
 
 def block(page: str, id: str) -> Any:
@@ -17,9 +20,10 @@ def block(page: str, id: str) -> Any:
     return json.loads(found.group(1))
 
 
-def written(folder: Path, **settings: Any) -> str:
+def written(folder: Path, scorer: str = "official", results: pd.DataFrame | None = None, **settings: Any) -> str:
     """The page of a study in this folder."""
-    return write_page(str(folder.parent), folder.name, **settings).read_text(encoding="utf-8")
+    study = read_study(str(folder.parent), folder.name, scorer, results)
+    return write_page(study, **settings).read_text(encoding="utf-8")
 
 
 def unpacked(table: dict[str, Any]) -> list[list[str]]:

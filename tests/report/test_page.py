@@ -21,10 +21,10 @@ from page_helpers import HOSTILE, block, poison, unpacked, written
 from PIL import Image
 
 from l2v.errors import UserError
-from l2v.report.page.data import read_study
 from l2v.report.page.examples import choose, longest
-from l2v.report.page.page import embedded, write_page
+from l2v.report.page.page import embedded
 from l2v.report.page.pictures import thumbnail
+from l2v.report.study import read_study
 from l2v.report.verdicts import Against, Told, few_nulls, finding
 
 RANDOM, PERMUTED = Against("random seed 0", 0.10, True), Against("permuted seed 1", 0.98, False)
@@ -130,7 +130,7 @@ def test_a_selection_says_what_is_reported(tiny: Callable[..., Any], outputs: Pa
     arms = json.loads((outputs / "page_selected" / "selection.json").read_text())["arms"]
     assert set(study.reported["cell"]) == {arm["report"] for arm in arms}
     page = written(outputs / "page_selected")
-    assert "chosen on split dev, told on split test" in page
+    assert "chosen on split dev; every figure is told on split test" in page
     extra = block(page, "data")["tables"][0]["extra"]["chosen"]
     cells = [row[0] for row in unpacked(block(page, "data")["tables"][0])]
     marked = {cell for cell, word in zip(cells, extra["index"], strict=True) if extra["words"][word] == "1"}
@@ -248,11 +248,11 @@ def test_the_pages_policy_allows_its_own_scripts_alone(paged: Path) -> None:
 
 def test_what_cannot_be_shown_is_told_in_a_sentence(l2v: Callable[..., Any], paged: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="There is no study 'nowhere'"):
-        write_page(str(paged.parent), "nowhere")
+        written(paged.parent / "nowhere")
     with pytest.raises(UserError, match="scorer=lenient"):
-        write_page(str(paged.parent), "paged", scorer="lenient")
+        written(paged, scorer="lenient")
     with pytest.raises(UserError, match="is the study itself"):
-        write_page(str(paged.parent), "paged", compare="paged")
+        written(paged, compare="paged")
     empty = tmp_path / "empty"
     empty.mkdir()
     shutil.copy(paged / "study.json", empty)

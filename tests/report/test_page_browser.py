@@ -14,6 +14,7 @@ from packages import program
 from page_helpers import HOSTILE, poison, write_lat
 
 from l2v.report.page.page import write_page
+from l2v.report.study import read_study
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 ARGUMENTS += ["--no-first-run"]
@@ -97,7 +98,7 @@ class Opened:
 @pytest.fixture(scope="module")
 def path(study: Path) -> Path:
     """The page of both studies."""
-    return write_page(str(study.parent), study.name, compare="seen_too")
+    return write_page(read_study(str(study.parent), study.name), compare="seen_too")
 
 
 def rows(study: Path) -> list[dict[str, str]]:
@@ -201,7 +202,7 @@ def test_examples_are_filtered_and_searched(tab: Any, path: Path) -> None:
 def test_hostile_responses_are_text(tab: Any, study: Path, tmp_path: Path) -> None:
     shutil.copytree(study.parent / "seen_too", tmp_path / "hostile")
     poison(tmp_path / "hostile")
-    opened = Opened(tab, write_page(str(tmp_path), "hostile"))
+    opened = Opened(tab, write_page(read_study(str(tmp_path), "hostile")))
     page = opened.page
     texts = page.locator("#cards .side .text").all_text_contents()
     for hostile in HOSTILE[:3]:

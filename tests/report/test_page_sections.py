@@ -13,8 +13,8 @@ from page_helpers import block, write_lat, written
 from PIL import Image
 
 from l2v.disk import write_atomically
-from l2v.report.page.data import read_study
 from l2v.report.page.sections import lat
+from l2v.report.study import read_study
 from l2v.study.cells import BenchmarkId, Cell, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results

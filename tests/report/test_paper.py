@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import pytest
 
 from l2v.errors import UserError
 from l2v.report import paper
+from l2v.report.study import Study, open_study
+from l2v.study.store import Store
 
 
 def row(**values: Any) -> dict[str, Any]:
@@ -23,14 +24,11 @@ def row(**values: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def study(tmp_path: Path) -> Callable[..., Study]:
     """A study whose results are these rows."""
 
-    def make(*rows: dict[str, Any]) -> Path:
-        (tmp_path / "s").mkdir()
-        (tmp_path / "s" / "study.json").write_text(json.dumps({"schema": 2, "study": "s"}))
-        monkeypatch.setattr(paper, "build_results", lambda store: pd.DataFrame(list(rows)))
-        return tmp_path
+    def make(*rows: dict[str, Any], scorer: str = "official") -> Study:
+        return open_study(Store(tmp_path, "s"), scorer, pd.DataFrame(list(rows)))
 
     return make
 
@@ -41,41 +39,51 @@ def figure(table: pd.DataFrame, method: str, column: str) -> pd.Series:
     return found.iloc[0]
 
 
-def test_a_measured_figure_stands_beside_the_printed_one(study: Callable[..., Path]) -> None:
-    outputs = study(row(), row(cell="d", method="direct", source=None, value=0.3))
-    found = figure(paper.paper_table(str(outputs), "s", "table1", "official"), "l2v", "mathvista")
+def test_a_measured_figure_stands_beside_the_printed_one(study: Callable[..., Study]) -> None:
+    told = study(row(), row(cell="d", method="direct", source=None, value=0.3))
+    found = figure(paper.paper_table(told, "table1"), "l2v", "mathvista")
     assert (found["printed"], found["measured"], found["low"], found["high"], found["n"]) == (41.8, 40.0, 38.0, 42.0, 700)
     assert found["difference"] == pytest.approx(-1.8)
 
 
-def test_what_was_not_measured_is_missing_and_no_number(study: Callable[..., Path]) -> None:
-    outputs = study(row())
-    table = paper.paper_table(str(outputs), "s", "table1", "official")
+def test_what_was_not_measured_is_missing_and_no_number(study: Callable[..., Study]) -> None:
+    told = study(row())
+    table = paper.paper_table(told, "table1")
     missing = figure(table, "rot", "mathvista")
     assert missing["chosen"] == "missing" and pd.isna(missing["measured"])
     assert figure(table, "l2v", "average")["chosen"] == "missing", "an average of one benchmark is none"
-    assert "missing" in paper.paper_report(str(outputs), "s", "table1", "official", "md")
+    assert "missing" in paper.paper_report(told, "table1", "md")
 
 
 def test_a_study_that_was_never_run_gives_the_printed_numbers(tmp_path: Path) -> None:
-    table = paper.paper_table(str(tmp_path), "none", "table2", "official")
+    table = paper.paper_table(open_study(Store(tmp_path, "none"), "official"), "table2")
     assert (table["chosen"] == "missing").all() and len(table) == 36
 
 
-def test_the_best_of_several_cells_is_marked_as_selected_on_test(study: Callable[..., Path]) -> None:
-    outputs = study(row(selected="test", value=0.45), row(cell="d", selected=None, value=0.41))
-    found = figure(paper.paper_table(str(outputs), "s", "table1", "official"), "l2v", "mathvista")
+def test_the_best_of_several_cells_is_marked_as_selected_on_test(study: Callable[..., Study]) -> None:
+    told = study(row(selected="test", value=0.45), row(cell="d", selected=None, value=0.41))
+    found = figure(paper.paper_table(told, "table1"), "l2v", "mathvista")
     assert found["measured"] == 45.0 and found["chosen"] == "selected on test"
-    assert "45.0†" in paper.paper_report(str(outputs), "s", "table1", "official", "md")
+    assert "45.0†" in paper.paper_report(told, "table1", "md")
 
 
-def test_the_average_is_over_the_five_benchmarks(study: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    "differ", [{"method": "merging", "weights_share": 0.85}, {"method": "few_shot_cot", "shots": 4}, {"seed": 1}]
+)
+def test_the_best_of_a_search_is_marked_whatever_was_searched(study: Callable[..., Study], differ: dict[str, Any]) -> None:
+    """Shares, shots and seeds as much as layers: three cells on the test items, the best of which stands in the table."""
+    several = [row(**{"cell": f"c{v}", "value": v, "selected": None} | differ) for v in (0.8, 0.9, 0.7)]
+    found = figure(paper.paper_table(study(*several), "table1"), differ.get("method", "l2v"), "mathvista")
+    assert (found["measured"], found["chosen"]) == (90.0, "selected on test")
+
+
+def test_the_average_is_over_the_five_benchmarks(study: Callable[..., Study]) -> None:
     rows = [
         row(cell=b, benchmark=b, value=v, low=v, high=v, split=b)
         for b, v in zip(paper.AVERAGE, (0.1, 0.2, 0.3, 0.4, 0.5), strict=True)
     ]
-    outputs = study(*rows)
-    assert figure(paper.paper_table(str(outputs), "s", "table1", "official"), "l2v", "average")["measured"] == 30.0
+    told = study(*rows)
+    assert figure(paper.paper_table(told, "table1"), "l2v", "average")["measured"] == 30.0
 
 
 @pytest.mark.parametrize(
@@ -83,15 +91,15 @@ def test_the_average_is_over_the_five_benchmarks(study: Callable[..., Path]) -> 
     [({"split": "test"}, "splits"), ({"prompt": "cot"}, "prompt styles"), ({"limit": 10}, "limits"), ({"part": None}, "parts"),
      ({"benchmark_revision": "x"}, "data")],
 )  # fmt: skip
-def test_unlike_figures_are_refused(change: dict[str, Any], what: str, study: Callable[..., Path]) -> None:
-    outputs = study(row(), row(cell="d", method="direct", **change))
+def test_unlike_figures_are_refused(change: dict[str, Any], what: str, study: Callable[..., Study]) -> None:
+    told = study(row(), row(cell="d", method="direct", **change))
     with pytest.raises(UserError, match=f"mix {what} of mathvista"):
-        paper.paper_table(str(outputs), "s", "table1", "official")
+        paper.paper_table(told, "table1")
 
 
-def test_another_scorer_is_never_put_in_its_place(study: Callable[..., Path]) -> None:
+def test_another_scorer_is_never_put_in_its_place(study: Callable[..., Study]) -> None:
     with pytest.raises(UserError, match="'robust' was not applied"):
-        paper.paper_table(str(study(row())), "s", "table1", "robust")
+        study(row(), scorer="robust")
 
 
 def test_a_dry_run_estimates_gpu_hours_from_a_stated_throughput(l2v: Callable[..., Any], tmp_path: Path) -> None:

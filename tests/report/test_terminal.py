@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from l2v.report.latex import escaped, latex_table
+from l2v.report.study import read_study
 from l2v.report.tables import blocks, formatted, study_report
 from l2v.report.terminal import coloured, fitting
 
@@ -63,7 +64,7 @@ def test_a_terminal_gets_colour_within_its_width(columns: int, study: str, outpu
     assert "\x1b[" in text
     bare = CODES.sub("", text)
     assert max(map(len, bare.splitlines())) <= columns
-    rows = csv.DictReader(io.StringIO(study_report(str(outputs), study, format="csv")))
+    rows = csv.DictReader(io.StringIO(study_report(read_study(str(outputs), study), format="csv")))
     for row in rows:
         value = f"{100 * float(row['value']):.1f}{'†' if row['selected'] == 'test' else ''}"
         whole = f"{value} [{100 * float(row['low']):.1f}, {100 * float(row['high']):.1f}]"
@@ -82,7 +83,7 @@ def test_a_pipe_gets_the_plain_table(study: str, outputs: Path) -> None:
     command = [sys.executable, "-m", "l2v.cli", "report", f"study={study}", f"outputs={outputs}", "page=false"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "\x1b" not in done.stdout and done.stderr == ""
-    assert done.stdout == study_report(str(outputs), study) + "\n"
+    assert done.stdout == study_report(read_study(str(outputs), study)) + "\n"
 
 
 def rows(*methods: tuple[str, float | None, float | None]) -> pd.DataFrame:
@@ -140,9 +141,11 @@ def test_the_most_telling_columns_stay() -> None:
 
 
 def test_the_formats_hold_the_same_numbers(study: str, outputs: Path) -> None:
-    table = list(csv.DictReader(io.StringIO(study_report(str(outputs), study, format="csv"))))
-    markdown = [line for line in study_report(str(outputs), study, format="md").splitlines() if line.startswith("| mini ")]
-    tex = study_report(str(outputs), study, format="latex")
+    table = list(csv.DictReader(io.StringIO(study_report(read_study(str(outputs), study), format="csv"))))
+    markdown = [
+        line for line in study_report(read_study(str(outputs), study), format="md").splitlines() if line.startswith("| mini ")
+    ]
+    tex = study_report(read_study(str(outputs), study), format="latex")
     body = [line for line in tex.splitlines() if line.startswith("{}") and not line.startswith("{}arm")]
     assert len(table) == len(markdown) == len(body) == 5
     for row, shown, set_ in zip(table, markdown, body, strict=True):
@@ -175,7 +178,7 @@ def well_formed(text: str) -> None:
 
 
 def test_latex_is_well_formed_and_its_caption_tells_what_it_is(study: str, outputs: Path) -> None:
-    text = study_report(str(outputs), study, format="latex")
+    text = study_report(read_study(str(outputs), study), format="latex")
     well_formed(text)
     caption = text.split(r"\caption{")[1].split("\n")[0]
     for piece in ("n = 8", "scorer 'official'", r"95 \%", "Wilson", "McNemar", "No selection protocol", "miniature"):
@@ -203,7 +206,7 @@ def test_specials_are_escaped() -> None:
 def test_latex_compiles(study: str, outputs: Path, tmp_path: Path) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex")
-    text = study_report(str(outputs), study, format="latex")
+    text = study_report(read_study(str(outputs), study), format="latex")
     head = "\\documentclass{article}\\usepackage[utf8]{inputenc}\\usepackage{booktabs}\\begin{document}\n"
     (tmp_path / "t.tex").write_text(f"{head}{text}\n\\end{{document}}\n")
     subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True)
@@ -217,7 +220,7 @@ def test_the_page_is_told_beside_the_table_and_not_in_it(study: str, outputs: Pa
     for format in ("csv", "md", "latex"):
         answer = l2v("report", f"study={study}", f"outputs={outputs}", "--format", format)
         assert answer.err.strip() == f"page: {page}"
-        assert answer.out == study_report(str(outputs), study, format=format) + "\n"
+        assert answer.out == study_report(read_study(str(outputs), study), format=format) + "\n"
     page.unlink()
     assert l2v("report", f"study={study}", f"outputs={outputs}", "page=false").code == 0 and not page.exists()
 

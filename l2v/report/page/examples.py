@@ -9,8 +9,8 @@ from itertools import zip_longest
 
 from l2v.disk import Record
 from l2v.report.answers import FLIPS, Answered, answers, flip, in_one_order, writable
-from l2v.report.page.data import Study
 from l2v.report.page.pictures import thumbnails
+from l2v.report.study import Study
 from l2v.study.columns import FAMILY, key
 from l2v.study.score import items_key
 from l2v.study.statistics.searches import grouped, own_baseline

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from l2v import __version__
-from l2v.report.page.data import Study
+from l2v.report.study import Study
 from l2v.study.cells import Cell
-from l2v.study.columns import CHOOSABLE, ITEMS, SETTINGS, short
+from l2v.study.columns import ITEMS, SETTINGS, short
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,8 @@ def protocol(study: Study) -> str:
         several = (study.reported["selected"] == "test").any() if len(study.rows) else False
         best = " † marks the best of several cells, selected on the very items it is told on." if several else ""
         return f"No selection: every cell as given.{best}"
-    told = study.selection
-    what = ", ".join(CHOOSABLE[name].word for name in told.choose)
-    where, then = "one part of the problems", "the rest"
-    if told.select is not None:
-        where, then = f"split {told.select}", f"split {told.report}"
-    return f"Per arm, {what} chosen on {where}, told on {then}."
-
-
-def warnings(study: Study) -> list[str]:
-    """What a reader must know before any figure."""
-    found = []
-    for role in ("target", "source", "benchmark"):
-        if len(study.rows) and (study.rows.groupby(role)[f"{role}_revision"].nunique() > 1).any():
-            found.append(f"One {role} name stands for several revisions in this study; they are kept and compared apart.")
-    if len(study.rows) and not (study.rows["method"] == "direct").any():
-        found.append("No baseline: the arm direct was not run, so nothing here can be called better or worse than it.")
-    return found
+    told = study.selection.told()
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _cells_line(study: Study, once: pd.DataFrame) -> str:

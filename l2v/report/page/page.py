@@ -17,8 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.report import style
@@ -26,11 +24,12 @@ from l2v.report.answers import writable
 from l2v.report.comparison import Compared, compare
 from l2v.report.page import examples as browser
 from l2v.report.page import sections as page_sections
-from l2v.report.page.data import Study, read_study, table_for_page
-from l2v.report.page.facts import facts, protocol, warnings
+from l2v.report.page.data import table_for_page
+from l2v.report.page.facts import facts, protocol
+from l2v.report.study import Study, read_study
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
-from l2v.study.columns import COLUMNS
+from l2v.study.results import HOLM
 
 HERE = Path(__file__).parent
 SCRIPTS = ("page.js", "table.js", "figures.js", "curves.js", "examples.js")
@@ -38,24 +37,16 @@ SHOWN_VERDICTS = 30  # per target; the rest is folded
 ABOVE = ("above", "above_nulls", "above_some", "like_nulls")
 
 
-def write_page(
-    outputs: str,
-    study: str,
-    scorer: str = "official",
-    compare: str | None = None,
-    examples: int = 1000,
-    results: pd.DataFrame | None = None,
-) -> Path:
+def write_page(first: Study, compare: str | None = None, examples: int = 1000) -> Path:
     """Write outputs/<study>/report/index.html and return its path.
 
-    `compare`: a second study of the same outputs folder on the same page. `examples`: most responses in the browser.
-    `results`: the study's table where it was just built. Raises UserError for an unknown study, or a scorer that was not
-    applied.
+    `compare`: a second study of the same outputs folder on the same page. `examples`: most responses in the browser. Raises
+    UserError for an unknown second study, or a scorer that was not applied to it.
     """
-    if compare == study:
+    outputs = first.store.path.parent
+    if compare == first.name:
         raise UserError(f"compare={compare} is the study itself; name another study of {outputs}.")
-    first = read_study(outputs, study, scorer, results)
-    second = read_study(outputs, compare, scorer) if compare else None
+    second = read_study(str(outputs), compare, first.scorer) if compare else None
     path = first.store.path / "report" / "index.html"
     write_atomically(path, render(first, second, examples))
     return path
@@ -75,7 +66,7 @@ def render(first: Study, second: Study | None, most: int) -> str:
     shown = browser.for_page(first, most) if len(first.rows) else None
     data = {
         "scorer": first.scorer,
-        "tables": [table_for_page(s, list(COLUMNS)) for s in (first, second) if s is not None and len(s.rows)],
+        "tables": [table_for_page(s) for s in (first, second) if s is not None and len(s.rows)],
         "style": _style(),
         "lat": lat,
         "pairs": [asdict(pair) for pair in together.pairs] if together else [],
@@ -93,12 +84,13 @@ def render(first: Study, second: Study | None, most: int) -> str:
         title=_title(first, second),
         lede=_lede(first),
         note=MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
-        warnings=warnings(first),
+        warnings=first.warnings(),
         protocol=protocol(first),
         facts=facts(first) if len(first.rows) else [],
         blocks=_blocks([s for s in (first, second) if s is not None]),
         kinds=KINDS,
         rule=RULE,
+        holm=HOLM,
         compared=together,
         printed=printed,
         why_not_printed=why_not_printed,

@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from l2v.disk import Record
 from l2v.errors import UserError
-from l2v.paths import conf_dir
 from l2v.report.agreement import Judged, matrix
-from l2v.report.page.data import Study
-from l2v.report.paper import paper_table
+from l2v.report.paper import paper_table, printed_beside
+from l2v.report.study import Study
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
 # Traces that are drawn from their data alone: maps and images would fetch what they show.
@@ -34,21 +32,13 @@ class Shown:
     note: str
 
 
-def printed_name(study: str) -> str | None:
-    """The paper's table beside which a study stands, as its experiment file says."""
-    path = conf_dir() / "experiment" / f"{study}.yaml"
-    if "/" in study or not path.is_file():
-        return None
-    return ((yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("table") or {}).get("printed")
-
-
 def printed(study: Study) -> tuple[Shown | None, str]:
     """Measured beside printed, where the study has a printed table; else, or where it cannot be made, a sentence why."""
-    name = printed_name(study.name)
+    name = next(iter(printed_beside(study.name)), None)
     if name is None:
         return None, ""
     try:
-        table = paper_table(str(study.store.path.parent), study.name, name, study.scorer, study.rows)
+        table = paper_table(study, name)
     except UserError as error:
         return None, str(error)
     there = table[table["chosen"] != "missing"]

@@ -1,0 +1,192 @@
+"""The handle of a study that every report takes: its rows, what was chosen, and the cells that it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from l2v.benchmarks.metrics import HEADLINE, Score
+from l2v.errors import UserError
+from l2v.study.columns import ARM, ITEMS, SETTINGS, Column, short
+from l2v.study.marks import Marks
+from l2v.study.results import Selection, build_results, read_selection
+from l2v.study.score import items_key
+from l2v.study.store import Store
+from l2v.transfer.arms import ARMS, is_null
+
+# What tells two arms of one method apart; a name that speaks for itself first.
+MODIFIERS = sorted((c for c in SETTINGS if c.role == ARM and c.name != "method"), key=lambda column: column.word != "")
+# What tells two sets of items on one benchmark apart.
+ASKED = [c for c in SETTINGS if c.role == ITEMS and {c.name, c.behind}.isdisjoint(("target", "benchmark", "task"))]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study, seen by one scorer. `results`: its table by every scorer (see `build_results`)."""
+
+    store: Store
+    scorer: str
+    results: pd.DataFrame
+    selection: Selection
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.store.study
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The table with the columns of `named`."""
+        return named(self.results)
+
+    @cached_property
+    def reported(self) -> pd.DataFrame:
+        """The headline rows that verdicts, examples and the table are about."""
+        rows = self.rows
+        return rows[(rows["scorer"] == self.scorer) & (rows["metric"] == HEADLINE) & rows["reported"].astype(bool)]
+
+    @cached_property
+    def marks(self) -> Marks:
+        """The study's cells, items and verdicts, each read once."""
+        return Marks(self.store)
+
+    @property
+    def scorers(self) -> list[str]:
+        """The scorers that were applied, in the order of the results."""
+        return [str(name) for name in dict.fromkeys(self.results["scorer"])] if len(self.results) else []
+
+    def seen_by(self, scorer: str) -> Study:
+        """The same study by another scorer. Raises UserError for one that was not applied."""
+        if len(self.results) and scorer not in self.scorers:
+            raise UserError(
+                f"Scorer '{scorer}' was not applied to study '{self.name}' (there: {', '.join(sorted(self.scorers))}); run "
+                f"`l2v score study={self.name} scorer={scorer}` first."
+            )
+        return replace(self, scorer=scorer)
+
+    def score(self, cell_id: str) -> Score | None:
+        """A cell's headline score with its items; None where no verdicts or items are stored."""
+        metrics = self.store.folder(cell_id).metrics()
+        own = [m for m in metrics if m["metric"] == HEADLINE and m["scorer"] == self.scorer and "problems" in m]
+        if not own or not self.marks.items(items_key(self.marks.cell(cell_id).benchmark)):
+            return None
+        score = self.marks.score(own[0] | {"cell": cell_id})
+        return score if score.items else None
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before any figure."""
+        rows, found = self.rows, []
+        if not len(rows):
+            return []
+        for role in ("target", "source", "benchmark"):
+            if (rows.groupby(role)[f"{role}_revision"].nunique() > 1).any():
+                found.append(
+                    f"One {role} name stands for several revisions in this study (column {role}_revision of results.csv); they "
+                    "are kept and compared apart. A new study=… name gives a clean table."
+                )
+        if not (rows["method"] == "direct").any():
+            found.append("No baseline: the arm direct was not run, so nothing here can be called better or worse than it.")
+        # What lm-eval scored itself has no verdicts to compare.
+        told = self.reported
+        alone = told[(told["role"] != "baseline") & told["diff"].isna() & told["problems"].notna()]
+        if len(alone) and (rows["method"] == "direct").any():
+            found.append(
+                f"{len(alone)} of {len(told)} reported cells have no difference to direct: on their items and with their "
+                "decoding it was not run, or several times and never with their own prompt style and decoding.seed."
+            )
+        return found
+
+
+def read_study(outputs: str, study: str, scorer: str = "official", results: pd.DataFrame | None = None) -> Study:
+    """A study as a scorer saw it; nothing is written. `results`: its table where it was just built.
+
+    Raises UserError for an unknown study, or a scorer that was not applied to it.
+    """
+    return open_study(Store(outputs, study).existing(), scorer, results)
+
+
+def open_study(store: Store, scorer: str | None = None, results: pd.DataFrame | None = None) -> Study:
+    """As `read_study`; a study that was never run has no rows. `scorer` None: official, or the first there is."""
+    if results is None:
+        results = build_results(store) if (store.path / "study.json").exists() else pd.DataFrame()
+    study = Study(store, "official", results, read_selection(store))
+    if scorer is None:
+        scorer = "official" if "official" in (there := study.scorers) else [*there, "official"][0]
+    return study.seen_by(scorer)
+
+
+def named(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with columns for a reader.
+
+    where: the target; bench: the benchmark or the lm-eval task; items: the split, part or limit; arm: the method and what
+    tells it from other arms of its method; panel: what else varies within the arm; role: baseline, null, arm (a vector) or
+    other (prompts, weights).
+    """
+    if not len(rows):
+        return rows.assign(**dict.fromkeys(("where", "bench", "items", "arm", "panel", "role"), ""))
+    rows = rows.assign(
+        where=_with_revision(rows, "target"),
+        bench=_with_revision(rows.assign(bench=rows["task"].where(rows["task"].notna(), rows["benchmark"])), "bench"),
+        items=_joined(rows, ASKED, _varying(rows, ASKED) | {"split", "part"}),
+    )
+    rows["arm"] = arm_names(rows)
+    rows["panel"] = _panels(rows)
+    steered = rows["layer"].notna()
+    rows["role"] = [_role(method, vector) for method, vector in zip(rows["method"], steered, strict=True)]
+    return rows
+
+
+def _role(method: str, vector: bool) -> str:
+    return "baseline" if method == "direct" else "null" if is_null(method) else "arm" if vector else "other"
+
+
+def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
+    """The arm of each row in words; `without` leaves one modifier out, for a curve along it."""
+    names = dict.fromkeys(rows.index, "")
+    for method, group in rows.groupby("method", sort=False):
+        varying: set[str] = set()
+        for _, family in group.groupby(["where", "bench"], sort=False, dropna=False):
+            varying |= _varying(family, MODIFIERS)
+        # Whose direction it is stands in every name of a study with several sources.
+        if group["source"].nunique() > 1:
+            varying.add("source")
+        # The target itself is the source of its own direction.
+        varying -= {without} | ({"source"} if str(method) in ARMS and ARMS[str(method)].reads == "target" else set())
+        if is_null(str(method)) and without != "seed":
+            varying.add("seed")
+        for index, words in zip(group.index, _joined(group, MODIFIERS, varying), strict=True):
+            names[index] = f"{method} {words}".strip()
+    return list(names.values())
+
+
+def _varying(rows: pd.DataFrame, columns: Iterable[Column]) -> set[str]:
+    """Which of these take several values; what stands behind a name does where one name stands for several."""
+
+    def several(column: Column) -> bool:
+        if column.behind:
+            return bool((rows.groupby(column.behind, dropna=False)[column.name].nunique(dropna=False) > 1).any())
+        return bool(rows[column.name].nunique(dropna=False) > 1)
+
+    return {column.name for column in columns if several(column)}
+
+
+def _joined(rows: pd.DataFrame, columns: Iterable[Column], shown: set[str]) -> list[str]:
+    told = [(column.word, rows[column.name].map(short).tolist()) for column in columns if column.name in shown]
+    return [" · ".join(f"{word} {values[i]}".strip() for word, values in told if values[i] != "") for i in range(len(rows))]
+
+
+def _with_revision(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """The name, with the beginning of its revision where one name stands for several."""
+    revision = "benchmark_revision" if name == "bench" else f"{name}_revision"
+    several = rows.groupby(name)[revision].transform("nunique") > 1
+    return rows[name].where(~several, rows[name] + " @" + rows[revision].astype(str).str.removeprefix("local:").str[:7])
+
+
+def _panels(rows: pd.DataFrame) -> list[str]:
+    """The source's layer, where one layer of an arm was filled from several."""
+    several = rows.groupby(["where", "bench", "items", "arm", "layer"], dropna=False)["source_layer"].transform("nunique") > 1
+    return [f"source layer {short(v)}" if s else "" for v, s in zip(rows["source_layer"], several, strict=True)]
