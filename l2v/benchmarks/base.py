@@ -1,13 +1,15 @@
-"""What travels between benchmarks, scorers and studies, and what a benchmark's docs.py provides."""
+"""What travels between benchmarks, scorers and studies, and what a benchmark is."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
+
+from l2v.benchmarks.data import load_rows, read_image
 
 
 @dataclass(frozen=True)
@@ -76,40 +78,100 @@ class Item:
 Official = Callable[[dict[str, Any], Answer], Verdict]
 
 
-class BenchmarkDocs(Protocol):
-    """The functions of a benchmark's docs.py (a module); `doc` is one row in the benchmark's own fields."""
+class Benchmark:
+    """A benchmark, with what most of them have in common; `doc` is one row in the benchmark's own fields.
 
-    STYLES: tuple[str, ...]
-    # The published rules by scorer name; "official" is always there.
-    OFFICIAL: Mapping[str, Official]
+    Its own: `question`, `prompt` and `official`, and whatever differs from the rest. lm-eval reaches it by its task file.
+    """
+
+    TITLE = ""  # its name in messages
+    ID = ""  # hub id of its data
+    REVISION: str | None = None  # hub commit
+    CONFIG: str | None = None  # the hub's configuration of the data, where it has several
+    SPLIT = "test"  # the split that lm-eval alone evaluates
+    PATH: str | None = None  # where the data lie beside the hub
+    STYLES: tuple[str, ...] = ("direct", "cot", "raw")
+    REASONING_PREFIX = "Let's think step by step."
     # Scores that are unweighted means of others (MathVerse's All); "accuracy" is the headline.
-    MEANS: Mapping[str, tuple[str, ...]]
+    MEANS: Mapping[str, tuple[str, ...]] = {}
     # Scores that count a problem only when all its items are right, by the score whose items they take (DynaMath).
-    ALL_RIGHT: Mapping[str, str]
+    ALL_RIGHT: Mapping[str, str] = {}
 
-    def item_id(self, doc: dict[str, Any]) -> str:
-        """The row's own id, unique in its split."""
-
-    def problem(self, doc: dict[str, Any]) -> str:
-        """The problem that the row is a version of; items of one problem are never told apart by a split."""
-
-    def gold(self, doc: dict[str, Any]) -> str:
-        """The annotated answer, as text."""
+    @property
+    def OFFICIAL(self) -> Mapping[str, Official]:  # noqa: N802
+        """The published rules by scorer name; "official" is always there."""
+        return {"official": self.official}
 
     def question(self, doc: dict[str, Any]) -> Question:
         """The row as scorers see it."""
+        raise NotImplementedError
 
     def prompt(self, doc: dict[str, Any], style: str) -> str:
-        """The prompt in one of STYLES."""
+        """The prompt in one of STYLES, with a literal `<image>` per image."""
+        raise NotImplementedError
+
+    def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
+        """The published rule."""
+        raise NotImplementedError
+
+    def load(
+        self, split: str = "", id: str = "", revision: str | None = "", path: str | None = "", name: str | None = "", **_: Any
+    ) -> dict[str, Any]:
+        """The rows of one split, in the form lm-eval takes: always under "test", the split that its task evaluates.
+
+        The arguments reach it through lm-eval's task metadata; "" stands for the benchmark's own. `name`: the hub's
+        configuration.
+        """
+        where = {"revision": (revision, self.REVISION), "path": (path, self.PATH), "name": (name, self.CONFIG)}
+        chosen = {key: usual if given == "" else given for key, (given, usual) in where.items()}
+        return {"test": load_rows(id or self.ID, split or self.SPLIT, **chosen)}
+
+    def item_id(self, doc: dict[str, Any]) -> str:
+        """The row's own id, unique in its split."""
+        return str(doc["id"])
+
+    def problem(self, doc: dict[str, Any]) -> str:
+        """The problem that the row is a version of; items of one problem are never told apart by a split."""
+        return self.item_id(doc)
+
+    def gold(self, doc: dict[str, Any]) -> str:
+        """The annotated answer, as text."""
+        return str(doc["answer"])
+
+    def doc_to_text(self, doc: dict[str, Any]) -> str:
+        """The direct prompt, for lm-eval."""
+        return self.prompt(doc, "direct")
 
     def doc_to_image(self, doc: dict[str, Any]) -> list[Image.Image]:
-        """The row's images, RGB."""
+        """The row's images, RGB. Raises UserError naming the item where one is missing or corrupt."""
+        return [read_image(doc.get("decoded_image") or doc.get("image"), f"{self.TITLE} item {self.item_id(doc)}")]
 
     def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
         """The scores that the row counts towards, "accuracy" among them unless it is a mean of others."""
+        return ("accuracy",)
 
     def shows_steps(self, response: str) -> bool:
         """Whether a response writes out intermediate steps."""
+        return shows_steps(response)
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
+        """lm-eval's door to the official rule.
+
+        Subsets give 0 or 1; a mean of subsets gives (subset, 0 or 1); an all-right share gives (problem, 0 or 1). "unresolved"
+        says that the official rule leaves the extraction to an LLM, which counts as not right.
+        """
+        verdict = self.OFFICIAL["official"](doc, Answer(results[0]))
+        right = float(verdict.correct is True)
+        subsets = self.subsets(doc)
+        values: dict[str, Any] = dict.fromkeys(subsets, right)
+        for name, parts in self.MEANS.items():
+            part = next((part for part in parts if part in subsets), None)
+            if part is not None:
+                values[name] = (part, right)
+        for name, base in self.ALL_RIGHT.items():
+            if base in subsets:
+                values[name] = (self.problem(doc), right)
+        return values | {"unresolved": float(verdict.correct is None)}
 
 
 _SENTENCE_END = re.compile(r"[.!?:]\s|\n|=|\\\\")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from PIL import Image
 
-from l2v.benchmarks.base import BenchmarkDocs, Item
+from l2v.benchmarks.base import Benchmark, Item
+from l2v.benchmarks.catalogue import ANY_TASK, TASKS, DataRef, open_benchmark
 from l2v.benchmarks.data import LazyImages, image_sizes
 from l2v.benchmarks.prompts import prompt as styled_prompt
 from l2v.benchmarks.prompts import styles
@@ -20,77 +19,48 @@ from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
 from l2v.paths import PACKAGE
 
-# Benchmark name -> lm-eval task name; the folder l2v/benchmarks/<name> holds the task's YAML and docs.py.
-TASKS = {
-    "mini": "l2v_mini",
-    "mathvista": "mathvista",
-    "mathverse": "mathverse",
-    "mmstar": "mmstar",
-    "mathvision": "mathvision",
-    "dynamath": "dynamath",
-}
-# The benchmark that stands for any generate_until task of lm-eval, by benchmark.task.
-ANY_TASK = "lm_eval"
 
-
-@dataclass(frozen=True)
-class DataRef:
-    """Which rows: a packaged benchmark, or (`name` "lm_eval") any lm-eval task, from the hub or from `path`.
-
-    config_name: the hub's configuration of the data set. task, num_fewshot, include_path: for "lm_eval" only, as lm-eval
-    means them; num_fewshot None leaves the task's own.
-    """
-
-    name: str
-    split: str
-    id: str
-    revision: str | None = None
-    path: str | None = None
-    config_name: str | None = None
-    task: str | None = None
-    num_fewshot: int | None = None
-    include_path: str | None = None
-
-
-def docs_module(benchmark: str) -> BenchmarkDocs:
-    """The docs.py of a packaged benchmark. Raises UserError for an unknown name."""
-    if benchmark not in TASKS:
-        raise unknown("benchmark", benchmark, (*TASKS, ANY_TASK))
-    return cast(BenchmarkDocs, importlib.import_module(f"l2v.benchmarks.{benchmark}.docs"))
-
-
-def open_docs(ref: DataRef) -> BenchmarkDocs:
+def open_docs(ref: DataRef) -> Benchmark:
     """What scorers need to know of a benchmark. Raises UserError for an unknown one or a task that did not load."""
     if ref.name == ANY_TASK:
         from l2v.benchmarks.lm_tasks import open_task
 
-        return cast(BenchmarkDocs, open_task(ref))
-    return docs_module(ref.name)
+        return open_task(ref)
+    return open_benchmark(ref.name)
 
 
 def load_task(ref: DataRef) -> Any:
-    """The lm-eval task of a packaged benchmark with one split of its data. Raises UserError when it did not load."""
-    docs_module(ref.name)
+    """The lm-eval task of a benchmark with one split of its data. Raises UserError when it did not load."""
+    docs = open_benchmark(ref.name)
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    # lm-eval hands a task's metadata to the function that loads its data.
+    metadata = {"split": ref.split, "id": ref.id, "revision": ref.revision, "path": ref.path, "name": ref.config_name}
+    if ref.name not in TASKS:
+        return TaskManager(include_defaults=False, metadata=metadata).load([_outside_task(ref.name, docs)])["tasks"][ref.name]
     name = TASKS[ref.name]
-    manager = TaskManager(
-        include_path=str(PACKAGE / "benchmarks" / ref.name),
-        include_defaults=False,
-        # lm-eval hands a task's metadata to the function that loads its data.
-        metadata={
-            "split": ref.split,
-            "id": ref.id,
-            "revision": ref.revision,
-            "path": ref.path,
-            "name": ref.config_name,
-        },
-    )
+    folder = str(PACKAGE / "benchmarks" / ref.name)
+    manager = TaskManager(include_path=folder, include_defaults=False, metadata=metadata)
     if name not in manager.all_tasks:
         # lm-eval passes over a broken YAML with a debug message.
         raise UserError(f"The task file of benchmark '{ref.name}' did not load: lm-eval does not list '{name}'.")
     return manager.load([name])["tasks"][name]
+
+
+def _outside_task(name: str, docs: Benchmark) -> dict[str, Any]:
+    """What a packaged benchmark's YAML says, for one of another distribution."""
+    return {
+        "task": name,
+        "custom_dataset": docs.load,
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": docs.doc_to_text,
+        "doc_to_image": docs.doc_to_image,
+        "doc_to_target": docs.gold,
+        "process_results": docs.process_results,
+        "metric_list": [{"metric": "accuracy", "aggregation": "mean", "higher_is_better": True}],
+    }
 
 
 def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item]:
@@ -102,7 +72,7 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
         from l2v.benchmarks.lm_tasks import open_task
 
         return open_task(ref).items(limit, prompt)
-    docs = docs_module(ref.name)
+    docs = open_benchmark(ref.name)
     if prompt not in styles(docs):
         raise unknown("prompt style", prompt, styles(docs))
     try:
@@ -123,7 +93,7 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
     return items
 
 
-def check_row(docs: BenchmarkDocs, doc: dict[str, Any], where: str) -> None:
+def check_row(docs: Benchmark, doc: dict[str, Any], where: str) -> None:
     """Raise UserError, naming the item, for a row without an answer, or with values of another kind than its fields have."""
     answers = [doc[name] for name in ("answer", "ground_truth") if name in doc]
     name = str(doc.get("id", doc.get("pid", doc.get("index", doc.get("sample_index")))))
@@ -141,7 +111,7 @@ def check_row(docs: BenchmarkDocs, doc: dict[str, Any], where: str) -> None:
 
 
 def _items(
-    task: Any, where: str, docs: BenchmarkDocs, prompt: str, limit: int | None, sizes: dict[int, list[tuple[int, int]]]
+    task: Any, where: str, docs: Benchmark, prompt: str, limit: int | None, sizes: dict[int, list[tuple[int, int]]]
 ) -> Iterator[Item]:
     rows = task.eval_docs
     for index in range(min(len(rows), limit) if limit else len(rows)):
@@ -163,9 +133,3 @@ def _known_sizes(_rows: DataRef, _content: str) -> dict[int, list[tuple[int, int
 
 def _images(task: Any, doc: dict[str, Any]) -> list[Image.Image]:
     return task.doc_to_image(doc) or []
-
-
-@lru_cache(maxsize=1)
-def task_folders() -> list[str]:
-    """The folders of the packaged tasks, for lm-eval's `include_path`."""
-    return [str(PACKAGE / "benchmarks" / name) for name in TASKS]

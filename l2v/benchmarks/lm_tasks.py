@@ -16,9 +16,9 @@ from typing import Any, cast
 
 from PIL import Image
 
-from l2v.benchmarks.base import TEXT, Answer, Item, Question, Verdict, shows_steps
+from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
+from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
-from l2v.benchmarks.harness import DataRef, task_folders
 from l2v.errors import UserError, nearest, unknown
 
 # Decoding settings that a task may ask for and a cell can carry; the rest change nothing in greedy decoding.
@@ -121,18 +121,15 @@ def _spec(manager: Any, ref: DataRef) -> Any:
     return {**load_yaml(entry.yaml_path, resolve_func=True), "task": ref.task, "dataset_path": ref.path}
 
 
-class LmEvalTask:
-    """A loaded task or group, in the form of a benchmark (BenchmarkDocs); a row is {"task", "index", "doc"}."""
+class LmEvalTask(Benchmark):
+    """A loaded task or group, in the form of a benchmark; a row is {"task", "index", "doc"}."""
 
     STYLES = ("direct", "cot")
-    MEANS: Mapping[str, tuple[str, ...]] = {}
-    ALL_RIGHT: Mapping[str, str] = {}
 
     def __init__(self, ref: DataRef, loaded: dict[str, Any]) -> None:
         self.ref = ref
         self.tasks: dict[str, Any] = loaded["tasks"]
         self.groups: dict[str, Any] = loaded["groups"]
-        self.OFFICIAL = {"official": self.official}
         for name, task in self.tasks.items():
             kind = task.get_config("output_type")
             if kind != "generate_until":
@@ -190,15 +187,11 @@ class LmEvalTask:
             task._instances = None
         return items
 
-    # -- the functions of a docs.py ------------------------------------------------------------------------------
+    # -- the functions of a benchmark ------------------------------------------------------------------------------
 
     def item_id(self, doc: dict[str, Any]) -> str:
         """ "<task>:<index>"."""
         return f"{doc['task']}:{doc['index']}"
-
-    def problem(self, doc: dict[str, Any]) -> str:
-        """Every document is a problem of its own."""
-        return self.item_id(doc)
 
     def gold(self, doc: dict[str, Any]) -> str:
         """The task's target, as text; several accepted ones are joined by " | "."""
@@ -216,10 +209,6 @@ class LmEvalTask:
     def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
         """The headline and, in a group, the task."""
         return ("accuracy",) if len(self.tasks) == 1 else ("accuracy", f"task/{doc['task']}")
-
-    def shows_steps(self, response: str) -> bool:
-        """See `l2v.benchmarks.base.shows_steps`."""
-        return shows_steps(response)
 
     def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
         """The task's own filters and metrics; right when its first metric under its first filter is 1."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from l2v.benchmarks.base import Answer, BenchmarkDocs, Verdict
+from l2v.benchmarks.base import Benchmark, Verdict
 
 HEADLINE = "accuracy"
 
@@ -32,7 +32,7 @@ class Score:
     all_right: bool = False
 
 
-def scores(docs: BenchmarkDocs, marked: Sequence[Marked]) -> list[Score]:
+def scores(docs: Benchmark, marked: Sequence[Marked]) -> list[Score]:
     """Every score that these items give, the headline first.
 
     A mean is taken of those of its parts that have items. Where the items give no headline of their own (a split that a
@@ -78,27 +78,7 @@ def all_right(values: Iterable[tuple[str, float | bool]]) -> float:
     return sum(by_problem.values()) / len(by_problem)
 
 
-def item_scores(docs: BenchmarkDocs, doc: dict[str, Any], response: str) -> dict[str, Any]:
-    """What lm-eval's `process_results` returns for one item under the official rule.
-
-    Subsets give 0 or 1; a mean of subsets gives (subset, 0 or 1); an all-right share gives (problem, 0 or 1). "unresolved"
-    says that the official rule leaves the extraction to an LLM, which counts as not right.
-    """
-    verdict = docs.OFFICIAL["official"](doc, Answer(response))
-    right = float(verdict.correct is True)
-    subsets = docs.subsets(doc)
-    values: dict[str, Any] = dict.fromkeys(subsets, right)
-    for name, parts in docs.MEANS.items():
-        part = next((part for part in parts if part in subsets), None)
-        if part is not None:
-            values[name] = (part, right)
-    for name, base in docs.ALL_RIGHT.items():
-        if base in subsets:
-            values[name] = (docs.problem(doc), right)
-    return values | {"unresolved": float(verdict.correct is None)}
-
-
-def mark(docs: BenchmarkDocs, rows: Mapping[str, dict[str, Any]], verdicts: Mapping[str, Verdict]) -> list[Marked]:
+def mark(docs: Benchmark, rows: Mapping[str, dict[str, Any]], verdicts: Mapping[str, Verdict]) -> list[Marked]:
     """Items (rows by id) joined with their verdicts; a scorer's abstention counts as not right."""
     return [
         Marked(id, docs.problem(rows[id]), docs.subsets(rows[id]), verdict.correct is True) for id, verdict in verdicts.items()

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from l2v.benchmarks.base import BenchmarkDocs, Item
+from l2v.benchmarks.base import Benchmark, Item
 from l2v.errors import UserError, unknown
 
 PARTS = ("select", "report")
@@ -34,7 +34,7 @@ def selected_problems(problems: Iterable[str], share: float, seed: int) -> set[s
     return set(ranked[: round(share * len(ranked))])
 
 
-def take_part(items: Sequence[Item], docs: BenchmarkDocs, part: Part) -> list[Item]:
+def take_part(items: Sequence[Item], docs: Benchmark, part: Part) -> list[Item]:
     """The items of one part, in their order. Raises UserError for an unknown part or one that has no items."""
     check_part(part)
     problems = [docs.problem(item.doc) for item in items]

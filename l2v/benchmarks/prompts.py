@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from l2v.benchmarks.base import BenchmarkDocs
+from l2v.benchmarks.base import Benchmark
 
 # The fixed sectioned prompt that Mulberry's checkpoints were trained with (HJYao00/Mulberry, infer.py).
 _MULBERRY = """Generate an image description based on the question.
@@ -39,11 +39,11 @@ def mulberry(raw: str) -> str:
 FRAMES: Mapping[str, Callable[[str], str]] = {"mulberry": mulberry}
 
 
-def styles(docs: BenchmarkDocs) -> tuple[str, ...]:
+def styles(docs: Benchmark) -> tuple[str, ...]:
     """Every prompt style of a benchmark: its own and, where it has a raw one, the frames."""
     return (*docs.STYLES, *(FRAMES if "raw" in docs.STYLES else ()))
 
 
-def prompt(docs: BenchmarkDocs, doc: dict[str, Any], style: str) -> str:
+def prompt(docs: Benchmark, doc: dict[str, Any], style: str) -> str:
     """The prompt of one row in one of `styles`."""
     return FRAMES[style](docs.prompt(doc, "raw")) if style in FRAMES else docs.prompt(doc, style)

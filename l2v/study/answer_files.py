@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from l2v.benchmarks.base import Answer, BenchmarkDocs, Verdict
-from l2v.benchmarks.harness import check_row, docs_module
+from l2v.benchmarks.base import Answer, Benchmark, Verdict
+from l2v.benchmarks.catalogue import open_benchmark
+from l2v.benchmarks.harness import check_row
 from l2v.benchmarks.metrics import HEADLINE, mark, scores
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.disk import read_records, write_atomically
@@ -24,7 +25,7 @@ class Answered:
     """Rows with their answers, in the order of the responses."""
 
     benchmark: str
-    docs: BenchmarkDocs
+    docs: Benchmark
     ids: list[str]
     rows: list[dict[str, Any]]
     answers: list[Answer]
@@ -36,7 +37,7 @@ def read_answered(benchmark: str, items: str, responses: str) -> Answered:
     A response record holds `response` (or `prediction`, `answer_text`) or `extraction`, or both. Raises UserError for a
     missing or malformed file, an id that the items lack, an id that comes twice, or a record with neither.
     """
-    docs = docs_module(benchmark)
+    docs = open_benchmark(benchmark)
     by_id: dict[str, dict[str, Any]] = {}
     own_ids: set[str] = set()
     for doc in read_records(Path(items)):
@@ -67,7 +68,7 @@ def read_answered(benchmark: str, items: str, responses: str) -> Answered:
     return Answered(benchmark, docs, ids, rows, answers)
 
 
-def _names(docs: BenchmarkDocs, doc: dict[str, Any]) -> list[str]:
+def _names(docs: Benchmark, doc: dict[str, Any]) -> list[str]:
     """What a response may call this row: the benchmark's own id first."""
     try:
         own = [docs.item_id(doc)]

@@ -27,7 +27,8 @@ SCHEMA = 2
 
 PROMPT_METHODS = ("direct", "cot_prompt", "few_shot_cot", "forced_prefix", "budget_matched")
 WEIGHT_METHODS = ("merging", "mathneuro", "finetuned_cot")
-METHODS = (*PROMPT_METHODS, *WEIGHT_METHODS, *ARMS)
+# Settings that came after this schema's first studies: where they are None, ids and stored cells are as before.
+LATER = ("packages",)
 
 
 @dataclass(frozen=True)
@@ -137,12 +138,14 @@ class Cell:
     positions: str | None = None
     scale: str | None = None
     seed: int | None = None
+    packages: str | None = None  # the distributions, with versions, that bring its arm and its benchmark; None: l2v itself
 
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits; equal settings give equal ids."""
         models = {name: model.identity() for name in ("target", "source") if (model := getattr(self, name)) is not None}
-        return digest({"schema": SCHEMA, **asdict(self), **models})
+        settings = {name: value for name, value in asdict(self).items() if name not in LATER or value is not None}
+        return digest({"schema": SCHEMA, **settings, **models})
 
     @property
     def steered(self) -> bool:
@@ -165,7 +168,7 @@ class Cell:
             "weights": Weights,
         }
         known = {field.name for field in fields(cls)}
-        if set(values) != known:
+        if known - set(values) - {*LATER} or set(values) - known:
             raise UserError(f"A stored cell has other settings than this version ({sorted(set(values) ^ known)}).")
         whole = {k: nested[k](**v) if k in nested and v is not None else v for k, v in values.items()}
         if whole["benchmark"].part is not None:

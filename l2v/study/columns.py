@@ -122,6 +122,7 @@ _SETTINGS = [
     Column("positions", ARM, "positions", "positions", InterventionConfig.positions, choosable=True, axis="positions"),
     Column("scale", ARM, "scale", "scale", InterventionConfig.scale, choosable=True),
     Column("seed", ARM, "seed", "seed", axis="seed"),
+    Column("packages", ARM, "packages", "of"),
     _weights("share", SWEPT, axis="share of the weights"),
     _weights("layers", SWEPT),
     _weights("density", SWEPT, WeightsConfig.density, axis="density"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from l2v.benchmarks.harness import ANY_TASK, TASKS, DataRef
+from l2v.benchmarks.catalogue import ANY_TASK, DataRef, benchmark_names
 from l2v.benchmarks.parts import Part, check_part
 from l2v.config import BenchmarkConfig
 from l2v.errors import UserError, unknown
@@ -16,8 +16,8 @@ def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
     """The identity of the questions. Raises UserError for a limit below 1 or a missing path."""
     if config.limit is not None and config.limit < 1:
         raise UserError(f"benchmark.limit={config.limit} leaves no items; give at least 1.")
-    if config.name not in (*TASKS, ANY_TASK):
-        raise unknown("benchmark.name", config.name, (*TASKS, ANY_TASK))
+    if config.name not in benchmark_names():
+        raise unknown("benchmark.name", config.name, benchmark_names())
     if config.name != ANY_TASK and (config.task or config.num_fewshot is not None or config.include_path):
         raise UserError("benchmark.task, num_fewshot and include_path belong to benchmark=lm_eval.")
     return BenchmarkId(

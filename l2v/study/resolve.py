@@ -10,14 +10,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from l2v.benchmarks.harness import ANY_TASK, TASKS, docs_module
+from l2v.benchmarks.base import Benchmark
+from l2v.benchmarks.catalogue import ANY_TASK, benchmark_package, open_benchmark
 from l2v.config import Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
 from l2v.images import ImageSettings
 from l2v.steering.hook import POSITIONS
 from l2v.steering.models import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, ModelSpec, read_facts
-from l2v.study.cells import METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
+from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
 from l2v.study.questions import benchmark_id, data_ref, data_revision
 from l2v.study.store import plain_name
@@ -41,8 +42,8 @@ def resolve(config: Config) -> Cell:
     of range; alpha negative or not finite; a cutoff of a wrong form or above the smaller width.
     """
     method = config.method.name
-    if method not in METHODS:
-        raise unknown("method", method, METHODS)
+    if method not in (*PROMPT_METHODS, *WEIGHT_METHODS, *ARMS):
+        raise unknown("method", method, (*PROMPT_METHODS, *WEIGHT_METHODS, *ARMS))
     plain_name(config.study)
     if config.contrast.kind not in KINDS:
         raise unknown("contrast kind", config.contrast.kind, KINDS)
@@ -57,6 +58,7 @@ def resolve(config: Config) -> Cell:
         "benchmark": benchmark_id(config.benchmark, config.method.prompt),
         **_decoding(config),
         **_asking(config),
+        "packages": _packages(config),
     }
     if method in ARMS:
         if config.intervention.positions == "decode" and base["max_new_tokens"] == 1 and config.intervention.alpha > 0:
@@ -66,6 +68,12 @@ def resolve(config: Config) -> Cell:
             )
         return Cell(**base, **_steering(config))
     return Cell(**base, **weight_settings(config)) if method in WEIGHT_METHODS else Cell(**base)
+
+
+def _packages(config: Config) -> str | None:
+    """Which other distributions a cell depends on, and in which version."""
+    names = {ARMS.package(config.method.name), benchmark_package(config.benchmark.name)} - {None}
+    return ", ".join(sorted(map(str, names))) or None
 
 
 def _asking(config: Config) -> dict[str, Any]:
@@ -83,8 +91,11 @@ def _asking(config: Config) -> dict[str, Any]:
     if method.name == "forced_prefix":
         if not method.prefix:
             raise UserError("method=forced_prefix needs method.prefix: the beginning of every answer, or auto.")
-        packaged = docs_module(config.benchmark.name) if config.benchmark.name in TASKS else None
-        own = getattr(packaged, "REASONING_PREFIX", "Let's think step by step.")
+        own = (
+            Benchmark.REASONING_PREFIX
+            if config.benchmark.name == ANY_TASK
+            else open_benchmark(config.benchmark.name).REASONING_PREFIX
+        )
         return {"prefix": own if method.prefix == "auto" else method.prefix}
     return {}
 

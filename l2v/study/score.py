@@ -7,8 +7,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from l2v.benchmarks.base import Answer, BenchmarkDocs, Item, Verdict
-from l2v.benchmarks.harness import ANY_TASK, DataRef, docs_module, load_items, open_docs
+from l2v.benchmarks.base import Answer, Benchmark, Item, Verdict
+from l2v.benchmarks.catalogue import ANY_TASK, DataRef, open_benchmark
+from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.parts import take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
@@ -35,7 +36,7 @@ def scoring_of(judge: JudgeConfig, outputs: str, progress: bool) -> Scoring:
 
 def check_scoring(names: Sequence[str], benchmark: BenchmarkConfig, judge: JudgeConfig) -> None:
     """Raise UserError for scorers that could not score this benchmark, before anything is computed."""
-    check_scorers(names, None if benchmark.name == ANY_TASK else docs_module(benchmark.name))
+    check_scorers(names, None if benchmark.name == ANY_TASK else open_benchmark(benchmark.name))
     if benchmark.name == ANY_TASK and set(names) - {"official", "judge"}:
         raise UserError(
             "An lm-eval task is scored by its own rule (scorer=official) or by a judge; robust and lenient need the "
@@ -48,7 +49,7 @@ def check_scoring(names: Sequence[str], benchmark: BenchmarkConfig, judge: Judge
 def score_cell(
     folder: CellFolder,
     items: Mapping[str, Item],
-    docs: BenchmarkDocs,
+    docs: Benchmark,
     scorers: Sequence[str],
     scoring: Scoring | None = None,
 ) -> None:
@@ -73,7 +74,7 @@ def score_cell(
 
 def _metrics(
     scorer: str,
-    docs: BenchmarkDocs,
+    docs: Benchmark,
     rows: Mapping[str, Record],
     responses: Sequence[Record],
     verdicts: Sequence[Verdict],
@@ -151,7 +152,7 @@ def rescore(folders: Sequence[CellFolder], scorers: Sequence[str], scoring: Scor
     for folder in folders:
         if reason := folder.damage():
             raise UserError(reason)
-    loaded: dict[str, tuple[BenchmarkDocs, dict[str, Item]]] = {}
+    loaded: dict[str, tuple[Benchmark, dict[str, Item]]] = {}
     for folder in folders:
         cell = folder.cell()
         locations = folder.locations()
@@ -230,7 +231,7 @@ def items_key(benchmark: BenchmarkId) -> str:
     return digest(asdict(benchmark))
 
 
-def write_items(store: Store, benchmark: BenchmarkId, docs: BenchmarkDocs, items: Sequence[Item]) -> None:
+def write_items(store: Store, benchmark: BenchmarkId, docs: Benchmark, items: Sequence[Item]) -> None:
     """Describe the items of a study, for what reads results and never data: problem, subsets, question and gold."""
     records = []
     for item in items:

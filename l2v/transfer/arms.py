@@ -9,9 +9,11 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, unknown
+from l2v.outside import Table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 class Arm:
     """A way to make a vector, and which settings it depends on (the others are left out of a cell's identity).
 
-    build: the function of vectors.py, by its name: what plans and reads studies needs this table and no torch.
+    build: the function of vectors.py, by its name, or "module:function" of another: what plans and reads studies needs this
+    table and no torch.
     redraws: the cutoff means nothing but another draw, so that a null arm searches as many cells as the arm it stands against.
     null: its vector has nothing to do with the source's direction, so that its searches say what luck gives.
     """
@@ -37,7 +40,7 @@ class Arm:
     null: bool = False
 
 
-ARMS: dict[str, Arm] = {
+_OWN = {
     "l2v": Arm("low_passed"),
     "own_direction": Arm("low_passed", reads="target"),
     "full_band": Arm("whole_band", uses_cutoff=False),
@@ -55,6 +58,8 @@ ARMS: dict[str, Arm] = {
     "shuffled_labels": Arm("shuffled_labels", seeded=True, needs="states", null=True),
     "sign_flipped": Arm("sign_flipped"),
 }
+# With those of other distributions.
+ARMS: Table[Arm] = Table("l2v.arms", Arm, _OWN)
 
 
 def is_null(method: str) -> bool:
@@ -89,5 +94,6 @@ def build_vector(
         raise UserError("The direction is zero or not finite: there is nothing to inject; choose another layer or contrast.")
     draw = f"{arm}:{seed}" + (f":{cutoff}" if ARMS[arm].redraws and cutoff is not None else "")
     generator = torch.Generator().manual_seed(zlib.crc32(draw.encode()))
-    build: Callable[[vectors.ArmInput], Tensor] = getattr(vectors, ARMS[arm].build)
+    module, _, function = ARMS[arm].build.rpartition(":")
+    build: Callable[[vectors.ArmInput], Tensor] = getattr(import_module(module) if module else vectors, function)
     return spectrum.rescale(build(vectors.ArmInput(direction, width, cutoff, generator, states, target_states)), norm)

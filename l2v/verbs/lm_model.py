@@ -20,7 +20,7 @@ from lm_eval.api.registry import register_model
 from lm_eval.tasks import TaskManager
 from tqdm import tqdm
 
-from l2v.benchmarks.harness import TASKS, task_folders
+from l2v.benchmarks.catalogue import TASKS, task_folders
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, request_images
 from l2v.errors import UserError
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, Steering, require_effect

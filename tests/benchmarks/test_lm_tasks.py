@@ -12,7 +12,7 @@ import pytest
 from lm_eval_tasks import write_tasks
 
 from l2v.benchmarks.base import Answer
-from l2v.benchmarks.harness import DataRef
+from l2v.benchmarks.catalogue import DataRef
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, open_task
 from l2v.errors import UserError
 

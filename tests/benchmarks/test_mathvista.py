@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, LIST, Answer, Verdict
-from l2v.benchmarks.harness import DataRef, load_items, load_task
+from l2v.benchmarks.catalogue import DataRef
+from l2v.benchmarks.harness import load_items, load_task
 from l2v.benchmarks.mathvista import docs
 from l2v.errors import UserError
 from l2v.paths import PACKAGE

@@ -12,8 +12,9 @@ import pytest
 
 from l2v.benchmarks import harness
 from l2v.benchmarks.base import Answer, Item
+from l2v.benchmarks.catalogue import DataRef
 from l2v.benchmarks.data import load_rows
-from l2v.benchmarks.harness import DataRef, load_items, load_task
+from l2v.benchmarks.harness import load_items, load_task
 from l2v.benchmarks.mini import docs
 from l2v.benchmarks.scoring import check_scorers, score_answers
 from l2v.errors import UserError
@@ -88,7 +89,7 @@ def test_verdicts_and_lm_evals_metric_agree(response: str, correct: bool, extrac
         (verdict,) = score_answers("official", docs, [item.doc], [Answer(said)])
         assert verdict.correct is correct
         assert verdict.extraction == (extraction.format(**words) if extraction else None)
-        assert task.process_results(item.doc, [said]) == {"accuracy": float(correct)}
+        assert task.process_results(item.doc, [said]) == {"accuracy": float(correct), "unresolved": 0.0}
 
 
 def test_the_scorer_of_the_settings_default_is_registered() -> None:

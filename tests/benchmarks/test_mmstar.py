@@ -11,7 +11,8 @@ import yaml
 from PIL import Image
 
 from l2v.benchmarks.base import CHOICE, Answer
-from l2v.benchmarks.harness import DataRef, load_items, load_task
+from l2v.benchmarks.catalogue import DataRef
+from l2v.benchmarks.harness import load_items, load_task
 from l2v.benchmarks.mmstar import docs
 from l2v.errors import UserError
 from l2v.paths import PACKAGE

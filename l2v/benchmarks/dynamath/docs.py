@@ -18,11 +18,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
-from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Question, Verdict
-from l2v.benchmarks.base import shows_steps as shows_steps
-from l2v.benchmarks.data import SUFFIXES, load_rows, read_image
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Benchmark, Question, Verdict
+from l2v.benchmarks.data import SUFFIXES, load_rows
 from l2v.errors import UserError, unknown
 
 ID = "DynaMath/DynaMath_Sample"
@@ -45,7 +42,6 @@ _GUIDE = (
 )
 _GUIDES = {"direct": _GUIDE, "cot": _GUIDE.replace(_ALLOWED, _DEMANDED)}
 
-STYLES = ("direct", "cot", "raw")
 SUBJECTS = (
     "algebra",
     "analytic_geometry",
@@ -58,47 +54,10 @@ SUBJECTS = (
     "statistics",
 )
 LEVELS = ("elementary_school", "high_school", "undergraduate")
-MEANS: dict[str, tuple[str, ...]] = {}
 # The paper prints the worst case of every subject and level too.
 ALL_RIGHT = {"worst_case": "accuracy"} | {
     f"worst_case/{part}": part for part in (*(f"subject/{s}" for s in SUBJECTS), *(f"level/{v}" for v in LEVELS))
 }
-
-
-def load(
-    split: str = "all",
-    id: str = ID,
-    revision: str | None = None,
-    path: str | None = None,
-    name: str | None = None,
-    **_: Any,
-) -> dict[str, Any]:
-    """The rows under "test", the split that the lm-eval task evaluates: all ten variants, or one (`sample_variant3`).
-
-    All variants of a problem stand together, so that the first items are whole problems. `path` is a folder with
-    sample_variant1 … 10, a folder with one file `all` or `dataset`, or such a file; rows without "variant" are variant 1.
-    Raises UserError for an unknown split, a missing variant, or variants that differ in their columns.
-    """
-    import datasets
-
-    wanted = _wanted(split)
-    single = _single_file(path)
-    if single is None:
-        parts = [_numbered(load_rows(id, f"sample_variant{n}", revision, path, name), n) for n in wanted]
-    else:
-        rows = _numbered(load_rows(id, split, revision, str(single), name), 1)
-        parts = [rows.select([i for i, n in enumerate(rows["variant"]) if int(n) in wanted])]
-    try:
-        rows = datasets.concatenate_datasets(parts)
-    except ValueError as error:
-        raise UserError(f"The variants of DynaMath in {path or id} cannot be put together: {error}") from error
-    if not len(rows):
-        raise UserError(f"The benchmark {path} has no items in split '{split}'; set benchmark.split=….")
-    first: dict[str, int] = {}
-    for seed in rows["id"]:
-        first.setdefault(str(seed), len(first))
-    place = [(first[str(seed)], int(n)) for seed, n in zip(rows["id"], rows["variant"], strict=True)]
-    return {"test": rows.select(sorted(range(len(rows)), key=place.__getitem__))}
 
 
 def _wanted(split: str) -> list[int]:
@@ -120,40 +79,11 @@ def _numbered(rows: Any, variant: int) -> Any:
     return rows if "variant" in rows.column_names else rows.add_column("variant", [variant] * len(rows))
 
 
-def item_id(doc: dict[str, Any]) -> str:
-    """<id>-v<variant>; the id alone in rows that name no variant."""
-    return problem(doc) if doc.get("variant") is None else f"{problem(doc)}-v{int(doc['variant'])}"
-
-
-def problem(doc: dict[str, Any]) -> str:
-    """The seed question that the row is a variant of."""
-    return str(doc["id"])
-
-
-def gold(doc: dict[str, Any]) -> str:
-    """The annotated answer; for multiple choice its letter."""
-    return str(doc["ground_truth"] if "ground_truth" in doc else doc["answer"])
-
-
 # The options' marks, in three formats: "… choice: (A) yes (B) no", and lines "A. …" or "A: …".
 _FORMATS = (
     re.compile(r"(?:\bchoices?:)?\s*\(([A-H])\)\s*", re.IGNORECASE),
     re.compile(r"\n([A-H])[.:]\s*"),
 )
-
-
-def question(doc: dict[str, Any]) -> Question:
-    """The row as scorers see it; options are read out of the text, () where it lists none."""
-    text, kind = str(doc["question"]), doc["answer_type"]
-    if kind == "multiple choice":
-        text, options = _split(text)
-        return Question(text, CHOICE, gold(doc), options)
-    if kind == "text":
-        return Question(text.strip(), TEXT, gold(doc))
-    # The types "int" and "single answer" hold whole numbers, and floats with rounding noise.
-    if kind != "float" and re.fullmatch(r"-?\d+", gold(doc)):
-        return Question(text.strip(), INTEGER, gold(doc))
-    return Question(text.strip(), FLOAT, gold(doc), tolerance=TOLERANCE)
 
 
 def _split(text: str) -> tuple[str, tuple[str, ...]]:
@@ -168,68 +98,6 @@ def _split(text: str) -> tuple[str, tuple[str, ...]]:
             options = tuple(text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True))
             return text[: marks[0].start()].strip(), options
     return text.strip(), ()
-
-
-def prompt(doc: dict[str, Any], style: str) -> str:
-    """`<image>` and the question in one of STYLES.
-
-    direct: the released prompt, which asks for JSON with a solution and a short answer and leaves the solution's steps to the
-    model. cot: the same with the steps demanded. raw: the question alone. Raises UserError for another style.
-    """
-    if style not in STYLES:
-        raise unknown("prompt style", style, STYLES)
-    if style == "raw":
-        return f"<image>{doc['question']}"
-    number = "Please answer in a floating-point number." if doc["answer_type"] == "float" else ""
-    return f"<image>## Question\n{doc['question']}{number}{_GUIDES[style]}"
-
-
-def doc_to_text(doc: dict[str, Any]) -> str:
-    """The direct prompt, for lm-eval."""
-    return prompt(doc, "direct")
-
-
-def doc_to_image(doc: dict[str, Any]) -> list[Image.Image]:
-    """The figure of the variant. Raises UserError when there is none."""
-    value = doc.get("decoded_image") or doc.get("image")
-    return [read_image(value, f"DynaMath item {item_id(doc)}")]
-
-
-def subsets(doc: dict[str, Any]) -> tuple[str, ...]:
-    """accuracy, the average over all variants; the subject (nine); the level (three)."""
-    level = doc["knowledge_level"] if "knowledge_level" in doc else doc["level"]
-    return ("accuracy", f"subject/{_snake(doc['subject'])}", f"level/{_snake(level)}")
-
-
-def official(doc: dict[str, Any], answer: Answer) -> Verdict:
-    """The released rule on the short answer, or on the extraction that `answer` brings.
-
-    float: its first word, "π" a factor, within 0.001 of the gold. Multiple choice: the letter, or the gold letter among the
-    first three characters. Other types: it contains the gold text.
-    """
-    said = _short_answer(answer.text or "") if answer.extraction is None else answer.extraction
-    if said is None:
-        return Verdict(False, None, "json_without_answer", "the response is JSON, but no object with keys")
-    kind, right = doc["answer_type"], gold(doc)
-    if kind == "float":
-        correct, rule = _near(said, right), "within_0.001"
-    elif kind == "multiple choice":
-        correct, rule = (said == right, "letter") if len(said) == 1 else (right in said[:3], "letter_in_first_three")
-    else:
-        correct, rule = right in said, "contains_gold"
-    shown = said if len(said) <= 60 else f"{said[:57]}…"
-    return Verdict(correct, said or None, rule, f"short answer '{shown}', gold '{right}'")
-
-
-OFFICIAL = {"official": official}
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lm-eval's door to the official rule."""
-    from l2v.benchmarks.harness import docs_module
-    from l2v.benchmarks.metrics import item_scores
-
-    return item_scores(docs_module("dynamath"), doc, results[0])
 
 
 def worst_case(values: list[tuple[str, float]]) -> float:
@@ -268,3 +136,114 @@ def _near(said: str, right: str) -> bool:
 
 def _snake(words: str) -> str:
     return "_".join(words.split())
+
+
+class DynaMath(Benchmark):
+    """See the module."""
+
+    TITLE = "DynaMath"
+    ID = ID
+    ALL_RIGHT = ALL_RIGHT
+
+    def load(
+        self,
+        split: str = "all",
+        id: str = ID,
+        revision: str | None = None,
+        path: str | None = None,
+        name: str | None = None,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """The rows under "test", the split that the lm-eval task evaluates: all ten variants, or one (`sample_variant3`).
+
+        All variants of a problem stand together, so that the first items are whole problems. `path` is a folder with
+        sample_variant1 … 10, a folder with one file `all` or `dataset`, or such a file; rows without "variant" are variant 1.
+        Raises UserError for an unknown split, a missing variant, or variants that differ in their columns.
+        """
+        import datasets
+
+        wanted = _wanted(split)
+        single = _single_file(path)
+        if single is None:
+            parts = [_numbered(load_rows(id, f"sample_variant{n}", revision, path, name), n) for n in wanted]
+        else:
+            rows = _numbered(load_rows(id, split, revision, str(single), name), 1)
+            parts = [rows.select([i for i, n in enumerate(rows["variant"]) if int(n) in wanted])]
+        try:
+            rows = datasets.concatenate_datasets(parts)
+        except ValueError as error:
+            raise UserError(f"The variants of DynaMath in {path or id} cannot be put together: {error}") from error
+        if not len(rows):
+            raise UserError(f"The benchmark {path} has no items in split '{split}'; set benchmark.split=….")
+        first: dict[str, int] = {}
+        for seed in rows["id"]:
+            first.setdefault(str(seed), len(first))
+        place = [(first[str(seed)], int(n)) for seed, n in zip(rows["id"], rows["variant"], strict=True)]
+        return {"test": rows.select(sorted(range(len(rows)), key=place.__getitem__))}
+
+    def item_id(self, doc: dict[str, Any]) -> str:
+        """<id>-v<variant>; the id alone in rows that name no variant."""
+        return self.problem(doc) if doc.get("variant") is None else f"{self.problem(doc)}-v{int(doc['variant'])}"
+
+    def problem(self, doc: dict[str, Any]) -> str:
+        """The seed question that the row is a variant of."""
+        return str(doc["id"])
+
+    def gold(self, doc: dict[str, Any]) -> str:
+        """The annotated answer; for multiple choice its letter."""
+        return str(doc["ground_truth"] if "ground_truth" in doc else doc["answer"])
+
+    def question(self, doc: dict[str, Any]) -> Question:
+        """The row as scorers see it; options are read out of the text, () where it lists none."""
+        text, kind = str(doc["question"]), doc["answer_type"]
+        if kind == "multiple choice":
+            text, options = _split(text)
+            return Question(text, CHOICE, self.gold(doc), options)
+        if kind == "text":
+            return Question(text.strip(), TEXT, self.gold(doc))
+        # The types "int" and "single answer" hold whole numbers, and floats with rounding noise.
+        if kind != "float" and re.fullmatch(r"-?\d+", self.gold(doc)):
+            return Question(text.strip(), INTEGER, self.gold(doc))
+        return Question(text.strip(), FLOAT, self.gold(doc), tolerance=TOLERANCE)
+
+    def prompt(self, doc: dict[str, Any], style: str) -> str:
+        """`<image>` and the question in one of STYLES.
+
+        direct: the released prompt, which asks for JSON with a solution and a short answer and leaves the solution's steps to
+        the model. cot: the same with the steps demanded. raw: the question alone. Raises UserError for another style.
+        """
+        if style not in self.STYLES:
+            raise unknown("prompt style", style, self.STYLES)
+        if style == "raw":
+            return f"<image>{doc['question']}"
+        number = "Please answer in a floating-point number." if doc["answer_type"] == "float" else ""
+        return f"<image>## Question\n{doc['question']}{number}{_GUIDES[style]}"
+
+    def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
+        """accuracy, the average over all variants; the subject (nine); the level (three)."""
+        level = doc["knowledge_level"] if "knowledge_level" in doc else doc["level"]
+        return ("accuracy", f"subject/{_snake(doc['subject'])}", f"level/{_snake(level)}")
+
+    def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
+        """The released rule on the short answer, or on the extraction that `answer` brings.
+
+        float: its first word, "π" a factor, within 0.001 of the gold. Multiple choice: the letter, or the gold letter among the
+        first three characters. Other types: it contains the gold text.
+        """
+        said = _short_answer(answer.text or "") if answer.extraction is None else answer.extraction
+        if said is None:
+            return Verdict(False, None, "json_without_answer", "the response is JSON, but no object with keys")
+        kind, right = doc["answer_type"], self.gold(doc)
+        if kind == "float":
+            correct, rule = _near(said, right), "within_0.001"
+        elif kind == "multiple choice":
+            correct, rule = (said == right, "letter") if len(said) == 1 else (right in said[:3], "letter_in_first_three")
+        else:
+            correct, rule = right in said, "contains_gold"
+        shown = said if len(said) <= 60 else f"{said[:57]}…"
+        return Verdict(correct, said or None, rule, f"short answer '{shown}', gold '{right}'")
+
+
+BENCHMARK = DynaMath()
+# The task file names the benchmark's functions as this module's.
+__getattr__ = BENCHMARK.__getattribute__

@@ -19,14 +19,11 @@ from typing import Any
 
 from PIL import Image
 
-from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Question, Verdict, shows_steps
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Benchmark, Question, Verdict
 from l2v.benchmarks.data import load_rows, read_image
 from l2v.errors import unknown
 
-__all__ = ["shows_steps"]
-
 ID = "AI4Math/MathVerse"
-STYLES = ("direct", "cot", "raw")
 VERSIONS = ("Text Dominant", "Text Lite", "Vision Intensive", "Vision Dominant", "Vision Only")
 TEXT_ONLY = "Text Only"
 
@@ -55,22 +52,6 @@ def _slug(text: str) -> str:
 
 
 MEANS = {"accuracy": tuple(f"version/{_slug(version)}" for version in VERSIONS)}
-ALL_RIGHT: dict[str, str] = {}
-
-
-def load(
-    split: str = "testmini",
-    id: str = ID,
-    revision: str | None = None,
-    path: str | None = None,
-    name: str | None = None,
-    **_: Any,
-) -> dict[str, Any]:
-    """The rows of one split, under "test", the split that the lm-eval task evaluates.
-
-    On the hub every split is a configuration of its own of the same name, which `name` None stands for.
-    """
-    return {"test": load_rows(id, split, revision, path, name or split)}
 
 
 def _current(doc: dict[str, Any]) -> dict[str, Any]:
@@ -96,55 +77,6 @@ def _current(doc: dict[str, Any]) -> dict[str, Any]:
         "metadata": {"subject": meta["subjects"], "subfield": meta["subfields"].split(" ", 1)[-1]},
         "choices": doc.get("choices"),
     }
-
-
-def item_id(doc: dict[str, Any]) -> str:
-    """The row's sample_index, unique in its configuration (pid in the older fields)."""
-    return str(_current(doc)["sample_index"])
-
-
-def problem(doc: dict[str, Any]) -> str:
-    """The row's problem_index, the same in all versions.
-
-    The older fields have none; it follows from the order of the released file: pids 1-484 hold four versions of a problem in
-    turn, 485-605 Vision Dominant and 606-726 Vision Only of the same problems in the same order (checked by options,
-    subfields, questions and picture sizes; golds differ in spelling, one in value).
-    """
-    return str(_current(doc)["problem_index"])
-
-
-def subsets(doc: dict[str, Any]) -> tuple[str, ...]:
-    """Version, subject and subfield; a Text Only row counts to its own version alone. "accuracy" is a mean (MEANS)."""
-    row = _current(doc)
-    version = f"version/{_slug(row['problem_version'])}"
-    if row["problem_version"] == TEXT_ONLY:
-        return (version,)
-    subject, subfield = _slug(row["metadata"]["subject"]), _slug(row["metadata"]["subfield"])
-    return (version, f"subject/{subject}", f"subfield/{subject}/{subfield}")
-
-
-def gold(doc: dict[str, Any]) -> str:
-    """The annotated answer as it stands; for multiple choice mostly its letter."""
-    return str(doc["answer"])
-
-
-def question(doc: dict[str, Any]) -> Question:
-    """The row as scorers see it: the question with its choices, and a gold that is a letter where it names one option."""
-    row = _current(doc)
-    text = mend_mojibake(row.get("question_for_eval") or row["question"]).strip()
-    answer = mend_mojibake(gold(doc)).strip()
-    if row["question_type"] == "multi-choice":
-        listed = "\n".join(row["choices"]) if row.get("choices") else _after_choices(text)
-        options = _options(listed)
-        if letter := _gold_letter(answer, options):
-            return Question(text, CHOICE, letter, options)
-        # Several letters are right ("C\nD"): no question of one letter.
-        return Question(text, TEXT, answer, options)
-    if re.fullmatch(r"-?\d+", answer):
-        return Question(text, INTEGER, answer)
-    if re.fullmatch(r"-?\d*\.\d+", answer):
-        return Question(text, FLOAT, answer, decimals=_decimals(text))
-    return Question(text, TEXT, answer)
 
 
 def _after_choices(text: str) -> str:
@@ -196,19 +128,6 @@ def _mend_run(run: re.Match[str]) -> str:
     return mended if _SIGNS.issuperset(mended) else run.group()
 
 
-def prompt(doc: dict[str, Any], style: str) -> str:
-    """`<image>` (none for Text Only) and the row's query: direct is query_wo, cot query_cot, raw the question alone.
-
-    Rows in the older fields get the same official sentences. For Vision Only raw is the picture alone. Raises UserError for
-    another style.
-    """
-    if style not in STYLES:
-        raise unknown("prompt style", style, STYLES)
-    row = _current(doc)
-    image = "" if row["problem_version"] == TEXT_ONLY else "<image>"
-    return image + (row["question"] if style == "raw" else row.get(_QUERIES[style]) or _query(row, style))
-
-
 def _query(row: dict[str, Any], style: str) -> str:
     inside = not row["question"]
     please = "According to the question shown in the image, please" if inside else "Please"
@@ -216,58 +135,125 @@ def _query(row: dict[str, Any], style: str) -> str:
     return task if inside else f"{task}\nQuestion: {row['question']}"
 
 
-def doc_to_text(doc: dict[str, Any]) -> str:
-    """The direct prompt, for lm-eval."""
-    return prompt(doc, "direct")
-
-
-def doc_to_image(doc: dict[str, Any]) -> list[Image.Image]:
-    """The row's picture, none for Text Only. Raises UserError naming the item where it is missing or corrupt."""
-    row = _current(doc)
-    if row["problem_version"] == TEXT_ONLY:
-        return []
-    return [read_image(doc.get("decoded_image") or row["image"], f"MathVerse item {item_id(doc)}")]
-
-
-def official(doc: dict[str, Any], answer: Answer) -> Verdict:
-    """What the released scripts decide without their LLMs.
-
-    An extraction that equals the gold is right (quick_match, score_answer_s2.py), and so is one that equals the text of the
-    gold's option (the judge's prompt, prompts.py); another bare option letter, "null" and nothing at all are wrong. Without an
-    extraction the response stands for it, which decides on responses that are a bare answer. Everything else needs the LLMs.
-    """
-    given = answer.text or "" if answer.extraction is None else answer.extraction.replace("Extracted Answer: ", "")
-    extraction = given.strip()
-    asked = question(doc)
-    if extraction in ("", "null"):
-        return Verdict(False, None, "no_answer", "there is no answer to compare")
-    if extraction in (gold(doc).strip(), asked.gold):
-        return Verdict(True, extraction, "quick_match", f"equals the gold {asked.gold!r}")
-    if asked.kind == CHOICE:
-        place = ord(asked.gold) - ord("A")
-        right = asked.options[place] if place < len(asked.options) else ""
-        if right and extraction == right and asked.options.count(right) == 1:
-            return Verdict(True, extraction, "option_text", f"equals the text of option {asked.gold}")
-        if re.fullmatch(r"[A-Z]", extraction):
-            return Verdict(False, extraction, "other_letter", f"the gold is {asked.gold}")
-    if answer.extraction is None:
-        return Verdict(None, None, "needs_llm", "an LLM extracts the answer from the last 30 words")
-    return Verdict(None, extraction, "needs_llm", "an LLM judges whether the extraction means the gold")
-
-
-OFFICIAL = {"official": official}
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lm-eval's door to the official rule: 0 or 1 for each score that the row counts towards."""
-    from l2v.benchmarks.harness import docs_module
-    from l2v.benchmarks.metrics import item_scores
-
-    return item_scores(docs_module("mathverse"), doc, results[0])
-
-
 def mean_of_versions(values: Iterable[tuple[str, float]]) -> float:
     """MathVerse's "All": the unweighted mean of the versions' shares; lm-eval gives (version, 0 or 1) per item."""
     from l2v.benchmarks.metrics import mean_of_means
 
     return mean_of_means(values)
+
+
+class MathVerse(Benchmark):
+    """See the module."""
+
+    TITLE = "MathVerse"
+    ID = ID
+    MEANS = MEANS
+
+    def load(
+        self,
+        split: str = "testmini",
+        id: str = ID,
+        revision: str | None = None,
+        path: str | None = None,
+        name: str | None = None,
+        **_: Any,
+    ) -> dict[str, Any]:
+        """The rows of one split, under "test", the split that the lm-eval task evaluates.
+
+        On the hub every split is a configuration of its own of the same name, which `name` None stands for.
+        """
+        return {"test": load_rows(id, split, revision, path, name or split)}
+
+    def item_id(self, doc: dict[str, Any]) -> str:
+        """The row's sample_index, unique in its configuration (pid in the older fields)."""
+        return str(_current(doc)["sample_index"])
+
+    def problem(self, doc: dict[str, Any]) -> str:
+        """The row's problem_index, the same in all versions.
+
+        The older fields have none; it follows from the order of the released file: pids 1-484 hold four versions of a problem
+        in turn, 485-605 Vision Dominant and 606-726 Vision Only of the same problems in the same order (checked by options,
+        subfields, questions and picture sizes; golds differ in spelling, one in value).
+        """
+        return str(_current(doc)["problem_index"])
+
+    def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
+        """Version, subject and subfield; a Text Only row counts to its own version alone. "accuracy" is a mean (MEANS)."""
+        row = _current(doc)
+        version = f"version/{_slug(row['problem_version'])}"
+        if row["problem_version"] == TEXT_ONLY:
+            return (version,)
+        subject, subfield = _slug(row["metadata"]["subject"]), _slug(row["metadata"]["subfield"])
+        return (version, f"subject/{subject}", f"subfield/{subject}/{subfield}")
+
+    def gold(self, doc: dict[str, Any]) -> str:
+        """The annotated answer as it stands; for multiple choice mostly its letter."""
+        return str(doc["answer"])
+
+    def question(self, doc: dict[str, Any]) -> Question:
+        """The row as scorers see it: the question with its choices, and a gold that is a letter where it names one option."""
+        row = _current(doc)
+        text = mend_mojibake(row.get("question_for_eval") or row["question"]).strip()
+        answer = mend_mojibake(self.gold(doc)).strip()
+        if row["question_type"] == "multi-choice":
+            listed = "\n".join(row["choices"]) if row.get("choices") else _after_choices(text)
+            options = _options(listed)
+            if letter := _gold_letter(answer, options):
+                return Question(text, CHOICE, letter, options)
+            # Several letters are right ("C\nD"): no question of one letter.
+            return Question(text, TEXT, answer, options)
+        if re.fullmatch(r"-?\d+", answer):
+            return Question(text, INTEGER, answer)
+        if re.fullmatch(r"-?\d*\.\d+", answer):
+            return Question(text, FLOAT, answer, decimals=_decimals(text))
+        return Question(text, TEXT, answer)
+
+    def prompt(self, doc: dict[str, Any], style: str) -> str:
+        """`<image>` (none for Text Only) and the row's query: direct is query_wo, cot query_cot, raw the question alone.
+
+        Rows in the older fields get the same official sentences. For Vision Only raw is the picture alone. Raises UserError for
+        another style.
+        """
+        if style not in self.STYLES:
+            raise unknown("prompt style", style, self.STYLES)
+        row = _current(doc)
+        image = "" if row["problem_version"] == TEXT_ONLY else "<image>"
+        return image + (row["question"] if style == "raw" else row.get(_QUERIES[style]) or _query(row, style))
+
+    def doc_to_image(self, doc: dict[str, Any]) -> list[Image.Image]:
+        """The row's picture, none for Text Only. Raises UserError naming the item where it is missing or corrupt."""
+        row = _current(doc)
+        if row["problem_version"] == TEXT_ONLY:
+            return []
+        return [read_image(doc.get("decoded_image") or row["image"], f"MathVerse item {self.item_id(doc)}")]
+
+    def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
+        """What the released scripts decide without their LLMs.
+
+        An extraction that equals the gold is right (quick_match, score_answer_s2.py), and so is one that equals the text of
+        the gold's option (the judge's prompt, prompts.py); another bare option letter, "null" and nothing at all are wrong.
+        Without an extraction the response stands for it, which decides on responses that are a bare answer. Everything else
+        needs the LLMs.
+        """
+        given = answer.text or "" if answer.extraction is None else answer.extraction.replace("Extracted Answer: ", "")
+        extraction = given.strip()
+        asked = self.question(doc)
+        if extraction in ("", "null"):
+            return Verdict(False, None, "no_answer", "there is no answer to compare")
+        if extraction in (self.gold(doc).strip(), asked.gold):
+            return Verdict(True, extraction, "quick_match", f"equals the gold {asked.gold!r}")
+        if asked.kind == CHOICE:
+            place = ord(asked.gold) - ord("A")
+            right = asked.options[place] if place < len(asked.options) else ""
+            if right and extraction == right and asked.options.count(right) == 1:
+                return Verdict(True, extraction, "option_text", f"equals the text of option {asked.gold}")
+            if re.fullmatch(r"[A-Z]", extraction):
+                return Verdict(False, extraction, "other_letter", f"the gold is {asked.gold}")
+        if answer.extraction is None:
+            return Verdict(None, None, "needs_llm", "an LLM extracts the answer from the last 30 words")
+        return Verdict(None, extraction, "needs_llm", "an LLM judges whether the extraction means the gold")
+
+
+BENCHMARK = MathVerse()
+# The task file names the benchmark's functions as this module's.
+__getattr__ = BENCHMARK.__getattribute__

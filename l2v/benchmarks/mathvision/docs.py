@@ -13,19 +13,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from PIL import Image
-
-from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Question, Verdict, shows_steps
-from l2v.benchmarks.data import load_rows, read_image
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Benchmark, Question, Verdict
 from l2v.benchmarks.mathvision import rules
 from l2v.errors import unknown
-
-__all__ = ["shows_steps"]
-
-ID = "MathLLMs/MathVision"
-STYLES = ("direct", "cot", "raw")
-MEANS: dict[str, tuple[str, ...]] = {}
-ALL_RIGHT: dict[str, str] = {}
 
 _DIRECT = "Answer the question using a single word or phrase."
 _COT = (
@@ -38,53 +28,6 @@ _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v", "\t": "\\t", "\r
 _LOST_ESCAPE = re.compile("[\a\b\f\v\t\r](?=[a-z])")
 _BOXED = re.compile(r"\\boxed\{(.*)\}")
 _UNIT = re.compile(r"(.*[^\\a-z])\{([a-z]{4,})\}")
-
-
-def load(
-    split: str = "testmini",
-    id: str = ID,
-    revision: str | None = None,
-    path: str | None = None,
-    name: str | None = None,
-    **_: Any,
-) -> dict[str, Any]:
-    """The rows of one split, under "test", the split that the lm-eval task evaluates."""
-    return {"test": load_rows(id, split, revision, path, name)}
-
-
-def item_id(doc: dict[str, Any]) -> str:
-    """The row's id."""
-    return str(doc["id"])
-
-
-def problem(doc: dict[str, Any]) -> str:
-    """Every row is a problem of its own."""
-    return item_id(doc)
-
-
-def subsets(doc: dict[str, Any]) -> tuple[str, ...]:
-    """Accuracy, the level (1 to 5) and the subject (16 of them)."""
-    subject = re.sub(r"[^a-z0-9]+", "_", str(doc["subject"]).lower()).strip("_")
-    return ("accuracy", f"level/{doc['level']}", f"subject/{subject}")
-
-
-def gold(doc: dict[str, Any]) -> str:
-    """The annotated answer as it stands; for multiple choice its letter."""
-    return str(doc["answer"])
-
-
-def question(doc: dict[str, Any]) -> Question:
-    """The row as scorers see it; a gold loses dollar signs, a box, lost escapes and a unit in braces ("69{degrees}")."""
-    text = _MENTION.sub(r"image\1", doc["question"]).strip()
-    if doc["options"]:
-        return Question(text, CHOICE, gold(doc).strip(), _shown_options(doc["options"]))
-    answer = _LOST_ESCAPE.sub(lambda lost: _ESCAPES[lost.group()], gold(doc)).strip().strip("$").strip()
-    if boxed := _BOXED.fullmatch(answer):
-        answer = boxed.group(1)
-    unit = None
-    if with_unit := _UNIT.fullmatch(answer):
-        answer, unit = with_unit.groups()
-    return Question(text, _kind(answer), answer, unit=unit)
 
 
 def _shown_options(options: list[str]) -> tuple[str, ...]:
@@ -104,54 +47,70 @@ def _kind(answer: str) -> str:
     return FLOAT if re.fullmatch(r"-?\d*\.\d+", answer) else TEXT
 
 
-def prompt(doc: dict[str, Any], style: str) -> str:
-    """The question, with options unless they are bare letters, in one of STYLES (models/Qwen-VL.py, line breaks and all).
+class MathVision(Benchmark):
+    """See the module."""
 
-    direct: "Answer the question using a single word or phrase." at the end; cot: "Please solve the problem step by step …"
-    in front; raw: neither. There is one picture, so the question's first mention of one becomes `<image>` and later ones
-    "image1", "image2", …; where the question mentions none, `<image>` stands in front. Raises UserError for another style.
-    """
-    if style not in STYLES:
-        raise unknown("prompt style", style, STYLES)
-    options = doc["options"] if not _letters_only(doc["options"]) else []
-    listed = "".join(f"({letter}) {option}\n" for letter, option in zip(rules.LETTERS, options, strict=False))
-    first = _MENTION.search(doc["question"])
-    asked = doc["question"].replace(first.group(), "<image>", 1) if first else f"<image>\n{doc['question']}"
-    body = _MENTION.sub(r"image\1", f"{asked}\n{listed}")
-    styled = {"direct": f"{body}\n{_DIRECT}", "cot": f"{_COT}\n{body}", "raw": body.strip()}
-    return styled[style]
+    TITLE = "MATH-Vision"
+    ID = "MathLLMs/MathVision"
+    SPLIT = "testmini"
+
+    def item_id(self, doc: dict[str, Any]) -> str:
+        """The row's id."""
+        return str(doc["id"])
+
+    def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
+        """Accuracy, the level (1 to 5) and the subject (16 of them)."""
+        subject = re.sub(r"[^a-z0-9]+", "_", str(doc["subject"]).lower()).strip("_")
+        return ("accuracy", f"level/{doc['level']}", f"subject/{subject}")
+
+    def gold(self, doc: dict[str, Any]) -> str:
+        """The annotated answer as it stands; for multiple choice its letter."""
+        return str(doc["answer"])
+
+    def question(self, doc: dict[str, Any]) -> Question:
+        """The row as scorers see it; a gold loses dollar signs, a box, lost escapes and a unit in braces ("69{degrees}")."""
+        text = _MENTION.sub(r"image\1", doc["question"]).strip()
+        if doc["options"]:
+            return Question(text, CHOICE, self.gold(doc).strip(), _shown_options(doc["options"]))
+        answer = _LOST_ESCAPE.sub(lambda lost: _ESCAPES[lost.group()], self.gold(doc)).strip().strip("$").strip()
+        if boxed := _BOXED.fullmatch(answer):
+            answer = boxed.group(1)
+        unit = None
+        if with_unit := _UNIT.fullmatch(answer):
+            answer, unit = with_unit.groups()
+        return Question(text, _kind(answer), answer, unit=unit)
+
+    def prompt(self, doc: dict[str, Any], style: str) -> str:
+        """The question, with options unless they are bare letters, in one of STYLES (models/Qwen-VL.py, line breaks and all).
+
+        direct: "Answer the question using a single word or phrase." at the end; cot: "Please solve the problem step by step …"
+        in front; raw: neither. There is one picture, so the question's first mention of one becomes `<image>` and later ones
+        "image1", "image2", …; where the question mentions none, `<image>` stands in front. Raises UserError for another style.
+        """
+        if style not in self.STYLES:
+            raise unknown("prompt style", style, self.STYLES)
+        options = doc["options"] if not _letters_only(doc["options"]) else []
+        listed = "".join(f"({letter}) {option}\n" for letter, option in zip(rules.LETTERS, options, strict=False))
+        first = _MENTION.search(doc["question"])
+        asked = doc["question"].replace(first.group(), "<image>", 1) if first else f"<image>\n{doc['question']}"
+        body = _MENTION.sub(r"image\1", f"{asked}\n{listed}")
+        styled = {"direct": f"{body}\n{_DIRECT}", "cot": f"{_COT}\n{body}", "raw": body.strip()}
+        return styled[style]
+
+    def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
+        """The released rules: the extraction equals the gold, or the text of the gold's option, as text or to two decimals."""
+        extraction = rules.extract(answer.text or "") if answer.extraction is None else answer.extraction
+        if not extraction.strip():
+            return Verdict(False, None, "no_answer", "nothing to compare")
+        letter = self.gold(doc)
+        if rule := rules.equal(letter, extraction):
+            return Verdict(True, extraction, f"equal_{rule}", f"equals the gold {letter!r}")
+        place = rules.LETTERS.find(letter)
+        if 0 <= place < len(doc["options"]) and (rule := rules.equal(doc["options"][place], extraction)):
+            return Verdict(True, extraction, f"option_{rule}", f"equals the text of option {letter}")
+        return Verdict(False, extraction, "different", f"equals neither the gold {letter!r} nor its option")
 
 
-def doc_to_text(doc: dict[str, Any]) -> str:
-    """The direct prompt, for lm-eval."""
-    return prompt(doc, "direct")
-
-
-def doc_to_image(doc: dict[str, Any]) -> list[Image.Image]:
-    """The row's picture. Raises UserError naming the item where it is missing or corrupt."""
-    return [read_image(doc.get("decoded_image") or doc.get("image"), f"MATH-Vision item {item_id(doc)}")]
-
-
-def official(doc: dict[str, Any], answer: Answer) -> Verdict:
-    """The released rules: the extraction equals the gold, or the text of the gold's option, as text or to two decimals."""
-    extraction = rules.extract(answer.text or "") if answer.extraction is None else answer.extraction
-    if not extraction.strip():
-        return Verdict(False, None, "no_answer", "nothing to compare")
-    letter = gold(doc)
-    if rule := rules.equal(letter, extraction):
-        return Verdict(True, extraction, f"equal_{rule}", f"equals the gold {letter!r}")
-    place = rules.LETTERS.find(letter)
-    if 0 <= place < len(doc["options"]) and (rule := rules.equal(doc["options"][place], extraction)):
-        return Verdict(True, extraction, f"option_{rule}", f"equals the text of option {letter}")
-    return Verdict(False, extraction, "different", f"equals neither the gold {letter!r} nor its option")
-
-
-OFFICIAL = {"official": official}
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lm-eval's door to the official rule: 0 or 1 for each score that the row counts towards."""
-    from l2v.benchmarks.harness import docs_module
-    from l2v.benchmarks.metrics import item_scores
-
-    return item_scores(docs_module("mathvision"), doc, results[0])
+BENCHMARK = MathVision()
+# The task file names the benchmark's functions as this module's.
+__getattr__ = BENCHMARK.__getattribute__

@@ -14,25 +14,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, LIST, TEXT, Answer, Question, Verdict
-from l2v.benchmarks.base import shows_steps as shows_steps
-from l2v.benchmarks.data import load_rows, read_image
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, LIST, TEXT, Answer, Benchmark, Official, Question, Verdict
 from l2v.errors import unknown
 
-ID = "AI4Math/MathVista"
-REVISION = "2b6ad69445fbb5695c9b165475e8decdbeb97747"
-
 # raw: question and choices alone; solution: the repository's zero-shot prompt with its opener "Solution:".
-STYLES = ("direct", "cot", "raw", "solution")
-MEANS: dict[str, tuple[str, ...]] = {}
-ALL_RIGHT: dict[str, str] = {}
 
 _KINDS = {"integer": INTEGER, "float": FLOAT, "list": LIST}
 _COLUMNS = {"general-vqa": "general", "math-targeted-vqa": "math"}
@@ -51,63 +42,6 @@ _PLACES = {1: ("one decimal place", "1.2, 1.3, 1.4"), 2: ("two decimal places", 
 _ASK_OTHER = "answer the question and provide the final answer at the end."  # nothing in testmini needs it
 
 
-def load(
-    split: str = "testmini",
-    id: str = ID,
-    revision: str | None = REVISION,
-    path: str | None = None,
-    name: str | None = None,
-    **_: Any,
-) -> dict[str, Any]:
-    """The rows of one split, under "test", the split that the lm-eval task evaluates."""
-    return {"test": load_rows(id, split, revision, path, name)}
-
-
-def item_id(doc: dict[str, Any]) -> str:
-    """The row's pid."""
-    return str(doc["pid"])
-
-
-def problem(doc: dict[str, Any]) -> str:
-    """Every row is a problem of its own."""
-    return item_id(doc)
-
-
-def gold(doc: dict[str, Any]) -> str:
-    """The annotated answer; for multiple choice the text of the option. Empty in the split `test`, which withholds it."""
-    return str(doc["answer"])
-
-
-def question(doc: dict[str, Any]) -> Question:
-    """The row as scorers see it."""
-    unit = doc.get("unit") or None
-    if doc["question_type"] == "multi_choice":
-        options = tuple(doc["choices"])
-        letter = _letter(options.index(gold(doc))) if gold(doc) in options else ""
-        return Question(doc["question"], CHOICE, letter, options, unit=unit)
-    return Question(doc["question"], _KINDS.get(doc["answer_type"], TEXT), gold(doc), decimals=_decimals(doc), unit=unit)
-
-
-def prompt(doc: dict[str, Any], style: str) -> str:
-    """`<image>` and the question in one of STYLES.
-
-    direct: the data set's own `query` (hint, question with unit, choices), built from the fields. cot: the same with "reason
-    step by step first, then" put into the hint. Raises UserError for another style.
-    """
-    if style not in STYLES:
-        raise unknown("prompt style", style, STYLES)
-    unit = f" (Unit: {doc['unit']})" if doc.get("unit") else ""
-    choices = [f"({_letter(index)}) {choice}" for index, choice in enumerate(doc["choices"] or ())]
-    body = [f"Question: {doc['question']}{unit}", *(["Choices:", *choices] if choices else [])]
-    lines = {
-        "direct": [f"Hint: Please {_ask(doc)}", *body],
-        "cot": [f"Hint: Please reason step by step first, then {_ask(doc)}", *body],
-        "raw": body,
-        "solution": [*body, f"Hint: Please {_ask(doc)}", "Solution:"],
-    }
-    return "<image>" + "\n".join(lines[style]).strip()
-
-
 def _ask(doc: dict[str, Any]) -> str:
     if doc["question_type"] == "multi_choice":
         return _ASK_CHOICE
@@ -117,59 +51,11 @@ def _ask(doc: dict[str, Any]) -> str:
     return {"integer": _ASK_INTEGER, "list": _ASK_LIST}.get(doc["answer_type"], _ASK_OTHER)
 
 
-def doc_to_text(doc: dict[str, Any]) -> str:
-    """The direct prompt, for lm-eval."""
-    return prompt(doc, "direct")
-
-
-def doc_to_image(doc: dict[str, Any]) -> list[Image.Image]:
-    """The figure: the hub's decoded image, else the file that `image` names. Raises UserError when there is none."""
-    value = doc.get("decoded_image") or doc.get("image")
-    return [read_image(value, f"MathVista item {item_id(doc)}")]
-
-
-def subsets(doc: dict[str, Any]) -> tuple[str, ...]:
-    """accuracy; the paper's General or Math; the task; the skills, of which a question has one to three."""
-    metadata = doc["metadata"]
-    column = _COLUMNS.get(metadata["category"])
-    skills = tuple(f"skill/{_snake(skill)}" for skill in metadata["skills"])
-    return ("accuracy", *([column] if column else []), f"task/{_snake(metadata['task'])}", *skills)
-
-
 def _through_float(text: str) -> int:
     return int(float(text))
 
 
-def official(doc: dict[str, Any], answer: Answer, integer: Callable[[str], int] = _through_float) -> Verdict:
-    """The released rules; `integer` reads the extraction of an integer question.
-
-    Extraction in their order: empty; a choice verbatim; an integer; a float; `The answer is "X".`; else the LLM that follows
-    them there would be needed, and correct is None. An extraction that `answer` brings takes their place. The normalised
-    prediction (Verdict.extraction) must equal the gold text.
-    """
-    extraction = _extract(doc, answer.text or "") if answer.extraction is None else answer.extraction
-    if extraction is None:
-        return Verdict(None, None, "needs_llm", "no rule reads an answer; the official script would ask an LLM")
-    prediction, rule = _normalise(doc, extraction, integer)
-    guessed = rule == "nearest_option"
-    if not gold(doc):
-        return Verdict(None, prediction, "no_gold", "this split withholds the answers", guessed)
-    if prediction is None:
-        return Verdict(False, None, rule, f"'{_short(extraction)}' is no {doc['answer_type']}")
-    read = f"'{_short(extraction)}' names no option; the nearest is" if guessed else "read"
-    return Verdict(prediction == gold(doc), prediction, rule, f"{read} '{_short(prediction)}', gold '{gold(doc)}'", guessed)
-
-
 # The script of today reads integers through float ("12.0" is 12); the one of the first released runs did not.
-OFFICIAL = {"official": official, "official_int": partial(official, integer=int)}
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lm-eval's door to the official rule."""
-    from l2v.benchmarks.harness import docs_module
-    from l2v.benchmarks.metrics import item_scores
-
-    return item_scores(docs_module("mathvista"), doc, results[0])
 
 
 _OPENER, _CLOSER = 'The answer is "', '".'
@@ -243,3 +129,88 @@ def _snake(words: str) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+class MathVista(Benchmark):
+    """See the module."""
+
+    TITLE = "MathVista"
+    ID = "AI4Math/MathVista"
+    REVISION = "2b6ad69445fbb5695c9b165475e8decdbeb97747"
+    SPLIT = "testmini"
+    STYLES = ("direct", "cot", "raw", "solution")
+
+    @property
+    def OFFICIAL(self) -> Mapping[str, Official]:  # noqa: N802
+        """The later and the older rule for integers."""
+        return {"official": self.official, "official_int": partial(self.official, integer=int)}
+
+    def item_id(self, doc: dict[str, Any]) -> str:
+        """The row's pid."""
+        return str(doc["pid"])
+
+    def gold(self, doc: dict[str, Any]) -> str:
+        """The annotated answer; for multiple choice the text of the option. Empty in the split `test`, which withholds it."""
+        return str(doc["answer"])
+
+    def question(self, doc: dict[str, Any]) -> Question:
+        """The row as scorers see it."""
+        unit = doc.get("unit") or None
+        if doc["question_type"] == "multi_choice":
+            options = tuple(doc["choices"])
+            letter = _letter(options.index(self.gold(doc))) if self.gold(doc) in options else ""
+            return Question(doc["question"], CHOICE, letter, options, unit=unit)
+        kind = _KINDS.get(doc["answer_type"], TEXT)
+        return Question(doc["question"], kind, self.gold(doc), decimals=_decimals(doc), unit=unit)
+
+    def prompt(self, doc: dict[str, Any], style: str) -> str:
+        """`<image>` and the question in one of STYLES.
+
+        direct: the data set's own `query` (hint, question with unit, choices), built from the fields. cot: the same with
+        "reason step by step first, then" put into the hint. Raises UserError for another style.
+        """
+        if style not in self.STYLES:
+            raise unknown("prompt style", style, self.STYLES)
+        unit = f" (Unit: {doc['unit']})" if doc.get("unit") else ""
+        choices = [f"({_letter(index)}) {choice}" for index, choice in enumerate(doc["choices"] or ())]
+        body = [f"Question: {doc['question']}{unit}", *(["Choices:", *choices] if choices else [])]
+        lines = {
+            "direct": [f"Hint: Please {_ask(doc)}", *body],
+            "cot": [f"Hint: Please reason step by step first, then {_ask(doc)}", *body],
+            "raw": body,
+            "solution": [*body, f"Hint: Please {_ask(doc)}", "Solution:"],
+        }
+        return "<image>" + "\n".join(lines[style]).strip()
+
+    def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
+        """accuracy; the paper's General or Math; the task; the skills, of which a question has one to three."""
+        metadata = doc["metadata"]
+        column = _COLUMNS.get(metadata["category"])
+        skills = tuple(f"skill/{_snake(skill)}" for skill in metadata["skills"])
+        return ("accuracy", *([column] if column else []), f"task/{_snake(metadata['task'])}", *skills)
+
+    def official(self, doc: dict[str, Any], answer: Answer, integer: Callable[[str], int] = _through_float) -> Verdict:
+        """The released rules; `integer` reads the extraction of an integer question.
+
+        Extraction in their order: empty; a choice verbatim; an integer; a float; `The answer is "X".`; else the LLM that
+        follows them there would be needed, and correct is None. An extraction that `answer` brings takes their place. The
+        normalised prediction (Verdict.extraction) must equal the gold text.
+        """
+        extraction = _extract(doc, answer.text or "") if answer.extraction is None else answer.extraction
+        if extraction is None:
+            return Verdict(None, None, "needs_llm", "no rule reads an answer; the official script would ask an LLM")
+        prediction, rule = _normalise(doc, extraction, integer)
+        guessed = rule == "nearest_option"
+        if not self.gold(doc):
+            return Verdict(None, prediction, "no_gold", "this split withholds the answers", guessed)
+        if prediction is None:
+            return Verdict(False, None, rule, f"'{_short(extraction)}' is no {doc['answer_type']}")
+        read = f"'{_short(extraction)}' names no option; the nearest is" if guessed else "read"
+        return Verdict(
+            prediction == self.gold(doc), prediction, rule, f"{read} '{_short(prediction)}', gold '{self.gold(doc)}'", guessed
+        )
+
+
+BENCHMARK = MathVista()
+# The task file names the benchmark's functions as this module's.
+__getattr__ = BENCHMARK.__getattribute__

@@ -15,70 +15,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from PIL import Image
-
-from l2v.benchmarks.base import CHOICE, Answer, Question, Verdict
-from l2v.benchmarks.base import shows_steps as shows_steps
-from l2v.benchmarks.data import load_rows, read_image
+from l2v.benchmarks.base import CHOICE, Answer, Benchmark, Question, Verdict
 from l2v.errors import unknown
-
-ID = "Lin-Chen/MMStar"
-REVISION = "bc98d668301da7b14f648724866e57302778ab27"
-CONFIG = "val"
 
 INSTRUCTIONS = {
     "direct": "\nAnswer with the option's letter from the given choices directly.",
     "cot": '\nReason step by step first, then finish with "The answer is X.", where X is the option\'s letter.',
     "raw": "",
 }
-STYLES = tuple(INSTRUCTIONS)
-MEANS: dict[str, tuple[str, ...]] = {}
-ALL_RIGHT: dict[str, str] = {}
 
 _PERCEPTION = ("coarse perception", "fine-grained perception")
-
-
-def load(
-    split: str = "val",
-    id: str = ID,
-    revision: str | None = REVISION,
-    path: str | None = None,
-    name: str | None = CONFIG,
-    **_: Any,
-) -> dict[str, Any]:
-    """The rows of one split, under "test", the split that the lm-eval task evaluates. `name`: the hub's configuration."""
-    return {"test": load_rows(id, split, revision, path, name)}
-
-
-def item_id(doc: dict[str, Any]) -> str:
-    """The row's index."""
-    return str(doc["index"])
-
-
-def problem(doc: dict[str, Any]) -> str:
-    """Every row is a problem of its own."""
-    return item_id(doc)
-
-
-def gold(doc: dict[str, Any]) -> str:
-    """The letter of the right option."""
-    return str(doc["answer"])
 
 
 _HINT = re.compile(r"\AHint: [^\n]*\nQuestion: ")
 _LINE_OPTIONS = re.compile(r"\n(?:Choices:[ \t]*\n)?(?=\(A\))")
 _INLINE_OPTIONS = re.compile(r"\s*\bOptions:\s*(?=A:)")
-
-
-def question(doc: dict[str, Any]) -> Question:
-    """The row as scorers see it: options are read out of the text, () where it lists none."""
-    text = str(doc["question"])
-    text, options = (
-        _split(text, _LINE_OPTIONS, r"(?:\A|\n)\({letter}\)[ \t]?")
-        or _split(text, _INLINE_OPTIONS, r"(?:\A|,\s*){letter}:(?=\s|\Z)")
-        or (text, ())
-    )
-    return Question(_HINT.sub("", text).strip(), CHOICE, gold(doc).strip().upper(), options)
 
 
 def _split(text: str, opener: re.Pattern[str], mark: str) -> tuple[str, tuple[str, ...]] | None:
@@ -98,60 +49,6 @@ def _split(text: str, opener: re.Pattern[str], mark: str) -> tuple[str, tuple[st
     return text[: found[-1].start()], tuple(option.strip() for option in [*options[1:], rest])
 
 
-def prompt(doc: dict[str, Any], style: str) -> str:
-    """`<image>`, the question with its options, and the style's instruction. Raises UserError for an unknown style."""
-    if style not in INSTRUCTIONS:
-        raise unknown("prompt style", style, INSTRUCTIONS)
-    return "<image>" + str(doc["question"]).strip() + INSTRUCTIONS[style]
-
-
-def doc_to_text(doc: dict[str, Any]) -> str:
-    """The direct prompt, for lm-eval."""
-    return prompt(doc, "direct")
-
-
-def doc_to_image(doc: dict[str, Any]) -> list[Image.Image]:
-    """The picture. Raises UserError when there is none."""
-    value = doc.get("decoded_image") or doc.get("image")
-    return [read_image(value, f"MMStar item {item_id(doc)}")]
-
-
-def subsets(doc: dict[str, Any]) -> tuple[str, ...]:
-    """accuracy; perception or reasoning; the capability (six, 250 items each); the axis (eighteen).
-
-    With all 1500 items accuracy is (perception + 2 reasoning) / 3, the paper's average.
-    """
-    category, axis = str(doc["category"]), str(doc["l2_category"])
-    half = "perception" if category in _PERCEPTION else "reasoning"
-    return ("accuracy", half, f"category/{_snake(category)}", f"axis/{_snake(axis)}")
-
-
-def official(doc: dict[str, Any], answer: Answer) -> Verdict:
-    """The released rule: the lower-case response begins with the gold letter, "(x", "option x" or "the answer is x".
-
-    Any word that begins with the letter will do ("A dog" is A, "Based on" is B), and reasoning before an answer is wrong; the
-    rule never abstains. An extraction that `answer` brings is judged in place of the response.
-    """
-    said = answer.text if answer.extraction is None else answer.extraction
-    predicted = (said or "").lower().strip().replace("\n", " ")
-    rule, letter = _opening(predicted)
-    right = gold(doc).lower().strip()
-    if not letter or letter not in "abcdefgh":
-        return Verdict(False, None, "no_letter", "the response does not open with an option's letter")
-    return Verdict(letter == right, letter.upper(), rule, f"read {letter.upper()}, gold {right.upper()}")
-
-
-OFFICIAL = {"official": official}
-
-
-def process_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lm-eval's door to the official rule."""
-    from l2v.benchmarks.harness import docs_module
-    from l2v.benchmarks.metrics import item_scores
-
-    return item_scores(docs_module("mmstar"), doc, results[0])
-
-
 def _opening(predicted: str) -> tuple[str, str]:
     """The rule that reads the response's opening, and the character it reads ("" when the response ends before)."""
     for rule, opener in (("bracketed_letter", "("), ("option_letter", "option "), ("the_answer_is", "the answer is ")):
@@ -162,3 +59,66 @@ def _opening(predicted: str) -> tuple[str, str]:
 
 def _snake(words: str) -> str:
     return "_".join(re.findall(r"[a-z0-9]+", words.lower().replace("&", " and ")))
+
+
+class MMStar(Benchmark):
+    """See the module."""
+
+    TITLE = "MMStar"
+    ID = "Lin-Chen/MMStar"
+    REVISION = "bc98d668301da7b14f648724866e57302778ab27"
+    CONFIG = "val"
+    SPLIT = "val"
+    STYLES = tuple(INSTRUCTIONS)
+
+    def item_id(self, doc: dict[str, Any]) -> str:
+        """The row's index."""
+        return str(doc["index"])
+
+    def gold(self, doc: dict[str, Any]) -> str:
+        """The letter of the right option."""
+        return str(doc["answer"])
+
+    def question(self, doc: dict[str, Any]) -> Question:
+        """The row as scorers see it: options are read out of the text, () where it lists none."""
+        text = str(doc["question"])
+        text, options = (
+            _split(text, _LINE_OPTIONS, r"(?:\A|\n)\({letter}\)[ \t]?")
+            or _split(text, _INLINE_OPTIONS, r"(?:\A|,\s*){letter}:(?=\s|\Z)")
+            or (text, ())
+        )
+        return Question(_HINT.sub("", text).strip(), CHOICE, self.gold(doc).strip().upper(), options)
+
+    def prompt(self, doc: dict[str, Any], style: str) -> str:
+        """`<image>`, the question with its options, and the style's instruction. Raises UserError for an unknown style."""
+        if style not in INSTRUCTIONS:
+            raise unknown("prompt style", style, INSTRUCTIONS)
+        return "<image>" + str(doc["question"]).strip() + INSTRUCTIONS[style]
+
+    def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
+        """accuracy; perception or reasoning; the capability (six, 250 items each); the axis (eighteen).
+
+        With all 1500 items accuracy is (perception + 2 reasoning) / 3, the paper's average.
+        """
+        category, axis = str(doc["category"]), str(doc["l2_category"])
+        half = "perception" if category in _PERCEPTION else "reasoning"
+        return ("accuracy", half, f"category/{_snake(category)}", f"axis/{_snake(axis)}")
+
+    def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
+        """The released rule: the lower-case response begins with the gold letter, "(x", "option x" or "the answer is x".
+
+        Any word that begins with the letter will do ("A dog" is A, "Based on" is B), and reasoning before an answer is wrong;
+        the rule never abstains. An extraction that `answer` brings is judged in place of the response.
+        """
+        said = answer.text if answer.extraction is None else answer.extraction
+        predicted = (said or "").lower().strip().replace("\n", " ")
+        rule, letter = _opening(predicted)
+        right = self.gold(doc).lower().strip()
+        if not letter or letter not in "abcdefgh":
+            return Verdict(False, None, "no_letter", "the response does not open with an option's letter")
+        return Verdict(letter == right, letter.upper(), rule, f"read {letter.upper()}, gold {right.upper()}")
+
+
+BENCHMARK = MMStar()
+# The task file names the benchmark's functions as this module's.
+__getattr__ = BENCHMARK.__getattribute__

@@ -11,8 +11,9 @@ from typing import Any
 
 from PIL import Image
 
-from l2v.benchmarks.base import BenchmarkDocs, Item
-from l2v.benchmarks.harness import ANY_TASK, load_task, open_docs
+from l2v.benchmarks.base import Benchmark, Item
+from l2v.benchmarks.catalogue import ANY_TASK
+from l2v.benchmarks.harness import load_task, open_docs
 from l2v.errors import UserError
 from l2v.study.cells import BenchmarkId
 from l2v.study.questions import benchmark_id, data_ref
@@ -84,7 +85,7 @@ def _of_rows(benchmark: BenchmarkId, config: Any, ids: set[str]) -> dict[str, Re
     return found
 
 
-def _of_row(docs: BenchmarkDocs, row: dict[str, Any]) -> Read:
+def _of_row(docs: Benchmark, row: dict[str, Any]) -> Read:
     return lambda: docs.doc_to_image(row) or []
 
 

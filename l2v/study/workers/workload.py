@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from l2v.benchmarks.base import BenchmarkDocs, Item
+from l2v.benchmarks.base import Benchmark, Item
 from l2v.benchmarks.harness import open_docs
 from l2v.study.cells import Job
 from l2v.study.plan import Group, grouped
@@ -21,7 +21,7 @@ class Workload:
     jobs: list[Job]
     groups: list[Group] = field(init=False)
     _items: dict[str, list[Item]] = field(default_factory=dict)
-    _docs: dict[str, BenchmarkDocs] = field(default_factory=dict)
+    _docs: dict[str, Benchmark] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pending = {job.cell.id for job in self.jobs if not self.store.folder(job.cell.id).done}
@@ -44,7 +44,7 @@ class Workload:
             self._items[key] = items
         return self._items[key]
 
-    def docs(self, group: Group) -> BenchmarkDocs:
+    def docs(self, group: Group) -> Benchmark:
         """What the benchmark of a group says of its questions."""
         self.items(group)
         return self._docs[repr(group.benchmark)]
