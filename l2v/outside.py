@@ -42,7 +42,7 @@ def package_of(group: str, name: str) -> str | None:
     return None if entry is None else _told(entry)
 
 
-class Table(dict[str, Kind], Generic[Kind]):
+class Registry(dict[str, Kind], Generic[Kind]):
     """The package's own entries by name, and those of a group of entry points, which are loaded when they are asked for."""
 
     def __init__(self, group: str, kind: type[Kind], own: dict[str, Kind]) -> None:

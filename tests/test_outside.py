@@ -8,14 +8,19 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from l2v.outside import package_of
+from l2v import outside
+from l2v.benchmarks import catalogue, scoring
+from l2v.transfer.arms import ARMS
+
+Verb = Callable[..., Any]
 
 HERE = Path(__file__).parent / "outside"
 GRID = ("runtime.progress=false", "runtime.page=false", "runtime.device=cpu", "benchmark.limit=4", f"--config-dir={HERE}/conf")
@@ -46,11 +51,21 @@ def installed(place: Path, version: str = "1.0") -> Path:
     return site
 
 
-def command(site: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    """`l2v …` as a process to which the example is installed."""
-    path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-    call = [sys.executable, "-m", "l2v.cli", *map(str, words)]
-    return subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=300)
+@contextmanager
+def beside(site: Path) -> Iterator[None]:
+    """The example installed in this process, for as long as the test takes."""
+    sys.path.insert(0, str(site))
+    outside._found.cache_clear()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(site))
+        outside._found.cache_clear()
+        for table in (ARMS, catalogue.OUTSIDE, scoring.OUTSIDE):
+            for name in {"mirror", "parity", "last_word"} & set(dict.keys(table)):
+                del table[name]
+        for name in [name for name in sys.modules if name.startswith("l2v_example")]:
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
@@ -60,51 +75,62 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_another_distribution_brings_is_run_scored_and_reported(site: Path, tmp_path: Path) -> None:
+    """In processes of their own, as a person would."""
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
+        call = [sys.executable, "-m", "l2v.cli", *map(str, words)]
+        return subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=300)
+
     asked = (f"runtime.outputs={tmp_path}", "study=outside", *GRID)
-    run = command(site, "run", "--multirun", *asked, "method=direct,mirror", "benchmark=parity", "scorer=[official,last_word]")
+    run = command("run", "--multirun", *asked, "method=direct,mirror", "benchmark=parity", "scorer=[official]")
     assert run.returncode == 0, run.stderr
+    scored = command("score", f"outputs={tmp_path}", "study=outside", "scorer=last_word", "progress=false")
+    assert scored.returncode == 0, scored.stderr
     table = pd.read_csv(tmp_path / "outside" / "results.csv")
     assert sorted(zip(table["method"], table["scorer"], strict=True)) == [
         (method, scorer) for method in ("direct", "mirror") for scorer in ("last_word", "official")
     ]
     assert set(table["packages"]) == {"l2v-example 1.0"}
-    (folder,) = {table["cell"][i] for i in table.index if table["method"][i] == "mirror"}
-    verdicts = [json.loads(line) for line in (tmp_path / "outside/cells" / folder / "scores/last_word.jsonl").open()]
-    rows = [json.loads(line) for line in (tmp_path / "outside/cells" / folder / "responses.jsonl").open()]
+    (cell,) = set(table[table["method"] == "mirror"]["cell"])
+    folder = tmp_path / "outside" / "cells" / cell
+    rows = [json.loads(line) for line in (folder / "responses.jsonl").open()]
+    verdicts = [json.loads(line) for line in (folder / "scores" / "last_word.jsonl").open()]
     assert [verdict["extraction"] for verdict in verdicts] == [row["response"].split()[-1] for row in rows]
-    report = command(site, "report", f"outputs={tmp_path}", "study=outside", "scorer=last_word", "page=false", "format=csv")
-    assert report.returncode == 0, report.stderr
-    assert "mirror" in report.stdout
 
 
-def test_another_version_is_another_cell_and_the_packages_own_cells_stay(
-    site: Path, tmp_path: Path, tiny: Callable[..., Any]
-) -> None:
-    newer = installed(tmp_path, "2.0")
-    listed = [command(place, "run", *GRID, "method=mirror", "dry_run=true") for place in (site, site, newer)]
-    assert [answer.returncode for answer in listed] == [0, 0, 0], listed[0].stderr
-    once, again, other = (answer.stdout.split()[0] for answer in listed)
+def test_another_version_is_another_cell_and_the_packages_own_cells_stay(site: Path, tmp_path: Path, l2v: Verb) -> None:
+    listed = []
+    for place in (site, site, installed(tmp_path, "2.0")):
+        with beside(place):
+            listed.append(l2v("run", *GRID, "method=mirror", "dry_run=true").out)
+            own = l2v("run", *GRID, "method=l2v", "dry_run=true").out
+    once, again, other = (answer.split()[0] for answer in listed)
     assert once == again != other
-    assert "l2v-example 1.0" in listed[0].stdout and "l2v-example 2.0" in listed[2].stdout
-    own = command(site, "run", *GRID, "method=l2v", "dry_run=true").stdout.split()[0]
-    assert own == tiny("study=own", "benchmark.limit=4", "dry_run=true").out.split()[0]
+    assert "l2v-example 1.0" in listed[0] and "l2v-example 2.0" in listed[2]
+    assert own == l2v("run", *GRID, "method=l2v", "dry_run=true").out
 
 
-def test_a_name_that_nobody_brings_is_refused_with_those_there_are(site: Path, tiny: Callable[..., Any]) -> None:
-    assert package_of("l2v.arms", "mirror") is None
-    assert tiny("method.name=mirror").code == 2
-    answer = command(site, "run", *GRID, "method.name=mirrored")
-    assert answer.returncode == 2 and "mirror" in answer.stderr
-    answer = command(site, "run", *GRID, "scorer=[last_wrd]")
-    assert answer.returncode == 2 and "last_word" in answer.stderr
+def test_a_name_that_nobody_brings_is_refused_with_those_there_are(site: Path, l2v: Verb) -> None:
+    assert outside.package_of("l2v.arms", "mirror") is None
+    assert "'mirror'" in l2v("run", "method.name=mirror", "dry_run=true").err
+    with beside(site):
+        for word, near in (
+            ("method.name=mirrored", "mirror"),
+            ("scorer=[last_wrd]", "last_word"),
+            ("benchmark.name=party", "parity"),
+        ):
+            answer = l2v("run", *GRID, word, "dry_run=true")
+            assert answer.code == 2 and f"did you mean {near}" in answer.err
 
 
-def test_what_does_not_load_is_told_in_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"), [("raise ImportError('no such thing')", "no such thing"), ("MIRROR = 3", "is no Arm")]
+)
+def test_what_does_not_load_is_told_in_one_sentence(content: str, told: str, tmp_path: Path, l2v: Verb) -> None:
     site = installed(tmp_path, "3.0")
-    (site / "l2v_example" / "arms.py").write_text("raise ImportError('no such thing')\n")
-    answer = command(site, "run", *GRID, "method=mirror")
-    assert answer.returncode == 2 and len(answer.stderr.splitlines()) == 1
-    assert "l2v-example 3.0" in answer.stderr and "no such thing" in answer.stderr
-    (site / "l2v_example" / "arms.py").write_text("MIRROR = 3\n")
-    answer = command(site, "run", *GRID, "method=mirror")
-    assert answer.returncode == 2 and "is no Arm" in answer.stderr
+    (site / "l2v_example" / "arms.py").write_text(f"{content}\n")
+    with beside(site):
+        answer = l2v("run", *GRID, "method=mirror", "dry_run=true")
+    assert answer.code == 2 and len(answer.err.splitlines()) == 1
+    assert "l2v-example 3.0" in answer.err and told in answer.err

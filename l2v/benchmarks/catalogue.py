@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from l2v.benchmarks.base import Benchmark
 from l2v.errors import unknown
-from l2v.outside import Table
+from l2v.outside import Registry
 from l2v.paths import PACKAGE
 
 # Benchmark -> lm-eval task; the folder l2v/benchmarks/<name> holds the task's YAML and docs.py.
@@ -23,7 +23,7 @@ TASKS = {
 # The benchmark that stands for any generate_until task of lm-eval, by benchmark.task.
 ANY_TASK = "lm_eval"
 # What other distributions add, by entry points.
-OUTSIDE: Table[Benchmark] = Table("l2v.benchmarks", Benchmark, {})
+OUTSIDE: Registry[Benchmark] = Registry("l2v.benchmarks", Benchmark, {})
 
 
 @dataclass(frozen=True)

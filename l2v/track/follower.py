@@ -25,7 +25,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from l2v.config import TrackerConfig
 from l2v.track.ledger import Ledger, Planned, Swept, distinct, reason, sweep
-from l2v.track.tracker import Tracker, check_tracker, open_tracker
+from l2v.track.tracker import Tracker
+from l2v.track.trackers import check_tracker, open_tracker
 
 if TYPE_CHECKING:
     from l2v.track.cells import CellRuns

@@ -10,17 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from l2v.config import TrackerConfig
-from l2v.errors import UserError, unknown
 from l2v.identity import digest
 from l2v.report.answers import writable
 
-MODES = ("auto", "online", "offline")
 # Longest name that the trackers take for a run.
 MOST_CHARACTERS = 60
 
@@ -102,75 +97,6 @@ class Tracker(Protocol):
 
     def finish(self) -> None:
         """Let go of everything; called once."""
-
-
-class NullTracker:
-    """tracker=none: nothing is shown anywhere."""
-
-    place = "nowhere"
-
-    def upload(self, run: TrackedRun) -> None:
-        """Do nothing."""
-
-    def has(self, run_id: str, place: str) -> bool:
-        """There is nothing to do for any run."""
-        return True
-
-    def told(self) -> str:
-        """Nothing."""
-        return ""
-
-    def finish(self) -> None:
-        """Do nothing."""
-
-
-@dataclass(frozen=True)
-class _Kind:
-    """How a tracker is opened, a function (TrackerConfig, folder) -> Tracker; and what brings its package."""
-
-    opens: str
-    package: str = ""
-    install: str = ""
-
-
-TRACKERS = {
-    "none": _Kind("l2v.track.tracker:_null"),
-    "wandb": _Kind("l2v.track.wandb:WandbTracker", "wandb", "pip install wandb"),
-    "trackio": _Kind("l2v.track.trackio:TrackioTracker", "trackio", "pip install 'l2v[trackio]'"),
-}
-
-
-def check_tracker(config: TrackerConfig) -> None:
-    """Raise UserError for an unknown tracker, bad settings, a missing package or a missing key. Imports no tracker."""
-    if config.name not in TRACKERS:
-        raise unknown("tracker", config.name, TRACKERS)
-    if config.mode not in MODES:
-        raise unknown("tracker.mode", config.mode, MODES)
-    if not config.project.strip():
-        raise UserError("tracker.project is empty; name the project, e.g. tracker.project=l2v.")
-    if config.examples < 0:
-        raise UserError(f"tracker.examples={config.examples} must be at least 0.")
-    if config.timeout <= 0:
-        raise UserError(f"tracker.timeout={config.timeout:g} must be above 0 seconds.")
-    kind = TRACKERS[config.name]
-    if kind.package and find_spec(kind.package) is None:
-        raise UserError(f"tracker={config.name} needs the package '{kind.package}', which is not installed: {kind.install}")
-    if config.name == "wandb" and config.mode == "online":
-        from l2v.track.wandb import knows_key
-
-        if not knows_key():
-            raise UserError("tracker.mode=online needs a key: run `wandb login`, set WANDB_API_KEY, or choose mode=offline.")
-
-
-def open_tracker(config: TrackerConfig, folder: Path) -> Tracker:
-    """The tracker of a configuration that `check_tracker` passed; what it writes locally lies in `folder`."""
-    module, _, name = TRACKERS[config.name].opens.partition(":")
-    tracker: Tracker = getattr(import_module(module), name)(config, folder)
-    return tracker
-
-
-def _null(config: TrackerConfig, folder: Path) -> NullTracker:
-    return NullTracker()
 
 
 def slug(name: str) -> str:

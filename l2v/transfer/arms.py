@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, unknown
-from l2v.outside import Table
+from l2v.outside import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +59,7 @@ _OWN = {
     "sign_flipped": Arm("sign_flipped"),
 }
 # With those of other distributions.
-ARMS: Table[Arm] = Table("l2v.arms", Arm, _OWN)
+ARMS: Registry[Arm] = Registry("l2v.arms", Arm, _OWN)
 
 
 def is_null(method: str) -> bool:

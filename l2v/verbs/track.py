@@ -34,7 +34,7 @@ SETTINGS = TrackSettings
 
 def main(arguments: list[str]) -> int:
     """Upload every run of a study that is not there yet, or that changed since. Exit code 1: some uploads failed."""
-    from l2v.track.tracker import check_tracker
+    from l2v.track.trackers import check_tracker
 
     settings = parse(arguments, TrackSettings)
     if settings.tracker.name == "none":
@@ -53,7 +53,7 @@ def _track(settings: TrackSettings) -> int:
     from l2v.track.cells import CellRuns
     from l2v.track.ledger import Ledger, distinct, sweep
     from l2v.track.study import whole_study
-    from l2v.track.tracker import open_tracker
+    from l2v.track.trackers import open_tracker
 
     store = Store(settings.outputs, settings.study).existing()
     cells = CellRuns(settings.outputs, settings.study, settings.tracker.examples)

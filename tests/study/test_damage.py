@@ -24,7 +24,8 @@ import pytest
 import l2v.verbs.run as run_verb
 from l2v.config import Config, TrackerConfig
 from l2v.study.store import Store
-from l2v.track.tracker import TRACKERS, NullTracker, TrackedRun, _Kind
+from l2v.track.tracker import TrackedRun
+from l2v.track.trackers import TRACKERS, Listed
 
 CUTS = [f"cut {i}" for i in range(8)]
 OTHERS = ["emptied", "deleted", "flipped", "a folder", "another study's"]
@@ -48,9 +49,10 @@ OPEN = {
 }  # fmt: skip
 
 
-class Kept(NullTracker):
+class Kept:
     """A tracker that keeps what it is given."""
 
+    place = "nowhere"
     runs: list[TrackedRun] = []
 
     def __init__(self, config: TrackerConfig, folder: Path) -> None:
@@ -59,6 +61,13 @@ class Kept(NullTracker):
     def upload(self, run: TrackedRun) -> None:
         """Keep it."""
         self.runs.append(run)
+
+    def told(self) -> str:
+        """Nothing."""
+        return ""
+
+    def finish(self) -> None:
+        """Nothing is open."""
 
     def has(self, run_id: str, place: str) -> bool:
         """Nothing is there."""
@@ -130,7 +139,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Both studies, computed once; tracker=kept."""
-    TRACKERS["kept"] = _Kind(f"{__name__}:Kept")
+    TRACKERS["kept"] = Listed(f"{__name__}:Kept")
     folder, seen = tmp_path_factory.mktemp("damage"), []
     real, main = run_verb.run_configs, run_verb.main
     with pytest.MonkeyPatch.context() as patched:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from l2v.benchmarks.base import Answer, Benchmark, Question, Verdict
 from l2v.errors import UserError, unknown
-from l2v.outside import Table
+from l2v.outside import Registry
 
 Doc = dict[str, Any]
 Progress = Callable[[int], Any]
@@ -90,7 +90,7 @@ SCORERS: dict[str, Callable[[Asked], Iterable[Verdict]]] = {
     "judge": _judge,
 }
 # Those of other distributions: (question, response) -> verdict.
-OUTSIDE: Table[Callable[[Question, str], Verdict]] = Table("l2v.scorers", Callable, {})  # type: ignore[arg-type]
+OUTSIDE: Registry[Callable[[Question, str], Verdict]] = Registry("l2v.scorers", Callable, {})  # type: ignore[arg-type]
 
 
 def check_scorers(names: Sequence[str], docs: Benchmark | None = None) -> None:
