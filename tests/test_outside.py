@@ -115,13 +115,10 @@ def test_a_name_that_nobody_brings_is_refused_with_those_there_are(site: Path, l
     assert outside.package_of("l2v.arms", "mirror") is None
     assert "'mirror'" in l2v("run", "method.name=mirror", "dry_run=true").err
     with beside(site):
-        for word, near in (
-            ("method.name=mirrored", "mirror"),
-            ("scorer=[last_wrd]", "last_word"),
-            ("benchmark.name=party", "parity"),
-        ):
+        near = {"method.name=mirrored": "mirror", "scorer=[last_wrd]": "last_word", "benchmark.name=party": "parity"}
+        for word, meant in near.items():
             answer = l2v("run", *GRID, word, "dry_run=true")
-            assert answer.code == 2 and f"did you mean {near}" in answer.err
+            assert answer.code == 2 and f"did you mean {meant}" in answer.err
 
 
 @pytest.mark.parametrize(
