@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from l2v.study.digests import (
     has_check,
     is_whole,
     open_line,
+    open_lines,
     read_json,
     sealed,
     sealed_line,
@@ -140,10 +142,14 @@ class CellFolder:
 
     def _sound_rows(self, path: Path) -> list[Record]:
         """The rows of a file of responses, without damaged ones: those are computed again."""
-        rows = [open_line(line, self.id) for line in whole_lines(read_bytes(path))]
+        rows = open_lines(read_bytes(path), self.id)
         if None in rows:
             tell_once(f"{path} holds {rows.count(None)} damaged rows, which count as not there.")
         return [row for row in rows if row is not None]
+
+    def damaged_rows(self) -> int:
+        """How many whole lines of an open cell cannot be used."""
+        return sum(open_lines(read_bytes(path), self.id).count(None) for path in self.path.glob("responses*.jsonl"))
 
     def append(self, worker: str, records: Iterable[Record]) -> None:
         """Append a worker's responses, one line each, and hand them to the operating system."""
@@ -186,10 +192,32 @@ class CellFolder:
             for trace in (self.path / "error.txt", *self.path.glob("failures.*.jsonl")):
                 trace.unlink(missing_ok=True)
             sync_folder(self.path)
-        mark = {"stored_twice": stored_twice, "rows": len(whole_lines(data)), "bytes": len(data)}
-        content = sealed(mark | {"responses": content_digest(data)}, self.id)
-        write_atomically(self.path / "DONE", json.dumps(content), sync=True)
+        self._write_done(data, stored_twice)
         shutil.rmtree(self.claims, ignore_errors=True)
+
+    def _write_done(self, responses: bytes, stored_twice: int) -> None:
+        mark = {"stored_twice": stored_twice, "rows": len(whole_lines(responses)), "bytes": len(responses)}
+        content = sealed(mark | {"responses": content_digest(responses)}, self.id)
+        write_atomically(self.path / "DONE", json.dumps(content), sync=True)
+
+    def seal(self) -> None:
+        """Add digests to a finished cell of a version without them; what it holds, and when it was finished, stay the same.
+
+        Raises UserError for a cell that is not whole.
+        """
+        path, done = self.path / "responses.jsonl", self.path / "DONE"
+        rows, finished = self.responses(), done.stat()
+        figures: dict[str, list[Record]] = {}
+        for row in self.metrics():
+            figures.setdefault(row["scorer"], []).append(row)
+        verdicts = {name: self.scores(name) for name in figures}
+        data = "".join(sealed_line(row, self.id) for row in rows).encode()
+        write_atomically(path, data, sync=True)
+        self._write_done(data, int(read_json(done, "").get("stored_twice", 0)))
+        for name, metrics in figures.items():
+            self.write_scores(name, verdicts[name], metrics)
+        for file in (path, done):
+            os.utime(file, ns=(finished.st_atime_ns, finished.st_mtime_ns))
 
     def mark(self) -> Record | None:
         """What DONE says of the responses (rows, bytes, responses: their digest); None for one without digests.
@@ -206,12 +234,12 @@ class CellFolder:
         """Why the responses of a finished cell cannot be used, or "", and the sound ones among them."""
         path, mark = self.path / "responses.jsonl", self.mark()
         data = read_bytes(path)
-        lines = data.split(b"\n")
-        rows = [open_line(line, self.id) for line in lines if line.strip()]
+        lines = whole_lines(data)
+        rows = open_lines(data, self.id)
         sound = [row for row in rows if row is not None]
         if mark is not None:
             broken = "" if content_digest(data) == mark["responses"] else "is not what the cell was finished with"
-        elif not rows or len(sound) < len(rows) or lines[-1]:
+        elif not rows or len(sound) < len(rows) or not data.endswith(b"\n"):
             broken = "is damaged or not whole"
         else:
             doubled = twice(row["id"] for row in rows if row is not None)

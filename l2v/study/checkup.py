@@ -1,11 +1,34 @@
-"""Is everything there? What can be told of a study's folder without a model."""
+"""Is everything there? What can be told of a study's folder without a model, and what `l2v doctor study=…` does about it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_folder import CellFolder
+from l2v.study.digests import DIGEST, read_sealed, sealed
+from l2v.study.plan import job_readings
+from l2v.study.score import items_key
 from l2v.study.store import Store
 from l2v.study.workers.run import read_run
+
+
+@dataclass
+class Checkup:
+    """What was looked at, what is wrong (a sentence each, with what to do), and what holds no digests."""
+
+    cells: int = 0
+    rows: int = 0
+    problems: list[str] = field(default_factory=list)
+    old_cells: list[CellFolder] = field(default_factory=list)
+    old_items: list[str] = field(default_factory=list)
+    directions: set[Path] = field(default_factory=set)
+    old_directions: list[Path] = field(default_factory=list)
 
 
 def whole_study(store: Store) -> list[CellFolder]:
@@ -14,25 +37,95 @@ def whole_study(store: Store) -> list[CellFolder]:
     Raises UserError for a cell that was finished and is not whole any more, or that is gone.
     """
     folders = store.whole()
-    if lost := lost_cells(store, {folder.id for folder in folders}):
-        raise UserError(lost[0])
+    for reason in lost_cells(store, {folder.id for folder in folders}):
+        raise UserError(reason)
     return folders
 
 
-def lost_cells(store: Store, finished: set[str]) -> list[str]:
+def lost_cells(store: Store, finished: set[str]) -> Iterator[str]:
     """A sentence per cell that its run had finished and that is neither finished nor set aside now."""
-    told = []
     for path in sorted(store.path.glob("runs/*/run.json")):
         try:
             run = read_run(path.parent)
         except UserError:
             # `l2v status` tells of it; nothing that was measured depends on it.
             continue
-        if run.over():
-            gone = [cell for cell in run.cells if cell not in finished and run.failed_here(store.folder(cell)) is None]
-            told += [
-                f"{store.path / 'cells' / cell}/DONE is missing though {run.path} computed every cell; repeat the command of "
-                "`l2v run`, which makes the cell whole again."
-                for cell in gone
-            ]
-    return told
+        for cell in run.cells if run.over() else ():
+            if cell not in finished and run.failed_here(store.folder(cell)) is None:
+                yield (
+                    f"{store.path / 'cells' / cell}/DONE is missing though {run.path} computed every cell; repeat the command "
+                    "of `l2v run`, which makes the cell whole again."
+                )
+
+
+def check_study(store: Store) -> Checkup:
+    """Read every file of a study and of the directions that its cells were made from, and check it."""
+    found = Checkup()
+    keys: set[str] = set()
+    for folder in store.finished():
+        try:
+            cell = folder.cell()
+            found.rows += len(folder.responses())
+            for scorer in {row["scorer"] for row in folder.metrics()}:
+                folder.scores(scorer)
+            if folder.mark() is None:
+                found.old_cells.append(folder)
+            keys.add(items_key(cell.benchmark))
+            found.directions |= {_directions(store, reading.id) for reading in job_readings(cell)}
+            found.cells += 1
+        except UserError as error:
+            found.problems.append(str(error))
+    for path in sorted((store.path / "cells").glob("*")):
+        if not (path / "DONE").exists() and (damaged := CellFolder(path).damaged_rows()):
+            found.problems.append(f"{path} holds {damaged} damaged rows; repeat `l2v run`, which computes them again.")
+    _check_files(store, keys, found)
+    found.problems += lost_cells(store, {folder.id for folder in store.finished()})
+    return found
+
+
+def _directions(store: Store, reading: str) -> Path:
+    return store.path.parent / "cache" / "directions" / f"{reading}.safetensors"
+
+
+def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
+    """The study's own small files, its items, and directions."""
+    checks: list[Callable[[], object]] = [store.selection, *(partial(store.items, key) for key in sorted(keys))]
+    checks += [partial(read_run, path.parent) for path in sorted(store.path.glob("runs/*/run.json"))]
+    checks += [partial(_check_directions, path, found) for path in sorted(found.directions) if path.exists()]
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            found.problems.append(str(error))
+    found.old_items = [key for key in sorted(keys) if store.items_path(key).is_file() and not store.items_sealed(key)]
+
+
+def _check_directions(path: Path, found: Checkup) -> None:
+    from l2v.study.workers.directions import load_directions
+    from l2v.transfer.directions import has_digests
+
+    directions = load_directions(path)
+    for layer in range(len(directions.mean) if directions.has_states(path) else 0):
+        directions.load_states(path, layer)
+    if not has_digests(path):
+        found.old_directions.append(path)
+
+
+def add_digests(store: Store, found: Checkup) -> int:
+    """Add digests to what a version without them wrote and `check_study` found whole; returns to how many files."""
+    files = 0
+    for folder in found.old_cells:
+        folder.seal()
+    for key in found.old_items:
+        store.write_items(key, store.items(key))
+    for path in sorted(store.path.glob("runs/*/run.json")):
+        content = read_sealed(path, "")
+        if DIGEST not in content:
+            write_atomically(path, json.dumps(sealed(content), indent=1))
+            files += 1
+    files += store.seal()
+    for path in found.old_directions:
+        from l2v.study.workers.directions import load_directions
+
+        load_directions(path).with_states(path).save(path)
+    return files + len(found.old_cells) + len(found.old_items) + len(found.old_directions)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from l2v.disk import UNREADABLE, Record
+from l2v.disk import UNREADABLE, Record, whole_lines
 from l2v.errors import UserError
 
 # The last key of a line, and of a small file.
@@ -64,6 +64,16 @@ def open_line(line: bytes, of: str) -> Record | None:
 def has_check(line: bytes) -> bool:
     """Whether a line that `open_line` took carries a check."""
     return line.rstrip().endswith(b'"}') and _BEFORE_CHECK.encode() in line[-40:]
+
+
+def open_lines(data: bytes, of: str) -> list[Record | None]:
+    """The records of all lines that were written to their end, None for a damaged one.
+
+    Of a file whose lines carry checks, one that has lost its own is damaged.
+    """
+    lines = whole_lines(data)
+    checked = any(has_check(line) for line in lines)
+    return [open_line(line, of) if has_check(line) or not checked else None for line in lines]
 
 
 # -- small JSON files --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from l2v.disk import Record, read_bytes, whole_lines, write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import SCHEMA
-from l2v.study.digests import DIGEST, open_line, read_sealed, sealed, sealed_line, tell_once
+from l2v.study.digests import DIGEST, has_check, open_lines, read_sealed, sealed, sealed_line, tell_once
 
 __all__ = ["CellFolder", "Store", "plain_name"]
 
@@ -117,10 +117,24 @@ class Store:
     def items(self, key: str) -> list[Record]:
         """The description of a benchmark's items; empty when there is none. Raises UserError for a damaged one."""
         path = self.items_path(key)
-        found = [open_line(line, key) for line in whole_lines(read_bytes(path))]
+        found = open_lines(read_bytes(path), key)
         if not all(record is not None and _is_item(record) for record in found):
             raise UserError(f"{path} is damaged; `l2v score study={self.study}` writes it again.")
         return [record for record in found if record is not None]
+
+    def items_sealed(self, key: str) -> bool:
+        """Whether every line that describes an item carries a check."""
+        return all(has_check(line) for line in whole_lines(read_bytes(self.items_path(key))))
+
+    def seal(self) -> int:
+        """Add digests to study.json and selection.json where they have none; returns to how many."""
+        selection = self.selection()
+        old = [content for content in (self._stamp() or {}, selection) if content and DIGEST not in content]
+        if selection and DIGEST not in selection:
+            write_atomically(self.path / "selection.json", json.dumps(sealed(selection), indent=1), sync=True)
+        if old:
+            self._write_stamp()
+        return len(old)
 
     def folder(self, cell_id: str) -> CellFolder:
         """The folder of a cell, whether it exists or not."""

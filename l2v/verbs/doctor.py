@@ -1,4 +1,9 @@
-"""l2v doctor: versions, devices, memory, disk, and whether the model hub can be reached."""
+"""l2v doctor: versions, devices, memory, disk, and whether the model hub can be reached; or whether a study is whole.
+
+l2v doctor
+l2v doctor study=demo      reads every file of a study and its directions, says what is damaged and what to do; to a study
+                           of a version without digests it adds them. Exit code 1 when something is damaged
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,9 @@ import platform
 import shutil
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 
-from l2v.errors import UserError
+from l2v.verbs.settings import StudySettings, parse
 
 PACKAGES = (
     "l2v",
@@ -25,10 +31,40 @@ PACKAGES = (
 HUB_TIMEOUT_SECONDS = 5
 
 
+@dataclass(frozen=True)
+class DoctorSettings:
+    """Settings of `l2v doctor`."""
+
+    study: str | None = None  # folder under outputs; None: look at this machine
+    outputs: str = StudySettings.outputs  # folder of all studies
+
+
+SETTINGS = DoctorSettings
+
+
 def main(arguments: list[str]) -> int:
-    """Print one line per finding; always exit code 0: a missing GPU or hub is no error."""
-    if arguments:
-        raise UserError(f"`l2v doctor` takes no settings, but was given {' '.join(arguments)}.")
+    """Print one line per finding. Of a machine always exit code 0: a missing GPU or hub is no error; of a study see above."""
+    settings = parse(arguments, DoctorSettings)
+    return _machine() if settings.study is None else _study(settings.outputs, settings.study)
+
+
+def _study(outputs: str, study: str) -> int:
+    from l2v.study.checkup import add_digests, check_study
+    from l2v.study.store import Store
+
+    store = Store(outputs, study).existing()
+    found = check_study(store)
+    whole = f"study {study}: {found.cells} finished cells with {found.rows:,} responses"
+    directions = sum(path.exists() for path in found.directions)
+    print(f"{whole} and {directions} of their directions are whole{', but:' if found.problems else '.'}")
+    for problem in found.problems:
+        print(f"- {problem}")
+    if not found.problems and (added := add_digests(store, found)):
+        print(f"Digests were added to {added} files of a version without them.")
+    return int(bool(found.problems))
+
+
+def _machine() -> int:
     import psutil
     import torch
 

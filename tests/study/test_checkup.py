@@ -1,0 +1,101 @@
+"""`l2v doctor study=…`: a whole study, a damaged one, and one that a version without digests wrote."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from l2v.study import digests
+
+
+@pytest.fixture
+def study(tiny: Callable[..., Any], outputs: Path, tmp_path: Path) -> Path:
+    """A study with a selection, in an outputs folder of its own."""
+    words = ("method=direct,l2v", "intervention.layer=1,2", "protocol.name=select_then_test")
+    assert tiny("--multirun", "study=doctored", *words).code == 0
+    shutil.copytree(outputs / "doctored", tmp_path / "doctored")
+    shutil.copytree(outputs / "cache" / "directions", tmp_path / "cache" / "directions")
+    return tmp_path / "doctored"
+
+
+def make_old(study: Path) -> None:
+    """Take every digest out, as the version before them wrote a study."""
+    for path in [*study.glob("cells/*/responses.jsonl"), *study.glob("items/*.jsonl")]:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({k: v for k, v in row.items() if k != "check"}) + "\n" for row in rows))
+    for path in study.glob("cells/*/metrics.json"):
+        rows = json.loads(path.read_text())
+        path.write_text(json.dumps([{k: v for k, v in row.items() if "digest" not in k} for row in rows]))
+    for path in study.glob("cells/*/DONE"):
+        path.write_text('{"stored_twice": 0}')
+    for path in [study / "selection.json", *study.glob("runs/*/run.json")]:
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "digest"}))
+    (study / "study.json").write_text(json.dumps({"schema": 2, "study": study.name}))
+    for path in (study.parent / "cache" / "directions").glob("*.safetensors"):
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = {k: v for k, v in file.metadata().items() if k != "digests"}
+        save_file(tensors, path, header)
+
+
+def test_an_old_study_is_read_and_gets_its_digests(
+    study: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (f"study={study.name}", f"outputs={study.parent}")
+    whole = l2v("report", *words, "page=false").out
+    finished = {path: path.stat().st_mtime_ns for path in study.glob("cells/*/DONE")}
+    make_old(study)
+    for path, then in finished.items():
+        assert path.stat().st_mtime_ns > then
+    monkeypatch.setattr(digests, "_told", set())
+    answer = l2v("report", *words, "page=false")
+    assert answer.code == 0 and answer.out == whole
+    assert answer.err.count("doctor study=doctored") == 1
+    answer = l2v("doctor", *words)
+    assert answer.code == 0, answer.out
+    assert "are whole." in answer.out and "Digests were added" in answer.out
+    assert all("digest" in json.loads(path.read_text()) for path in [*finished, study / "selection.json"])
+    assert "Digests" not in l2v("doctor", *words).out
+    monkeypatch.setattr(digests, "_told", set())
+    answer = l2v("report", *words, "page=false")
+    assert answer.out == whole and not answer.err
+
+
+def test_what_is_damaged_is_told_with_what_to_do(study: Path, l2v: Callable[..., Any]) -> None:
+    """One changed letter in an answer, a description of items that is cut off, and a scaled direction."""
+    responses = sorted(study.glob("cells/*/responses.jsonl"))[0]
+    times = responses.stat()
+    responses.write_text(responses.read_text().replace("0", "1", 1))
+    (items, *_) = study.glob("items/*.jsonl")
+    items.write_bytes(items.read_bytes()[:-40] + b"}\n")
+    (direction, *_) = (study.parent / "cache" / "directions").glob("*.safetensors")
+    with safe_open(str(direction), framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        save_file(tensors | {"mean": 2 * tensors["mean"]}, direction, file.metadata())
+    assert times.st_size == responses.stat().st_size
+    answer = l2v("doctor", f"study={study.name}", f"outputs={study.parent}")
+    assert answer.code == 1
+    told = [line for line in answer.out.splitlines() if line.startswith("- ")]
+    assert [path.name for path in (responses, items, direction) if not any(path.name in line for line in told)] == []
+    assert all("delete" in line or "`l2v" in line for line in told)
+
+
+def test_a_row_twice_is_refused_by_score(study: Path, l2v: Callable[..., Any]) -> None:
+    """Of a study without digests too: n = 9 of 8 items would be a figure of nothing."""
+    for old in (False, True):
+        if old:
+            make_old(study)
+        responses = sorted(study.glob("cells/*/responses.jsonl"))[0]
+        whole = responses.read_text()
+        responses.write_text(whole + whole.splitlines(keepends=True)[0])
+        answer = l2v("score", f"study={study.name}", f"outputs={study.parent}")
+        assert answer.code == 2
+        assert str(responses) in answer.err and ("holds item" in answer.err) == old
+        responses.write_text(whole)
