@@ -6,8 +6,11 @@ first filter, gives that document 1. The task's own metrics, aggregated as lm-ev
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import os
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +37,8 @@ GREEDY_KEYS = {
     "top_k",
 }
 DEFAULT_MAX_TOKENS = 256  # lm-eval's own, where a task names none
+# Where a task file names a task, a group or a tag.
+NAMED = re.compile(rb"^[ \t-]*[\"']?(?:task|group|tag)[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#\[{]+)", re.MULTILINE)
 COT = "\nLet's think step by step."
 
 
@@ -70,6 +75,7 @@ def open_task(ref: DataRef) -> LmEvalTask:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     if ref.include_path is not None and not Path(ref.include_path).is_dir():
         raise UserError(f"benchmark.include_path '{ref.include_path}' is no folder.")
+    check_named(ref.task, ref.include_path)
     # The index of lm-eval's own thousands of files takes seconds; a task of one's own seldom needs it.
     manager = _manager(ref.include_path, defaults=False)
     if ref.task in manager.all_tasks:
@@ -86,6 +92,36 @@ def open_task(ref: DataRef) -> LmEvalTask:
             "without errors and lie in benchmark.include_path."
         )
     return LmEvalTask(ref, _loaded(manager, ref))
+
+
+def check_named(task: str, include_path: str | None = None) -> None:
+    """Raise UserError when no task file so much as mentions a name. lm-eval's own index of them takes many times as long."""
+    found = importlib.util.find_spec("lm_eval")
+    own = [str(Path(found.origin).parent / "tasks")] if found and found.origin else []
+    mentioned, names = _mentioned(task.encode(), (*own, *task_folders(), *([include_path] if include_path else [])))
+    if not mentioned:
+        near = ", ".join(nearest(task, names))
+        raise UserError(
+            f"lm-eval has no task '{task}'{f'; did you mean {near}?' if near else '.'} A task file of your own must lie in "
+            "benchmark.include_path."
+        )
+
+
+@lru_cache(maxsize=16)
+def _mentioned(task: bytes, folders: tuple[str, ...]) -> tuple[bool, frozenset[str]]:
+    """Whether a task file holds these bytes, a whole name by themselves; if none does, the names that stand at their places."""
+    whole = re.compile(rb"(?<![\w-])" + re.escape(task) + rb"(?![\w-])")
+    names: set[bytes] = set()
+    for folder in folders:
+        for path, _, files in os.walk(folder):
+            for file in files:
+                if not file.endswith(("yaml", "yml")):
+                    continue
+                content = Path(path, file).read_bytes()
+                if task in content and whole.search(content):
+                    return True, frozenset()
+                names.update(NAMED.findall(content))
+    return False, frozenset(name.decode("utf-8", "replace") for name in names)
 
 
 @lru_cache(maxsize=4)

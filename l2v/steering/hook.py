@@ -13,8 +13,7 @@ from torch import Tensor
 
 from l2v.errors import InterventionError, UserError, unknown
 from l2v.steering.models import decoder_layers, image_token_ids
-
-POSITIONS = ("all", "text", "generated", "decode", "prompt", "release")
+from l2v.steering.positions import POSITIONS as POSITIONS
 
 
 def inject(hidden: Tensor, vector: Tensor, alpha: Tensor, mask: Tensor | None = None) -> Tensor:

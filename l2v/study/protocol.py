@@ -23,6 +23,7 @@ from l2v.study.resolve import resolve
 from l2v.study.results import ChosenArm, write_results
 from l2v.study.score import benchmark_items, check_scoring
 from l2v.study.store import Store
+from l2v.study.workers.devices import check_device
 from l2v.study.workers.executors import check_executor
 
 PROTOCOLS = ("none", "select_then_test")
@@ -99,6 +100,7 @@ def _check_runtime(config: Config) -> None:
             raise UserError(f"runtime.{name}={value} must be at least 1.")
     if not config.scorer:
         raise UserError("scorer=[] names no scorer; give at least one.")
+    check_device(config.runtime.device)
     check_scorers(config.scorer)
     check_executor(config.executor)
 

@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from l2v.benchmarks.base import Benchmark
 from l2v.benchmarks.catalogue import ANY_TASK, benchmark_package, open_benchmark
+from l2v.checkpoint import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, ModelSpec, check_files, check_kind, read_facts
 from l2v.config import Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
 from l2v.images import ImageSettings
-from l2v.steering.hook import POSITIONS
-from l2v.steering.models import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, ModelSpec, read_facts
+from l2v.steering.positions import POSITIONS
 from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
 from l2v.study.questions import benchmark_id, data_ref, data_revision
 from l2v.study.store import plain_name
 from l2v.transfer.arms import ARMS
 from l2v.transfer.contrast import KINDS
-from l2v.transfer.spectrum import Cutoff, parse_cutoff
+from l2v.transfer.cutoff import Cutoff, parse_cutoff
 
 # The release's one-sided cutoff of 200 for Qwen2-VL and InternVL2, counted two-sided (METHOD 2).
 DEFAULT_CUTOFF = 400
@@ -60,6 +61,7 @@ def resolve(config: Config) -> Cell:
         **_asking(config),
         "packages": _packages(config),
     }
+    check_models(config)
     if method in ARMS:
         if config.intervention.positions == "decode" and base["max_new_tokens"] == 1 and config.intervention.alpha > 0:
             raise UserError(
@@ -74,6 +76,34 @@ def _packages(config: Config) -> str | None:
     """Which other distributions a cell depends on, and in which version."""
     names = {ARMS.package(config.method.name), benchmark_package(config.benchmark.name)} - {None}
     return ", ".join(sorted(map(str, names))) or None
+
+
+def check_models(config: Config) -> None:
+    """What the files of local checkpoints tell before anything is loaded. Raises UserError for a model that cannot serve.
+
+    Of the target (its fine-tuned checkpoint in its place), and of the source where the method reads or merges it.
+    """
+    weights, method = config.method.weights, config.method.name
+    tuned = weights.checkpoint if method in WEIGHT_METHODS and weights.kind == "checkpoint" else None
+    _check_checkpoint(replace(model_spec(config.target), path=tuned or config.target.path), "vision")
+    arm = ARMS.get(method)
+    merged = method in WEIGHT_METHODS and weights.kind in MERGINGS
+    if merged or (arm is not None and arm.reads == "source"):
+        _check_checkpoint(model_spec(config.source), "text")
+    if merged and weights.kind == "ties" and weights.base and Path(weights.base).is_dir():
+        _check_checkpoint(ModelSpec(weights.base, path=weights.base), "text")
+
+
+def _check_checkpoint(spec: ModelSpec, kind: str) -> None:
+    if spec.path is not None and Path(spec.path).is_dir():
+        _checked(spec, kind, fingerprint(spec.path))
+
+
+@lru_cache(maxsize=256)
+def _checked(spec: ModelSpec, kind: str, _content: str) -> None:
+    """Once for a folder's content, however many cells load it."""
+    check_kind(spec, kind)
+    check_files(spec, kind)
 
 
 def _asking(config: Config) -> dict[str, Any]:
@@ -164,6 +194,7 @@ def _steering(config: Config) -> dict[str, Any]:
 def weight_settings(config: Config) -> dict[str, Any]:
     """The settings of a cell that changes the target's weights: what is merged, scaled or put in their place."""
     chosen = config.method.weights
+    _check_weights(config)
     if chosen.kind in MERGINGS:
         base = None
         if chosen.kind == "ties":
@@ -185,6 +216,34 @@ def weight_settings(config: Config) -> dict[str, Any]:
         path = data_revision(chosen.checkpoint, None, "method.weights.checkpoint", mend)
         return {"weights": Weights("checkpoint", checkpoint=path)}
     raise unknown("method.weights.kind", str(chosen.kind), (*MERGINGS, "mathneuro", "checkpoint"))
+
+
+def _check_weights(config: Config) -> None:
+    """Raise UserError for numbers out of range, and for a merging of models of another depth or width."""
+    chosen = config.method.weights
+    key = "method.weights"
+    if chosen.share is not None and not 0 <= chosen.share <= 1:
+        raise UserError(f"{key}.share={chosen.share} must lie between 0 and 1.")
+    if chosen.kind == "mathneuro" and chosen.share == 0:
+        raise UserError(f"{key}.share=0 scales no parameter; choose a share above 0.")
+    if not 0 < chosen.density <= 1:
+        raise UserError(f"{key}.density={chosen.density} must be above 0 and at most 1.")
+    for name in ("scale", "factor"):
+        if not math.isfinite(value := getattr(chosen, name)):
+            raise UserError(f"{key}.{name}={value} must be a finite number.")
+    if chosen.kind not in MERGINGS:
+        return
+    target, source = model_facts(config.target), model_facts(config.source)
+    if target != source:
+        raise UserError(
+            f"source={config.source.name} cannot be merged into target={config.target.name}: {source.layers} decoder blocks of "
+            f"width {source.width} against {target.layers} of {target.width}; choose the LLM that the target was built on."
+        )
+    if chosen.kind == "layer_swap" and chosen.layers is not None:
+        layers = list(chosen.layers)
+        if len(layers) != 2 or not 0 <= layers[0] < layers[1] <= target.layers:
+            told = f"the first block and the one after the last, within 0 to {target.layers}"
+            raise UserError(f"{key}.layers={layers} must be {told}.")
 
 
 def _fingerprint(where: str) -> str:

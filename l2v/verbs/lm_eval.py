@@ -8,23 +8,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
 import sys
 from typing import Any
 from unittest.mock import patch
 
 from l2v.errors import UserError
 
+# A name, and no pattern or path; the words by which lm-eval lists what it has; the model's own arguments.
+PLAIN = re.compile(r"[\w-]+")
+LISTS = ("list", "list_tasks", "list_groups", "list_subtasks", "list_tags")
+OURS = ("batch_size", "max_batch_size", "device", "config_dir")
+
 
 def main(arguments: list[str]) -> int:
     """`lm-eval run --model l2v …`. Raises UserError for tasks that lm-eval does not find and settings that do not fit."""
+    if any(word == "--model" or word.startswith("--model=") for word in arguments):
+        raise UserError("`l2v lm-eval` always evaluates the model 'l2v'; name what it is in --model_args target=…,method=….")
+    _check(arguments)
     import lm_eval.tasks
     from lm_eval._cli import HarnessCLI
     from lm_eval.utils import setup_logging
 
     from l2v.verbs.lm_model import task_manager
-
-    if any(word == "--model" or word.startswith("--model=") for word in arguments):
-        raise UserError("`l2v lm-eval` always evaluates the model 'l2v'; name what it is in --model_args target=…,method=….")
 
     def manager(verbosity: Any = None, include_path: Any = None, metadata: Any = None, **_: Any) -> Any:
         return task_manager(include_path, metadata)
@@ -39,3 +47,31 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         raise UserError(f"lm-eval: {' '.join(str(error).split())}") from error
     return 0
+
+
+def _check(arguments: list[str]) -> None:
+    """Refuse tasks and settings that do not exist before lm-eval reads its thousands of task files and a model loads."""
+    from l2v.benchmarks.lm_tasks import check_named
+    from l2v.study.resolve import resolve
+    from l2v.verbs.compose import compose
+
+    include = _value(arguments, "--include_path")
+    for task in filter(PLAIN.fullmatch, (_value(arguments, "--tasks", "-t") or "").split(",")):
+        if task not in LISTS:
+            check_named(task, include)
+    words = (_value(arguments, "--model_args", "-a") or "").split(",")
+    given = dict(word.split("=", 1) for word in words if "=" in word)
+    if len(given) < len(words):
+        return  # a value with commas of its own: lm-eval's parser will tell
+    settings = [f"{key}={value}" for key, value in given.items() if key not in OURS]
+    with contextlib.redirect_stderr(io.StringIO()):  # what is told of the settings is told when they are used
+        resolve(compose(settings, given.get("config_dir")))
+
+
+def _value(arguments: list[str], *options: str) -> str | None:
+    """What follows an option, as the next word or after "="."""
+    for place, word in enumerate(arguments):
+        name, equals, value = word.partition("=")
+        if name in options:
+            return value if equals else next(iter(arguments[place + 1 :]), None)
+    return None
