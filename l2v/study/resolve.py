@@ -198,8 +198,7 @@ def weight_settings(config: Config) -> dict[str, Any]:
     if chosen.kind in MERGINGS:
         base = None
         if chosen.kind == "ties":
-            if chosen.base is None:
-                raise UserError("method.weights.kind=ties needs method.weights.base: the LLM that both models descend from.")
+            assert chosen.base is not None
             base = _fingerprint(chosen.base)
         shares = {"share": chosen.share} if chosen.kind != "ties" else {"density": chosen.density, "scale": chosen.scale}
         layers = list(chosen.layers) if chosen.kind == "layer_swap" and chosen.layers else None
@@ -233,6 +232,8 @@ def _check_weights(config: Config) -> None:
             raise UserError(f"{key}.{name}={value} must be a finite number.")
     if chosen.kind not in MERGINGS:
         return
+    if chosen.kind == "ties" and chosen.base is None:
+        raise UserError("method.weights.kind=ties needs method.weights.base: the LLM that both models descend from.")
     target, source = model_facts(config.target), model_facts(config.source)
     if target != source:
         raise UserError(

@@ -28,8 +28,9 @@ HUB = {role: (f"{role}.path=null", f"{role}.layers=4", f"{role}.width=128") for 
 MEANT = ("source.chosen=true", "contrast.chosen=true")
 PAIRS, GENERATED, RANDOM = "contrast.kind=response_pairs", "contrast.kind=generated", "method.name=random"
 
-MERGING = ("method.name=merging", "method.weights.kind=linear")
-TIES = ("method.name=merging", "method.weights.kind=ties", "method.weights.base=a/b")
+ALIKE = ("source.layers=4", "source.width=96")  # of the target's size, as a merging needs
+MERGING = ("method.name=merging", "method.weights.kind=linear", *ALIKE)
+TIES = ("method.name=merging", "method.weights.kind=ties", "method.weights.base=a/b", *ALIKE)
 
 # Each scientific setting, with another value, and the context in which a cell depends on it.
 SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -64,13 +65,13 @@ SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
     "method.min_new_tokens": ("5", ("method.name=budget_matched", "method.min_new_tokens=4")),
     "method.weights.kind": ("layer_swap", MERGING),
     "method.weights.share": ("0.5", MERGING),
-    "method.weights.layers": ("[1,2]", (*MERGING[:1], "method.weights.kind=layer_swap")),
+    "method.weights.layers": ("[1,2]", (*MERGING, "method.weights.kind=layer_swap")),
     "method.weights.density": ("0.5", TIES),
     "method.weights.scale": ("0.5", TIES),
     "method.weights.base": ("x/y", TIES),
     "method.weights.factor": ("1.5", ("method.name=mathneuro", "method.weights.kind=mathneuro")),
     "method.weights.checkpoint": (
-        str(PACKAGE / "mini" / "checkpoints" / "kin"),
+        str(PACKAGE / "mini" / "checkpoints" / "vlm"),
         (
             "method.name=finetuned_cot",
             "method.weights.kind=checkpoint",

@@ -77,7 +77,7 @@ def test_no_answer_of_the_length_control_ends_early(study: Path) -> None:
         (("method=finetuned_cot", "method.weights.checkpoint=nowhere"), "nowhere"),
         (("method=ties",), "method.weights.base"),
         (("method=merging", "method.weights.kind=averaging"), "layer_swap"),
-        (("method=merging", "source=mini_kin"), "96 x 160"),
+        (("method=merging", "source=mini_kin"), "width 160 against 4 of 96"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(words: tuple[str, ...], sentence: str, tiny: Tiny) -> None:
