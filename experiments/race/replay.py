@@ -1,0 +1,193 @@
+"""Races replayed on finished full grids: how many rows they need, and what they lose.
+
+    python experiments/race/replay.py outputs/demo outputs/controls_mini … --orders 1000
+
+Every study is a full grid: all cells of all arms answered the same problems. A replay draws an order of these problems, races
+every arm over them with the rule of `l2v.study.race`, and holds the winner against the best cell of the full grid: regret is the
+difference of their scores on all problems, in points. `--csv` writes a row per rule, study and kind of arm. A null replay
+exchanges the verdicts of all cells and of `direct` within each problem, so that no cell differs from another, races on one half
+of the problems and tests the winner on the other: how often is it called better than `direct` at 5 % (one-sided exact McNemar)?
+
+Last line: one JSON object with rows_share, regret_mean, regret_p95 (race, all arms), null_rate, null_low, null_high, orders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from l2v.study.cells import Cell
+from l2v.study.protocol import arm_key, preference
+from l2v.study.race import Race, Rule, looks
+from l2v.study.store import Store
+from l2v.transfer.arms import ARMS
+
+Floats = NDArray[np.float64]
+CHOSEN = ("layer", "source_layer", "alpha", "cutoff")
+# The rules that are compared; a random fifth of the cells on all problems is the cheapest thing one can do.
+RULES = {
+    "race": Rule(),
+    "halving, eta 2": Rule(delta=0),
+    "halving, eta 3": Rule(delta=0, eta=3),
+    "halving, eta 4": Rule(delta=0, eta=4),
+}
+RANDOM = "random fifth of the cells"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm's full grid: scores (cells, problems) in the order of preference, and the baseline's (problems,) if there is one."""
+
+    study: str
+    name: str
+    null: bool
+    scores: Floats
+    direct: Floats | None
+
+
+@dataclass(frozen=True)
+class Replay:
+    """rows: share of the full grid's. regret: points lost. close: the full grid's cell, or one within a standard error."""
+
+    arm: Arm
+    rows: float
+    regret: float
+    close: bool
+
+
+def arms_of(folder: Path, least: int) -> Iterator[Arm]:
+    """The arms of a study that were searched over at least so many cells, per set of items."""
+    store = Store(folder.parent, folder.name).existing()
+    cells = [(found.cell(), found) for found in store.finished()]
+    groups: dict[object, list[tuple[Cell, Floats]]] = defaultdict(list)
+    direct: dict[object, Floats] = {}
+    for cell, found in cells:
+        asked = (cell.target.name, cell.benchmark.name, cell.benchmark.split, str(cell.benchmark.part))
+        verdicts = sorted(found.scores("official"), key=lambda verdict: str(verdict["id"]))
+        scores = np.array([verdict["correct"] is True for verdict in verdicts], dtype=np.float64)
+        if cell.layer is not None:
+            groups[asked, arm_key(cell, CHOSEN)].append((cell, scores))
+        elif cell.method == "direct":
+            direct[asked] = scores
+    for (asked, _), members in groups.items():  # type: ignore[misc]
+        if len(members) >= least:
+            members.sort(key=lambda member: preference(member[0]))
+            first = members[0][0]
+            name = f"{first.method} {first.source.name if first.source else ''} {first.seed} on {first.target.name}"
+            yield Arm(folder.name, name, ARMS[first.method].null, np.stack([s for _, s in members]), direct.get(asked))
+
+
+def raced(scores: Floats, rule: Rule) -> Race:
+    """The race over (cells, problems) scores, problems in this order."""
+    race = Race(range(len(scores)), looks(scores.shape[1], rule.budget, rule.eta), rule)
+    while not race.over:
+        race.answered(scores[list(race.live)][:, : race.looks[len(race.history)]])
+    return race
+
+
+def by_race(rule: Rule) -> Callable[[Arm, np.random.Generator], Replay]:
+    """A replay of an arm under a rule."""
+
+    def replay(arm: Arm, rng: np.random.Generator) -> Replay:
+        race = raced(arm.scores[:, rng.permutation(arm.scores.shape[1])], rule)
+        return _judged(arm, race.rows / arm.scores.size, race.winner)
+
+    return replay
+
+
+def by_chance(arm: Arm, rng: np.random.Generator) -> Replay:
+    """The best of a random fifth of the cells, on all problems."""
+    some = np.sort(rng.permutation(len(arm.scores))[: max(1, round(len(arm.scores) / 5))])
+    return _judged(arm, len(some) / len(arm.scores), int(some[np.argmax(arm.scores[some].mean(axis=1))]))
+
+
+def _judged(arm: Arm, rows: float, winner: int) -> Replay:
+    values = arm.scores.mean(axis=1)
+    best = float(values.max())
+    error = np.sqrt(best * (1 - best) / arm.scores.shape[1])
+    return Replay(arm, rows, 100 * (best - float(values[winner])), bool(values[winner] >= best - error))
+
+
+def null_called(arm: Arm, rule: Rule, rng: np.random.Generator) -> bool:
+    """Whether the winner of a race among exchanged verdicts is called better than the baseline on the other half."""
+    assert arm.direct is not None
+    everything = rng.permuted(np.vstack([arm.direct, arm.scores]), axis=0)
+    everything = everything[:, rng.permutation(everything.shape[1])]
+    half = everything.shape[1] // 2
+    winner = raced(everything[1:, :half], rule).winner
+    direct, found = everything[0, half:], everything[1 + winner, half:]
+    gained, lost = int(((found == 1) & (direct == 0)).sum()), int(((found == 0) & (direct == 1)).sum())
+    return gained + lost > 0 and binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue <= 0.05
+
+
+def table(replays: dict[str, list[Replay]]) -> pd.DataFrame:
+    """A row per rule, study and kind of arm."""
+    found = []
+    for rule, ran in replays.items():
+        kinds: dict[tuple[str, str], list[Replay]] = defaultdict(list)
+        for one in ran:
+            kinds["all", "all"].append(one)
+            kinds[one.arm.study, "null" if one.arm.null else "other"].append(one)
+        for (study, kind), members in kinds.items():
+            regret = [one.regret for one in members]
+            arms = {id(one.arm): one.arm for one in members}
+            found.append(
+                {
+                    "rule": rule,
+                    "study": study,
+                    "arms": kind,
+                    "n_arms": len(arms),
+                    "cells": round(float(np.mean([len(arm.scores) for arm in arms.values()])), 1),
+                    "replays": len(members),
+                    "rows_share": round(float(np.mean([one.rows for one in members])), 4),
+                    "close": round(float(np.mean([one.close for one in members])), 4),
+                    "regret_mean": round(float(np.mean(regret)), 3),
+                    "regret_p95": round(float(np.quantile(regret, 0.95)), 3),
+                }
+            )
+    return pd.DataFrame(found)
+
+
+def main() -> None:
+    """The command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="+", type=Path)
+    parser.add_argument("--orders", type=int, default=1000)
+    parser.add_argument("--nulls", type=int, default=1000)
+    parser.add_argument("--least", type=int, default=4, help="cells of an arm's grid")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path)
+    words = parser.parse_args()
+    arms = [arm for study in words.studies for arm in arms_of(study, words.least)]
+    if not arms:
+        parser.error("no study holds an arm that was searched over enough cells")
+    ways = {name: by_race(rule) for name, rule in RULES.items()} | {RANDOM: by_chance}
+    replays = {
+        name: [way(arm, np.random.default_rng([words.seed, order])) for order in range(words.orders) for arm in arms]
+        for name, way in ways.items()
+    }
+    found = table(replays)
+    print(found.to_string(index=False))
+    if words.csv:
+        found.to_csv(words.csv, index=False)
+    rng = np.random.default_rng(words.seed)
+    against = [arm for arm in arms if arm.direct is not None]
+    called = sum(null_called(against[i % len(against)], RULES["race"], rng) for i in range(words.nulls))
+    interval = binomtest(called, words.nulls).proportion_ci(method="wilson")
+    race = found[(found["rule"] == "race") & (found["study"] == "all")].iloc[0]
+    summary = {name: float(race[name]) for name in ("rows_share", "regret_mean", "regret_p95")}
+    summary |= {"null_rate": called / words.nulls, "null_low": round(interval.low, 4), "null_high": round(interval.high, 4)}
+    print(json.dumps(summary | {"orders": words.orders}))
+
+
+if __name__ == "__main__":
+    main()

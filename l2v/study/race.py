@@ -1,0 +1,211 @@
+"""Racing: the cells of one arm answer the same problems look by look, and those that cannot win answer no more.
+
+Nothing here is needed for an honest report: that is made on other problems, whatever stopped the search. What a race can lose
+is the better cell, and this says how often: `delta` bounds the chance that the truly best cell is dropped as proven worse; what
+is dropped to keep the budget is bounded by nothing, and is told apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from l2v.errors import UserError
+
+# Stakes of the bets that are mixed, as shares of the capital: spread so that small and large differences are both found.
+STAKES = np.linspace(0.05, 0.95, 19)
+
+WORSE, BUDGET, EQUAL = "worse", "budget", "equal"
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How cells are dropped.
+
+    eta: after every look 1 / eta of the cells go on at the most, 2 to 4. delta: share of error over the whole race of dropping
+    the best cell as worse; 0: no such test, which is successive halving (Jamieson and Talwalkar, AISTATS 2016). margin: cells
+    that are known to lie so close to the best (score, 0 to 1) count as equal. budget: share of the full grid's rows that a race
+    without such drops would answer; it sets the first look.
+    """
+
+    delta: float = 0.05
+    margin: float = 0.05
+    budget: float = 0.2
+    eta: float = 2.0
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A cell that answers no more: after so many problems, with its score and the best one's on these, and why.
+
+    evidence: the e-value against "it is as good as the best"; by Ville's inequality it exceeds 1 / a with chance a at most.
+    """
+
+    cell: int
+    seen: int
+    value: float
+    best: float
+    evidence: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known after `seen` problems: which cells go on, and which were dropped."""
+
+    seen: int
+    live: tuple[int, ...]
+    dropped: tuple[Drop, ...]
+
+
+@dataclass
+class Race:
+    """One arm's race. order: the cells by preference (of equal cells the first goes on); looks: problems seen at each look.
+
+    `answered` takes the scores of the live cells on the problems up to the next look.
+    """
+
+    order: Sequence[int]
+    looks: Sequence[int]
+    rule: Rule = field(default_factory=Rule)
+    history: list[Look] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if sorted(self.order) != list(range(len(self.order))) or not self.order:
+            raise UserError("A race needs cells, each once in the order of preference.")
+        check_rule(self.rule)
+        self.rank = np.argsort(np.asarray(self.order))
+
+    @property
+    def live(self) -> tuple[int, ...]:
+        """The cells that still run."""
+        return self.history[-1].live if self.history else tuple(range(len(self.order)))
+
+    @property
+    def seen(self) -> int:
+        """How many problems they have answered."""
+        return self.history[-1].seen if self.history else 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to ask: one cell, or all problems."""
+        return len(self.live) == 1 or len(self.history) == len(self.looks)
+
+    @property
+    def winner(self) -> int:
+        """The cell that is reported: the first of `live`, the best one at the last look."""
+        return self.live[0]
+
+    @property
+    def rows(self) -> int:
+        """Problems x cells that were answered."""
+        seen, rows, live = 0, 0, len(self.order)
+        for look in self.history:
+            rows += live * (look.seen - seen)
+            seen, live = look.seen, len(look.live)
+        return rows
+
+    def answered(self, scores: ArrayLike) -> Look:
+        """Take (live cells, problems so far) scores in [0, 1], in the order of `live`; returns who goes on."""
+        values = np.asarray(scores, dtype=np.float64)
+        seen = self.looks[len(self.history)]
+        if self.over or values.shape != (len(self.live), seen):
+            raise UserError(f"This look takes scores of {len(self.live)} cells on {seen} problems, not {values.shape}.")
+        means = values.mean(axis=1)
+        # Rounded: equal sums of equal verdicts must tie whatever their order.
+        ranked = sorted(range(len(means)), key=lambda i: (-round(float(means[i]), 12), self.rank[self.live[i]]))
+        best = ranked[0]
+        differences = values[best] - values
+        against = evidence(differences)
+        why = self._why(ranked, against, differences)
+        dropped = tuple(
+            Drop(self.live[i], seen, float(means[i]), float(means[best]), float(against[i]), why[i]) for i in ranked if i in why
+        )
+        look = Look(seen, tuple(self.live[i] for i in ranked if i not in why), dropped)
+        self.history.append(look)
+        return look
+
+    def _why(self, ranked: Sequence[int], against: Floats, differences: Floats) -> dict[int, str]:
+        """The cells that are dropped now, by their place in `live`, with the reason."""
+        why: dict[int, str] = {}
+        others = len(self.order) - 1
+        if self.rule.delta > 0:
+            why = {i: WORSE for i in ranked if against[i] >= others / self.rule.delta}
+        rest = [i for i in ranked if i not in why]
+        why |= dict.fromkeys(rest[self._room() :], BUDGET)
+        rest = [i for i in rest if i not in why]
+        if self.rule.delta > 0 and self._equal(differences[rest], others):
+            first = min(rest, key=lambda i: self.rank[self.live[i]])
+            why |= {i: EQUAL for i in rest if i != first}
+        return why
+
+    def _room(self) -> int:
+        """How many of the live cells may go on after this look."""
+        last = len(self.history) + 1 == len(self.looks)
+        return 1 if last else max(1, round(len(self.live) / self.rule.eta))
+
+    def _equal(self, differences: Floats, others: int) -> bool:
+        """Whether every cell is known to lie within the margin of the best, on either side."""
+        level = max(1, others) / self.rule.delta
+        gains, losses = (evidence(sign * differences, self.rule.margin) for sign in (1, -1))
+        return bool((gains >= level).all() and (losses >= level).all())
+
+
+def evidence(differences: Floats, margin: float = 0.0) -> Floats:
+    """(cells,) e-values against "the mean of `differences` is at most 0", valid however often they are looked at.
+
+    differences: (cells, problems) in [-1, 1], problems in random order. With a margin: against "the mean of -differences is at
+    least `margin`", that is, large where the cell is known to be less than a margin better. The capital of a bettor who stakes
+    a fixed share on every problem, mixed over STAKES: a nonnegative martingale of mean at most 1 under the hypothesis
+    (Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, JRSS B 86 (2024), section 4).
+    """
+    levels, places = np.unique(differences, return_inverse=True)
+    places = places.reshape(differences.shape)
+    counts = np.stack([(places == i).sum(axis=1) for i in range(len(levels))], axis=1)
+    # A bet pays at least nothing: its worst outcome is -1 - margin.
+    stakes = STAKES / (1 + margin)
+    log = counts @ np.log1p(stakes * (levels + margin)[:, None])
+    most = log.max(axis=1, keepdims=True)
+    return np.asarray(np.exp(np.minimum(most[:, 0], 700)) * np.exp(log - most).mean(axis=1))
+
+
+def looks(problems: int, budget: float, eta: float = 2.0) -> list[int]:
+    """How many problems have been answered at each look: a first few, then twice as many each time, at last all.
+
+    The first look is as late as it can be while a race in which only 1 / eta of the cells go on after each look answers
+    `budget` of the full grid's rows. It does not depend on the number of cells: all arms, and layers that are added later,
+    answer the same blocks.
+    """
+    if problems < 1:
+        raise UserError("A race needs at least one problem to choose on.")
+    first = 1
+    for candidate in range(1, problems + 1):
+        steps = np.diff([0, *_doubled(candidate, problems)])
+        if float(steps @ (1 / eta) ** np.arange(len(steps))) <= budget * problems:
+            first = candidate
+    return _doubled(first, problems)
+
+
+def _doubled(first: int, problems: int) -> list[int]:
+    found = [first]
+    while found[-1] * 2 < problems:
+        found.append(found[-1] * 2)
+    return [*(n for n in found if n < problems), problems]
+
+
+def check_rule(rule: Rule) -> None:
+    """Raise UserError for a setting out of range."""
+    bounds: list[tuple[str, float, Callable[[float], bool], str]] = [
+        ("delta", rule.delta, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("margin", rule.margin, lambda x: 0 <= x < 1, "at least 0 and below 1"),
+        ("budget", rule.budget, lambda x: 0 < x <= 1, "above 0 and at most 1"),
+        ("eta", rule.eta, lambda x: 2 <= x <= 4, "from 2 to 4"),
+    ]
+    for name, value, fits, words in bounds:
+        if not fits(value):
+            raise UserError(f"protocol.{name}={value} must be {words}.")
