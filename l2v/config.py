@@ -120,7 +120,9 @@ class BenchmarkConfig:
     max_new_tokens: int = 1024  # a sensible limit for its answers; decoding.max_new_tokens overrides it
     part: str | None = None  # only the part select or report of the split, divided by problem; None: all (science)
     part_share: float = 0.3  # share of the problems in the part select, 0 to 1 (science)
-    part_seed: int = 0  # of the division (science)
+    part_seed: int = 0  # of the division, and of the order of problems in a race (science)
+    part_first: int | None = None  # a race's block of the part: rank of its first problem; a race sets it itself (science)
+    part_last: int | None = None  # rank behind the block's last problem; a race sets it itself (science)
     task: str | None = None  # benchmark=lm_eval: name of the lm-eval task or group (science)
     items: int | None = None  # how many items the split has, for the estimate of a dry run
     num_fewshot: int | None = None  # benchmark=lm_eval: worked examples before the question, None: the task's own (science)
@@ -155,13 +157,18 @@ class DecodingConfig:
 class ProtocolConfig:
     """none: every cell as given. select_then_test: choose layer, alpha and k per arm on one split, report on another.
 
-    Without names of splits, the benchmark's own split is divided by problem (benchmark.part_share, part_seed).
+    race, halving: the same, but most cells answer few of the problems that are chosen on (l2v/study/race.py). Without names of
+    splits, the benchmark's own split is divided by problem (benchmark.part_share, part_seed).
     """
 
-    name: str = "none"  # none or select_then_test
+    name: str = "none"  # none, select_then_test, race or halving
     select: str | None = None  # split to choose on; None: the part select of the benchmark's split
     report: str | None = None  # split to report on; None: the part report of the benchmark's split
     choose: list[str] = field(default_factory=lambda: ["layer", "source_layer", "alpha", "cutoff"])  # also: positions
+    budget: float = 0.2  # race, halving: share of the full grid's rows on which the choice is made, above 0 to 1
+    eta: float = 2.0  # race, halving: after each look 1 / eta of the cells go on at the most, 2 to 4
+    delta: float = 0.05  # race: share of error of dropping the best cell as proven worse, above 0 to 1
+    margin: float = 0.05  # race: cells known to be this close in score count as equal, 0 to 1; the smaller alpha goes on
 
 
 @dataclass

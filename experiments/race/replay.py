@@ -3,8 +3,8 @@
     python experiments/race/replay.py outputs/demo outputs/controls_mini … --orders 1000
 
 Every study is a full grid: all cells of all arms answered the same problems. A replay draws an order of these problems, races
-every arm over them with the rule of `l2v.study.race`, and holds the winner against the best cell of the full grid: regret is the
-difference of their scores on all problems, in points. `--csv` writes a row per rule, study and kind of arm. A null replay
+every arm over them with the rule of `l2v.study.race`, and holds the winner against the best cell of the full grid: regret is
+the difference of their scores on all problems, in points. `--csv` writes a row per rule, study and kind of arm. A null replay
 exchanges the verdicts of all cells and of `direct` within each problem, so that no cell differs from another, races on one half
 of the problems and tests the winner on the other: how often is it called better than `direct` at 5 % (one-sided exact McNemar)?
 
@@ -45,7 +45,7 @@ RANDOM = "random fifth of the cells"
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm's full grid: scores (cells, problems) in the order of preference, and the baseline's (problems,) if there is one."""
+    """One arm's full grid: scores (cells, problems) in the order of preference, and the baseline's (problems,) or None."""
 
     study: str
     name: str
@@ -99,7 +99,7 @@ def by_race(rule: Rule) -> Callable[[Arm, np.random.Generator], Replay]:
 
     def replay(arm: Arm, rng: np.random.Generator) -> Replay:
         race = raced(arm.scores[:, rng.permutation(arm.scores.shape[1])], rule)
-        return _judged(arm, race.rows / arm.scores.size, race.winner)
+        return _judged(arm, race.rows / arm.scores.size, race.live[0])
 
     return replay
 
@@ -123,7 +123,7 @@ def null_called(arm: Arm, rule: Rule, rng: np.random.Generator) -> bool:
     everything = rng.permuted(np.vstack([arm.direct, arm.scores]), axis=0)
     everything = everything[:, rng.permutation(everything.shape[1])]
     half = everything.shape[1] // 2
-    winner = raced(everything[1:, :half], rule).winner
+    winner = raced(everything[1:, :half], rule).live[0]
     direct, found = everything[0, half:], everything[1 + winner, half:]
     gained, lost = int(((found == 1) & (direct == 0)).sum()), int(((found == 0) & (direct == 1)).sum())
     return gained + lost > 0 and binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue <= 0.05

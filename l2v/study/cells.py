@@ -90,6 +90,13 @@ class BenchmarkId:
     task: str | None = None
     num_fewshot: int | None = None
 
+    def identity(self) -> dict[str, Any]:
+        """What an id is made of: a part that is no block stands as it did before parts had blocks."""
+        values = asdict(self)
+        if self.part is not None and not self.part.block:
+            del values["part"]["first"], values["part"]["last"]
+        return values
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -145,7 +152,7 @@ class Cell:
         """16 hexadecimal digits; equal settings give equal ids."""
         models = {name: model.identity() for name in ("target", "source") if (model := getattr(self, name)) is not None}
         settings = {name: value for name, value in asdict(self).items() if name not in LATER or value is not None}
-        return digest({"schema": SCHEMA, **settings, **models})
+        return digest({"schema": SCHEMA, **settings, **models, "benchmark": self.benchmark.identity()})
 
     @property
     def steered(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -17,8 +17,10 @@ from l2v.errors import StudyError, UserError, unknown
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value
 from l2v.study.compute import Outcome, failures, run_jobs, unread
+from l2v.study.heats import RACES, Heat, rule_of, run_heats
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
+from l2v.study.race import Round, check_rule
 from l2v.study.resolve import resolve
 from l2v.study.results import ChosenArm, write_results
 from l2v.study.score import benchmark_items, check_scoring
@@ -26,7 +28,7 @@ from l2v.study.store import Store
 from l2v.study.workers.devices import check_device
 from l2v.study.workers.executors import check_executor
 
-PROTOCOLS = ("none", "select_then_test")
+PROTOCOLS = ("none", "select_then_test", *RACES)
 
 
 def plan_jobs(configs: Sequence[Config]) -> list[Job]:
@@ -49,7 +51,7 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
         for key, value in _shared(config).items():
             if value != shared[key]:
                 raise UserError(f"All cells of one run must share {key}=…; sweep something else.")
-    if name == "select_then_test":
+    if name != "none":
         _check_splits(configs)
         configs = [_for_selection(config) for config in configs]
     found = [_job(config) for config in configs]
@@ -78,7 +80,11 @@ def _check_splits(configs: Sequence[Config]) -> None:
     if protocol.select is not None and protocol.select == protocol.report:
         raise UserError("protocol.select and protocol.report name the same split; choose on one, report on another.")
     if any(config.benchmark.part is not None for config in configs):
-        raise UserError("protocol.name=select_then_test sets benchmark.part itself; leave it out.")
+        raise UserError(f"protocol.name={protocol.name} sets benchmark.part itself; leave it out.")
+    if any(config.benchmark.part_first is not None or config.benchmark.part_last is not None for config in configs):
+        raise UserError("A race sets benchmark.part_first and part_last itself; leave them out.")
+    if protocol.name in RACES:
+        check_rule(rule_of(protocol))
     for name in protocol.choose:
         if name not in CHOOSABLE:
             raise unknown("protocol.choose", name, sorted({column.name for column in CHOOSABLE.values()}))
@@ -117,11 +123,10 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
         outcome = run_jobs(jobs)
     else:
         unread = _unreadable(jobs)
-        searched = run_jobs([job for job in jobs if job.cell.id not in unread])
-        searched.failed |= unread
-        chosen = choose(jobs, searched)
+        found = _searched([job for job in jobs if job.cell.id not in unread], configs[0])
+        searched, chosen, searched.failed = found.outcome, found.chosen, found.outcome.failed | unread
         reported = [for_report(job) for job in chosen]
-        _write_selection(store, configs[0], jobs, chosen, reported)
+        _write_selection(store, configs[0], jobs, found, reported)
         final = run_jobs(reported) if reported else Outcome()
         outcome = Outcome(searched.values | final.values, searched.failed | final.failed)
     outcome.refused = refused
@@ -135,7 +140,31 @@ def chosen_on(cell: Cell) -> str:
     return cell.benchmark.split if part is None else part.describe()
 
 
-def _write_selection(store: Store, config: Config, jobs: Sequence[Job], chosen: Sequence[Job], reported: Sequence[Job]) -> None:
+@dataclass(frozen=True)
+class Search:
+    """What a search found: the outcome of its cells, the chosen one per arm, and each arm's race by the chosen cell."""
+
+    outcome: Outcome
+    chosen: list[Job]
+    rounds: dict[str, tuple[Round, ...]] = field(default_factory=dict)
+
+
+def _searched(jobs: Sequence[Job], config: Config) -> Search:
+    """The best cell of every arm on the items that are chosen on, by all of them or by a race."""
+    if config.protocol.name not in RACES:
+        outcome = run_jobs(jobs)
+        return Search(outcome, choose(jobs, outcome))
+    arms: dict[tuple[Value, ...], list[Job]] = {}
+    for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
+        arms.setdefault(arm_key(job.cell, config.protocol.choose), []).append(job)
+    heats = [Heat.of(members, rule_of(config.protocol)) for members in arms.values()]
+    outcome = Outcome(failed=run_heats(heats))
+    finished = [heat for heat in heats if heat.winner is not None]
+    chosen = [heat.winner for heat in finished if heat.winner is not None]
+    return Search(outcome, chosen, {job.cell.id: heat.rounds for job, heat in zip(chosen, finished, strict=True)})
+
+
+def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: Search, reported: Sequence[Job]) -> None:
     """selection.json: per arm, its budget (cells searched), the cell that was chosen and the one that reports it."""
     budgets: dict[tuple[Value, ...], int] = {}
     for job in distinct(jobs):
@@ -149,8 +178,9 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], chosen: 
             budget=budgets[arm_key(job.cell, config.protocol.choose)],
             select=job.cell.id,
             report=test.cell.id,
+            rounds=found.rounds.get(job.cell.id, ()),
         )
-        for job, test in zip(chosen, reported, strict=True)
+        for job, test in zip(found.chosen, reported, strict=True)
     ]
     store.write_selection({"protocol": asdict(config.protocol), "arms": [asdict(arm) for arm in arms]})
 
@@ -187,12 +217,17 @@ def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
         value = outcome.values.get(cell.id)
         if value is None or pd.isna(value):
             continue
-        k = float(cell.cutoff) if isinstance(cell.cutoff, (int, float)) else 0.0
-        rank = (-value, cell.alpha or 0.0, k, float(cell.layer or 0), cell.id)
+        rank = (-value, *preference(cell))
         arm = arm_key(cell, job.config.protocol.choose)
         if arm not in best or rank < best[arm][0]:
             best[arm] = (rank, job)
     return [job for _, job in best.values()]
+
+
+def preference(cell: Cell) -> tuple[float, float, float, str]:
+    """Of cells with equal scores the first by this goes on: the smaller alpha, k and layer, then the id."""
+    k = float(cell.cutoff) if isinstance(cell.cutoff, (int, float)) else 0.0
+    return (cell.alpha or 0.0, k, float(cell.layer or 0), cell.id)
 
 
 def arm_key(cell: Cell, chosen: Sequence[str]) -> tuple[Value, ...]:

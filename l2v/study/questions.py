@@ -40,7 +40,7 @@ def part_of(config: BenchmarkConfig) -> Part | None:
     """The part of the split that a configuration names. Raises UserError for an unknown one or a share out of range."""
     if config.part is None:
         return None
-    part = Part(config.part, float(config.part_share), config.part_seed)
+    part = Part(config.part, float(config.part_share), config.part_seed, config.part_first, config.part_last)
     check_part(part)
     return part
 

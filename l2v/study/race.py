@@ -7,8 +7,9 @@ is dropped to keep the budget is bounded by nothing, and is told apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,52 +64,76 @@ class Look:
     dropped: tuple[Drop, ...]
 
 
+@dataclass(frozen=True)
+class Dropped:
+    """A cell that goes no further, for the record; see `Drop`."""
+
+    cell: str
+    value: float
+    evidence: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """A look of an arm's race, for the record. problems: how many were new in it; seen: how many there were by then.
+
+    cells: ids of the cells that answered them (ids of the whole part, not of its blocks); values: their scores on all seen.
+    """
+
+    seen: int
+    problems: int
+    cells: tuple[str, ...]
+    values: tuple[float, ...]
+    dropped: tuple[Dropped, ...]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> Round:
+        """The round that `dataclasses.asdict` took apart."""
+        dropped = tuple(Dropped(**one) for one in told["dropped"])
+        return cls(told["seen"], told["problems"], tuple(told["cells"]), tuple(told["values"]), dropped)
+
+
 @dataclass
 class Race:
     """One arm's race. order: the cells by preference (of equal cells the first goes on); looks: problems seen at each look.
 
-    `answered` takes the scores of the live cells on the problems up to the next look.
+    `answered` takes the scores of the live cells on the problems up to the next look. live: the cells that still run, the best
+    first; rows: problems x cells answered so far.
     """
 
     order: Sequence[int]
     looks: Sequence[int]
     rule: Rule = field(default_factory=Rule)
-    history: list[Look] = field(default_factory=list)
+    live: tuple[int, ...] = field(init=False)
+    history: list[Look] = field(default_factory=list, init=False)
+    rows: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if sorted(self.order) != list(range(len(self.order))) or not self.order:
             raise UserError("A race needs cells, each once in the order of preference.")
         check_rule(self.rule)
-        self.rank = np.argsort(np.asarray(self.order))
-
-    @property
-    def live(self) -> tuple[int, ...]:
-        """The cells that still run."""
-        return self.history[-1].live if self.history else tuple(range(len(self.order)))
+        self.live = tuple(self.order)
+        self.rank = {cell: place for place, cell in enumerate(self.order)}
 
     @property
     def seen(self) -> int:
-        """How many problems they have answered."""
+        """How many problems the live cells have answered."""
         return self.history[-1].seen if self.history else 0
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to ask: one cell, or all problems."""
-        return len(self.live) == 1 or len(self.history) == len(self.looks)
+        """Whether nothing is left to ask: one cell, or none, or all problems."""
+        return len(self.live) <= 1 or len(self.history) == len(self.looks)
 
     @property
-    def winner(self) -> int:
-        """The cell that is reported: the first of `live`, the best one at the last look."""
-        return self.live[0]
+    def block(self) -> tuple[int, int]:
+        """The problems that are asked next, by rank: the first, and the one behind the last."""
+        return self.seen, self.looks[len(self.history)]
 
-    @property
-    def rows(self) -> int:
-        """Problems x cells that were answered."""
-        seen, rows, live = 0, 0, len(self.order)
-        for look in self.history:
-            rows += live * (look.seen - seen)
-            seen, live = look.seen, len(look.live)
-        return rows
+    def withdraw(self, cells: Sequence[int]) -> None:
+        """Cells that could not answer (they failed) go no further; the race goes on without them."""
+        self.live = tuple(cell for cell in self.live if cell not in cells)
 
     def answered(self, scores: ArrayLike) -> Look:
         """Take (live cells, problems so far) scores in [0, 1], in the order of `live`; returns who goes on."""
@@ -126,9 +151,10 @@ class Race:
         dropped = tuple(
             Drop(self.live[i], seen, float(means[i]), float(means[best]), float(against[i]), why[i]) for i in ranked if i in why
         )
-        look = Look(seen, tuple(self.live[i] for i in ranked if i not in why), dropped)
-        self.history.append(look)
-        return look
+        self.rows += len(self.live) * (seen - self.seen)
+        self.live = tuple(self.live[i] for i in ranked if i not in why)
+        self.history.append(Look(seen, self.live, dropped))
+        return self.history[-1]
 
     def _why(self, ranked: Sequence[int], against: Floats, differences: Floats) -> dict[int, str]:
         """The cells that are dropped now, by their place in `live`, with the reason."""

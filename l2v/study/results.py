@@ -13,6 +13,7 @@ from l2v.study.checkup import whole_study
 from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.digests import tell_once
 from l2v.study.marks import Marks
+from l2v.study.race import Round
 from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
@@ -35,6 +36,12 @@ class ChosenArm:
     select: str
     report: str
     budget: int = 1
+    rounds: tuple[Round, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Problems x cells that its race answered; 0 without a race."""
+        return sum(len(round.cells) * round.problems for round in self.rounds)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,11 @@ def build_results(store: Store) -> pd.DataFrame:
     rows: list[Record] = []
     marks = Marks(store)
     for folder in whole_study(store):
-        own = settings(marks.cell(folder.id))
+        cell = marks.cell(folder.id)
+        if cell.benchmark.part is not None and cell.benchmark.part.block:
+            # A look of a race; what it says stands in selection.json.
+            continue
+        own = settings(cell)
         own |= {"study": store.study, "selected": selected.get(folder.id), "reported": False}
         # What a judge left unjudged has no value: no figure may be made of it.
         rows += [own | metric for metric in folder.metrics() if metric["value"] is not None]
@@ -87,6 +98,9 @@ def build_results(store: Store) -> pd.DataFrame:
     _report(rows, selection)
     _compare(rows, marks)
     add_searches(rows, marks, selection.reports)
+    raced = {arm.report: arm.budget for arm in selection.arms if arm.rounds}
+    for row in rows:
+        row |= {"budget": raced[row["cell"]]} if row["cell"] in raced else {}
     _correct(rows)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return _ordered(table) if rows else table
@@ -175,7 +189,10 @@ def read_selection(store: Store) -> Selection:
         return Selection()
     told = content["protocol"]
     arms = tuple(
-        ChosenArm(**{field.name: arm[field.name] for field in fields(ChosenArm) if field.name in arm})
+        ChosenArm(
+            **{field.name: arm[field.name] for field in fields(ChosenArm) if field.name in arm and field.name != "rounds"},
+            rounds=tuple(Round.of(one) for one in arm.get("rounds", ())),
+        )
         for arm in content["arms"]
     )
     return Selection(told["select"], told["report"], tuple(told["choose"]), arms)

@@ -11,7 +11,7 @@ from l2v.benchmarks.base import Answer, Benchmark, Item, Verdict
 from l2v.benchmarks.catalogue import ANY_TASK, DataRef, open_benchmark
 from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
-from l2v.benchmarks.parts import take_part
+from l2v.benchmarks.parts import take_block, take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.config import BenchmarkConfig, JudgeConfig
 from l2v.disk import Record
@@ -202,6 +202,8 @@ def stored_benchmark(benchmark: BenchmarkId, locations: Mapping[str, Any]) -> Be
         part=benchmark.part.name if benchmark.part else None,
         part_share=benchmark.part.share if benchmark.part else 0.3,
         part_seed=benchmark.part.seed if benchmark.part else 0,
+        part_first=benchmark.part.first if benchmark.part else None,
+        part_last=benchmark.part.last if benchmark.part else None,
         task=benchmark.task,
         num_fewshot=benchmark.num_fewshot,
         include_path=locations.get("benchmark_include"),
@@ -223,12 +225,15 @@ def benchmark_items(benchmark: BenchmarkId, config: BenchmarkConfig) -> list[Ite
     ref: DataRef = data_ref(config)
     if benchmark.part is None:
         return load_items(ref, benchmark.prompt, benchmark.limit)
-    return take_part(load_items(ref, benchmark.prompt), open_docs(ref), benchmark.part)[: benchmark.limit]
+    docs = open_docs(ref)
+    # Blocks are cut from what a part asks, limit included.
+    items = take_part(load_items(ref, benchmark.prompt), docs, benchmark.part)[: benchmark.limit]
+    return take_block(items, docs, benchmark.part)
 
 
 def items_key(benchmark: BenchmarkId) -> str:
     """The name of the file that describes a benchmark's items within a study."""
-    return digest(asdict(benchmark))
+    return digest(benchmark.identity())
 
 
 def write_items(store: Store, benchmark: BenchmarkId, docs: Benchmark, items: Sequence[Item]) -> None:

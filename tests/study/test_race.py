@@ -50,14 +50,14 @@ def test_a_clearly_better_cell_wins_and_the_others_are_dropped_as_worse() -> Non
     scores = np.zeros((16, 200))
     scores[11] = 1.0
     race = run(scores)
-    assert race.winner == 11 and race.seen < 100
+    assert race.live[0] == 11 and race.seen < 100
     assert {drop.why for look in race.history for drop in look.dropped} <= {WORSE, BUDGET}
     assert all(drop.evidence >= 15 / 0.05 for look in race.history for drop in look.dropped if drop.why == WORSE)
 
 
 def test_of_equal_cells_the_preferred_one_wins() -> None:
     race = run(np.ones((8, 400)), Rule(margin=0.2))
-    assert race.winner == 0
+    assert race.live[0] == 0
     assert EQUAL in {drop.why for look in race.history for drop in look.dropped}
     assert Race([3, 1, 2, 0], looks(40, 0.2)).answered(np.ones((4, looks(40, 0.2)[0]))).live[0] == 3
 
