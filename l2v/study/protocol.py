@@ -147,6 +147,7 @@ class Search:
     outcome: Outcome
     chosen: list[Job]
     rounds: dict[str, tuple[Round, ...]] = field(default_factory=dict)
+    problems: dict[str, int] = field(default_factory=dict)
 
 
 def _searched(jobs: Sequence[Job], config: Config) -> Search:
@@ -159,9 +160,9 @@ def _searched(jobs: Sequence[Job], config: Config) -> Search:
         arms.setdefault(arm_key(job.cell, config.protocol.choose), []).append(job)
     heats = [Heat.of(members, rule_of(config.protocol)) for members in arms.values()]
     outcome = Outcome(failed=run_heats(heats))
-    finished = [heat for heat in heats if heat.winner is not None]
-    chosen = [heat.winner for heat in finished if heat.winner is not None]
-    return Search(outcome, chosen, {job.cell.id: heat.rounds for job, heat in zip(chosen, finished, strict=True)})
+    won = [(heat.winner, heat) for heat in heats if heat.winner is not None]
+    rounds = {job.cell.id: heat.rounds for job, heat in won}
+    return Search(outcome, [job for job, _ in won], rounds, {job.cell.id: len(heat.problems) for job, heat in won})
 
 
 def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: Search, reported: Sequence[Job]) -> None:
@@ -178,6 +179,7 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: S
             budget=budgets[arm_key(job.cell, config.protocol.choose)],
             select=job.cell.id,
             report=test.cell.id,
+            problems=found.problems.get(job.cell.id, 0),
             rounds=found.rounds.get(job.cell.id, ()),
         )
         for job, test in zip(found.chosen, reported, strict=True)

@@ -28,7 +28,10 @@ HOLM = (
 
 @dataclass(frozen=True)
 class ChosenArm:
-    """An arm as a protocol chose it. `select`, `report`: ids of the chosen cell and of the one that reports it."""
+    """An arm as a protocol chose it. `select`, `report`: ids of the chosen cell and of the one that reports it.
+
+    budget: how many cells it was chosen from. Of a race: the problems that were chosen on, and what happened at each look.
+    """
 
     arm: str
     steered: bool
@@ -36,6 +39,7 @@ class ChosenArm:
     select: str
     report: str
     budget: int = 1
+    problems: int = 0
     rounds: tuple[Round, ...] = ()
 
     @property
@@ -62,7 +66,11 @@ class Selection:
         where, then = ("one part of the problems", "the rest")
         if self.select is not None:
             where, then = f"split {self.select}", f"split {self.report}"
-        return f"per arm, {what} were chosen on {where}; every figure is told on {then}"
+        told = f"per arm, {what} were chosen on {where}; every figure is told on {then}"
+        if raced := [arm for arm in self.arms if arm.rounds]:
+            rows, full = sum(arm.rows for arm in raced), sum(arm.budget * arm.problems for arm in raced)
+            told += f"; chosen by a race: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
+        return told
 
     @property
     def reports(self) -> dict[str, str]:

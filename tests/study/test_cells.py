@@ -83,6 +83,8 @@ SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
     "benchmark.part": ("select", ()),
     "benchmark.part_share": ("0.5", ("benchmark.part=select",)),
     "benchmark.part_seed": ("1", ("benchmark.part=select",)),
+    "benchmark.part_first": ("2", ("benchmark.part=select", "benchmark.part_first=0", "benchmark.part_last=4")),
+    "benchmark.part_last": ("4", ("benchmark.part=select", "benchmark.part_first=0", "benchmark.part_last=5")),
     "benchmark.id": ("x/y", ()),
     "benchmark.revision": ("abc", ("benchmark.path=null",)),
     "benchmark.split": ("test", ()),

@@ -1,0 +1,113 @@
+"""Races through the command line: who wins, what is computed, and that nothing but what is stored decides."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from l2v.study import heats
+
+GRID = (
+    "--multirun", "target=mini", "source=mini_kin", "method=direct,l2v", "intervention.layer=0,3", "intervention.scale=relative",
+    "intervention.alpha=0.1,0.3,0.5,0.7", "intervention.cutoff=34", "protocol.select=dev", "protocol.report=test",
+    "benchmark.limit=40",
+)  # fmt: skip
+
+
+def selection(outputs: Path, study: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((outputs / study / "selection.json").read_text())
+    return found
+
+
+def arm(outputs: Path, study: str, method: str) -> dict[str, Any]:
+    return next(arm for arm in selection(outputs, study)["arms"] if arm["arm"].startswith(method))
+
+
+@pytest.fixture(scope="module")
+def raced(tiny: Callable[..., Any], outputs: Path) -> Path:
+    answer = tiny(*GRID, "study=raced", "protocol.name=race")
+    assert answer.code == 0, answer.err
+    assert "chosen by a race: " in answer.out
+    return outputs
+
+
+def test_the_race_finds_the_full_grids_accuracy_with_fewer_rows(raced: Path, tiny: Callable[..., Any]) -> None:
+    assert tiny(*GRID, "study=whole", "protocol.name=select_then_test").code == 0
+    tables = {name: pd.read_csv(raced / name / "results.csv") for name in ("raced", "whole")}
+    told = {name: t[(t["method"] == "l2v") & (t["split"] == "test")].iloc[0] for name, t in tables.items()}
+    assert told["raced"]["value"] >= told["whole"]["value"] - 0.05 > 0.8
+    assert told["raced"]["n"] == 40 and told["raced"]["budget"] == 8
+    found = arm(raced, "raced", "l2v")
+    rows = sum(len(one["cells"]) * one["problems"] for one in found["rounds"])
+    assert found["problems"] == 40 and 0 < rows < 0.35 * 8 * 40
+    assert set(tables["raced"]["split"]) == {"test"}, "looks of a race are no results"
+
+
+def test_every_look_names_its_cells_their_scores_and_why_some_go(raced: Path) -> None:
+    rounds = arm(raced, "raced", "l2v")["rounds"]
+    for before, after in zip(rounds, rounds[1:], strict=False):
+        gone = {drop["cell"] for drop in before["dropped"]}
+        assert set(after["cells"]) == set(before["cells"]) - gone and after["seen"] == before["seen"] + after["problems"]
+    assert {drop["why"] for one in rounds for drop in one["dropped"]} <= {"worse", "budget", "equal"}
+    assert all(len(one["values"]) == len(one["cells"]) for one in rounds)
+    last = set(rounds[-1]["cells"]) - {drop["cell"] for drop in rounds[-1]["dropped"]}
+    assert last == {arm(raced, "raced", "l2v")["select"]}
+    assert arm(raced, "raced", "direct")["rounds"] == []
+
+
+def test_a_repeat_computes_nothing_and_an_interrupted_race_decides_the_same(
+    raced: Path, tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, stored_rows: Callable[[Path], Any]
+) -> None:
+    before = selection(raced, "raced")["arms"]
+    stored = stored_rows(raced / "raced")
+    assert tiny(*GRID, "study=raced", "protocol.name=race").code == 0
+    assert selection(raced, "raced")["arms"] == before and stored_rows(raced / "raced") == stored
+
+    real, looked = heats.run_jobs, []
+
+    def interrupted(jobs: Any) -> Any:
+        looked.append(len(jobs))
+        if len(looked) == 2:
+            raise KeyboardInterrupt
+        return real(jobs)
+
+    monkeypatch.setattr(heats, "run_jobs", interrupted)
+    assert tiny(*GRID, "study=broken_off", "protocol.name=race").code == 130
+    assert not (raced / "broken_off" / "selection.json").exists()
+    monkeypatch.setattr(heats, "run_jobs", real)
+    assert tiny(*GRID, "study=broken_off", "protocol.name=race").code == 0
+    assert selection(raced, "broken_off")["arms"] == before
+    assert sorted(stored_rows(raced / "broken_off")) == sorted(stored)
+
+
+def test_layers_that_are_added_later_go_on_from_what_is_stored(
+    raced: Path, tiny: Callable[..., Any], stored_rows: Callable[[Path], Any]
+) -> None:
+    words = [word.replace("layer=0,3", "layer=0,2,3") for word in GRID]
+    before = set(stored_rows(raced / "raced"))
+    assert tiny(*words, "study=raced", "protocol.name=race").code == 0
+    after = stored_rows(raced / "raced")
+    assert before < set(after) and len(after) == len(set(after)), "no row is asked twice"
+    assert arm(raced, "raced", "l2v")["budget"] == 12
+    assert tiny(*GRID, "study=raced", "protocol.name=race").code == 0
+
+
+def test_a_race_inside_one_split_asks_the_part_that_is_chosen_on(tiny: Callable[..., Any], outputs: Path) -> None:
+    words = [word for word in GRID if not word.startswith("protocol.")]
+    answer = tiny(
+        *words, "study=parted", "protocol.name=halving", "protocol.eta=3", "benchmark.split=test", "benchmark.limit=null"
+    )
+    assert answer.code == 0, answer.err
+    assert arm(outputs, "parted", "l2v")["problems"] == 150
+    assert set(pd.read_csv(outputs / "parted" / "results.csv")["n"]) == {350}
+
+
+@pytest.mark.parametrize("word", ["protocol.eta=1", "protocol.budget=0", "protocol.delta=nan", "protocol.margin=2"])
+def test_rules_out_of_range_are_refused(word: str, tiny: Callable[..., Any]) -> None:
+    answer = tiny(*GRID, "study=odd", "protocol.name=race", word)
+    assert answer.code == 2 and word.split("=")[0] in answer.err and answer.err.count("\n") <= 1
