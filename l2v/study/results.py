@@ -69,7 +69,9 @@ class Selection:
         told = f"per arm, {what} were chosen on {where}; every figure is told on {then}"
         if raced := [arm for arm in self.arms if arm.rounds]:
             rows, full = sum(arm.rows for arm in raced), sum(arm.budget * arm.problems for arm in raced)
-            told += f"; chosen by a race: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
+            told += (
+                f"; chosen by a race: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
+            )
         return told
 
     @property

@@ -13,7 +13,8 @@ import pytest
 from l2v.study import heats
 
 GRID = (
-    "--multirun", "target=mini", "source=mini_kin", "method=direct,l2v", "intervention.layer=0,3", "intervention.scale=relative",
+    "--multirun", "target=mini", "source=mini_kin", "method=direct,l2v", "intervention.layer=0,3",
+    "intervention.scale=relative",
     "intervention.alpha=0.1,0.3,0.5,0.7", "intervention.cutoff=34", "protocol.select=dev", "protocol.report=test",
     "benchmark.limit=40",
 )  # fmt: skip
