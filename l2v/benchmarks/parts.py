@@ -68,7 +68,7 @@ def take_part(items: Sequence[Item], docs: Benchmark, part: Part) -> list[Item]:
     return kept
 
 
-def take_block(items: Sequence[Item], docs: BenchmarkDocs, part: Part) -> list[Item]:
+def take_block(items: Sequence[Item], docs: Benchmark, part: Part) -> list[Item]:
     """The items of one block of a part, problem by problem in the order of the ranks; of a part that is no block, all items."""
     if not part.block:
         return list(items)
