@@ -1,4 +1,4 @@
-"""Responses from anywhere: a file of {id, response or extraction} against a benchmark's rows, without a study."""
+"""Responses from anywhere: a file of them (answer_forms.py) against a benchmark's rows, without a study."""
 
 from __future__ import annotations
 
@@ -10,65 +10,108 @@ from pathlib import Path
 from typing import Any
 
 from l2v.benchmarks.base import Answer, Benchmark, Verdict
-from l2v.benchmarks.catalogue import open_benchmark
-from l2v.benchmarks.harness import check_row
-from l2v.benchmarks.metrics import HEADLINE, mark, scores
+from l2v.benchmarks.catalogue import ANY_TASK, DataRef
+from l2v.benchmarks.harness import check_row, load_items, open_docs
+from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
-from l2v.disk import read_records, write_atomically
+from l2v.disk import Record, read_records, write_atomically
 from l2v.errors import UserError
+from l2v.study.answer_forms import ID_FIELDS, Said, parsed, read_answer_file
+from l2v.study.statistics.paired import score_interval
 
-ID_FIELDS = ("id", "pid", "index", "sample_index", "question_id")
+SKIP, WRONG = "skip", "wrong"
+MISSING = "missing"
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Rows with their answers, in the order of the responses."""
+    """Rows with their answers, in the order of the responses. absent: items without an answer; form: the file's."""
 
     benchmark: str
     docs: Benchmark
     ids: list[str]
-    rows: list[dict[str, Any]]
+    rows: list[Record]
     answers: list[Answer]
+    form: str = ""
+    absent: tuple[tuple[str, Record], ...] = ()
+    count_absent: bool = False
+
+    @property
+    def told(self) -> str:
+        """What was read, in a sentence."""
+        whole = len(self.ids) + len(self.absent)
+        text = f"{self.form}: {len(self.ids):,} of {whole:,} items answered"
+        if self.absent:
+            text += (
+                "; the others count as wrong" if self.count_absent else "; the others are left out (missing=wrong counts them)"
+            )
+        return text
 
 
-def read_answered(benchmark: str, items: str, responses: str) -> Answered:
-    """Join responses with a benchmark's rows by id (pid, index, id or sample_index).
+def read_answered(source: DataRef, items: str | None, responses: str, missing: str = SKIP) -> Answered:
+    """Join responses with a benchmark's rows by id (pid, index, id, sample_index or question_id).
 
-    A response record holds `response` (or `prediction`, `answer_text`) or `extraction`, or both. Raises UserError for a
-    missing or malformed file, an id that the items lack, an id that comes twice, or a record with neither.
+    source: the benchmark. items: its rows, in its own fields; None takes them from the responses' own file, for an lm-eval
+    task from its data. missing: whether items without an answer are left out (skip) or wrong.
+    Raises UserError for a file that is missing, malformed or of an unknown form, an id that the items lack or that comes
+    twice, and responses that plainly belong to other items.
     """
-    docs = open_benchmark(benchmark)
-    by_id: dict[str, dict[str, Any]] = {}
-    own_ids: set[str] = set()
-    for doc in read_records(Path(items)):
-        named = _names(docs, doc)
+    if missing not in (SKIP, WRONG):
+        raise UserError(f"missing={missing}: items without an answer are left out (missing=skip) or wrong (missing=wrong).")
+    file = read_answer_file(responses)
+    docs = open_docs(source)
+    known = _known(source, docs, items, responses, file.said)
+    ids, rows, answers = [], [], []
+    for said in file.said:
+        name = said.id if said.id in known else f"{source.task}:{said.row.get('doc_id', said.id)}"
+        if name not in known:
+            raise UserError(f"'{responses}' answers item '{said.id}', which {_place(items, source)} does not hold.")
+        ids.append(name if name == said.id else said.id)
+        rows.append(known[name])
+        whole = said.unfiltered if source.name == ANY_TASK else None
+        answers.append(said.answer if whole is None else Answer(whole))
+    _check_fit(docs, rows, file.said, responses)
+    answered = {id(row) for row in rows}
+    absent = {id(row): (name, row) for name, row in reversed(known.items()) if id(row) not in answered}
+    return Answered(source.name, docs, ids, rows, answers, file.form, tuple(reversed(absent.values())), missing == WRONG)
+
+
+def _place(items: str | None, source: DataRef) -> str:
+    return f"'{items}'" if items else f"the data of '{source.task or source.name}'"
+
+
+def _known(source: DataRef, docs: Benchmark, items: str | None, responses: str, said: Sequence[Said]) -> dict[str, Record]:
+    """The items by every name that a response may call them by."""
+    if source.name == ANY_TASK:
+        return {item.id: item.doc for item in load_items(source, "direct")}
+    if items is not None:
+        found = _read_items(docs, items)
+    else:
+        found = [_item(source.name, s.row) for s in said]
+        _check_items(docs, found, responses)
+    by_name: dict[str, Record] = {}
+    for doc in found:
+        for name in _names(docs, doc):
+            by_name.setdefault(name, doc)
+    return by_name
+
+
+def _read_items(docs: Benchmark, items: str) -> list[Record]:
+    """The rows of a file of items, each checked. Raises UserError for an id that comes twice."""
+    found = read_records(Path(items))
+    own: set[str] = set()
+    for doc in found:
+        name = _names(docs, doc)[0]
         with suppress(KeyError):
             # A field that no rule looks at may be missing.
             check_row(docs, doc, f"'{items}'")
-        if named[0] in own_ids:
-            raise UserError(f"'{items}' holds item '{named[0]}' twice; keep one.")
-        own_ids.add(named[0])
-        for own in named:
-            by_id.setdefault(own, doc)
-    ids, rows, answers, seen = [], [], [], set()
-    for record in read_records(Path(responses)):
-        name: str | None = next((str(record[field]) for field in ID_FIELDS if record.get(field) is not None), None)
-        if name is None:
-            raise UserError(f"A record of '{responses}' has no id; give each one of: {', '.join(ID_FIELDS)}.")
-        if name not in by_id:
-            raise UserError(f"'{responses}' answers item '{name}', which '{items}' does not hold.")
-        if name in seen:
-            raise UserError(f"'{responses}' answers item '{name}' twice; keep one.")
-        seen.add(name)
-        ids.append(name)
-        rows.append(by_id[name])
-        answers.append(_answer(record, name, responses))
-    if not ids:
-        raise UserError(f"'{responses}' holds no responses.")
-    return Answered(benchmark, docs, ids, rows, answers)
+        if name in own:
+            raise UserError(f"'{items}' holds item '{name}' twice; keep one.")
+        own.add(name)
+    return found
 
 
-def _names(docs: Benchmark, doc: dict[str, Any]) -> list[str]:
+def _names(docs: Benchmark, doc: Record) -> list[str]:
     """What a response may call this row: the benchmark's own id first."""
     try:
         own = [docs.item_id(doc)]
@@ -79,42 +122,92 @@ def _names(docs: Benchmark, doc: dict[str, Any]) -> list[str]:
     return own + [str(doc[field]) for field in ID_FIELDS if doc.get(field) is not None]
 
 
-def _answer(record: dict[str, Any], name: str, path: str) -> Answer:
-    response = next((record[key] for key in ("response", "prediction") if record.get(key) is not None), None)
-    extraction = record.get("extraction", record.get("model_answer"))
-    if response is None and extraction is None and not {"response", "extraction"} & set(record):
-        raise UserError(f"The record of item '{name}' in '{path}' has neither 'response' nor 'extraction'.")
-    for key, value in (("response", response), ("extraction", extraction)):
-        if isinstance(value, (list, dict)):
-            raise UserError(f"The {key} of item '{name}' in '{path}' is a list or an object, no text; give one text an item.")
-    return Answer("" if response is None else str(response), None if extraction is None else str(extraction))
+def _item(benchmark: str, record: Record) -> Record:
+    """A response's record as an item: lists that a table holds as text, and MMStar's options where they are columns."""
+    item = {
+        name: parsed(value) if name in ("choices", "options", "metadata", "decoded_image") else value
+        for name, value in record.items()
+    }
+    letters = [letter for letter in "ABCDEF" if record.get(letter) is not None]
+    question = str(record.get("question", ""))
+    if benchmark == "mmstar" and letters and "Options:" not in question and "(A)" not in question:
+        item["question"] = f"{question}\nOptions: " + ", ".join(f"{letter}: {record[letter]}" for letter in letters)
+    return item
+
+
+def _check_items(docs: Benchmark, items: Sequence[Record], responses: str) -> None:
+    """Raise UserError unless a file's records hold the items, too."""
+    for item in items:
+        try:
+            if not docs.gold(item):
+                raise KeyError("answer")
+            docs.item_id(item), docs.question(item), docs.subsets(item)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            lacking = f" (no {error})" if isinstance(error, KeyError) else ""
+            raise UserError(
+                f"'{responses}' does not hold the benchmark's items beside the responses{lacking}; give items=FILE. Its "
+                f"columns are: {', '.join(sorted(map(str, item)))}."
+            ) from error
+
+
+def _check_fit(docs: Benchmark, rows: Sequence[Record], said: Sequence[Said], responses: str) -> None:
+    """Raise UserError where a file's own questions show that its ids count otherwise than the items do."""
+    pairs = [
+        (str(s.row["question"]), str(row["question"]))
+        for s, row in zip(said, rows, strict=True)
+        if {"question"} <= set(s.row) & set(row)
+    ]
+    other = sum(" ".join(a.split())[:40] not in " ".join(b.split()) for a, b in pairs)
+    if pairs and other > len(pairs) / 2:
+        raise UserError(
+            f"The ids of '{responses}' do not fit the items: {other} of {len(pairs)} questions are others (its numbers may "
+            "start at another one)."
+        )
 
 
 def score_file(answered: Answered, scorer: str, scoring: Scoring | None = None) -> list[Verdict]:
     """One scorer's verdicts, in the order of the responses."""
     check_scorers([scorer], answered.docs)
-    try:
-        return score_answers(scorer, answered.docs, answered.rows, answered.answers, scoring)
-    except KeyError as error:
-        raise UserError(f"A row of the items has no field {error}; give the benchmark's own fields.") from error
+    return score_answers(scorer, answered.docs, answered.rows, answered.answers, scoring)
+
+
+def file_scores(answered: Answered, verdicts: Sequence[Verdict]) -> list[Score]:
+    """Every score that the benchmark prints, the headline first; items without an answer are wrong where they count."""
+    rows = dict(zip(answered.ids, answered.rows, strict=True))
+    by_id = dict(zip(answered.ids, verdicts, strict=True))
+    if answered.count_absent:
+        rows |= dict(answered.absent)
+        by_id |= {name: Verdict(False, None, MISSING, "the file holds no answer") for name, _ in answered.absent}
+    return scores(answered.docs, mark(answered.docs, rows, by_id))
+
+
+def table(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> str:
+    """The benchmark's scores with 95 % intervals, a line each, for a reader."""
+    found = file_scores(answered, verdicts)
+    width = max(len(score.name) for score in found)
+    lines = [f"{scorer:{width}}   accuracy % [95 %]       n"]
+    for score in found:
+        low, high = (100 * bound for bound in score_interval(score))
+        lines.append(f"{score.name:{width}}   {100 * score.value:5.1f} [{low:5.1f}, {high:5.1f}]  {len(score.items):6,}")
+    return "\n".join(lines)
 
 
 def summary(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The closing line: counts and the benchmark's headline score; abstentions count as not right."""
     correct = sum(v.correct is True for v in verdicts)
-    rows = dict(zip(answered.ids, answered.rows, strict=True))
-    marked = mark(answered.docs, rows, dict(zip(answered.ids, verdicts, strict=True)))
-    headline = next(score for score in scores(answered.docs, marked) if score.name == HEADLINE)
+    headline = next(score for score in file_scores(answered, verdicts) if score.name == HEADLINE)
+    absent = {"missing": len(answered.absent)} if answered.absent else {}
     return {
         "benchmark": answered.benchmark,
         "scorer": scorer,
-        "n": len(verdicts),
+        "n": len(verdicts) + (len(answered.absent) if answered.count_absent else 0),
         "correct": correct,
         # What a judge left unjudged is no zero.
         "accuracy": None if any(v.unjudged for v in verdicts) else round(headline.value, 6),
         "unresolved": sum(v.correct is None for v in verdicts),
         **({"unjudged": gaps} if (gaps := sum(v.unjudged for v in verdicts)) else {}),
         "guessed": sum(v.guessed for v in verdicts),
+        **absent,
     }
 
 

@@ -2,10 +2,14 @@
 
     l2v score study=demo scorer=official,robust,lenient
     l2v score benchmark=mathvista scorer=official items=testmini.json responses=answers.jsonl out=verdicts.jsonl
+    l2v score benchmark=lm_eval benchmark.task=mmmu_val responses=samples_mmmu_val.jsonl
 
-The second form scores a file of {id, response or extraction} from anywhere against rows in the benchmark's own fields
-(id: id, pid, index or sample_index) and ends with one JSON line per scorer: n, correct, accuracy, unresolved (the scorer
-abstains: not right), guessed (official took the nearest option); unjudged (by a dead judge: exit code 1).
+The other forms score a file of responses from anywhere: {id, response or extraction}, {id: text}, {question_id, text},
+VLMEvalKit's .xlsx or .tsv, samples_*.jsonl of lm-eval or lmms-eval, MathVista's, MATH-V's and MathVerse's own outputs; the form
+found is named. items=… are rows in the benchmark's own fields; they may be left out where the file holds them. Printed are the
+benchmark's scores with 95 % intervals, and last one JSON line per scorer: n, correct, accuracy, unresolved (the scorer
+abstains: not right), guessed (official took the nearest option); unjudged (by a dead judge: exit code 1); missing (items
+without an answer: left out, or wrong with missing=wrong).
 Scorers: official (the benchmark's own rule), official_int (MathVista's older rule for integers), robust (strict extraction,
 symbolic equality; abstains rather than guesses), lenient (the released code's substring rule), judge (an LLM, judge.*).
 """
@@ -24,9 +28,19 @@ from l2v.verbs.settings import StudySettings, parse
 if TYPE_CHECKING:
     from l2v.benchmarks.base import Verdict
     from l2v.study.answer_files import Answered
+    from l2v.study.store import Store
 
-# What belongs to a file of responses alone.
-OF_A_FILE = ("benchmark", "items", "responses")
+
+@dataclass
+class AnsweredBenchmark:
+    """The benchmark that a file answers; all but the name are for lm-eval's tasks alone."""
+
+    name: str | None = None  # of a file: the benchmark it answers
+    task: str | None = None  # the lm-eval task, for benchmark=lm_eval
+    path: str | None = None  # its data, where they are not on the hub
+    include_path: str | None = None  # a folder of task files of one's own
+    num_fewshot: int | None = None  # None: the task's own
+    split: str = "test"  # for the messages alone: a task names its own
 
 
 @dataclass(frozen=True)
@@ -34,9 +48,10 @@ class ResponseSettings(StudySettings):
     """What `l2v score` and `l2v agreement` look at."""
 
     scorer: str | None = None  # one name, or several with commas; None: official (agreement: all that are stored)
-    benchmark: str | None = None  # of a file: the benchmark it answers
-    items: str | None = None  # of a file: .json or .jsonl with rows in the benchmark's own fields
-    responses: str | None = None  # the file: .json or .jsonl with id and response or extraction
+    benchmark: AnsweredBenchmark = field(default_factory=AnsweredBenchmark)
+    items: str | None = None  # of a file: .json or .jsonl with rows in the benchmark's own fields; None: the file holds them
+    responses: str | None = None  # the file: .json, .jsonl, .xlsx, .tsv or .csv
+    missing: str = "skip"  # items of a file without an answer: skip leaves them out, wrong counts them
     out: str | None = None  # a file for verdicts of a file (score, .jsonl) or disagreements (agreement, .csv)
     judge: JudgeConfig = field(default_factory=JudgeConfig)  # for scorer judge
     progress: bool = True  # show the progress bar
@@ -44,7 +59,7 @@ class ResponseSettings(StudySettings):
     @property
     def of_file(self) -> bool:
         """Whether a file of responses is meant; else a study."""
-        return any(getattr(self, key) is not None for key in OF_A_FILE)
+        return any(value is not None for value in (self.benchmark.name, self.items, self.responses))
 
 
 SETTINGS = ResponseSettings
@@ -68,18 +83,38 @@ def main(arguments: list[str]) -> int:
     write_results(store)
     gaps = sum(bool(unjudged(folder, scorers)) for folder in folders)
     told = f"{len(folders) - gaps} of {len(folders)} cells" if gaps else f"{len(folders)} cells"
+    for line in _scored(store, scorers):
+        print(line)
     print(f"{told} of study '{settings.study}' scored by {', '.join(scorers)}; results: {store.path / 'results.csv'}")
     return int(gaps > 0)
 
 
+def _scored(store: Store, scorers: list[str]) -> list[str]:
+    """A line per benchmark, scorer and metric: of how many cells, and from which value to which."""
+    import pandas as pd
+
+    results = pd.read_csv(store.path / "results.csv")
+    found = results[results["scorer"].isin(scorers) & results["value"].notna()]
+    lines = []
+    for (benchmark, scorer, metric), rows in found.groupby(["benchmark", "scorer", "metric"], sort=False):
+        low, high = 100 * rows["value"].min(), 100 * rows["value"].max()
+        value = f"{low:.1f} %" if len(rows) == 1 else f"{low:.1f} to {high:.1f} %"
+        lines.append(f"{benchmark} {scorer} {metric}: {len(rows)} cells of {int(rows['n'].max()):,} items, {value}")
+    return lines
+
+
 def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
     """Score a file of responses; the last line is one JSON object (with several scorers, one line each)."""
-    from l2v.study.answer_files import summary, write_verdicts
+    from l2v.study.answer_files import summary, table, write_verdicts
     from l2v.study.score import scoring_of
 
     answered, verdicts = file_verdicts(settings, scorers)
     if settings.out:
         write_verdicts(settings.out, answered, verdicts, scoring_of(settings.judge, settings.outputs, settings.progress))
+    print(answered.told)
+    for name in scorers:
+        print(f"\n{table(answered, name, verdicts[name])}")
+    print()
     for name in scorers:
         print(json.dumps(summary(answered, name, verdicts[name])))
     unjudged = [verdict for name in scorers for verdict in verdicts[name] if verdict.unjudged]
@@ -90,15 +125,31 @@ def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
 
 def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answered, dict[str, list[Verdict]]]:
     """A file's responses beside their rows, and each scorer's verdicts. Raises UserError for a file that does not fit."""
+    from l2v.benchmarks.catalogue import ANY_TASK, DataRef
+    from l2v.config import BenchmarkConfig
     from l2v.study.answer_files import read_answered, score_file
-    from l2v.study.score import scoring_of
+    from l2v.study.score import check_scoring, scoring_of
 
-    missing = [key for key in OF_A_FILE if getattr(settings, key) is None]
-    if missing:
-        raise UserError(f"Scoring a file needs benchmark=…, items=… and responses=…; missing: {', '.join(missing)}.")
+    named = {"benchmark": settings.benchmark.name, "responses": settings.responses}
+    lacking = [key for key, value in named.items() if value is None]
+    if lacking:
+        raise UserError(f"Scoring a file needs benchmark=… and responses=…; missing: {', '.join(lacking)}.")
     if settings.study != StudySettings.study:
         raise UserError(f"study={settings.study} and a file of responses are two things to score; name one of them.")
-    assert settings.benchmark is not None and settings.items is not None and settings.responses is not None
-    answered = read_answered(settings.benchmark, settings.items, settings.responses)
+    benchmark = settings.benchmark
+    assert benchmark.name is not None and settings.responses is not None
+    if benchmark.name == ANY_TASK and settings.items is not None:
+        raise UserError("An lm-eval task reads its items itself: leave items=… out, and set benchmark.path=… for other data.")
+    source = DataRef(
+        benchmark.name,
+        benchmark.split,
+        "",
+        path=benchmark.path,
+        task=benchmark.task,
+        num_fewshot=benchmark.num_fewshot,
+        include_path=benchmark.include_path,
+    )
+    check_scoring(scorers, BenchmarkConfig(name=benchmark.name), settings.judge)
+    answered = read_answered(source, settings.items, settings.responses, settings.missing)
     scoring = scoring_of(settings.judge, settings.outputs, settings.progress)
     return answered, {name: score_file(answered, name, scoring) for name in scorers}

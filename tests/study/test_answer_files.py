@@ -47,7 +47,7 @@ def test_the_last_line_is_one_json_object_with_the_counts(score: Callable[..., A
 
 def test_the_two_integer_rules_differ_on_twelve_point_nought(score: Callable[..., Any]) -> None:
     answer = score([{"pid": "8", "extraction": "12.0"}], "scorer=official,official_int")
-    assert [json.loads(line)["correct"] for line in answer.out.splitlines()] == [1, 0]
+    assert [json.loads(line)["correct"] for line in answer.out.splitlines()[-2:]] == [1, 0]
 
 
 def test_an_empty_extraction_is_a_guess_and_prose_is_unresolved(score: Callable[..., Any]) -> None:
@@ -75,7 +75,7 @@ def test_items_and_responses_may_be_jsonl(l2v: Callable[..., Any], tmp_path: Pat
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ITEMS))
     (tmp_path / "said.jsonl").write_text('{"pid": "8", "response": "12"}\n\n{"pid": "7", "response": "A"}\n')
     files = (f"items={tmp_path / 'items.jsonl'}", f"responses={tmp_path / 'said.jsonl'}")
-    assert json.loads(l2v("score", "benchmark=mathvista", *files).out)["correct"] == 1
+    assert json.loads(l2v("score", "benchmark=mathvista", *files).out.splitlines()[-1])["correct"] == 1
 
 
 def test_verdicts_are_written_with_extraction_rule_and_reason(score: Callable[..., Any], tmp_path: Path) -> None:

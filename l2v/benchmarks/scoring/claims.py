@@ -22,7 +22,9 @@ from l2v.benchmarks.scoring.clauses import (
     Clause,
     Kind,
     asked_for,
+    classify,
     in_clauses,
+    unreal,
 )
 
 BOXED, MARKER, WHOLE, STATEMENT = "boxed", "answer", "whole", "statement"
@@ -191,7 +193,9 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[Claim, bool
         content = _content(text, clause, match.end())
         if match.group().lower().rstrip(" *_:\"'").endswith(("n't", "not", "not be", "n't be")):
             content = f"not {content}"
-        if not content or "\\boxed" in content:
+        if not content or "\\boxed" in content or (content not in clause.text and classify(content, asked) in _SILENT):
+            continue
+        if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
             continue
         content = _NEAREST.sub("", content)
         at = clause.at + match.end()

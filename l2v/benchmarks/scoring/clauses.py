@@ -196,6 +196,11 @@ def asked_for(denial: str, asked: str) -> bool:
     return any(word in asked.lower() for word in map(str.lower, _ADJECTIVES.findall(denial)))
 
 
+def unreal(text: str) -> bool:
+    """Whether a text leads to what is not asserted: "If it were …, the answer would be", "My friend says the answer is"."""
+    return bool(_SUPPOSES.search(text) or _QUOTES.search(f"{text} "))
+
+
 def classify(text: str, asked: str = "") -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     if _REMARKS.match(text):

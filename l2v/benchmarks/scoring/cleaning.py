@@ -12,6 +12,7 @@ _GONE = dict.fromkeys([0, 0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0
 _SAME = {ord(a): b for a, b in zip("−‐‑‒–—∕⁄：（），．；＝％＄［］？！’‘“”＋／", "------//:(),.;=%$[]?!''\"\"+/", strict=True)}
 _WIDE = {0xFF10 + i: str(i) for i in range(10)} | {0xFF21 + i: chr(65 + i) for i in range(26)}
 _MEND = {ord("º"): "°", ord("˚"): "°", ord("掳"): "°", ord("\r"): "\n"}
+_MEND |= dict.fromkeys((0x0B, 0x0C, 0x85, 0x2028, 0x2029), "\n")
 _HALVES = {ord(a): f" {b}" for a, b in zip("½⅓⅔¼¾⅛⅕", ("1/2", "1/3", "2/3", "1/4", "3/4", "1/8", "1/5"), strict=True)}
 _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, **_HALVES}
 
