@@ -168,7 +168,10 @@ def _check_fit(docs: Benchmark, rows: Sequence[Record], said: Sequence[Said], re
 def score_file(answered: Answered, scorer: str, scoring: Scoring | None = None) -> list[Verdict]:
     """One scorer's verdicts, in the order of the responses."""
     check_scorers([scorer], answered.docs)
-    return score_answers(scorer, answered.docs, answered.rows, answered.answers, scoring)
+    try:
+        return score_answers(scorer, answered.docs, answered.rows, answered.answers, scoring)
+    except KeyError as error:
+        raise UserError(f"A row of the items has no field {error}; give the benchmark's own fields.") from error
 
 
 def file_scores(answered: Answered, verdicts: Sequence[Verdict]) -> list[Score]:

@@ -141,6 +141,9 @@ def _answer(form: str, record: Record, name: str, path: str) -> Answer:
         )
     if response is None and extraction is None and not set(record) & {*fields, "extraction", "model_answer"}:
         raise UserError(f"The record of item '{name}' in '{path}' has neither 'response' nor 'extraction'.")
+    for key, value in (("response", response), ("extraction", extraction)):
+        if isinstance(value, (list, dict)):
+            raise UserError(f"The {key} of item '{name}' in '{path}' is a list or an object, no text; give one text an item.")
     return Answer(_text(response), None if extraction is None else _text(extraction))
 
 
