@@ -200,7 +200,7 @@ def test_a_setting_of_another_verb_is_refused(
     ("words", "told"),
     [
         (["score", "study=x", "out=v.jsonl"], "out="),
-        (["score", "study=x", "benchmark=mini"], "items, responses"),
+        (["score", "study=x", "benchmark=mini"], "missing: responses"),
         (["score", "study=x", "benchmark=mini", "items=a.json", "responses=b.json"], "study=x"),
         (["status", "--watch", "format=json"], "--watch"),
         (["report", "+experiment=table1", "study=x"], "study=x"),
