@@ -1,7 +1,8 @@
 /* Accuracy along one setting. At each value an arm shows its best cell over the other settings, or the one at settings that
    are held; null arms do the same, so that the band is what the same search finds by chance. */
-const curveState = { along: "", value: "value", layer: "", alpha: "", cutoff: "", source_layer: "" };
-const ALONG = { layer: "layer (decoder block of the target)", alpha: "alpha", cutoff: "k (bins kept, both halves)", source_layer: "layer of the source", per_domain: "contrast pairs per domain", positions: "positions", seed: "seed" };
+const ALONG = DATA.names.along;
+const SEARCHED = ["layer", "alpha", "cutoff"]; // what can be held at one value
+const curveState = { value: "value", ...Object.fromEntries(["along", ...Object.keys(ALONG)].map((name) => [name, ""])) };
 const BEST = "";
 const MOST_CURVES = 8;
 
@@ -30,15 +31,15 @@ SECTIONS.push((rows) => {
   const values = present(here).map((v) => v.key);
   if (!values.includes(curveState.value)) curveState.value = "value";
   select("curves", "value", "Height", values.length ? values : ["value"], (v) => chosenValue(v).word(), curveState);
-  for (const name of ["layer", "alpha", "cutoff"]) {
+  for (const name of SEARCHED) {
     const options = name === curveState.along ? [BEST] : [BEST, ...ordered(distinct(here, name).filter((v) => v !== ""))];
     if (!options.includes(curveState[name])) curveState[name] = BEST;
-    const word = name === "cutoff" ? "k" : name;
+    const word = wordOf(name);
     select("curves", name, word, options.length > 2 ? options : [BEST], (v) => (v === BEST ? `best ${word}` : `${word} ${v}`), curveState);
   }
   if (!here.length) return missing("curves", `No curve: no cell on ${state.items} injects a vector.`);
   if (!along.length) return missing("curves", `No curve: on ${state.items} no setting takes two values.`);
-  const held = here.filter((row) => ["layer", "alpha", "cutoff"].every((name) => name === curveState.along || curveState[name] === BEST || text(row, name) === "" || text(row, name) === curveState[name]));
+  const held = here.filter((row) => SEARCHED.every((name) => name === curveState.along || curveState[name] === BEST || text(row, name) === "" || text(row, name) === curveState[name]));
   const isNull = (row) => text(row, "role") === "null" && curveState.along !== "seed";
   const arms = profiles(held.filter((row) => !isNull(row)));
   const nulls = profiles(held.filter(isNull));
@@ -47,12 +48,12 @@ SECTIONS.push((rows) => {
   const value = chosenValue(curveState.value);
   const envelope = nullEnvelope(nulls, value);
   const without = distinct(held.filter((row) => !isNull(row) && text(row, curveState.along) === ""), "arm");
-  const searched = ["layer", "alpha", "cutoff"].filter((name) => name !== curveState.along && curveState[name] === BEST && distinct(held, name).filter((v) => v !== "").length > 1).map((name) => (name === "cutoff" ? "k" : name));
-  const settings = ["layer", "alpha", "cutoff"].filter((name) => name !== curveState.along && curveState[name] !== BEST).map((name) => `${name === "cutoff" ? "k" : name} ${curveState[name]}`);
+  const searched = SEARCHED.filter((name) => name !== curveState.along && curveState[name] === BEST && distinct(held, name).filter((v) => v !== "").length > 1).map(wordOf);
+  const settings = SEARCHED.filter((name) => name !== curveState.along && curveState[name] !== BEST).map((name) => `${wordOf(name)} ${curveState[name]}`);
   const heldWords = searched.length ? `Each point is the arm's best cell over ${searched.join(" and ")}: biased upwards, null arms by the same search` : "One cell per point";
   show("curves", {
     sees: curveSentence(arms, envelope, value),
-    caption: `${basis([...flat, ...held.slice(0, 1)])}, ${state.items}. ${heldWords}${settings.length ? `, at ${settings.join(", ")}` : ""}; bands: 95 % intervals. ${envelope.length ? `Grey: lowest to highest of ${Object.keys(nulls).length} null arms and seeds, dashed its upper edge, the best of them.` : "No null arm at these settings: what chance finds is not shown."}${without.length ? ` Without ${curveState.along === "cutoff" ? "k" : curveState.along}: ${without.join(", ")}.` : ""}${curveState.along === "alpha" ? ` Alpha ${scaleWords(here)}.` : ""}`,
+    caption: `${basis([...flat, ...held.slice(0, 1)])}, ${state.items}. ${heldWords}${settings.length ? `, at ${settings.join(", ")}` : ""}; bands: 95 % intervals. ${envelope.length ? `Grey: lowest to highest of ${Object.keys(nulls).length} null arms and seeds, dashed its upper edge, the best of them.` : "No null arm at these settings: what chance finds is not shown."}${without.length ? ` Without ${wordOf(curveState.along)}: ${without.join(", ")}.` : ""}${curveState.along === "alpha" ? ` Alpha ${scaleWords(here)}.` : ""}`,
     numbers: { columns: cellColumns([...flat, ...Object.values(nulls).flat().map(([, row]) => row)]), rows: [...flat, ...Object.values(nulls).flat().map(([, row]) => row)], label: "The curves' numbers" },
     build: (width) => curves(arms, envelope, value, rows, width),
   });
@@ -74,7 +75,7 @@ function nullEnvelope(nulls, value) {
 }
 
 function curveSentence(arms, envelope, value) {
-  const word = curveState.along === "cutoff" ? "k" : curveState.along.replace("_", " ");
+  const word = wordOf(curveState.along);
   if (value.key !== "value") return "";
   const lead = Object.keys(arms).find((arm) => arm.startsWith("l2v")) || Object.keys(arms)[0];
   if (!lead || !arms[lead].length) return "Only null arms take these settings.";

@@ -10,13 +10,28 @@ from typing import Any
 import pandas as pd
 
 from l2v.report.study import MODIFIERS, Study, arm_names
-from l2v.study.columns import COLUMNS, SETTINGS
+from l2v.study.columns import COLUMNS, COMPARED, OUTPUT, SETTINGS, SWEPT
 
 
 def sweeps(rows: pd.DataFrame) -> list[str]:
     """The settings that a curve can be drawn along: those with two values or more among steered cells."""
     steered = rows[rows["layer"].notna()]
     return [column.name for column in SETTINGS if column.axis and steered[column.name].nunique() > 1]
+
+
+def column_names() -> dict[str, Any]:
+    """What the page calls its columns: values that a figure can show, settings along an axis, what arms are searched over."""
+    figures = [column for column in COLUMNS.values() if column.axis and not column.path]
+    shares = {column.name: column.word for column in COLUMNS.values() if column.role == OUTPUT and column.word.endswith("%")}
+    return {
+        "values": [
+            {"key": c.name, "title": c.axis, "scale": 1 if c.name == "tokens" else 100, "diverging": c.role == COMPARED}
+            for c in figures
+        ],
+        "along": {column.name: column.axis for column in SETTINGS if column.axis},
+        "swept": {column.name: column.word for column in SETTINGS if column.role == SWEPT},
+        "shares": shares,
+    }
 
 
 def packed(columns: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -1,13 +1,5 @@
 /* Arms against direct, the grid, length, and the comparison of two studies. Each says what it shows, or why it is not there. */
-const VALUES = [
-  { key: "value", word: () => `${scoreName()}, %`, scale: 100 },
-  { key: "diff", word: () => "difference to direct, points", scale: 100, diverging: true },
-  { key: "tokens", word: () => "mean output tokens", scale: 1 },
-  { key: "steps_share", word: () => "answers that show steps, %", scale: 100 },
-  { key: "no_answer_share", word: () => "no answer found, %", scale: 100 },
-  { key: "truncated_share", word: () => "answers cut off, %", scale: 100 },
-  { key: "unresolved_share", word: () => "unresolved, %", scale: 100 },
-];
+const VALUES = DATA.names.values.map((v) => ({ ...v, word: () => (v.key === "value" ? `${scoreName()}, %` : v.title) }));
 const present = (rows) => VALUES.filter((v) => rows.some((row) => known(num(row, v.key))));
 const chosenValue = (key) => VALUES.find((v) => v.key === key);
 const span = (counts) => {

@@ -58,6 +58,8 @@ const whole = (value) => (known(value) ? String(Math.round(value)) : "");
 const interval = (row) => (known(num(row, "low")) ? `[${share(num(row, "low"))}, ${share(num(row, "high"))}]` : "");
 const gap = (row) => (known(num(row, "diff")) ? `[${points(num(row, "diff_low"))}, ${points(num(row, "diff_high"))}]` : "");
 const mark = (row) => (text(row, "selected") === "test" ? "†" : "");
+const SWEPT = Object.keys(DATA.names.swept);
+const wordOf = (name) => DATA.names.swept[name] || name.replaceAll("_", " ");
 const scoreName = () => (state.metric === "accuracy" ? "accuracy" : state.metric);
 
 /* plotly reads a little HTML in labels: nothing of ours may look like it. */
@@ -146,8 +148,8 @@ function hexFade(colour, alpha) {
 /* Everything that is known of a cell, for the box under the pointer. */
 function about(row) {
   const lines = [`<b>${plain(text(row, "arm"))}${mark(row)}</b>`];
-  const settings = [["layer", "layer"], ["alpha", "alpha"], ["cutoff", "k"]].filter(([name]) => text(row, name) !== "");
-  if (settings.length) lines.push(settings.map(([name, word]) => `${word} ${plain(text(row, name))}`).join(" · "));
+  const settings = SWEPT.filter((name) => text(row, name) !== "");
+  if (settings.length) lines.push(settings.map((name) => `${wordOf(name)} ${plain(text(row, name))}`).join(" · "));
   lines.push(`${plain(scoreName())} ${share(num(row, "value"))} % ${interval(row)}`);
   lines.push(`n = ${whole(num(row, "n"))}, scorer ${plain(text(row, "scorer"))}, ${plain(text(row, "items"))}`);
   if (known(num(row, "diff"))) {

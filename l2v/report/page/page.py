@@ -24,7 +24,7 @@ from l2v.report.answers import writable
 from l2v.report.comparison import Compared, compare
 from l2v.report.page import examples as browser
 from l2v.report.page import sections as page_sections
-from l2v.report.page.data import table_for_page
+from l2v.report.page.data import column_names, table_for_page
 from l2v.report.page.facts import facts, protocol
 from l2v.report.study import Study, read_study
 from l2v.report.tables import MINIATURE_NOTE
@@ -68,6 +68,7 @@ def render(first: Study, second: Study | None, most: int) -> str:
         "scorer": first.scorer,
         "tables": [table_for_page(s) for s in (first, second) if s is not None and len(s.rows)],
         "style": _style(),
+        "names": column_names(),
         "lat": lat,
         "pairs": [asdict(pair) for pair in together.pairs] if together else [],
         "arms": _arms(first, shown),

@@ -67,12 +67,12 @@ const DIFF = { title: "to direct, points [95 %]", number: true, of: (row) => `${
 function cellColumns(rows) {
   const where = [["study", "study"], ["target", "where"], ["benchmark", "bench"], ["items", "items"]];
   const columns = where.filter(([, name]) => distinct(rows, name).length > 1).map(([title, name]) => column(title, name));
-  columns.push(column("arm", "arm"), loose("layer", "layer"), loose("alpha", "alpha"), loose("k", "cutoff"), VALUE(), number("n", "n", whole), DIFF);
+  columns.push(column("arm", "arm"), ...SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) => loose(wordOf(name), name)), VALUE(), number("n", "n", whole), DIFF);
   columns.push(number("p (Holm)", "p_holm", pText), number("p (best of grid)", "p_best_of_grid", pText), loose("cells searched", "budget"));
   const flips = (row) => (known(num(row, "flips_right")) ? `+${whole(num(row, "flips_right"))} −${whole(num(row, "flips_wrong"))}` : "");
   columns.push({ title: "flips", number: true, of: flips, sort: (row) => num(row, "flips_right") - num(row, "flips_wrong") });
   columns.push(number("tokens", "tokens", (v) => (known(v) ? v.toFixed(1) : "")));
-  for (const [name, title] of [["steps_share", "steps %"], ["no_answer_share", "no answer %"], ["unresolved_share", "unresolved %"], ["guessed_share", "guessed %"], ["truncated_share", "cut off %"]]) {
+  for (const [name, title] of Object.entries(DATA.names.shares)) {
     columns.push(number(title, name, (v) => (known(v) ? (100 * v).toFixed(0) : "")));
   }
   columns.push(column("cell", "cell"));
