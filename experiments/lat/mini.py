@@ -15,7 +15,6 @@ from pathlib import Path
 import pandas as pd
 
 from l2v.cli import main
-from l2v.report.panels import rounded
 
 HERE = Path(__file__).parent
 SOURCES = ("mini_kin", "mini_base", "mini_stranger_a", "mini_stranger_b")
@@ -56,7 +55,7 @@ def gather(outputs: str) -> None:
     tables |= {"separation": pd.concat(separation), "cosine": pd.concat(cosine)}
     for name, table in tables.items():
         numbers = table.select_dtypes("float")
-        table = table.assign(**{column: rounded(numbers[column]) for column in numbers})
+        table = table.assign(**{column: numbers[column].map(lambda v: float(f"{v:.6g}")) for column in numbers})
         table.drop_duplicates().to_csv(HERE / f"{name}.csv", index=False)
 
 

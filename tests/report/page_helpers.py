@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from l2v.report.page.page import write_page
 from l2v.report.study import read_study
@@ -60,6 +61,7 @@ def write_lat(study: Path, figures: list[dict[str, Any]]) -> Path:
     """A folder of LAT pictures."""
     folder = study / "lat" / "abc"
     folder.mkdir(parents=True)
+    Image.new("RGB", (40, 30), "red").save(folder / "a.png")
     (folder / "numbers.csv").write_text("k,kept\n16,0.3\n")
     content = {"title": "States of kin", "note": "n = 200", "settings": {"layer": "2"}, "figures": figures}
     (folder / "lat.json").write_text(json.dumps(content))

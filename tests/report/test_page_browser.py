@@ -41,8 +41,7 @@ def study(tiny: Callable[..., Any], outputs: Path) -> Path:
     ):
         answer = tiny("--multirun", f"study={name}", *common, *settings)
         assert answer.code == 0, answer.err
-    plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, 4]}], "layout": {"title": {"text": "x"}}}
-    write_lat(outputs / "seen", [{"id": "a", "title": "Dispersion", "note": "n = 8", "plotly": plot, "csv": "numbers.csv"}])
+    write_lat(outputs / "seen", [{"id": "a", "title": "Dispersion", "note": "n = 8", "png": "a.png", "csv": "numbers.csv"}])
     return outputs / "seen"
 
 
@@ -138,7 +137,7 @@ def test_figures_answer_the_pointer_and_the_controls(tab: Any, path: Path, study
     assert "at layer 2" in str(page.text_content("#caption-curves"))
     assert f"direct {percent(direct['value'])}" in str(page.text_content("#plot-curves .legend"))
     assert page.locator("#plot-length .scatterlayer .trace").count() >= 3
-    assert page.locator("#plot-lat-0-0 .scatterlayer .trace").count() == 1
+    assert page.locator("#fig-lat-0-0 img").evaluate("image => image.naturalWidth") == 40
 
     assert "worse" in str(page.text_content("#sees-compare"))
     page.select_option("#scope-study", "seen_too")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -23,16 +24,14 @@ from l2v.study.store import Store
 
 
 def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied_pair: Path) -> None:
-    plot = {"data": [{"type": "scatter", "x": [1, 2], "y": [3, None]}], "layout": {"images": [{"source": "http://x/y.png"}]}}
-    good = {"id": "dispersion", "title": "Dispersion", "note": "…", "plotly": plot, "png": "a.png", "csv": "numbers.csv"}
-    write_lat(
-        copied_pair, [good, good | {"csv": "../../results.csv"}, {"id": "map", "plotly": {"data": [{"type": "choropleth"}]}}]
-    )
+    good = {"id": "dispersion", "title": "Dispersion", "note": "…", "png": "a.png", "csv": "numbers.csv"}
+    folder = write_lat(copied_pair, [good, good | {"csv": "../../results.csv"}, {"id": "map", "png": "numbers.csv"}])
     shown, notes = lat(read_study(str(copied_pair.parent), "pair", "official"))
     (only,) = shown[0]["figures"]
-    assert only["csv"] == "k,kept\n16,0.3\n" and "images" not in only["layout"]
-    assert len(notes) == 2 and "leads out of its folder" in notes[0] and "choropleth" in notes[1]
-    (copied_pair / "lat" / "abc" / "lat.json").write_text("{")
+    assert only["csv"] == "k,kept\n16,0.3\n" and base64.b64decode(only["png"]) == (folder / "a.png").read_bytes()
+    assert len(notes) == 2 and "leads out of its folder" in notes[0] and "not a PNG" in notes[1]
+    assert f'src="data:image/png;base64,{only["png"]}"' in written(copied_pair)
+    (folder / "lat.json").write_text("{")
     page = written(copied_pair)
     assert "lat/abc could not be read" in page
 

@@ -1,7 +1,8 @@
-"""The folder that `l2v analyze` writes: every figure as plotly JSON, PNG and CSV from the same numbers, and a page of them."""
+"""The folder that `l2v analyze` writes: every figure as PNG and CSV from the same numbers, and a page of them."""
 
 from __future__ import annotations
 
+import base64
 import html
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from l2v.disk import write_atomically
 from l2v.report.lat.numbers import Analysis
 from l2v.report.lat.pictures import pictures
-from l2v.report.panels import plotly_figure, save_png
+from l2v.report.panels import save_png
 
 
 def note(found: Analysis) -> str:
@@ -36,46 +37,36 @@ def write_analysis(found: Analysis, folder: Path) -> Path:
         names = {"png": f"{picture.id}.png", "csv": f"{picture.id}.csv"}
         save_png(picture, folder / names["png"])
         write_atomically(folder / names["csv"], picture.table.to_csv(index=False, float_format="%.6g"))
-        figures.append(
-            {"id": picture.id, "title": picture.title, "note": picture.note, "plotly": plotly_figure(picture), **names}
-        )
+        figures.append({"id": picture.id, "title": picture.title, "note": picture.note, **names})
     content = {"title": found.title, "note": note(found), "settings": found.settings, "figures": figures}
     write_atomically(folder / "lat.json", json.dumps(content, allow_nan=False))
-    write_atomically(folder / "index.html", page(content))
+    write_atomically(folder / "index.html", page(content, folder))
     return folder / "index.html"
 
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#222;margin:0 auto;max-width:52rem;padding:0 .8rem 3rem}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}p{max-width:46rem}table{border-collapse:collapse;font-size:.85rem}
 td{padding:.1rem .8rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}
-td:first-child{white-space:nowrap}.plot{width:100%}a{color:#0072b2}"""
+td:first-child{white-space:nowrap}.plot{max-width:100%}a{color:#0072b2}"""
 
 
-def page(content: dict[str, Any]) -> str:
-    """One file with plotly inside: no network."""
-    from plotly.offline import get_plotlyjs
-
+def page(content: dict[str, Any], folder: Path) -> str:
+    """One file with the pictures inside: no network and no script."""
     rows = "".join(f"<tr><td>{_text(k)}</td><td>{_text(v)}</td></tr>" for k, v in content["settings"].items())
-    parts = "".join(_section(one) for one in content["figures"])
-    # Inside a script element only "<" could end it; the JSON form keeps the same text.
-    data = json.dumps({one["id"]: one["plotly"] for one in content["figures"]}).replace("<", "\\u003c")
-    draw = (
-        "const figures=JSON.parse(document.getElementById('figures').textContent);"
-        "for(const [id,f] of Object.entries(figures))Plotly.newPlot(id,f.data,f.layout,{responsive:true,displaylogo:false});"
-    )
+    parts = "".join(_section(one, folder) for one in content["figures"])
     title = _text(content["title"])
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head><body>"
-        f"<h1>{title}</h1><p>{_text(content['note'])}</p><table>{rows}</table>{parts}"
-        f'<script type="application/json" id="figures">{data}</script><script>{draw}</script></body></html>'
+        f"<title>{title}</title><style>{STYLE}</style></head><body>"
+        f"<h1>{title}</h1><p>{_text(content['note'])}</p><table>{rows}</table>{parts}</body></html>"
     )
 
 
-def _section(one: dict[str, Any]) -> str:
+def _section(one: dict[str, Any], folder: Path) -> str:
     links = " · ".join(f'<a href="{_text(one[kind])}">{_text(one[kind])}</a>' for kind in ("csv", "png"))
-    plot = f'<div class="plot" id="{_text(one["id"])}"></div>'
+    png = base64.b64encode((folder / one["png"]).read_bytes()).decode("ascii")
+    plot = f'<img class="plot" id="{_text(one["id"])}" alt="{_text(one["title"])}" src="data:image/png;base64,{png}">'
     return f"<section><h2>{_text(one['title'])}</h2><p>{_text(one['note'])}</p>{plot}<p>{links}</p></section>"
 
 

@@ -54,9 +54,8 @@ def table_for_page(study: Study) -> dict[str, Any]:
     text = rows[list(COLUMNS)].to_csv(index=False, float_format="%.6g")
     lines = list(csv.reader(io.StringIO(text, newline="")))
     columns = {name: [line[i] for line in lines[1:]] for i, name in enumerate(lines[0])}
-    told = set(study.reported["cell"]) if len(rows) else set()
     extra = {name: rows[name].astype(str).tolist() for name in ("where", "bench", "items", "arm", "panel", "role")}
-    extra["reported"] = ["1" if cell in told else "" for cell in rows["cell"]]
+    extra["told"] = ["1" if told else "" for told in rows["reported"]]
     chosen = set(study.selection.reports)
     best = rows["selected"] == "test"
     extra["chosen"] = ["1" if cell in chosen or b else "" for cell, b in zip(rows["cell"], best, strict=True)]

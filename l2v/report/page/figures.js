@@ -33,7 +33,7 @@ function forest(lines, title, width, zero) {
 const MOST_LINES = 80;
 const armsState = { value: "diff" };
 SECTIONS.push((rows) => {
-  const told = rows.filter((row) => text(row, "reported"));
+  const told = rows.filter((row) => text(row, "told"));
   const compared = told.filter((row) => known(num(row, "diff")));
   select("arms", "value", "Shown", ["diff", "value"].filter((v) => v === "value" || compared.length), (v) => chosenValue(v).word(), armsState);
   const byDiff = armsState.value === "diff" && compared.length > 0;
@@ -181,7 +181,7 @@ SECTIONS.push((rows) => {
         const points = here.filter((row) => of(group, row));
         const style = group === "" || group === "…" ? { colour: look.palette[6], symbol: group ? "x" : "diamond" } : styles[group];
         return { type: "scatter", mode: "markers", name: plain(clipped(group === "" ? "null arms" : group === "…" ? "other arms" : group, 40)), x: points.map((row) => num(row, "tokens")), y: points.map((row) => 100 * num(row, "value")),
-          text: points.map(about), hovertemplate: "%{text}<extra></extra>", marker: { color: hexFade(style.colour, 0.78), symbol: style.symbol, size: points.map((row) => (text(row, "reported") || text(row, "chosen") ? 12 : 7)), line: { width: 0.8, color: look.raised } } };
+          text: points.map(about), hovertemplate: "%{text}<extra></extra>", marker: { color: hexFade(style.colour, 0.78), symbol: style.symbol, size: points.map((row) => (text(row, "told") || text(row, "chosen") ? 12 : 7)), line: { width: 0.8, color: look.raised } } };
       });
       return { traces, height: width < 620 ? 470 : 430, layout: { xaxis: { title: { text: "mean output tokens" } }, yaxis: { title: { text: `${plain(scoreName())}, %` } }, legend: { orientation: "h", y: width < 620 ? -0.32 : -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 } } };
     },

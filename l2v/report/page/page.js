@@ -107,7 +107,7 @@ function select(parent, name, label, options, words, where = state, changed = up
 }
 
 function itemsSelect(parent, rows) {
-  const told = new Set(rows.filter((row) => text(row, "reported")).map((row) => text(row, "items")));
+  const told = new Set(rows.filter((row) => text(row, "told")).map((row) => text(row, "items")));
   const several = distinct(rows, "items").length > told.size;
   const word = (items) => (several ? `${items}, ${told.has(items) ? "told on" : "chosen on"}` : items);
   select(parent, "items", "Items", distinct(rows, "items"), word);
@@ -244,21 +244,6 @@ async function unpack() {
 
 function repaint() {
   for (const id of drawn.keys()) paint(id);
-  paintStates();
-}
-
-function paintStates() {
-  DATA.lat.forEach((one, i) => one.figures.forEach((figure, j) => {
-    const div = $(`plot-lat-${i}-${j}`);
-    if (!div.closest("details").open) return;
-    const copy = structuredClone(figure);
-    div.setAttribute("role", "img");
-    div.setAttribute("aria-label", `${figure.title}. ${figure.note}`);
-    const layout = { ...copy.layout, title: undefined, autosize: true };
-    const legend = { orientation: "h", y: -0.18, ...(div.clientWidth < 600 ? { font: { size: 10 } } : {}) };
-    if (!layout.legend) layout.legend = legend;
-    Plotly.react(div, copy.data, layoutFor(div, layout, Math.min(copy.layout.height || 400, 900), false), CONFIG);
-  }));
 }
 
 function schemeButton() {
@@ -270,9 +255,9 @@ function schemeButton() {
     if (next) root.dataset.scheme = next; else delete root.dataset.scheme;
     $("scheme").setAttribute("aria-label", `Colours: ${words[next]}`);
     $("scheme").title = `Colours: ${words[next]}`;
-    if (window.Plotly) update(), paintStates();
+    if (window.Plotly) update();
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.Plotly && (update(), paintStates()));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => window.Plotly && update());
 }
 
 function watchSections() {
@@ -295,7 +280,7 @@ function onPaper(on) {
     if (on || fold.dataset.shut) fold.open = on;
     if (!on) delete fold.dataset.shut;
   }
-  if (window.Plotly && ROWS.length) update(), paintStates();
+  if (window.Plotly && ROWS.length) update();
 }
 
 async function begin() {
@@ -303,10 +288,9 @@ async function begin() {
   watchSections();
   for (const button of document.querySelectorAll("button[data-lat]")) {
     const [i, j] = button.dataset.lat.split("-").map(Number);
-    const figure = DATA.lat[i].figures[j];
+    const figure = DATA.lat[i][j];
     button.addEventListener("click", () => download(figure.file || "figure.csv", figure.csv));
   }
-  for (const fold of document.querySelectorAll("details.lat")) fold.addEventListener("toggle", () => window.Plotly && paintStates());
   update();
   if (typeof beginExamples === "function") beginExamples();
   addEventListener("beforeprint", () => onPaper(true));

@@ -69,7 +69,7 @@ def render(first: Study, second: Study | None, most: int) -> str:
         "tables": [table_for_page(s) for s in (first, second) if s is not None and len(s.rows)],
         "style": _style(),
         "names": column_names(),
-        "lat": lat,
+        "lat": [[{"file": f["file"], "csv": f["csv"]} for f in one["figures"]] for one in lat],
         "pairs": [asdict(pair) for pair in together.pairs] if together else [],
         "arms": _arms(first, shown),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,8 @@ from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
-# Traces that are drawn from their data alone: maps and images would fetch what they show.
-TRACES = {"scatter", "scattergl", "bar", "heatmap", "histogram", "histogram2d", "box", "violin", "contour", "surface"}
 MOST_LAT_BYTES = 3_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -114,22 +114,17 @@ def _lat(path: Path, notes: list[str]) -> Record:
 
 
 def _figure(folder: Path, figure: Any) -> Record:
-    data, layout = figure["plotly"]["data"], figure["plotly"].get("layout") or {}
-    if not isinstance(data, list) or not isinstance(layout, dict) or not all(isinstance(trace, dict) for trace in data):
-        raise ValueError("not a plotly figure")
-    kinds = {str(trace.get("type", "scatter")) for trace in data}
-    if kinds - TRACES:
-        raise ValueError(f"traces of kind {', '.join(sorted(kinds - TRACES))} are not drawn here")
-    if len(json.dumps(figure["plotly"])) > MOST_LAT_BYTES:
+    picture, table = _inside(folder, figure["png"]), _inside(folder, figure.get("csv"))
+    content = b"" if picture is None else picture.read_bytes()
+    if not content.startswith(PNG):
+        raise ValueError("not a PNG")
+    if len(content) > MOST_LAT_BYTES:
         raise ValueError("more data than a page should hold")
-    layout = {key: value for key, value in layout.items() if key not in ("images", "template", "updatemenus", "sliders")}
-    table = _inside(folder, figure.get("csv"))
     return {
         "id": str(figure["id"]),
         "title": str(figure.get("title") or figure["id"]),
         "note": str(figure.get("note") or ""),
-        "data": data,
-        "layout": layout,
+        "png": base64.b64encode(content).decode("ascii"),
         "csv": table.read_text(encoding="utf-8") if table is not None and table.is_file() else None,
         "file": table.name if table is not None else None,
     }

@@ -81,7 +81,7 @@ function cellColumns(rows) {
 
 const tableState = { which: "reported" };
 SECTIONS.push((rows) => {
-  const reported = rows.filter((row) => text(row, "reported"));
+  const reported = rows.filter((row) => text(row, "told"));
   const options = reported.length && reported.length < rows.length ? ["reported", "all"] : ["all"];
   if (!options.includes(tableState.which)) tableState.which = options[0];
   select("table", "which", "Cells", options, (v) => (v === "all" ? `all ${rows.length}` : `reported, ${reported.length}`), tableState);
