@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from l2v import __version__
-from l2v.errors import UserError, unknown
-from l2v.verbs.help import table_of_contents, verb_help, verb_module
+from l2v.signals import ending, exit_code, interrupted, one_sentence_when_interrupted
+
+# Before anything else is loaded, which takes time.
+one_sentence_when_interrupted()
+
+from collections.abc import Sequence  # noqa: E402
+
+from l2v import __version__  # noqa: E402
+from l2v.errors import UserError, printable, unknown  # noqa: E402
+from l2v.verbs.help import table_of_contents, verb_help, verb_module  # noqa: E402
 
 # The table of contents, in the order of `l2v --help`; each verb is a module of l2v/verbs.
 VERBS = (
@@ -31,7 +37,7 @@ HELP = """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The console script. Exit code 0: all done; 1: some cells failed; 2: bad input; 130: interrupted."""
+    """The console script. Exit code 0: all done; 1: some cells failed; 2: bad input; 130: interrupted (143 by SIGTERM)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(f"{__doc__}\n\n{table_of_contents(VERBS)}\n{HELP}")
@@ -46,13 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if {"-h", "--help"} & set(rest):
             print(verb_help(verb))
             return 0
-        return int(verb_module(verb).main(rest))
+        with ending():
+            return int(verb_module(verb).main(rest))
     except UserError as error:
-        print(f"l2v {verb}: {error}", file=sys.stderr)
+        print(printable(f"l2v {verb}: {error}"), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted. Every finished row is stored; repeat the same command to go on.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        print(interrupted(error), file=sys.stderr)
+        return exit_code(error)
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 from l2v.report.answers import WORDS
 from l2v.report.tables import markdown
 from l2v.study.statistics.paired import wilson
@@ -99,4 +99,4 @@ def agreement_report(judged: Sequence[Judged], shown: int = SHOWN) -> str:
     )
     if len(differ):
         lines += ["", markdown(differ.head(shown))]
-    return "\n".join(lines)
+    return printable("\n".join(lines))

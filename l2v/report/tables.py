@@ -9,7 +9,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import write_atomically
-from l2v.errors import UserError, unknown
+from l2v.errors import UserError, printable, unknown
 from l2v.report.study import Study
 from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, short
 from l2v.study.results import HOLM, Selection
@@ -236,13 +236,13 @@ def study_report(
         raise UserError(f"Study '{study.name}' has no cells of split '{split}'; it has {there}.")
     if format == "csv":
         return table[list(COLUMNS)].to_csv(index=False, float_format="%.6g").rstrip("\n")
-    lines = _preamble(study, selection if split is None else Selection())
+    lines = [printable(line) for line in _preamble(study, selection if split is None else Selection())]
     hidden = max(0, len(table) - most) if most else 0
     table = table.head(len(table) - hidden).reset_index(drop=True)
     more = f"… and {hidden} more rows: `l2v report study={study.name}`" if hidden else ""
     if selection.arms and split is None and (table["selected"] == "test").any():
         lines.insert(-1, SELECTED_ON_TEST)
-    shown = formatted(table)
+    shown = formatted(table).map(lambda value: printable(value) if isinstance(value, str) else value)
     if format == "latex":
         return latex(shown, lines, study.name)
     if format == "text" and color:

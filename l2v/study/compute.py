@@ -68,7 +68,7 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
         rescore(unscored, scorers, scoring_of(jobs[0].config.judge, runtime.outputs, progress=False))
     for folder in folders:
         if gaps := unjudged(folder, scorers):
-            outcome.failed[folder.id] = f"{folder.id}: {gaps}."
+            outcome.failed[folder.id] = f"{folder.cell().describe()}: {gaps}."
         for metric in folder.metrics():
             if metric["scorer"] == scorers[0] and metric["metric"] == HEADLINE and metric["value"] is not None:
                 outcome.values[folder.id] = metric["value"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.disk import UNREADABLE, Record, whole_lines
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 
 # The last key of a line, and of a small file.
 CHECK, DIGEST = "check", "digest"
@@ -28,7 +28,7 @@ def tell_once(sentence: str) -> None:
     """A sentence on stderr, once in a process."""
     if sentence not in _told:
         _told.add(sentence)
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
 
 
 def content_digest(data: bytes) -> str:

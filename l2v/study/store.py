@@ -38,6 +38,8 @@ class Store:
     """One study: outputs/<study>."""
 
     def __init__(self, outputs: str | Path, study: str) -> None:
+        if not str(outputs).strip():
+            raise UserError("The folder of all studies is empty text; name one (outputs=…, of `l2v run` runtime.outputs=…).")
         self.path = Path(outputs) / study
         self.study = study
 

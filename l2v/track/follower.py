@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from l2v.config import TrackerConfig
+from l2v.errors import printable
 from l2v.track.ledger import Ledger, Planned, Swept, distinct, reason, sweep
 from l2v.track.tracker import Tracker
 from l2v.track.trackers import check_tracker, open_tracker
@@ -146,7 +147,7 @@ def _say(sentence: str) -> None:
     """A line on stderr that does not break a progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(sentence, file=sys.stderr)
+    tqdm.write(printable(sentence), file=sys.stderr)
 
 
 class _Child:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.config import TrackerConfig
-from l2v.disk import append_line, read_bytes, whole_lines
+from l2v.disk import append_line, disk_errors, make_folder, read_bytes, whole_lines
 from l2v.track.tracker import TrackedRun, Tracker, slug
 
 # A tracker that fails so often in a row is given up for this pass.
@@ -74,8 +74,10 @@ class Ledger:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Only one process uploads a study to a project at a time; the others wait. Ends with the process, however it ends."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.with_suffix(".lock").open("ab") as file:
+        make_folder(self.path.parent)
+        with disk_errors(self.path):
+            file = self.path.with_suffix(".lock").open("ab")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

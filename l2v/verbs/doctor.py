@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
+from l2v.errors import printable
 from l2v.verbs.settings import StudySettings, parse
 
 PACKAGES = (
@@ -58,7 +59,7 @@ def _study(outputs: str, study: str) -> int:
     directions = sum(path.exists() for path in found.directions)
     print(f"{whole} and {directions} of their directions are whole{', but:' if found.problems else '.'}")
     for problem in found.problems:
-        print(f"- {problem}")
+        print(printable(f"- {problem}"))
     if not found.problems and (added := add_digests(store, found)):
         print(f"Digests were added to {added} files of a version without them.")
     return int(bool(found.problems))

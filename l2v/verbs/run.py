@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.config import Config
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 
 if TYPE_CHECKING:
     from l2v.report.study import Study
@@ -140,7 +140,7 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
         known = traceback.exists() and traceback.read_text(encoding="utf-8").startswith("Traceback")
         where = f" (traceback: {traceback})" if known else ""
         first = outcome.failed[ids[0]].partition("]: ")[0]
-        print(f"FAILED {len(ids)} cells ({named}; {first}]): {reason}{where}", file=sys.stderr)
+        print(printable(f"FAILED {len(ids)} cells ({named}; {first}]): {reason}{where}"), file=sys.stderr)
     if config.runtime.page and judged and len(outcome.results):
         _write_page(study)
 
@@ -153,6 +153,6 @@ def _write_page(study: Study) -> None:
         path = write_page(study)
     except Exception as error:
         again = f"`l2v report study={study.name}` draws it again"
-        print(f"The page could not be drawn ({type(error).__name__}: {error}); {again}.", file=sys.stderr)
+        print(printable(f"The page could not be drawn ({type(error).__name__}: {error}); {again}."), file=sys.stderr)
         return
     print(f"page: {path}")

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from l2v.config import JudgeConfig
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
         print(json.dumps(summary(answered, name, verdicts[name])))
     unjudged = [verdict for name in scorers for verdict in verdicts[name] if verdict.unjudged]
     if unjudged:
-        print(f"{len(unjudged)} responses were not judged ({unjudged[0].reason}): no accuracy.", file=sys.stderr)
+        print(printable(f"{len(unjudged)} responses were not judged ({unjudged[0].reason}): no accuracy."), file=sys.stderr)
     return int(bool(unjudged))
 
 

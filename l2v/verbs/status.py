@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from l2v.errors import UserError, unknown
+from l2v.errors import UserError, printable, unknown
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ def shown(found: Status) -> Group:
         if not any(worker.alive for worker in found.workers):
             lines.append("nobody is at work: repeat the command of `l2v run` to go on")
             lines += [f"stopped: {why}" for why in found.stopped[:1]]
-    parts: list[RenderableType] = [Text("\n".join(lines))]
+    parts: list[RenderableType] = [Text(printable("\n".join(lines)))]
     if found.workers:
         parts.append(_workers(found))
     if found.failed:
         parts.append(Text("\nfailed (tracebacks: cells/ID/error.txt)"))
-        parts += [Text(f"  {cell}  {reason}") for cell, reason in list(found.failed.items())[:SHOWN_FAILURES]]
+        parts += [Text(printable(f"  {cell}  {reason}")) for cell, reason in list(found.failed.items())[:SHOWN_FAILURES]]
         if len(found.failed) > SHOWN_FAILURES:
             parts.append(Text(f"  … and {len(found.failed) - SHOWN_FAILURES} more"))
     return Group(*parts)
@@ -111,5 +111,5 @@ def _workers(found: Status) -> Table:
         table.add_column(name, justify="left" if name in ("worker", "doing") else "right", overflow="fold")
     for worker in found.workers:
         seen = f"{worker.silent:.0f} s ago" if worker.alive else "gone"
-        table.add_row(Text(worker.name), str(worker.rows), f"{worker.rate:.1f}", seen, Text(worker.doing))
+        table.add_row(Text(printable(worker.name)), str(worker.rows), f"{worker.rate:.1f}", seen, Text(printable(worker.doing)))
     return table

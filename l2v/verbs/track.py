@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from l2v.config import TrackerConfig
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
@@ -84,4 +84,4 @@ def _tell(settings: TrackSettings, swept: Swept, told: str) -> None:
     if swept.failed:
         first = next(iter(swept.failed.items()))
         given_up = " Given up after that many in a row." if swept.given_up else ""
-        print(f"{len(swept.failed)} uploads failed (first: {first[0]}, {first[1]}).{given_up}", file=sys.stderr)
+        print(printable(f"{len(swept.failed)} uploads failed (first: {first[0]}, {first[1]}).{given_up}"), file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from l2v.errors import StudyError, UserError
+from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import Job
 from l2v.study.workers.run import Run, note_failure
 
@@ -18,7 +18,7 @@ def set_aside(run: Run, lost: Sequence[tuple[Job, UserError]]) -> None:
     for job, error in lost:
         reason = note_aside(run, job, DRIVER, error)
         if reason not in told:
-            print(f"FAILED {job.cell.id} {job.cell.describe()}: {reason}", file=sys.stderr)
+            print(printable(f"FAILED {job.cell.id} {job.cell.describe()}: {reason}"), file=sys.stderr)
         told.add(reason)
 
 

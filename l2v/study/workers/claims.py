@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from l2v.disk import disk_errors
-from l2v.study.workers.heartbeat import Heartbeat, Holder
+from l2v.disk import UNREADABLE, disk_errors
+from l2v.errors import UserError
+from l2v.study.workers.heartbeat import Heartbeat, Holder, holder_of
 
 HELD, FREE, DONE = "", ".free", ".done"
 
@@ -101,6 +102,8 @@ def states(folder: Path) -> dict[str, tuple[int, str]]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return {}
+    except NotADirectoryError as error:
+        raise UserError(f"{folder} is a file where a folder of claims should be; delete it and repeat the command.") from error
     found: dict[str, tuple[int, str]] = {}
     for name in names:
         mark = next((mark for mark in (FREE, DONE) if name.endswith(mark)), HELD)
@@ -126,7 +129,6 @@ def holders(folder: Path) -> list[Holder]:
 def _holder(path: Path) -> Holder | None:
     """Who wrote a claim; None when that cannot be read (its holder died, or lives, between creating and writing it)."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return Holder(**values)
-    except (OSError, ValueError, TypeError):
+        return holder_of(json.loads(path.read_bytes()))
+    except (OSError, *UNREADABLE):
         return None

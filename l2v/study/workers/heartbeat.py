@@ -7,6 +7,7 @@ worker's counter last moved; on the worker's own machine the process itself is l
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -15,14 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from l2v.disk import write_atomically
+from l2v.disk import UNREADABLE, write_atomically
 from l2v.errors import UserError
 
 # Rows a second are told over so many seconds.
@@ -221,7 +222,34 @@ class Watch:
 def read_heartbeat(path: Path) -> dict[str, Any]:
     """What a worker last showed; empty when there is nothing to read."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(path.read_bytes())
+    except (OSError, *UNREADABLE):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and all(_fits(name, value) for name, value in found.items()) else {}
+
+
+# The types of what a worker shows; one that shows something else is damaged and counts as silent.
+_SHOWN: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("worker", "host", "born", "study", "run", "doing"), (str,)),
+    **dict.fromkeys(("pid", "beat", "rows"), (int,)),
+    **dict.fromkeys(("period", "rate"), (int, float)),
+}
+# No system has more processes, and none can be asked for such a number.
+MOST_PIDS = 2**31
+
+
+def _fits(name: str, value: Any) -> bool:
+    if name not in _SHOWN:
+        return True
+    if isinstance(value, bool) or not isinstance(value, _SHOWN[name]):
+        return False
+    number: Any = value
+    return isinstance(value, str) or bool(0 <= number < (MOST_PIDS if name == "pid" else math.inf))
+
+
+def holder_of(values: Any) -> Holder | None:
+    """A holder as `asdict` took it apart; None for anything else."""
+    names = {field.name for field in fields(Holder)}
+    if not isinstance(values, dict) or set(values) != names or not all(_fits(name, values[name]) for name in names):
+        return None
+    return Holder(**values)

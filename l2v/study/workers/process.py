@@ -13,7 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.run import note_stop, read_jobs, read_run
@@ -35,7 +35,7 @@ def main() -> int:
         return work_on(words.run, words.index, words.attempt, words.parent, handle_signals=True)
     except UserError as error:
         # To the driver, through a pipe: the disk may be what is full.
-        print(error, flush=True)
+        print(printable(str(error)), flush=True)
         return 2
 
 
@@ -55,7 +55,8 @@ def work_on(path: Path, index: int, attempt: str | None = None, parent: int | No
         if parent is not None:
             worker.end_with(parent)
         if handle_signals:
-            signal.signal(signal.SIGTERM, lambda *_: worker.ask_to_end())
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, lambda *_: worker.ask_to_end())
         log(f"{worker.name} works on {path}")
         try:
             work = Workload(run.store, jobs)
@@ -74,7 +75,7 @@ def work_on(path: Path, index: int, attempt: str | None = None, parent: int | No
 
 def log(message: str) -> None:
     """A line of a worker's log."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}", file=sys.stderr, flush=True)
+    print(printable(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}"), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from l2v.disk import Record
-from l2v.errors import StudyError, UserError
+from l2v.errors import StudyError, UserError, printable
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, shuffled, units
@@ -126,7 +126,7 @@ class Worker:
             raise AskedToEndError("asked to end")
 
     def _say(self, message: str) -> None:
-        tqdm.write(message, file=sys.stderr)
+        tqdm.write(printable(message), file=sys.stderr)
 
     def _folder(self, job: Job) -> CellFolder:
         return self.work.store.folder(job.cell.id)
