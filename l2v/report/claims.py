@@ -88,7 +88,9 @@ def read_claims(path: Path) -> list[Claim]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
         claims = [Claim(**entry) for entry in entries]
     except OSError as error:
-        raise UserError(f"The claims '{path}' cannot be read; give file=… (experiments/paper/claims.yaml of a checkout).") from error
+        raise UserError(
+            f"The claims '{path}' cannot be read; give file=… (experiments/paper/claims.yaml of a checkout)."
+        ) from error
     except (yaml.YAMLError, TypeError) as error:
         raise UserError(f"The claims '{path}' are not of the expected form: {str(error).splitlines()[0]}.") from error
     twice = {claim.id for claim in claims if sum(one.id == claim.id for one in claims) > 1}
@@ -137,7 +139,10 @@ def _printed(claim: Claim, settings: Filter, metric: str) -> float | None:
     table = pd.read_csv(PRINTED / f"{claim.printed}.csv")
     names = [name for name, where in COLUMNS.items() if where == (settings.get("benchmark"), metric) and name in table.columns]
     method = settings.get("method")
-    rows = table[(table["target"] == settings.get("target")) & (table["method"] == ("interpolation" if method == "unfiltered_interpolation" else method))]
+    rows = table[
+        (table["target"] == settings.get("target"))
+        & (table["method"] == ("interpolation" if method == "unfiltered_interpolation" else method))
+    ]
     if "source" in table.columns and settings.get("source") is not None:
         rows = rows[rows["source"] == settings["source"]]
     return float(rows.iloc[0][names[0]]) if len(rows) and names else None
@@ -257,7 +262,10 @@ def ledger_table(findings: Sequence[Finding]) -> pd.DataFrame:
     for one in findings:
         c, paired = one.comparison, one.paired
         scale = 1.0 if c.metric == "tokens" else 100.0
-        figures = {name: None if value is None else round(scale * value, 2) for name, value in (("value", one.value), ("other", one.against))}
+        figures = {
+            name: None if value is None else round(scale * value, 2)
+            for name, value in (("value", one.value), ("other", one.against))
+        }
         told = {"diff": None, "low": None, "high": None, "p": None, "n": None}
         if paired is not None:
             told = {"diff": round(100 * paired.diff, 2), "low": round(100 * paired.low, 2), "high": round(100 * paired.high, 2),

@@ -1,6 +1,7 @@
 """l2v analyze: what the states of source and target show (dispersion, PCA, spectra, cosines), in pictures.
 
     l2v analyze source=mini_kin target=mini contrast=mini study=look
+    l2v analyze source=llama3_8b target=qwen2_vl_7b contrast=still2_generated     the source writes, both read (Figures 1, 2b)
 
 What it writes, outputs/STUDY/lat/ID: index.html, PNG, CSV.
 """
@@ -40,6 +41,12 @@ def main(arguments: list[str]) -> int:
     if config is None:
         return 0
     _check(config)
+    if config.contrast.kind == "generated":
+        # Both models are compared on the same texts: those that the source writes.
+        from l2v.study.workers.devices import pick_device
+        from l2v.study.workers.texts import written_by_source
+
+        config = written_by_source(config, pick_device(config.runtime.device), partial(print, file=sys.stderr))
     cell, k_given = _cells(config)
     cutoffs = _cutoffs(config)
 
@@ -84,11 +91,6 @@ def _check(config: Config) -> None:
 
     if config.analyze.permutations < 1:
         raise UserError(f"analyze.permutations={config.analyze.permutations} must be at least 1.")
-    if config.contrast.kind == "generated":
-        raise UserError(
-            "`l2v analyze` compares both models on the same texts; contrast.kind=generated lets each write its own: choose "
-            "response_pairs or prompts."
-        )
     layer, layers = config.analyze.layer, model_facts(config.target).layers
     if layer is not None and not 0 <= layer < layers:
         raise UserError(f"analyze.layer={layer} is out of range: {config.target.name} has decoder blocks 0 … {layers - 1}.")

@@ -4,7 +4,7 @@
     l2v claims mini=true                         what their twins on the miniature say
     l2v claims --format csv out=ledger.csv       every comparison: difference, interval, p, n, least n for a power of .8
 
-The claims, and which cells test each, stand in experiments/paper/claims.yaml; `l2v run --multirun +experiment=NAME` computes them.
+The claims, and which cells test each: experiments/paper/claims.yaml; `l2v run --multirun +experiment=NAME` computes them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main(arguments: list[str]) -> int:
     from l2v.report.tables import markdown
 
     claims = read_claims(Path(settings.file) if settings.file else PACKAGE.parent / "experiments" / "paper" / "claims.yaml")
-    asked = [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else [c for c in claims if c.lat is None]
+    asked = (
+        [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else [c for c in claims if c.lat is None]
+    )
     ledger = Ledger(settings.outputs, settings.scorer)
     findings = [one for claim in asked for one in ledger.findings(claim)]
     table = ledger_table(findings)

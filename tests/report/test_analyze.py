@@ -291,7 +291,6 @@ def test_without_both_arms_the_figure_is_left_out_and_said_so(look: Look, analyz
         (("analyze.permutations=0",), ["analyze.permutations=0", "at least 1"]),
         (("analyze.cutoffs=[8,97]",), ["97", "96"]),
         (("intervention.cutoff=100",), ["cutoff=100", "96"]),
-        (("contrast.kind=generated",), ["generated", "response_pairs"]),
         (("contrast.per_domain=2", "contrast.domains=[]"), ["at least 3 pairs", "2", "per_domain"]),
         (("study=../x",), ["study="]),
         (("--multirun",), ["one configuration"]),
@@ -311,5 +310,24 @@ def test_what_can_be_told_before_is_told_before_any_model_is_loaded(
     from l2v.study.workers import directions
 
     monkeypatch.setattr(directions, "load_model", None)
-    for word in ("analyze.layer=9", "analyze.permutations=0", "analyze.cutoffs=[500]", "contrast.kind=generated"):
+    for word in ("analyze.layer=9", "analyze.permutations=0", "analyze.cutoffs=[500]"):
         assert analyze(word, "contrast.per_domain=31").code == 2
+
+
+def test_texts_that_the_source_writes_are_read_by_both(
+    analyze: Callable[..., Any], outputs: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Figures 1 and 2b: written once by the source under two instructions, kept, and the very same pairs for both models."""
+    words = ("contrast.kind=generated", "contrast.max_new_tokens=26", "contrast.per_domain=8", "study=written")
+    told = opened(analyze(*words)).content
+    [kept] = (outputs / "cache" / "texts").glob("*.jsonl")
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert 3 <= len(rows) <= 8
+    # The miniature's source does as it is told: steps end in "thus", direct answers are short.
+    assert all("thus" in row["cot"] for row in rows)
+    assert all(len(row["direct"].split()) < len(row["cot"].split()) for row in rows)
+    assert f"n = {len(rows)} pairs" in json.dumps(told["settings"])
+    from l2v.study.workers import directions
+
+    monkeypatch.setattr(directions, "load_model", None)
+    assert opened(analyze(*words)).content == told

@@ -1,0 +1,61 @@
+"""Texts that the source writes and both models read: the paper's Figures 1 and 2b.
+
+The source answers every question under the two instructions; what it wrote is kept as contrast data of its own, from which
+any model's states can be read, and found again by the identity of who wrote what.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from l2v.config import ColumnsConfig, Config
+from l2v.disk import write_atomically
+from l2v.errors import UserError
+from l2v.identity import digest
+from l2v.study.resolve import contrast_id, model_id, model_spec
+from l2v.transfer.contrast import load_questions
+
+
+def written_by_source(config: Config, device: str, say: Callable[[str], None]) -> Config:
+    """A configuration with `contrast.kind=generated` as one of response pairs, written by its source; kept in the cache.
+
+    Pairs of which a response is empty are left out, and told. Raises UserError where none is left.
+    """
+    contrast = contrast_id(config.contrast)
+    name = digest({"writer": asdict(model_id(config.source, "source")), "contrast": asdict(contrast)})
+    path = Path(config.runtime.outputs) / "cache" / "texts" / f"{name}.jsonl"
+    if not path.exists():
+        _write(config, path, device, say)
+    left = load_questions(str(path))
+    read = copy.deepcopy(config)
+    read.contrast.name = f"{config.contrast.name}, written by {config.source.name}"
+    read.contrast.kind, read.contrast.path, read.contrast.revision = "response_pairs", str(path), None
+    read.contrast.columns, read.contrast.domains, read.contrast.per_domain = ColumnsConfig(), [], None
+    if not any(question.cot and question.direct for question in left):
+        raise UserError(f"'{config.source.name}' answered no question under both instructions ({path}); choose another source.")
+    return read
+
+
+def _write(config: Config, path: Path, device: str, say: Callable[[str], None]) -> None:
+    """Let the source answer; interrupted, the answers that are there are kept."""
+    from l2v.steering.models import load_model, release_memory
+    from l2v.study.workers.directions import contrast_pairs, contrast_questions
+
+    questions = contrast_questions(config)
+    loaded = load_model(model_spec(config.source), "text", device)
+    pairs = contrast_pairs(loaded, config, questions, path.with_suffix(".part") / "responses.jsonl")
+    del loaded
+    release_memory()
+    rows = [
+        {"question": pair.cot.user, "domain": question.domain, "cot": pair.cot.assistant, "direct": pair.direct.assistant}
+        for pair, question in zip(pairs, questions, strict=True)
+    ]
+    whole = [row for row in rows if row["cot"] and row["direct"]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in whole))
+    lost = len(rows) - len(whole)
+    say(f"texts written by {config.source.name}: {len(whole)} pairs, {lost} without an answer left out ({path})")
