@@ -26,6 +26,7 @@ VERBS = (
     "finetune",
     "score",
     "agreement",
+    "claims",
     "report",
     "track",
     "lm-eval",

@@ -46,7 +46,7 @@ def config_of(backbone: str, words: int, big_vision: bool) -> dict[str, Any]:
     text: dict[str, Any] = {
         "architectures": [BACKBONES[backbone]], "model_type": backbone, "vocab_size": words, "hidden_size": WIDTH,
         "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "num_key_value_heads": KEY_VALUE,
-        "hidden_act": "silu", "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+        "hidden_act": "silu", "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
         "tie_word_embeddings": False, "torch_dtype": "float32",
     }  # fmt: skip
     if backbone == "internlm2":

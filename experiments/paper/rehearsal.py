@@ -1,9 +1,9 @@
-"""Every experiment of the paper, from its own file, on tiny random checkpoints of the real architectures. No figure means anything.
+"""Every experiment of the paper, from its own file, on tiny random checkpoints of the real architectures; figures mean nothing.
 
     python experiments/paper/rehearsal.py FOLDER            # all of it; repeat it to go on
     python experiments/paper/rehearsal.py FOLDER table1     # one experiment
 
-Targets: LLaVA-NeXT, Qwen2-VL, Idefics2, Llama 3.2 Vision, and InternVL2 in its authors' layout, converted by `l2v convert`. Sources
+Targets: LLaVA-NeXT, Qwen2-VL, Idefics2, Llama 3.2 Vision, and InternVL2 in its authors' layout, through `l2v convert`. Sources
 of other widths, LLMs to merge with, checkpoints fine-tuned by `l2v finetune`; stand-in questions in each benchmark's own file
 format. The configs are those of conf/, with paths, depths and widths put in; grids are cut to a few cells. It ends with every
 row of the paper's tables: measured, or missing with the reason.
@@ -39,7 +39,7 @@ TARGETS = {
 INTERNVL2 = {"1b": "qwen2", "2b": "internlm2", "8b": "internlm2", "26b": "internlm2", "40b": "llama", "76b": "llama"}
 # A source -> class and width; those that are merged have the shape of their target's language model.
 SOURCES = {
-    "r1_qwen_32b": ("Qwen2", 80), "r1_qwen_14b": ("Qwen2", 80), "r1_qwen_7b": ("Qwen2", 40), "llama3_8b": ("Llama", 48),
+    "r1_qwen_32b": ("Llama", 80), "r1_qwen_14b": ("Llama", 80), "r1_qwen_7b": ("Llama", 40), "llama3_8b": ("Llama", 48),
     "dart_math_llama3_8b": ("Llama", 32), "qwen2_math_7b": ("Qwen2", 32), "metamath_mistral_7b": ("Mistral", 32),
     "internlm2_math_7b": ("Llama", 48),
 }  # fmt: skip

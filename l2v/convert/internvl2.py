@@ -158,6 +158,9 @@ def native_config(layout: Layout, image_token_id: int) -> Any:
     from transformers import InternVLConfig
 
     text = {key: layout.text[key] for key in KEPT if layout.text.get(key) is not None}
+    if (text.get("rope_scaling") or {}).get("type") == "dynamic":
+        # It sets in above max_position_embeddings, where no prompt is taken; below, positions are the plain ones.
+        del text["rope_scaling"]
     if layout.architecture == "InternLM2ForCausalLM":
         text["attention_bias"] = bool(layout.text.get("bias", False))
     text |= {"model_type": BACKBONES[layout.architecture], "use_cache": True, "tie_word_embeddings": layout.tied}

@@ -266,7 +266,7 @@ def ledger_table(findings: Sequence[Finding]) -> pd.DataFrame:
             name: None if value is None else round(scale * value, 2)
             for name, value in (("value", one.value), ("other", one.against))
         }
-        told = {"diff": None, "low": None, "high": None, "p": None, "n": None}
+        told: dict[str, Any] = {"diff": None, "low": None, "high": None, "p": None, "n": None}
         if paired is not None:
             told = {"diff": round(100 * paired.diff, 2), "low": round(100 * paired.low, 2), "high": round(100 * paired.high, 2),
                     "p": float(f"{paired.p:.3g}"), "n": paired.n}  # fmt: skip
@@ -274,7 +274,7 @@ def ledger_table(findings: Sequence[Finding]) -> pd.DataFrame:
         rows.append({"claim": c.claim.id, "where": c.claim.where, "cells": _told(c.ours), "against": _told(differs) or "direct",
                      "metric": c.metric, "direction": c.claim.direction, "printed": c.diff, **figures, **told,
                      "least_n": one.least, "draws": one.draws, "verdict": one.verdict, "why": one.why})  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"n": "Int64", "least_n": "Int64"}) if rows else pd.DataFrame()
 
 
 def ledger_text(claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
