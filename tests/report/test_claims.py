@@ -160,8 +160,8 @@ def test_the_miniature_is_held_against_the_claims(l2v: Callable[..., Any], tmp_p
     run = l2v(
         "run", "--multirun", "study=table1_mini", f"runtime.outputs={tmp_path}", "target=mini", "benchmark.split=test",
         "benchmark.limit=60", "method=direct,l2v", "contrast.per_domain=100", "contrast.seed=0,1",
-        "intervention.scale=relative", "intervention.layer=3", "intervention.alpha=0.7", "intervention.cutoff=34", "runtime.progress=false",
-        "runtime.page=false",
+        "intervention.scale=relative", "intervention.layer=3", "intervention.alpha=0.7", "intervention.cutoff=34",
+        "runtime.progress=false", "runtime.page=false",
     )  # fmt: skip
     assert run.code == 0, run.err
     answer = l2v("claims", "mini=true", f"outputs={tmp_path}", "--format", "csv", f"out={tmp_path / 'ledger.csv'}")
