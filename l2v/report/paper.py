@@ -76,17 +76,23 @@ def printed_beside(study: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure: shares in [0, 1]; `how` it was chosen: "", "selected on dev" or "selected on test"."""
+    """One measured figure: shares in [0, 1]; `how` it was chosen: "", "selected on dev" or "selected on test".
+
+    Of several draws of the contrast: the mean, the mean ends of their intervals, and the standard error over the draws.
+    """
 
     value: float
     low: float
     high: float
     n: int
     how: str
+    draws: int = 1
+    error: float | None = None
 
 
 def paper_table(study: Study, printed: str) -> pd.DataFrame:
-    """Long form: target, method, source, column, printed, measured, low, high, n, difference (points), chosen.
+    """Long form: target, method, source, column, printed, measured, low, high, n, difference (points), draws
+    of the contrast, their standard error (points), chosen.
 
     `printed` names a file of printed numbers (table1, table2, source_scale). A study that was not run gives a table of missing
     cells. Raises UserError for an unknown name, or figures that must not stand in one table.
@@ -109,10 +115,12 @@ def paper_table(study: Study, printed: str) -> pd.DataFrame:
 
 def _shown(figure: Figure | None, printed: float) -> dict[str, Any]:
     if figure is None:
-        return dict.fromkeys(("measured", "low", "high", "n", "difference")) | {"chosen": "missing"}
+        return dict.fromkeys(("measured", "low", "high", "n", "difference", "draws", "se")) | {"chosen": "missing"}
     value = 100 * figure.value
     bounds = {"low": round(100 * figure.low, 1), "high": round(100 * figure.high, 1)}
-    return {"measured": round(value, 1), **bounds, "n": figure.n, "difference": round(value - printed, 1), "chosen": figure.how}
+    drawn = {"draws": figure.draws, "se": None if figure.error is None else round(100 * figure.error, 2)}
+    difference = round(value - printed, 1)
+    return {"measured": round(value, 1), **bounds, "n": figure.n, "difference": difference, **drawn, "chosen": figure.how}
 
 
 def _measured(study: Study) -> dict[tuple[Any, ...], Figure]:
@@ -134,8 +142,15 @@ def _measured(study: Study) -> dict[tuple[Any, ...], Figure]:
 
 
 def _best(group: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """The one row there is, or of several, whatever they differ in, the one whose headline is best: selected on test."""
+    """The one row there is; the mean of several draws of the contrast, where they differ in nothing that was not chosen for
+    each; or of several, whatever they differ in, the one whose headline is best: selected on test."""
     several = len(group) > 1
+    if several and _are_draws(group):
+        on = group["selected"].iloc[0]
+        how = f"selected on {on}" if isinstance(on, str) else ""
+        error = float(group["value"].std(ddof=1)) / len(group) ** 0.5
+        mean = {name: float(group[name].mean()) for name in ("value", "low", "high")}
+        return Figure(mean["value"], mean["low"], mean["high"], int(group["n"].iloc[0]), how, len(group), error)
     if several:
         headline = rows[(rows["metric"] == HEADLINE) & rows["cell"].isin(group["cell"])].set_index("cell")["value"]
         group = group[group["cell"] == headline.idxmax()]
@@ -143,6 +158,17 @@ def _best(group: pd.DataFrame, rows: pd.DataFrame) -> Figure:
     on = "test" if several else row["selected"]
     chosen = f"selected on {on}" if isinstance(on, str) else ""
     return Figure(row["value"], row["low"], row["high"], int(row["n"]), chosen)
+
+
+def _are_draws(group: pd.DataFrame) -> bool:
+    """Whether rows are draws of one contrast, each with settings that were chosen on other items or are the same in all."""
+    if "contrast_seed" not in group:
+        return False
+    distinct = group["contrast_seed"].nunique() == len(group)
+    chosen = group["selected"].map(lambda on: isinstance(on, str) and on != "test").all() and group["selected"].nunique() == 1
+    rest = ("contrast", "per_domain", "positions", "scale", "prompt", "seed", "weights")
+    fixed = rest if chosen else (*rest, "layer", "source_layer", "alpha", "cutoff")
+    return bool(distinct and all(group[name].nunique(dropna=False) == 1 for name in fixed if name in group))
 
 
 def check_same(rows: pd.DataFrame) -> None:
@@ -170,7 +196,10 @@ def _average(measured: dict[tuple[Any, ...], Figure], key: tuple[Any, ...]) -> F
     down = sum((p.value - p.low) ** 2 for p in whole) ** 0.5 / len(whole)
     up = sum((p.high - p.value) ** 2 for p in whole) ** 0.5 / len(whole)
     chosen = {p.how for p in whole}
-    return Figure(mean, mean - down, mean + up, sum(p.n for p in whole), chosen.pop() if len(chosen) == 1 else "mixed")
+    how = chosen.pop() if len(chosen) == 1 else "mixed"
+    errors = [p.error for p in whole if p.error is not None]
+    error = sum(e**2 for e in errors) ** 0.5 / len(whole) if len(errors) == len(whole) else None
+    return Figure(mean, mean - down, mean + up, sum(p.n for p in whole), how, min(p.draws for p in whole), error)
 
 
 def paper_report(study: Study, printed: str, format: str) -> str:
@@ -225,7 +254,8 @@ def _cell_text(row: pd.Series) -> str:
         return f"{row['printed']} · missing"
     mark = "†" if row["chosen"] == "selected on test" else ""
     n = int(row["n"])
-    return f"{row['printed']} · {row['measured']}{mark} [{row['low']}, {row['high']}] n={n}, Δ {row['difference']:+.1f}"
+    drawn = f" ± {row['se']} ({int(row['draws'])} draws)" if row["draws"] > 1 else ""
+    return f"{row['printed']} · {row['measured']}{mark}{drawn} [{row['low']}, {row['high']}] n={n}, Δ {row['difference']:+.1f}"
 
 
 def _stacked_text(row: pd.Series) -> str:

@@ -46,6 +46,17 @@ def test_a_measured_figure_stands_beside_the_printed_one(study: Callable[..., St
     assert found["difference"] == pytest.approx(-1.8)
 
 
+def test_draws_of_the_contrast_are_a_mean_with_its_standard_error(study: Callable[..., Study]) -> None:
+    """Each chosen on other items; draws whose settings were read off the test items are no mean but the best, and say so."""
+    drawn = [row(cell=str(i), contrast_seed=i, layer=10 + i, value=value) for i, value in enumerate((0.40, 0.42, 0.47))]
+    found = figure(paper.paper_table(study(*drawn), "table1"), "l2v", "mathvista")
+    assert (found["measured"], found["draws"], found["chosen"]) == (43.0, 3, "selected on part")
+    assert found["se"] == pytest.approx(100 * pd.Series([0.40, 0.42, 0.47]).sem(), abs=0.01)
+    assert "43.0 ± 2.08 (3 draws)" in paper.paper_report(study(*drawn), "table1", "md")
+    best = figure(paper.paper_table(study(*({**one, "selected": None} for one in drawn)), "table1"), "l2v", "mathvista")
+    assert (best["measured"], best["draws"], best["chosen"]) == (47.0, 1, "selected on test")
+
+
 def test_what_was_not_measured_is_missing_and_no_number(study: Callable[..., Study]) -> None:
     told = study(row())
     table = paper.paper_table(told, "table1")
