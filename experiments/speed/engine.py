@@ -16,6 +16,7 @@ import copy
 import csv
 import dataclasses
 import json
+import random
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def main() -> None:
             options.device,
             BEGUN,
         )
+    elif options.sizes:
+        finish(sizes_part(options))
     elif options.only_cells:
         print(json.dumps(cells_part(options)))
     elif options.model.startswith("random:"):
@@ -66,6 +69,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=32, help="new tokens at most")
     parser.add_argument("--release-cells", type=int, default=3, help="cells that way (a) is measured on")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way; the fastest counts")
+    parser.add_argument("--sizes", choices=["mathvista"], help="only the prefill-heavy case, with lengths of real pictures")
     parser.add_argument("--max-rows", type=int, default=512, help="rows decoded at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
@@ -271,6 +275,41 @@ def prefill_case(
             }
         )  # fmt: skip
     return lines
+
+
+# -- lengths of real pictures ------------------------------------------------------------------------------------------
+
+
+def sizes_part(options: argparse.Namespace) -> dict[str, Any]:
+    """Prompts as long as a draw of MathVista's questions, 16 cells at block 6 of a text of width 512, 16 new tokens.
+
+    Lengths are those of Qwen2-VL at the release's pixel limits, a quarter of them and at most 1,024, so that a CPU ends; every
+    token is a word. The other way runs per-cell batches of the same requests, sorted the same way and cut by the same budget.
+    """
+    import real_sizes
+
+    target, agreement = shapes.load("random:llava-middle", options.device), Agreement()
+    draws = random.Random(0)
+    drawn = sorted((min(1024, n // 4) for n in draws.choices(real_sizes.lengths(options.sizes), k=16)), reverse=True)
+    asked = [Request(str(i), " ".join(f"w{draws.randrange(shapes.WORDS)}" for _ in range(n))) for i, n in enumerate(drawn)]
+    decoding, lines = Decoding(16), []
+    for positions in ("all", "generated"):
+        cells = [dataclasses.replace(c, positions=positions) for c in ways.grid(target, "random", asked[-4:], 16, 6)]
+        ways.engine_way(target, asked[-1:], cells[:1], Decoding(2), options.device)
+        ours, batches = [], []
+        for _ in range(options.repeats):
+            ours.append(ways.engine_way(target, asked, cells, decoding, options.device, options.max_rows))
+            batches.append(ways.sorted_way(target, asked, cells, decoding, options.device))
+        one, other = ways.best(ours), ways.best(batches)
+        lines.append(
+            {
+                "sizes": options.sizes, "positions": positions, "requests": len(asked), "tokens": f"{min(drawn)}-{max(drawn)}",
+                "cells": len(cells), "batched_s": round(other.seconds, 3), "engine_s": round(one.seconds, 3),
+                "ratio": round(one.rate / other.rate, 3), "equal": agreement.compare(one.answers, other.answers),
+            }
+        )  # fmt: skip
+    table("sizes", lines)
+    return {**{f"sizes_{line['positions']}": line["ratio"] for line in lines}, "equal": agreement.share}
 
 
 # -- random weights in true shapes -----------------------------------------------------------------------------------

@@ -151,6 +151,31 @@ def batched_way(
     return Measured("batched", len(requests), len(cells), answers, time.perf_counter() - begun, peak=peak_mb(device))
 
 
+def sorted_way(
+    target: LoadedModel, requests: Sequence[Request], cells: Sequence[Steering], decoding: Decoding, device: str,
+    budget: int = 8192,
+) -> Measured:  # fmt: skip
+    """(b) with requests of unequal lengths: those given, sorted by length, in batches of so many padded prompt tokens."""
+    widths = [encode_requests(target, [request])["input_ids"].shape[1] for request in requests]
+    batches: list[list[Request]] = []
+    widest = 0
+    for request, width in sorted(zip(requests, widths, strict=True), key=lambda pair: -pair[1]):
+        if not batches or (len(batches[-1]) + 1) * widest > budget:
+            batches.append([])
+            widest = width
+        batches[-1].append(request)
+    synchronize(device)
+    begun = time.perf_counter()
+    found = {}
+    for place, cell in enumerate(cells):
+        for batch in batches:
+            for request, answer in zip(batch, hooked(target, batch, cell, decoding), strict=True):
+                found[place, request.id] = answer
+    synchronize(device)
+    answers = [found[place, request.id] for place in range(len(cells)) for request in requests]
+    return Measured("sorted", len(requests), len(cells), answers, time.perf_counter() - begun, peak=peak_mb(device))
+
+
 def engine_way(
     target: LoadedModel,
     requests: Sequence[Request],

@@ -38,6 +38,20 @@ class RowCache:
             if taller or wider:
                 self._grow(block, used)
 
+    def narrow(self, columns: Sequence[int], used: int) -> None:
+        """Give back blocks that hold more than twice the columns that are needed from now on; `used` rows are kept.
+
+        Rows come sorted by length: buffers that long rows have left are far too wide for those that follow.
+        """
+        for block, wanted in enumerate(columns):
+            if self.columns[block] <= 2 * wanted + _STEP:
+                continue
+            self.columns[block] = wanted
+            for buffers in (self.keys, self.values):
+                old = buffers[block]
+                if old is not None:
+                    buffers[block] = old[:, :, :wanted].clone() if used else None
+
     def _grow(self, block: int, used: int) -> None:
         for buffers in (self.keys, self.values):
             old = buffers[block]

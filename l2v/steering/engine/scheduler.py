@@ -25,6 +25,8 @@ from l2v.steering.engine.window import Refused, Window, capture
 
 # Requests in a window at most.
 _WINDOW = 64
+# Columns that two rows may differ by in any case.
+_NEAR = 256
 # Share of an accelerator's free memory that keys and values may take.
 _MEMORY_SHARE = 0.7
 
@@ -143,11 +145,24 @@ class Scheduler:
         if rows and self.pause and rows >= self.pause:
             return False
         self.pause = 0
+        if rows and self.waiting and self._far_shorter():
+            return False
         if not self.waiting or free <= 0:
             self.filling = False
         elif not rows or free >= min(self.waiting, max(1, limit // 2)):
             self.filling = True
         return self.filling
+
+    def _far_shorter(self) -> bool:
+        """Whether the rows that come next would take less than half the columns of those in the batch.
+
+        Buffers are as wide as the longest row, and every row attends over them: such rows wait until the long ones have left.
+        """
+        if self.window is not None:
+            columns = max(self.stepper.own_columns(row, self.window.width) for row in self.todo)
+        else:
+            columns = self._next_length() + self.decoding.max_new_tokens
+        return self.stepper.span > 2 * columns + _NEAR
 
     # -- filling the batch -----------------------------------------------------------------------------------------
 
@@ -289,14 +304,20 @@ class Scheduler:
         self.queue.extendleft(reversed(groups))
         return []
 
-    def _fitting(self, window: Window) -> int:
-        """Rows of this window's length for which an accelerator's free memory suffices, with what is in the batch."""
+    def _free_memory(self) -> int | None:
+        """Bytes that are free on an accelerator; None where nobody tells."""
         device = self.stepper.device
         if device.type != "cuda":
+            return None
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+    def _fitting(self, window: Window) -> int:
+        """Rows of this window's length for which an accelerator's free memory suffices, with what is in the batch."""
+        free = self._free_memory()
+        if free is None:
             return self.asked
-        free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        rows = _MEMORY_SHARE * free / max(1, self.stepper.row_bytes(window, self.todo))
-        return len(self.stepper.entries) + int(rows)
+        # Buffers of all rows, those in the batch too, at their full length.
+        return int(_MEMORY_SHARE * (free + self.stepper.cache.bytes) / max(1, self.stepper.row_bytes(window, self.todo)))
 
     def _note_prompts(self, window: Window, rows: Sequence[_Row]) -> None:
         """What score processors need to know of the prompts."""

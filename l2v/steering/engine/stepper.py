@@ -208,8 +208,11 @@ class Stepper:
 
     def _reserve(self, entries: Sequence[Entry], rows: int) -> None:
         """Room for entries that enter, and for the first of what they generate."""
-        ends = [max(entry.columns(block)[1] for entry in entries) for block in range(len(self.anatomy.layers))]
+        blocks = range(len(self.anatomy.layers))
+        ends = [max(entry.columns(block)[1] for entry in entries) for block in blocks]
         some = min(self.new_tokens, 32)
+        present = [max((self._end(entry, block) for entry in self.entries), default=0) for block in blocks]
+        self.cache.narrow([max(e + some, p) for e, p in zip(ends, present, strict=True)], len(self.entries))
         self.cache.reserve(rows, [e + some for e in ends], [e + self.new_tokens for e in ends], len(self.entries))
 
     # -- one token -------------------------------------------------------------------------------------------------
@@ -270,8 +273,11 @@ class Stepper:
         most = max(end for _, end in columns) + self.new_tokens
         return _Lane(
             torch.tensor(starts, device=self.device), torch.tensor(ends, device=self.device),
-            max(ends), min(ends), not any(starts), most, parts_of(self.entries, block, self.device),
+            max(ends), min(ends), not any(starts), most, self._parts(block),
         )  # fmt: skip
+
+    def _parts(self, block: int) -> list[Part]:
+        return parts_of(self.entries, block, self.device)
 
     def _plans(self) -> dict[int, _Plan]:
         """Per block, the rows that are written after it while they generate."""
@@ -312,9 +318,22 @@ class Stepper:
             prompts.drop_all_but({entry.request for entry in self.entries if entry.prompts is prompts})
         return order
 
+    def _end(self, entry: Entry, block: int) -> int:
+        """The column after an entry's newest token."""
+        return entry.columns(block)[1] + self.clock - entry.since
+
     def _columns(self, entries: Sequence[Entry]) -> int:
         """The columns that these entries take in any block."""
         return max((max(e.lower[1], e.upper[1]) + self.clock - e.since for e in entries), default=0)
+
+    @property
+    def span(self) -> int:
+        """The columns that the present rows take."""
+        return self._columns(self.entries)
+
+    def own_columns(self, entry: Entry, width: int) -> int:
+        """The columns that an entry from a window of that width will take at most."""
+        return self.new_tokens + (1 if entry.prompts is not None and entry.joins is None else width)
 
     def _prompts(self) -> list[Prompts]:
         return list({id(e.prompts): e.prompts for e in self.entries if e.prompts is not None}.values())
@@ -330,8 +349,10 @@ class Stepper:
             for block in range(len(self.anatomy.layers))
         ]
 
+        width = max(window.width, self.span)  # buffers are as wide as the longest row
+
         def own(entry: Entry) -> int:
-            return sum(size * (self.new_tokens + (1 if entry.shares(b) else window.width)) for b, size in enumerate(sizes))
+            return sum(size * (self.new_tokens + (1 if entry.shares(b) else width)) for b, size in enumerate(sizes))
 
         return max(map(own, entries), default=0)
 
