@@ -3,8 +3,8 @@
     python experiments/speed/real_sizes.py                   # Qwen2-VL-7B on a card of 141 GB and on one of 24 GB
     python experiments/speed/real_sizes.py --gigabytes 80 --cells 1,32
 
-image_sizes.csv: (width, height) of all 1,000 pictures of MathVista's testmini and the characters of their official prompts, from
-its released annotations (CC BY-SA 4.0), and those of 20 of MathVerse's released figures, which are drawn with replacement.
+image_sizes.csv: (width, height) of all 1,000 pictures of MathVista's testmini and the characters of their prompts, from its
+released annotations (CC BY-SA 4.0), and those of 20 of MathVerse's released figures, which are drawn with replacement.
 MMStar's annotations give no sizes: `mmstar_synthetic` is a log-normal distribution made up here (median width 460 pixels,
 0.55 to 1.1 times as high), not measured.
 

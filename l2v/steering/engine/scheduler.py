@@ -214,8 +214,10 @@ class Scheduler:
 
     def _enter_fewer(self, tried: Sequence[_Row]) -> list[Outcome]:
         """Memory ran out while rows entered: fewer at once, or, one by one already, none until others have finished."""
-        self._empty_cache()
+        self._give_back()
         assert self.window is not None
+        # Buffers are made for as many rows as may come: no more than these, until the next window is measured.
+        self.memory_rows = len(self.stepper.entries) + max(1, len(tried) // 2)
         if len(tried) > 1:
             self.entering.failed(len(tried))
             return []
@@ -294,7 +296,7 @@ class Scheduler:
 
     def _open_fewer(self, groups: Sequence[list[Work]]) -> list[Outcome]:
         """Memory ran out while prompts were opened: fewer at once, or none until others have finished."""
-        self._empty_cache()
+        self._give_back()
         longest = max(self.lengths[group[0].request] for group in groups)
         if len(groups) > 1:
             self.budget.failed(len(groups) * longest)
@@ -428,6 +430,15 @@ class Scheduler:
         self.queue.extendleft(reversed(_by_request([row.work for row in rows])))
         self.waiting += len(rows)
         self._keep(range(kept))
+        self._empty_cache()
+
+    def _give_back(self) -> None:
+        """The memory of rows that have left, as far as there is room to move those that stay."""
+        self._empty_cache()
+        try:
+            self.stepper.release_memory()
+        except torch.OutOfMemoryError:
+            return
         self._empty_cache()
 
     def _empty_cache(self) -> None:
