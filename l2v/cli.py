@@ -19,6 +19,7 @@ from l2v.verbs.help import table_of_contents, verb_help, verb_module  # noqa: E4
 VERBS = (
     "run",
     "status",
+    "power",
     "preflight",
     "extract",
     "analyze",

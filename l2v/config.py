@@ -164,7 +164,7 @@ class ProtocolConfig:
     name: str = "none"  # none, select_then_test, race or halving
     select: str | None = None  # split to choose on; None: the part select of the benchmark's split
     report: str | None = None  # split to report on; None: the part report of the benchmark's split
-    choose: list[str] = field(default_factory=lambda: ["layer", "source_layer", "alpha", "cutoff"])  # also: positions
+    choose: list[str] = field(default_factory=lambda: ["layer", "source_layer", "alpha", "cutoff"])  # or weights.share, …
     budget: float = 0.2  # race, halving: share of the full grid's rows on which the choice is made, above 0 to 1
     eta: float = 2.0  # race, halving: after each look 1 / eta of the cells go on at the most, 2 to 4
     delta: float = 0.05  # race: share of error of dropping the best cell as proven worse, above 0 to 1

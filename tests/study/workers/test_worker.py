@@ -14,7 +14,7 @@ import pytest
 from l2v.errors import StudyError, UserError
 from l2v.study.cells import Job
 from l2v.study.compute import Outcome
-from l2v.study.protocol import choose
+from l2v.study.protocol import arm_key, choose, plan_jobs
 from l2v.study.resolve import resolve
 from l2v.study.workers import answer as answering
 from l2v.study.workers import directions, worker
@@ -341,6 +341,18 @@ def test_ties_go_to_the_smaller_alpha_then_k_then_layer(order: int, config: Call
     for first in range(len(jobs)):
         (best,) = choose(jobs[first:][::order], Outcome(values=values))
         assert best is jobs[first]
+
+
+@pytest.mark.parametrize("name", ["weights.share", "weights_share"])
+def test_a_share_of_merging_is_chosen_like_a_layer(name: str, config: Callable[..., Any]) -> None:
+    """One arm of three shares, of which the best is reported; what is not named in protocol.choose stays an arm of its own."""
+    honest = ("protocol.name=select_then_test", "protocol.select=dev", "protocol.report=test", f"protocol.choose=[{name}]")
+    merged = ("method.name=merging", "method.weights.kind=linear")
+    jobs = plan_jobs([config(*honest, *merged, f"method.weights.share={share}") for share in (0.8, 0.85, 0.9)])
+    values = {job.cell.id: value for job, value in zip(jobs, (0.2, 0.6, 0.4), strict=True)}
+    (best,) = choose(jobs, Outcome(values=values))
+    assert best.cell.weights is not None and best.cell.weights.share == 0.85
+    assert len({arm_key(job.cell, ["layer"]) for job in jobs}) == 3
 
 
 def test_an_arm_without_a_value_is_left_out_of_the_choice(config: Callable[..., Any]) -> None:
