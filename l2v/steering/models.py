@@ -204,8 +204,9 @@ def decoder_layers(model: Any) -> Sequence[nn.Module]:
         layers = lists[0] if len(lists) == 1 else None
     if layers is None or len(layers) != expected:
         raise UserError(
-            f"The decoder blocks of {type(model).__name__} were not found ({expected} expected); "
-            "this architecture needs an entry in l2v/steering/models.py."
+            f"The decoder blocks of {type(model).__name__} were not found: below its get_decoder() is no one list of the "
+            f"{expected} blocks that its config tells of. Give a checkpoint in transformers' own format; for another "
+            "architecture, decoder_layers in l2v/steering/models.py must learn where they are."
         )
     return list(layers)
 
