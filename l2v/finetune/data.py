@@ -15,7 +15,7 @@ from torch import Tensor
 
 from l2v.errors import UserError, unknown
 from l2v.steering.models import LoadedModel, adds_bos, image_token_ids
-from l2v.transfer.contrast import Chat, Question
+from l2v.transfer.contrast import Chat, ContrastQuestion
 from l2v.transfer.extract import format_chat, token_ids
 
 IGNORED = -100  # the label that Hugging Face's losses leave out
@@ -24,7 +24,7 @@ MARKER = "l2vresponseplaceholder"
 
 
 @dataclass(frozen=True)
-class Example:
+class TrainingText:
     """One conversation. ids: its tokens; labels: the same where the assistant speaks, -100 elsewhere."""
 
     ids: list[int]
@@ -37,22 +37,22 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Examples:
+class TrainingTexts:
     """The conversations to train on, and how many were left out for want of a response or for their length."""
 
-    rows: list[Example]
+    rows: list[TrainingText]
     unanswered: int = 0
     too_long: int = 0
 
 
-def training_chats(questions: Sequence[Question]) -> list[Chat]:
+def training_chats(questions: Sequence[ContrastQuestion]) -> list[Chat]:
     """Question and chain-of-thought response of contrast data, without an instruction; an open chat where there is none."""
     return [Chat(question.text, question.cot) for question in questions]
 
 
 def encode_examples(
     loaded: LoadedModel, chats: Sequence[Chat], max_length: int | None = None, unusable: str = "error"
-) -> Examples:
+) -> TrainingTexts:
     """Token ids and labels of conversations.
 
     max_length: tokens of the longest conversation; None: the model's context. unusable: what to do about a conversation
@@ -65,7 +65,7 @@ def encode_examples(
     answered = [chat for chat in chats if chat.assistant and chat.assistant.strip()]
     rows = [_example(loaded, chat) for chat in answered]
     fitting = [row for row in rows if len(row.ids) <= limit]
-    lost = Examples(fitting, len(chats) - len(answered), len(rows) - len(fitting))
+    lost = TrainingTexts(fitting, len(chats) - len(answered), len(rows) - len(fitting))
     if unusable == "error" and lost.unanswered:
         raise UserError(
             f"{lost.unanswered} of {len(chats)} texts to fine-tune on have no chain-of-thought response; mend the data, or "
@@ -90,7 +90,7 @@ def _limit(loaded: LoadedModel, max_length: int | None) -> int:
     return context if max_length is None else min(max_length, context)
 
 
-def _example(loaded: LoadedModel, chat: Chat) -> Example:
+def _example(loaded: LoadedModel, chat: Chat) -> TrainingText:
     """Ids, and labels for every token that reaches into the response or its terminator."""
     tokenizer, where = loaded.tokenizer, loaded.spec.where()
     text, start, stop = _rendered(tokenizer, chat)
@@ -103,7 +103,7 @@ def _example(loaded: LoadedModel, chat: Chat) -> Example:
     labels = [
         token if begin < stop and end > max(start, begin) else IGNORED for token, (begin, end) in zip(ids, spans, strict=True)
     ]
-    return Example(ids, labels)
+    return TrainingText(ids, labels)
 
 
 def _rendered(tokenizer: Any, chat: Chat) -> tuple[str, int, int]:
@@ -125,7 +125,7 @@ def _rendered(tokenizer: Any, chat: Chat) -> tuple[str, int, int]:
     return text, start, len(text) - len(tail) + len(tail.rstrip())
 
 
-def collate(rows: Sequence[Example], pad: int) -> dict[str, Tensor]:
+def collate(rows: Sequence[TrainingText], pad: int) -> dict[str, Tensor]:
     """A right-padded batch: input_ids, attention_mask and labels, each (rows, tokens of the longest)."""
     width = max(len(row.ids) for row in rows)
     gaps = [width - len(row.ids) for row in rows]

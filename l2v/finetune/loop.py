@@ -12,7 +12,7 @@ from torch import Tensor
 
 from l2v.disk import replaced
 from l2v.errors import UserError
-from l2v.finetune.data import Example, collate
+from l2v.finetune.data import TrainingText, collate
 from l2v.finetune.settings import FinetuneSettings
 from l2v.steering.models import input_device
 
@@ -69,7 +69,9 @@ class State:
         self.optimiser.load_state_dict(values["optimiser"])
 
 
-def epoch_of_training(model: Any, state: State, rows: Sequence[Example], pad: int, progress: Progress | None = None) -> None:
+def epoch_of_training(
+    model: Any, state: State, rows: Sequence[TrainingText], pad: int, progress: Progress | None = None
+) -> None:
     """Once over the rows, in an order drawn from the seed and the epoch. Raises Diverged when the loss is no number."""
     # Seeded per epoch, dropout included, so that an interrupted run ends where an uninterrupted one does.
     torch.manual_seed(state.settings.seed * 1_000_003 + state.epoch)
@@ -90,7 +92,7 @@ def epoch_of_training(model: Any, state: State, rows: Sequence[Example], pad: in
     state.epoch += 1
 
 
-def _step(model: Any, state: State, rows: Sequence[Example], pad: int, rate: float) -> float:
+def _step(model: Any, state: State, rows: Sequence[TrainingText], pad: int, rate: float) -> float:
     """One optimiser step on the mean loss over all response tokens of a batch; that mean, before the step."""
     settings = state.settings
     said = sum(row.said for row in rows)
@@ -107,7 +109,7 @@ def _step(model: Any, state: State, rows: Sequence[Example], pad: int, rate: flo
     return total
 
 
-def _losses(model: Any, rows: Sequence[Example], pad: int, micro_batch: int) -> Iterator[tuple[int, Tensor]]:
+def _losses(model: Any, rows: Sequence[TrainingText], pad: int, micro_batch: int) -> Iterator[tuple[int, Tensor]]:
     """(response tokens, their mean loss) of one micro-batch after another; in bfloat16 on a GPU."""
     device = input_device(model)
     for start in range(0, len(rows), micro_batch):
@@ -119,7 +121,7 @@ def _losses(model: Any, rows: Sequence[Example], pad: int, micro_batch: int) -> 
 
 
 @torch.no_grad()
-def mean_loss(model: Any, rows: Sequence[Example], pad: int, micro_batch: int = 8) -> float:
+def mean_loss(model: Any, rows: Sequence[TrainingText], pad: int, micro_batch: int = 8) -> float:
     """Mean cross-entropy per response token, in nats."""
     total = sum(share * float(loss) for share, loss in _losses(model, rows, pad, micro_batch))
     return total / sum(row.said for row in rows)

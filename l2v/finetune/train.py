@@ -26,7 +26,7 @@ import torch
 from transformers import AutoProcessor, AutoTokenizer
 
 from l2v.errors import UserError
-from l2v.finetune.data import Example, Examples, encode_examples
+from l2v.finetune.data import TrainingText, TrainingTexts, encode_examples
 from l2v.finetune.loop import Diverged, State, epoch_of_training, mean_loss
 from l2v.finetune.settings import FinetuneSettings
 from l2v.finetune.trainable import check_packages, made_trainable
@@ -84,7 +84,7 @@ def finetune(
     return record | {"seconds": time.perf_counter() - started}
 
 
-def _identity(loaded: LoadedModel, examples: Examples, settings: FinetuneSettings) -> str:
+def _identity(loaded: LoadedModel, examples: TrainingTexts, settings: FinetuneSettings) -> str:
     """What must be equal for one run to go on from another's state."""
     digest = hashlib.blake2b(digest_size=16)
     for row in examples.rows:
@@ -115,7 +115,7 @@ def _work_folder(out: Path, identity: str) -> Path:
 
 
 def _train(
-    loaded: LoadedModel, examples: Examples, settings: FinetuneSettings, work: Path, progress: Progress | None
+    loaded: LoadedModel, examples: TrainingTexts, settings: FinetuneSettings, work: Path, progress: Progress | None
 ) -> dict[str, Any]:
     """The run itself; on return the model holds the trained weights in its own dtypes, in evaluation mode."""
     rows, pad = examples.rows, loaded.tokenizer.pad_token_id
@@ -145,7 +145,7 @@ def _train(
     }
 
 
-def _loss_before(loaded: LoadedModel, rows: Sequence[Example], settings: FinetuneSettings, kept: Path) -> float:
+def _loss_before(loaded: LoadedModel, rows: Sequence[TrainingText], settings: FinetuneSettings, kept: Path) -> float:
     """The loss before the first step; kept, so that a run that goes on tells the same."""
     if not kept.is_file():
         loss = mean_loss(loaded.model, rows, loaded.tokenizer.pad_token_id, settings.micro_batch)

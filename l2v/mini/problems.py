@@ -37,7 +37,7 @@ IMAGE_QUESTION = f"sum of {IMAGE_TOKEN} ."
 
 
 @dataclass(frozen=True)
-class Problem:
+class SumProblem:
     """Six digits, one for each of the cells a to f."""
 
     digits: tuple[int, ...]
@@ -79,15 +79,15 @@ class Mix:
     neutral_direct: float = 0.70
 
 
-def draw_problem(rng: np.random.Generator, excluded: Collection[str] = ()) -> Problem:
+def draw_problem(rng: np.random.Generator, excluded: Collection[str] = ()) -> SumProblem:
     """One problem whose key is not in `excluded`."""
     while True:
-        problem = Problem(tuple(int(digit) for digit in rng.integers(0, 10, len(LETTERS))))
+        problem = SumProblem(tuple(int(digit) for digit in rng.integers(0, 10, len(LETTERS))))
         if problem.key not in excluded:
             return problem
 
 
-def draw_distinct(n: int, rng: np.random.Generator, excluded: Collection[str] = ()) -> list[Problem]:
+def draw_distinct(n: int, rng: np.random.Generator, excluded: Collection[str] = ()) -> list[SumProblem]:
     """`n` problems, no two equal, none with a key in `excluded`."""
     seen = set(excluded)
     problems = []
@@ -97,7 +97,7 @@ def draw_distinct(n: int, rng: np.random.Generator, excluded: Collection[str] = 
     return problems
 
 
-def text_question(problem: Problem) -> str:
+def text_question(problem: SumProblem) -> str:
     """The question in words, without an instruction."""
     cells = " ".join(f"{letter} {digit}" for letter, digit in zip(LETTERS, problem.digits, strict=True))
     return f"sum of {cells} ."
@@ -108,7 +108,7 @@ def instruct(question: str, instruction: str) -> str:
     return f"{question} {instruction}".strip()
 
 
-def step_response(problem: Problem, rng: np.random.Generator) -> str:
+def step_response(problem: SumProblem, rng: np.random.Generator) -> str:
     """A response in steps, 21 words: per cell its letter, its digit and the running sum, then the conclusion."""
     words = [str(rng.choice(STEP_OPENERS))]
     total = 0
@@ -119,12 +119,12 @@ def step_response(problem: Problem, rng: np.random.Generator) -> str:
     return " ".join([*words, CONCLUSION, problem.answer])
 
 
-def direct_response(problem: Problem, rng: np.random.Generator) -> str:
+def direct_response(problem: SumProblem, rng: np.random.Generator) -> str:
     """A response of two words: an opener and the answer."""
     return f"{rng.choice(DIRECT_OPENERS)} {problem.answer}"
 
 
-def draw_exchange(problem: Problem, question: str, mix: Mix, rng: np.random.Generator) -> Exchange:
+def draw_exchange(problem: SumProblem, question: str, mix: Mix, rng: np.random.Generator) -> Exchange:
     """The question under an instruction drawn from `mix`, and a response that fits it."""
     kind = rng.random()
     if kind < mix.step:
@@ -138,8 +138,8 @@ def draw_exchange(problem: Problem, question: str, mix: Mix, rng: np.random.Gene
 
 
 def draw_demonstrated(
-    shown: Problem,
-    problem: Problem,
+    shown: SumProblem,
+    problem: SumProblem,
     question: str,
     mix: Mix,
     rng: np.random.Generator,
@@ -179,7 +179,7 @@ def shows_steps(response: str) -> bool:
     return any(word.startswith("=") for word in response.split())
 
 
-def render(problem: Problem, rng: np.random.Generator) -> Image.Image:
+def render(problem: SumProblem, rng: np.random.Generator) -> Image.Image:
     """The picture of a problem: RGB, 36 x 36 pixels, dark digits on light grey, jittered, with pixel noise."""
     side = CELL * GRID
     picture = Image.new("L", (side, side), int(rng.integers(190, 251)))

@@ -15,7 +15,7 @@ from datasets import Dataset, Features, Image, Value
 from PIL import Image as Pictures
 
 from l2v.mini import problems
-from l2v.mini.problems import Problem
+from l2v.mini.problems import SumProblem
 
 SEED = 20250
 SIZES = {"dev": 200, "test": 500, "contrast": 200}
@@ -35,7 +35,7 @@ class Split:
     """Problems and, in the same order, their pictures."""
 
     name: str
-    problems: Sequence[Problem]
+    problems: Sequence[SumProblem]
     pictures: Sequence[Pictures.Image]
 
 

@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from l2v.mini import chat, models, problems, splits
-from l2v.mini.problems import Mix, Problem
+from l2v.mini.problems import Mix, SumProblem
 
 HERE = Path(__file__).parent
 NAMES = ("base", "vlm", "vlm_drifted", "kin", "stranger_a", "stranger_b")
@@ -80,7 +80,7 @@ class World:
         """Where a model lies."""
         return self.out / "checkpoints" / name
 
-    def draw(self, rng: np.random.Generator) -> list[Problem]:
+    def draw(self, rng: np.random.Generator) -> list[SumProblem]:
         """A batch of training problems."""
         return [problems.draw_problem(rng, self.held_out) for _ in range(BATCH)]
 
@@ -105,7 +105,7 @@ def minimise(model: PreTrainedModel, loss: Callable[[], torch.Tensor], schedule:
 
 def conversations(
     world: World,
-    batch: list[Problem],
+    batch: list[SumProblem],
     pictured: bool,
     mix: Mix,
     rng: np.random.Generator,

@@ -24,7 +24,7 @@ MOST_PAIRS = 300
 
 
 @dataclass(frozen=True)
-class Pair:
+class CellPair:
     """One cell in both studies; shares in [0, 1]. diff: the second minus the first, None where their items differ."""
 
     where: str
@@ -50,7 +50,7 @@ class Pair:
 class Compared:
     """What two studies have in common: the pairs, and how many cells of each have no counterpart, or several."""
 
-    pairs: list[Pair]
+    pairs: list[CellPair]
     only_first: int
     only_second: int
     left_out: int
@@ -92,14 +92,14 @@ def _headlines(study: Study) -> list[Record]:
     return rows[(rows["scorer"] == study.scorer) & (rows["metric"] == HEADLINE)].to_dict("records")
 
 
-def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> Pair:
+def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> CellPair:
     searched = [f"{c.word} {short(ours[c.name])}" for c in SEARCHED if c.name != "source_layer" and short(ours[c.name])]
     differs = [
         f"{column.name.replace('_', ' ')}: {short(ours[column.name])} → {short(theirs[column.name])}"
         for column in LOOSE
         if key(ours, [column.name]) != key(theirs, [column.name])
     ]
-    pair = Pair(
+    pair = CellPair(
         where=str(ours["where"]),
         bench=str(ours["bench"]),
         items=str(ours["items"]),
@@ -118,8 +118,8 @@ def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[
         return pair
     result = paired_scores(b, a)
     figures = {"diff": result.diff, "low": result.low, "high": result.high, "right": result.right, "wrong": result.wrong}
-    return Pair(**(vars(pair) | figures | {"p": result.p, "n": result.n}))
+    return CellPair(**(vars(pair) | figures | {"p": result.p, "n": result.n}))
 
 
-def _with_holm(pair: Pair, p_holm: float | None) -> Pair:
-    return pair if p_holm is None or pd.isna(p_holm) else Pair(**(vars(pair) | {"p_holm": float(p_holm)}))
+def _with_holm(pair: CellPair, p_holm: float | None) -> CellPair:
+    return pair if p_holm is None or pd.isna(p_holm) else CellPair(**(vars(pair) | {"p_holm": float(p_holm)}))

@@ -111,7 +111,7 @@ class Intervention:
         """
         layers = self.check_target(model)
         images = image_token_ids(model)
-        run = _Run(self, images)
+        run = _Span(self, images)
         outer, model.generate = model.__dict__.get("generate"), run.watch_generate(model.generate)
         handles = [
             model.register_forward_pre_hook(run.begin, with_kwargs=True),
@@ -138,7 +138,7 @@ def _as_list(value: Any) -> list[Any]:
     return [value] if isinstance(value, (int, float, str)) else list(value)
 
 
-class _Run:
+class _Span:
     """The state of one `applied_to` block: which rows and positions the current forward pass writes to."""
 
     def __init__(self, intervention: Intervention, image_ids: tuple[int, ...]) -> None:

@@ -24,7 +24,7 @@ MISSING = "missing"
 
 
 @dataclass(frozen=True)
-class Answered:
+class AnsweredFile:
     """Rows with their answers, in the order of the responses. absent: items without an answer; form: the file's."""
 
     benchmark: str
@@ -48,7 +48,7 @@ class Answered:
         return text
 
 
-def read_answered(source: DataRef, items: str | None, responses: str, missing: str = SKIP) -> Answered:
+def read_answered(source: DataRef, items: str | None, responses: str, missing: str = SKIP) -> AnsweredFile:
     """Join responses with a benchmark's rows by id (pid, index, id, sample_index or question_id).
 
     source: the benchmark. items: its rows, in its own fields; None takes them from the responses' own file, for an lm-eval
@@ -73,7 +73,7 @@ def read_answered(source: DataRef, items: str | None, responses: str, missing: s
     _check_fit(docs, rows, file.said, responses)
     answered = {id(row) for row in rows}
     absent = {id(row): (name, row) for name, row in reversed(known.items()) if id(row) not in answered}
-    return Answered(source.name, docs, ids, rows, answers, file.form, tuple(reversed(absent.values())), missing == WRONG)
+    return AnsweredFile(source.name, docs, ids, rows, answers, file.form, tuple(reversed(absent.values())), missing == WRONG)
 
 
 def _place(items: str | None, source: DataRef) -> str:
@@ -165,7 +165,7 @@ def _check_fit(docs: Benchmark, rows: Sequence[Record], said: Sequence[Said], re
         )
 
 
-def score_file(answered: Answered, scorer: str, scoring: Scoring | None = None) -> list[Verdict]:
+def score_file(answered: AnsweredFile, scorer: str, scoring: Scoring | None = None) -> list[Verdict]:
     """One scorer's verdicts, in the order of the responses."""
     check_scorers([scorer], answered.docs)
     try:
@@ -174,7 +174,7 @@ def score_file(answered: Answered, scorer: str, scoring: Scoring | None = None) 
         raise UserError(f"A row of the items has no field {error}; give the benchmark's own fields.") from error
 
 
-def file_scores(answered: Answered, verdicts: Sequence[Verdict]) -> list[Score]:
+def file_scores(answered: AnsweredFile, verdicts: Sequence[Verdict]) -> list[Score]:
     """Every score that the benchmark prints, the headline first; items without an answer are wrong where they count."""
     rows = dict(zip(answered.ids, answered.rows, strict=True))
     by_id = dict(zip(answered.ids, verdicts, strict=True))
@@ -184,7 +184,7 @@ def file_scores(answered: Answered, verdicts: Sequence[Verdict]) -> list[Score]:
     return scores(answered.docs, mark(answered.docs, rows, by_id))
 
 
-def table(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> str:
+def table(answered: AnsweredFile, scorer: str, verdicts: Sequence[Verdict]) -> str:
     """The benchmark's scores with 95 % intervals, a line each, for a reader."""
     found = file_scores(answered, verdicts)
     width = max(len(score.name) for score in found)
@@ -195,7 +195,7 @@ def table(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def summary(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def summary(answered: AnsweredFile, scorer: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The closing line: counts and the benchmark's headline score; abstentions count as not right."""
     correct = sum(v.correct is True for v in verdicts)
     headline = next(score for score in file_scores(answered, verdicts) if score.name == HEADLINE)
@@ -215,7 +215,7 @@ def summary(answered: Answered, scorer: str, verdicts: Sequence[Verdict]) -> dic
 
 
 def write_verdicts(
-    path: str, answered: Answered, by_scorer: Mapping[str, Sequence[Verdict]], scoring: Scoring | None = None
+    path: str, answered: AnsweredFile, by_scorer: Mapping[str, Sequence[Verdict]], scoring: Scoring | None = None
 ) -> None:
     """JSONL: one line per response and scorer, with extraction, rule and reason; a judge's with its model, prompt and date."""
     lines = [

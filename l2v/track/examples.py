@@ -12,7 +12,7 @@ from l2v.study.cells import Cell
 from l2v.study.marks import Marks
 from l2v.study.score import items_key
 from l2v.study.store import CellFolder
-from l2v.track.tracker import Picture, Scalar, Table, clean
+from l2v.track.tracker import Scalar, Table, TrackedPicture, clean
 
 COLUMNS = ("item", "image", "question", "gold", "answer", "read", "verdict")
 COMPARED = ("baseline answer", "baseline verdict", "flip")
@@ -37,7 +37,7 @@ class Examples:
         base = self._baseline(baseline, scorer) if baseline is not None else None
         chosen = choose(own, base or {}, self.most)
         pictures, missing = self._thumbnails.of(folder, cell, chosen)
-        rows: list[tuple[Scalar | Picture | None, ...]] = []
+        rows: list[tuple[Scalar | TrackedPicture | None, ...]] = []
         for name in chosen:
             item, answer = items.get(name, {}), own[name]
             shown = (name, pictures.get(name), _question(item), clean(str(item.get("gold", ""))))
@@ -88,10 +88,10 @@ class _Thumbnails:
     def __init__(self, marks: Marks) -> None:
         self.marks = marks
         self._readers: dict[str, dict[str, Read] | str] = {}
-        self._made: dict[tuple[str, str], Picture | None] = {}
+        self._made: dict[tuple[str, str], TrackedPicture | None] = {}
         self._broken: set[tuple[str, str]] = set()
 
-    def of(self, folder: CellFolder, cell: Cell, names: Sequence[str]) -> tuple[dict[str, Picture], str]:
+    def of(self, folder: CellFolder, cell: Cell, names: Sequence[str]) -> tuple[dict[str, TrackedPicture], str]:
         """Pictures by item, and why some are missing in a sentence, or ""."""
         key = items_key(cell.benchmark)
         if not names:
@@ -112,7 +112,7 @@ class _Thumbnails:
         missing = f"The pictures of {broken} items could not be read." if broken else ""
         return {name: picture for name, picture in found.items() if picture is not None}, missing
 
-    def _thumbnail(self, item: tuple[str, str], read: Read | None) -> Picture | None:
+    def _thumbnail(self, item: tuple[str, str], read: Read | None) -> TrackedPicture | None:
         try:
             images = read() if read is not None else []
             if not len(images):
@@ -125,4 +125,4 @@ class _Thumbnails:
         file = io.BytesIO()
         image.save(file, "JPEG", quality=85)
         caption = "" if len(images) == 1 else f"the first of {len(images)} pictures"
-        return Picture(file.getvalue(), caption)
+        return TrackedPicture(file.getvalue(), caption)

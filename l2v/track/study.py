@@ -21,7 +21,7 @@ from l2v.study.columns import COLUMNS, COMPARED, SEARCHED, names
 from l2v.track.cells import FORMAT, CellRuns, flat
 from l2v.track.grid import heatmaps
 from l2v.track.ledger import Planned
-from l2v.track.tracker import Artifact, File, Picture, Scalar, Table, TrackedRun, clean, slug
+from l2v.track.tracker import Artifact, File, Scalar, Table, TrackedPicture, TrackedRun, clean, slug
 
 # What a cell's figures mean beside others; the figures themselves are the cell's own.
 BESIDE = ["cell", "scorer", "metric", *names(COMPARED, SEARCHED)]
@@ -120,7 +120,7 @@ def _report_run(run_id: str, study: Study, files: dict[str, File]) -> TrackedRun
     )
 
 
-def _lat_pictures(study: Path) -> dict[str, Picture]:
+def _lat_pictures(study: Path) -> dict[str, TrackedPicture]:
     """The pictures that `l2v analyze` left in outputs/<study>/lat/<name>/."""
     found = {}
     for told in sorted((study / "lat").glob("*/lat.json")):
@@ -129,5 +129,5 @@ def _lat_pictures(study: Path) -> dict[str, Picture]:
             png = told.parent / Path(str(figure["png"])).name
             if png.is_file():
                 caption = f"{figure.get('title', '')}. {figure.get('note', '')}".strip(". ")
-                found[f"lat/{told.parent.name}/{figure['id']}"] = Picture(png.read_bytes(), clean(caption))
+                found[f"lat/{told.parent.name}/{figure['id']}"] = TrackedPicture(png.read_bytes(), clean(caption))
     return found

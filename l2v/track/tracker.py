@@ -23,7 +23,7 @@ Scalar = str | int | float | bool
 
 
 @dataclass(frozen=True)
-class Picture:
+class TrackedPicture:
     """A PNG or JPEG file's bytes."""
 
     data: bytes
@@ -35,7 +35,7 @@ class Table:
     """Rows of text, numbers and pictures, all as long as `columns`; None: nothing to show."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[Scalar | Picture | None, ...], ...]
+    rows: tuple[tuple[Scalar | TrackedPicture | None, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class TrackedRun:
     summary: Mapping[str, Scalar] = field(default_factory=dict)
     tables: Mapping[str, Table] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    pictures: Mapping[str, TrackedPicture] = field(default_factory=dict)
     pages: Mapping[str, Path] = field(default_factory=dict)
     used: tuple[Artifact, ...] = ()
     produced: tuple[Artifact, ...] = ()

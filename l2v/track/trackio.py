@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.config import TrackerConfig
-from l2v.track.tracker import Artifact, Picture, Table, TrackedRun
+from l2v.track.tracker import Artifact, Table, TrackedPicture, TrackedRun
 
 # Where else trackio would send runs.
 ELSEWHERE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL", "TRACKIO_WRITE_TOKEN", "TRACKIO_WEBHOOK_URL", "TRACKIO_BUCKET_ID")
@@ -140,7 +140,7 @@ def _table(trackio: Any, table: Table) -> Any:
     rows = [
         {
             column: _image(trackio, value)
-            if isinstance(value, Picture)
+            if isinstance(value, TrackedPicture)
             else html.escape(value, quote=False)
             if isinstance(value, str)
             else value
@@ -151,7 +151,7 @@ def _table(trackio: Any, table: Table) -> Any:
     return trackio.Table(data=rows)
 
 
-def _image(trackio: Any, picture: Picture) -> Any:
+def _image(trackio: Any, picture: TrackedPicture) -> Any:
     from PIL import Image
 
     return trackio.Image(Image.open(io.BytesIO(picture.data)), caption=picture.caption or None)

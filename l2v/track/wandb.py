@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from l2v.config import TrackerConfig
-from l2v.track.tracker import Artifact, Picture, Table, TrackedRun
+from l2v.track.tracker import Artifact, Table, TrackedPicture, TrackedRun
 
 HOST = "https://api.wandb.ai"
 QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
@@ -177,11 +177,11 @@ def _artifact(wandb: Any, artifact: Artifact) -> Any:
 
 
 def _table(wandb: Any, table: Table) -> Any:
-    rows = [[_image(wandb, value) if isinstance(value, Picture) else value for value in row] for row in table.rows]
+    rows = [[_image(wandb, value) if isinstance(value, TrackedPicture) else value for value in row] for row in table.rows]
     return wandb.Table(columns=list(table.columns), data=rows, allow_mixed_types=True)
 
 
-def _image(wandb: Any, picture: Picture) -> Any:
+def _image(wandb: Any, picture: TrackedPicture) -> Any:
     from PIL import Image
 
     image = Image.open(io.BytesIO(picture.data))

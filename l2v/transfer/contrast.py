@@ -48,7 +48,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Question:
+class ContrastQuestion:
     """One row of contrast data; responses are None where the source model is to write them."""
 
     text: str
@@ -59,7 +59,7 @@ class Question:
 
 def load_questions(
     data: str, revision: str | None = None, split: str = "train", columns: dict[str, str] | None = None
-) -> list[Question]:
+) -> list[ContrastQuestion]:
     """Read contrast data from a hub id, or from a local .json, .jsonl or .parquet file.
 
     Columns: `question`, `domain`, and either `cot` and `direct`, or STILL-2's `combined_text` (all of it is the
@@ -107,27 +107,27 @@ def _read_rows(data: str, revision: str | None, split: str) -> list[dict[str, An
     return [dict(row) for row in table]
 
 
-def _question(row: dict[str, Any], names: dict[str, str]) -> Question:
+def _question(row: dict[str, Any], names: dict[str, str]) -> ContrastQuestion:
     cot, direct = row.get(names["cot"]), row.get(names["direct"])
     combined = row.get(names["combined_text"])
     if combined is not None:
         solution = SOLUTION.search(combined)
         # A row without both blocks cannot make a pair; leaving `direct` None drops it where pairs are needed.
         cot, direct = (combined, solution.group()) if solution and THOUGHT.search(combined) else (None, None)
-    return Question(str(row[names["question"]]), cot, direct, str(row.get(names["domain"], "")))
+    return ContrastQuestion(str(row[names["question"]]), cot, direct, str(row.get(names["domain"], "")))
 
 
 def sample_questions(
-    questions: Sequence[Question], per_domain: int | None, domains: Sequence[str] = (), seed: int = 0
-) -> list[Question]:
+    questions: Sequence[ContrastQuestion], per_domain: int | None, domains: Sequence[str] = (), seed: int = 0
+) -> list[ContrastQuestion]:
     """Draw `per_domain` questions from each domain (paper: 100 from each of four), without replacement, seeded.
 
     `per_domain` None takes all. Raises UserError when a domain is missing or holds too few.
     """
-    by_domain: dict[str, list[Question]] = {}
+    by_domain: dict[str, list[ContrastQuestion]] = {}
     for question in questions:
         by_domain.setdefault(question.domain, []).append(question)
-    chosen: list[Question] = []
+    chosen: list[ContrastQuestion] = []
     for index, domain in enumerate(domains or sorted(by_domain)):
         if domain not in by_domain:
             raise unknown("contrast domain", domain, by_domain)
@@ -146,7 +146,7 @@ def sample_questions(
 
 def build_pairs(
     kind: str,
-    questions: Sequence[Question],
+    questions: Sequence[ContrastQuestion],
     cot_instruction: str,
     direct_instruction: str,
     generate: Callable[[list[Chat]], list[str]] | None = None,

@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class _Model:
+class _ReadModel:
     """One of the two models, as it was read. block: the one whose pictures are drawn."""
 
     reading: Reading
@@ -127,7 +127,7 @@ def _cutoffs(config: Config) -> list[int]:
     return sorted(set(config.analyze.cutoffs or [k for k in spread if k <= smaller]))
 
 
-def _read(config: Config, cell: Cell) -> tuple[_Model, _Model]:
+def _read(config: Config, cell: Cell) -> tuple[_ReadModel, _ReadModel]:
     """Source and target; what the cache lacks is read by loading them. Raises UserError for fewer than 3 pairs."""
     from l2v.study.cells import Job
     from l2v.study.plan import job_readings
@@ -141,7 +141,7 @@ def _read(config: Config, cell: Cell) -> tuple[_Model, _Model]:
     models = []
     for reading, role, block in zip(readings, ("source", "target"), (cell.source_layer, cell.layer), strict=True):
         path = directions_path(config.runtime.outputs, reading.id)
-        models.append(_Model(reading, role, block, path, Directions.load(path)))
+        models.append(_ReadModel(reading, role, block, path, Directions.load(path)))
     if models[0].directions.n < 3:
         raise UserError(
             f"`l2v analyze` needs at least 3 pairs, this contrast has {models[0].directions.n}; raise contrast.per_domain."
@@ -149,7 +149,7 @@ def _read(config: Config, cell: Cell) -> tuple[_Model, _Model]:
     return models[0], models[1]
 
 
-def _k(cell: Cell, source: _Model, target: _Model) -> int:
+def _k(cell: Cell, source: _ReadModel, target: _ReadModel) -> int:
     """The cutoff of the pictures. Raises UserError for one above the smaller width."""
     from l2v.transfer.spectrum import resolve_cutoff
 
@@ -157,7 +157,7 @@ def _k(cell: Cell, source: _Model, target: _Model) -> int:
     return resolve_cutoff(cell.cutoff, source.mean[source.block], target.mean.shape[-1])
 
 
-def _analysis(config: Config, source: _Model, target: _Model, k: int, cutoffs: list[int]) -> Analysis:
+def _analysis(config: Config, source: _ReadModel, target: _ReadModel, k: int, cutoffs: list[int]) -> Analysis:
     """Everything that is drawn, from the cached states."""
     import numpy as np
     import torch
@@ -181,7 +181,7 @@ def _analysis(config: Config, source: _Model, target: _Model, k: int, cutoffs: l
     )
 
 
-def _side(config: Config, model: _Model, k: int, cutoffs: list[int]) -> Side:
+def _side(config: Config, model: _ReadModel, k: int, cutoffs: list[int]) -> Side:
     """One model: the curves of every block, the rest of the chosen one."""
     import numpy as np
 
@@ -209,7 +209,7 @@ def _side(config: Config, model: _Model, k: int, cutoffs: list[int]) -> Side:
     )
 
 
-def _settings(config: Config, source: _Model, target: _Model, k: int) -> dict[str, str]:
+def _settings(config: Config, source: _ReadModel, target: _ReadModel, k: int) -> dict[str, str]:
     """What the page tells of where its figures come from."""
     told = {}
     for one in (source, target):
@@ -222,7 +222,7 @@ def _settings(config: Config, source: _Model, target: _Model, k: int) -> dict[st
     return told
 
 
-def _id(config: Config, source: _Model, target: _Model, k: int, cutoffs: list[int]) -> str:
+def _id(config: Config, source: _ReadModel, target: _ReadModel, k: int, cutoffs: list[int]) -> str:
     """The folder's name: a hash of what its figures depend on, but for results.csv, which is read anew each time."""
     from l2v.identity import digest
 

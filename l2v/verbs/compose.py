@@ -100,11 +100,11 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
     """Every job's config. Raises UserError for one that does not fit."""
-    from l2v.verbs.grid import Grid
+    from l2v.verbs.grid import JobGrid
 
     added = dict.fromkeys(word for word in jobs[0] if word.startswith(("+", "~")))
     common = tuple(word for word in added if all(word in job for job in jobs))
-    grid = Grid(loader, master, common, _checked, _as_object)
+    grid = JobGrid(loader, master, common, _checked, _as_object)
     grid.learn(jobs)
     configs, said = [], set()
     for words in jobs:

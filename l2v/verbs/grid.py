@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Effect = dict[str, Any]  # full key of a setting -> its value
 
 
-class Grid:
+class JobGrid:
     """Composes jobs over one master config."""
 
     def __init__(

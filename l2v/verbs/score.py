@@ -27,7 +27,7 @@ from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
     from l2v.benchmarks.base import Verdict
-    from l2v.study.answer_files import Answered
+    from l2v.study.answer_files import AnsweredFile
     from l2v.study.store import Store
 
 
@@ -123,7 +123,7 @@ def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
     return int(bool(unjudged))
 
 
-def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answered, dict[str, list[Verdict]]]:
+def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[AnsweredFile, dict[str, list[Verdict]]]:
     """A file's responses beside their rows, and each scorer's verdicts. Raises UserError for a file that does not fit."""
     from l2v.benchmarks.catalogue import ANY_TASK, DataRef
     from l2v.config import BenchmarkConfig

@@ -15,7 +15,7 @@ from l2v.errors import UserError
 from l2v.finetune.data import IGNORED, collate, encode_examples, training_chats
 from l2v.paths import PACKAGE
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
-from l2v.transfer.contrast import Chat, Question, load_questions
+from l2v.transfer.contrast import Chat, ContrastQuestion, load_questions
 
 
 def said(loaded: Any, chat: Chat) -> list[str]:
@@ -88,7 +88,13 @@ def test_templates_that_rewrite_a_response() -> None:
 
 def test_nothing_is_cut_silently(mini: LoadedModel) -> None:
     """Too long, unanswered, with an image in it: an error each, or, where asked for, left out and counted."""
-    texts = training_chats([Question("sum of a 3 .", "so a 3"), Question("sum of a 3 .", None), Question("sum of", "so " * 30)])
+    texts = training_chats(
+        [
+            ContrastQuestion("sum of a 3 .", "so a 3"),
+            ContrastQuestion("sum of a 3 .", None),
+            ContrastQuestion("sum of", "so " * 30),
+        ]
+    )
     with pytest.raises(UserError, match="1 of 3 texts to fine-tune on have no chain-of-thought response"):
         encode_examples(mini, texts)
     with pytest.raises(UserError, match=r"1 of 2 texts .* longer than 20 tokens \(the longest 38\)"):

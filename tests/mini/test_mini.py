@@ -75,7 +75,7 @@ def accuracy(rows: Dataset, instruction: str) -> float:
 def test_text_model_solves_a_question_in_steps(name: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(CHECKPOINTS / name)
     model = AutoModelForCausalLM.from_pretrained(CHECKPOINTS / name)
-    question = problems.instruct(problems.text_question(problems.Problem((3, 1, 4, 1, 5, 9))), "think step by step")
+    question = problems.instruct(problems.text_question(problems.SumProblem((3, 1, 4, 1, 5, 9))), "think step by step")
     messages = [{"role": "user", "content": question}]
     text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     inputs = tokenizer(text, add_special_tokens=False, return_tensors="pt")
@@ -169,14 +169,14 @@ def test_tokenizer_ignores_the_kind_of_white_space_and_knows_unknown_words() -> 
 
 
 def test_rendering_depends_on_the_seed_only() -> None:
-    problem = problems.Problem((3, 1, 4, 1, 5, 9))
+    problem = problems.SumProblem((3, 1, 4, 1, 5, 9))
     first, again, other = (problems.render(problem, np.random.default_rng(seed)).tobytes() for seed in (7, 7, 8))
     assert first == again
     assert first != other
 
 
 def test_a_response_cut_off_in_its_steps_has_no_answer() -> None:
-    whole = problems.step_response(problems.Problem((3, 1, 4, 1, 5, 9)), np.random.default_rng(0))
+    whole = problems.step_response(problems.SumProblem((3, 1, 4, 1, 5, 9)), np.random.default_rng(0))
     assert problems.read_answer(whole) == "3"
     assert problems.read_answer(whole.rsplit(" ", 1)[0]) is None
     assert problems.read_answer(whole.rsplit(" ", 5)[0]) is None

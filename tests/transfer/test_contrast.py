@@ -14,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from l2v.errors import UserError
-from l2v.transfer.contrast import Chat, Question, build_pairs, load_questions, sample_questions
+from l2v.transfer.contrast import Chat, ContrastQuestion, build_pairs, load_questions, sample_questions
 from l2v.transfer.extract import format_chat, token_ids
 
 THOUGHT = "<|begin_of_thought|>\nLet me see.\n\nTwo and two make four.\n<|end_of_thought|>"
@@ -59,7 +59,9 @@ def test_combined_text_gives_whole_and_solution(tmp_path: Path) -> None:
     """STILL-2: c is all of `combined_text`, d its solution block, across line breaks."""
     combined = f"{THOUGHT}\n\n{SOLUTION}"
     row = {"question": "2 + 2?", "combined_text": combined, "domain": "math"}
-    assert load_questions(write_jsonl(tmp_path / "still2.jsonl", [row])) == [Question("2 + 2?", combined, SOLUTION, "math")]
+    assert load_questions(write_jsonl(tmp_path / "still2.jsonl", [row])) == [
+        ContrastQuestion("2 + 2?", combined, SOLUTION, "math")
+    ]
 
 
 @pytest.mark.parametrize("broken", [THOUGHT, SOLUTION, THOUGHT + "<|begin_of_solution|> cut", "plain"])
@@ -75,7 +77,7 @@ def test_combined_text_without_both_blocks_makes_no_pair(tmp_path: Path, broken:
 def test_json_jsonl_and_parquet_read_the_same(tmp_path: Path) -> None:
     """One table, three formats; other column names are mapped."""
     rows = [{"problem": f"q{i}", "cot": f"c{i}", "direct": f"d{i}", "domain": "math"} for i in range(3)]
-    expected = [Question(f"q{i}", f"c{i}", f"d{i}", "math") for i in range(3)]
+    expected = [ContrastQuestion(f"q{i}", f"c{i}", f"d{i}", "math") for i in range(3)]
     columns = {"question": "problem"}
     assert load_questions(write_jsonl(tmp_path / "a.jsonl", rows), columns=columns) == expected
     (tmp_path / "a.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -109,10 +111,10 @@ def test_damaged_contrast_files_are_user_errors(tmp_path: Path, name: str, text:
 # -- sampling --------------------------------------------------------------------------------------------------------
 
 
-def pool() -> list[Question]:
+def pool() -> list[ContrastQuestion]:
     """Ten questions of each of two domains and three of a third, interleaved."""
-    many = [Question(f"{domain}{i}", domain=domain) for i in range(10) for domain in ("math", "physics")]
-    return many + [Question(f"biology{i}", domain="biology") for i in range(3)]
+    many = [ContrastQuestion(f"{domain}{i}", domain=domain) for i in range(10) for domain in ("math", "physics")]
+    return many + [ContrastQuestion(f"biology{i}", domain="biology") for i in range(3)]
 
 
 def test_sampling_takes_as_many_from_each_domain() -> None:
@@ -149,13 +151,13 @@ def test_sampling_errors() -> None:
 
 def test_prompts_differ_by_instruction_alone() -> None:
     """RoT's reading: two open prompts, no response."""
-    (pair,) = build_pairs("prompts", [Question("2 + 2?")], "Think.", "Answer.")
+    (pair,) = build_pairs("prompts", [ContrastQuestion("2 + 2?")], "Think.", "Answer.")
     assert (pair.cot, pair.direct) == (Chat("2 + 2? Think."), Chat("2 + 2? Answer."))
 
 
 def test_response_pairs_differ_by_response_alone() -> None:
     """The question stands plain on both sides; the instructions are not in the texts."""
-    (pair,) = build_pairs("response_pairs", [Question("2 + 2?", "so it is 4", "4")], "Think.", "Answer.")
+    (pair,) = build_pairs("response_pairs", [ContrastQuestion("2 + 2?", "so it is 4", "4")], "Think.", "Answer.")
     assert (pair.cot, pair.direct) == (Chat("2 + 2?", "so it is 4"), Chat("2 + 2?", "4"))
 
 
@@ -167,7 +169,7 @@ def test_generated_pairs_hold_the_answers_to_both_instructions() -> None:
         asked.append(chats)
         return [f"answer to {chat.user}" for chat in chats]
 
-    pairs = build_pairs("generated", [Question("a?"), Question("b?")], "Think.", "Answer.", generate)
+    pairs = build_pairs("generated", [ContrastQuestion("a?"), ContrastQuestion("b?")], "Think.", "Answer.", generate)
     assert len(asked) == 1
     assert all(chat.assistant is None for chat in asked[0])
     assert [(p.cot, p.direct) for p in pairs] == [
@@ -180,7 +182,7 @@ def test_kind_errors() -> None:
     """An unknown kind names the nearest; rows without responses are counted."""
     with pytest.raises(UserError, match="response_pairs"):
         build_pairs("response_pair", [], "", "")
-    rows = [Question("a?", "c", "d"), Question("b?", "c", None), Question("c?", "", "d")]
+    rows = [ContrastQuestion("a?", "c", "d"), ContrastQuestion("b?", "c", None), ContrastQuestion("c?", "", "d")]
     with pytest.raises(UserError, match="2 of 3 contrast rows lack .*'b\\?'"):
         build_pairs("response_pairs", rows, "", "")
 

@@ -36,7 +36,7 @@ BARE = (BOXED, WHOLE, LAST_LINE)
 
 
 @dataclass(frozen=True)
-class Claim:
+class ResponseClaim:
     """A stretch of the response that states its answer.
 
     how: one of the names above. line: the text up to the end of its line. at: where in the response it starts.
@@ -54,8 +54,8 @@ class Claim:
 class Claims:
     """asserted: the strongest first. denied: what the response says the answer is not."""
 
-    asserted: tuple[Claim, ...] = ()
-    denied: tuple[Claim, ...] = ()
+    asserted: tuple[ResponseClaim, ...] = ()
+    denied: tuple[ResponseClaim, ...] = ()
 
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
@@ -187,7 +187,7 @@ def _content(text: str, clause: Clause, end: int) -> str:
     return ""
 
 
-def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[Claim, bool]]:
+def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
     """(claim, whether it is denied) of every marker in a clause."""
     for match in list(_MARK.finditer(clause.text))[-4:]:
         content = _content(text, clause, match.end())
@@ -200,7 +200,7 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[Claim, bool
         content = _NEAREST.sub("", content)
         at = clause.at + match.end()
         line = text[at:].split("\n", 1)[0].strip(" *_:\"'") if content in clause.text or content[4:] in clause.text else content
-        claim = Claim(first_sentence(content), MARKER, line.split("</", 1)[0].strip(), at)
+        claim = ResponseClaim(first_sentence(content), MARKER, line.split("</", 1)[0].strip(), at)
         if DENIED_AFTER.match(content) and not _UNKNOWN.match(content):
             denied = re.sub(r"^\W{0,6}(?:\w+ly )?(?:not|never|no longer)\s+", "", content, flags=re.IGNORECASE)
             yield replace(claim, text=denied, line=denied), True
@@ -213,7 +213,7 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[Claim, bool
         before = clause.text[max(0, match.start() - 30) : max(match.start(1), match.start(2))]
         refuted = bool(re.search(r"\bnot\s+(?:option |choice )?\(?$|n't .{0,12}$", before, re.IGNORECASE))
         letter = match.group(1) or match.group(2)
-        yield Claim(letter, MARKER, letter, clause.at + match.start()), refuted
+        yield ResponseClaim(letter, MARKER, letter, clause.at + match.start()), refuted
 
 
 def first_sentence(line: str) -> str:
@@ -297,7 +297,7 @@ _SUBJECT = re.compile(
 )
 
 
-def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Claim], list[Claim]]:
+def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[ResponseClaim], list[ResponseClaim]]:
     """Boxes and markers: (asserted, denied)."""
     asserted, denied = [], []
     for clause in clauses:
@@ -307,7 +307,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Cl
             elif clause.kind not in _SILENT:
                 asserted.append(claim)
         if clause.kind is Kind.DENIAL and (subject := _SUBJECT.match(clause.text)):
-            denied.append(Claim(subject.group(1), MARKER, subject.group(1), clause.at))
+            denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
     for before, clause in zip(clauses, clauses[1:], strict=False):
         if (
             before.kind is Kind.WITHDRAWAL
@@ -315,11 +315,11 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Cl
             and clause.kind in ASSERTING
             and _BARE_LINE.match(clause.text)
         ):
-            asserted.append(Claim(clause.text, MARKER, clause.text, clause.at))
+            asserted.append(ResponseClaim(clause.text, MARKER, clause.text, clause.at))
     asserted.sort(key=lambda claim: claim.at)
     for at, content in _boxed(text):
         around = next((c for c in reversed(clauses) if c.at <= at), None)
-        claim = Claim(content, BOXED, content, at)
+        claim = ResponseClaim(content, BOXED, content, at)
         if _DENIED_BOX.search(text[max(0, at - 30) : at]) or _WRONG_BOX.match(
             text[at : at + len(content) + 80].partition(content)[2]
         ):
@@ -329,7 +329,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Cl
     return _unrepeated(text, asserted), denied
 
 
-def _unrepeated(text: str, claims: list[Claim]) -> list[Claim]:
+def _unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
     """Without a last marker that was cut off while it said the same again ("The answer is 42. The answer is 4")."""
     if len(claims) > 1 and not _ENDED.search(text):
         last, before = claims[-1], claims[-2]
@@ -354,7 +354,7 @@ def _withdrawn_until(clauses: Sequence[Clause]) -> int:
     return at
 
 
-def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Claim]:
+def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[ResponseClaim]:
     """What asserts by its place: the whole response, its last line, conclusion or sentence, its opening."""
     said = [c for c in clauses if c.kind is not Kind.REMARK]
     if not said:
@@ -365,11 +365,11 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Claim]
     if len(set(words)) == 1:
         one = words[0]
     if len(set(lines)) == 1 and is_bare(one) and all(c.kind in ASSERTING for c in said):
-        return [Claim(one, WHOLE, one)]
+        return [ResponseClaim(one, WHOLE, one)]
     found = _ending(said, lines)
     first = said[0]
     if not explicit and first.kind in ASSERTING:
-        found.append(Claim(first.text, OPENING, lines[0], first.at))
+        found.append(ResponseClaim(first.text, OPENING, lines[0], first.at))
     return found
 
 
@@ -382,7 +382,7 @@ _CUT = re.compile(
 )
 
 
-def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[Claim]:
+def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]:
     """The last line where that is a bare answer; the sentence that concludes, the last one or the one before it."""
     last = said[-1]
     refused = [c for c in said if c.kind is Kind.REFUSAL and c.sentence >= last.sentence - 1]
@@ -398,7 +398,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[Claim]:
         return []
     short = CONCLUDES.sub("", last.text).strip(" ,:")
     said_shortly = _BARE_LINE.match(short) and last.kind is Kind.CONCLUSION
-    claim = Claim(short if said_shortly else last.text, LAST_SENTENCE, last.line, last.at, last.kind is Kind.CONDITION)
+    claim = ResponseClaim(short if said_shortly else last.text, LAST_SENTENCE, last.line, last.at, last.kind is Kind.CONDITION)
     if len(said) == 1:
         return [replace(claim, how=STATEMENT)]
     found = []
@@ -413,13 +413,13 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[Claim]:
     return found
 
 
-def _whole_sentence(said: Sequence[Clause]) -> list[Claim]:
+def _whole_sentence(said: Sequence[Clause]) -> list[ResponseClaim]:
     """The last sentence with all its clauses ("The length is 8, so that is how far it goes"), where each asserts something."""
     parts = [c for c in said if c.sentence == said[-1].sentence]
     if len(parts) < 2 or any(c.kind not in ASSERTING for c in parts):
         return []
     how = CONCLUSION if parts[0].kind is Kind.CONCLUSION else LAST_SENTENCE if len(parts) < len(said) else STATEMENT
-    return [Claim(parts[0].line, how, parts[0].line, parts[0].at, any(c.kind is Kind.CONDITION for c in parts))]
+    return [ResponseClaim(parts[0].line, how, parts[0].line, parts[0].at, any(c.kind is Kind.CONDITION for c in parts))]
 
 
 def _step(lines: Sequence[str]) -> bool:
@@ -427,7 +427,7 @@ def _step(lines: Sequence[str]) -> bool:
     return len(lines) > 1 and lines[-2].endswith(("=", "+", "-", "×", "*", "/", ","))
 
 
-def _before_last(said: Sequence[Clause]) -> list[Claim]:
+def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
     firsts = {c.sentence: c.at for c in reversed(said)}
     before = [c for c in said[-3:-1] if c.kind is Kind.CONCLUSION and firsts[c.sentence] == c.at]
-    return [Claim(c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]
+    return [ResponseClaim(c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]

@@ -20,7 +20,7 @@ from typing import Any
 
 from l2v.benchmarks.base import Question, Verdict
 from l2v.benchmarks.scoring.judge_cache import JUDGED, Cache
-from l2v.benchmarks.scoring.judge_settings import PROMPTS, TEMPERATURE, JudgeSettings, Outcome, render
+from l2v.benchmarks.scoring.judge_settings import PROMPTS, TEMPERATURE, Judgement, JudgeSettings, render
 from l2v.identity import digest
 
 __all__ = ["JudgeSettings", "judge_many", "summary"]
@@ -92,7 +92,7 @@ def _key(question: Question, response: str, settings: JudgeSettings) -> str:
     return digest([settings.model, PROMPTS[settings.prompt].hash, asdict(question), response], length=32)
 
 
-def _verdict(outcome: Outcome, left_out: int) -> Verdict:
+def _verdict(outcome: Judgement, left_out: int) -> Verdict:
     cut = f" (the response's first {left_out} characters were not shown to it)" if left_out > 0 else ""
     if outcome.correct is None:
         return Verdict(None, None, UNJUDGED, outcome.reason + cut)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import requests
 
-from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, JudgeSettings, Outcome, excerpt, read_reply
+from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, Judgement, JudgeSettings, excerpt, read_reply
 
 # Seconds before the first retry, doubled for each further one, and the longest wait, an endpoint's own wish included.
 BACKOFF, MOST_WAIT = 0.5, 60.0
@@ -76,11 +76,11 @@ class Hopeless(Exception):
     """The endpoint refuses every request."""
 
 
-def ask_endpoint(prompts: Sequence[str], settings: JudgeSettings) -> Iterator[tuple[int, Outcome]]:
+def ask_endpoint(prompts: Sequence[str], settings: JudgeSettings) -> Iterator[tuple[int, Judgement]]:
     """(index, outcome) of every prompt, in the order they finish. Never raises for what the endpoint does."""
     breaker = Breaker()
     jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, Outcome]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, Judgement]] = queue.SimpleQueue()
     for index in range(len(prompts)):
         jobs.put(index)
     key = settings.key
@@ -95,7 +95,7 @@ def ask_endpoint(prompts: Sequence[str], settings: JudgeSettings) -> Iterator[tu
             try:
                 outcome = client.ask(prompts[index])
             except Exception as error:  # a thread that dies in silence would leave its item, and the caller, waiting
-                outcome = Outcome(None, f"asking failed ({type(error).__name__})")
+                outcome = Judgement(None, f"asking failed ({type(error).__name__})")
             done.put((index, outcome))
 
     # Daemons, so that an interrupt is not held up by requests in flight.
@@ -123,20 +123,20 @@ class Client:
             request.headers["Authorization"] = f"Bearer {self._key}"
         return request
 
-    def ask(self, prompt: str) -> Outcome:
+    def ask(self, prompt: str) -> Judgement:
         """The outcome for one prompt, after at most 1 + retries requests."""
-        outcome = Outcome(None)
+        outcome = Judgement(None)
         last: Failure | None = None
         for attempt in range(self._settings.retries + 1):
             if self._breaker.given_up:
-                return Outcome(None, f"the endpoint was given up: {self._breaker.reason}")
+                return Judgement(None, f"the endpoint was given up: {self._breaker.reason}")
             try:
                 reply = self._request(prompt)
             except Hopeless as error:
                 self._breaker.give_up(str(error))
-                return Outcome(None, str(error))
+                return Judgement(None, str(error))
             except Failure as error:
-                outcome, last = Outcome(None, error.reason), error
+                outcome, last = Judgement(None, error.reason), error
                 if not error.again or (error.wait or 0.0) > MOST_WAIT:
                     break
                 if attempt < self._settings.retries:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from l2v.benchmarks.scoring.judge_client import MOST_FAILURES
-from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, JudgeSettings, Outcome, read_reply
+from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, Judgement, JudgeSettings, read_reply
 from l2v.checkpoint import check_loaded
 from l2v.errors import UserError, unknown
 
@@ -20,7 +20,7 @@ from l2v.errors import UserError, unknown
 CHUNK = 32
 
 
-def ask_lm_eval(prompts: Sequence[str], settings: JudgeSettings) -> Iterator[tuple[int, Outcome]]:
+def ask_lm_eval(prompts: Sequence[str], settings: JudgeSettings) -> Iterator[tuple[int, Judgement]]:
     """(index, outcome) of every prompt, in order within a chunk.
 
     Raises UserError when the model does not exist or does not load; what fails later leaves outcomes without a judgement.
@@ -47,7 +47,7 @@ class _Model:
         self._failures = 0
         self._last = ""
 
-    def ask(self, prompts: list[str]) -> list[Outcome]:
+    def ask(self, prompts: list[str]) -> list[Judgement]:
         """The outcomes of some prompts; those without a judgement are asked again where that makes sense."""
         outcomes = self._once(prompts)
         for _ in range(self._settings.retries if self._remote else 0):
@@ -58,11 +58,11 @@ class _Model:
                 outcomes[i] = outcome
         return outcomes
 
-    def _once(self, prompts: list[str]) -> list[Outcome]:
+    def _once(self, prompts: list[str]) -> list[Judgement]:
         if self._failures >= MOST_FAILURES:
-            return [Outcome(None, f"the judge was given up: {self._failures} calls failed, the last with {self._last}")] * len(
-                prompts
-            )
+            return [
+                Judgement(None, f"the judge was given up: {self._failures} calls failed, the last with {self._last}")
+            ] * len(prompts)
         contexts = [self._context(prompt) for prompt in prompts]
         fitting = [context for context in contexts if self._fits(context)]
         try:
@@ -71,11 +71,11 @@ class _Model:
             self._failures += 1
             self._last = self._settings.hide(f"{type(error).__name__}: {' '.join(str(error).split())}"[:200])
             if len(prompts) == 1:
-                return [Outcome(None, f"the judge failed: {self._last}")]
+                return [Judgement(None, f"the judge failed: {self._last}")]
             # One item can fail a whole call.
             return [outcome for prompt in prompts for outcome in self._once([prompt])]
         self._failures = 0
-        too_long = Outcome(None, "the question and the response are too long for the judge")
+        too_long = Judgement(None, "the question and the response are too long for the judge")
         return [read_reply(self._settings.hide(next(replies))) if self._fits(context) else too_long for context in contexts]
 
     def _context(self, prompt: str) -> Any:

@@ -207,7 +207,7 @@ def _precision(question: Question) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Judgement:
     """What asking came to. correct: None when there is no judgement; the reason says why. reply: the judge's text."""
 
     correct: bool | None
@@ -215,13 +215,13 @@ class Outcome:
     reply: str = ""
 
 
-def read_reply(reply: str) -> Outcome:
+def read_reply(reply: str) -> Judgement:
     """The outcome that a reply's text makes, with what the judge said as the reason."""
     correct = read_judgement(reply)
     if correct is None:
-        return Outcome(None, f"the reply ends in no judgement: {excerpt(reply)}", reply)
+        return Judgement(None, f"the reply ends in no judgement: {excerpt(reply)}", reply)
     said = " ".join(reply.split("\n")[:-1] if "\n" in reply.strip() else [])
-    return Outcome(correct, excerpt(said) if said.strip() else "no reason given", reply)
+    return Judgement(correct, excerpt(said) if said.strip() else "no reason given", reply)
 
 
 def excerpt(text: str, length: int = 160) -> str:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.claims import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, Claim
+from l2v.benchmarks.scoring.claims import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.equality import is_mathematics
 from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
@@ -16,7 +16,7 @@ LETTERS = "ABCDEFGHIJ"
 
 
 @dataclass(frozen=True)
-class Reading:
+class OptionReading:
     """The options named, as letters, and by what: letter, option_text or option_value.
 
     More than one letter is ambiguous; none is a committed value that no option has.
@@ -59,7 +59,7 @@ def _prepare(options: tuple[str, ...]) -> _Options:
     )
 
 
-def read_option(claim: Claim, options: tuple[str, ...], given: frozenset[float] = frozenset()) -> Reading | None:
+def read_option(claim: ResponseClaim, options: tuple[str, ...], given: frozenset[float] = frozenset()) -> OptionReading | None:
     """The option that a claim names; None when it names none. With no `options` only letters A to J are read.
 
     given: the numbers of the question, which sentences repeat beside their answer.
@@ -91,7 +91,7 @@ def read_option(claim: Claim, options: tuple[str, ...], given: frozenset[float] 
 _IS = re.compile(r"\s(?:is|are|was|were|be)\s")
 
 
-def whole_option(text: str, options: tuple[str, ...]) -> Reading | None:
+def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
     """The option that a response repeats word for word and nothing else, over however many sentences."""
     return _same_text(text, _prepare(options))
 
@@ -100,7 +100,7 @@ def _bare_text(text: str) -> str:
     return text.strip().strip("*$\"'` ").rstrip(".").strip()
 
 
-def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Reading | None:
+def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> OptionReading | None:
     """The whole text is one option. To the letter comes before letters, for options such as "(b)"."""
     if known.bare or len(text) > 400:
         return None
@@ -113,7 +113,7 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Readi
     else:
         squeezed = squeeze(text)
         found = known.where([bool(s) and s == squeezed for s in known.squeezed])
-    return Reading(frozenset(found), "option_text") if found else None
+    return OptionReading(frozenset(found), "option_text") if found else None
 
 
 _ALONE = re.compile(r"^\W{0,4}([A-Ja-j])\W{0,4}$")
@@ -128,12 +128,12 @@ _DENIED = re.compile(
 )
 
 
-def _letter(text: str, known: _Options) -> Reading | None:
+def _letter(text: str, known: _Options) -> OptionReading | None:
     """An option letter in one of its usual forms: "B", "(b)", "B.", "C.144", "option B", "B, because"."""
     text = plain(text)
     singles = _BETWEEN.sub(" ", text).split()
     if len(singles) > 1 and all(len(w) == 1 and w.upper() in known.letters for w in singles):
-        return Reading(frozenset(w.upper() for w in singles), "letter")
+        return OptionReading(frozenset(w.upper() for w in singles), "letter")
     for pattern in (_ALONE, _IN_BRACKETS, _LEADING, _NAMED, _FIRST):
         matches = [m for m in pattern.finditer(text) if m.group(1).upper() in known.letters]
         if pattern is _NAMED:
@@ -144,7 +144,7 @@ def _letter(text: str, known: _Options) -> Reading | None:
         if len(found) == 1:
             match = matches[0]
             found |= _contradiction(text[: match.start()] + " " + text[match.end() :], found, known)
-        return Reading(found, "letter")
+        return OptionReading(found, "letter")
     return None
 
 
@@ -162,7 +162,7 @@ def _contradiction(rest: str, letter: frozenset[str], known: _Options) -> frozen
     return frozenset() if found & letter else found
 
 
-def _value(text: str, how: str, known: _Options, given: frozenset[float]) -> Reading | None:
+def _value(text: str, how: str, known: _Options, given: frozenset[float]) -> OptionReading | None:
     """The option with the committed value."""
     if known.bare or sum(v is not None for v in known.values) < 2:
         return None
@@ -178,7 +178,7 @@ def _value(text: str, how: str, known: _Options, given: frozenset[float]) -> Rea
         return None
     all_values = all(v is not None for v in known.values)
     alike = len({known.squeezed[LETTERS.index(letter)] for letter in found}) == 1
-    return Reading(found, "option_value") if alike or (not found and all_values) else None
+    return OptionReading(found, "option_value") if alike or (not found and all_values) else None
 
 
 _TOKENS = re.compile(r"[^\W_]+(?:['.:/-][^\W_]+)*|[+=<>%°$]")
@@ -192,7 +192,7 @@ def _spaced(text: str) -> str:
     return f" {' '.join(_TOKENS.findall(plain(text).lower()))} "
 
 
-def _mention(text: str, how: str, known: _Options) -> Reading | None:
+def _mention(text: str, how: str, known: _Options) -> OptionReading | None:
     """The only option whose text is mentioned; longer texts hide the shorter ones inside them."""
     if known.bare:
         return None
@@ -208,7 +208,7 @@ def _mention(text: str, how: str, known: _Options) -> Reading | None:
     texts = [o for o, hit in zip(known.spaced, hits, strict=True) if hit]
     hits = [hit and not any(o != other and o in other for other in texts) for o, hit in zip(known.spaced, hits, strict=True)]
     found = frozenset(known.where(hits))
-    return Reading(found, "option_text") if len(found) == 1 else None
+    return OptionReading(found, "option_text") if len(found) == 1 else None
 
 
 def _is_short(spaced: str) -> bool:
@@ -243,19 +243,19 @@ _POINTS = {
 }
 
 
-def _only_letter(text: str, how: str, known: _Options) -> Reading | None:
+def _only_letter(text: str, how: str, known: _Options) -> OptionReading | None:
     """The only letter in a conclusion, where options are only letters: "point D is the highest"."""
     found = frozenset(_ANY_LETTER.findall(re.sub(r"^\W*A\s", "", text)))
     said = (
         known.bare and bool(known.texts) and how in (STATEMENT, CONCLUSION) and len(found) == 1 and found <= set(known.letters)
     )
-    return Reading(found, "letter") if said and re.search(r"\w\s[A-J]\s(?:is|has|shows|must)\s", text) else None
+    return OptionReading(found, "letter") if said and re.search(r"\w\s[A-J]\s(?:is|has|shows|must)\s", text) else None
 
 
 _ANY_LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
 
 
-def _last_letter(text: str, known: _Options) -> Reading | None:
+def _last_letter(text: str, known: _Options) -> OptionReading | None:
     """A letter at the very end of a concluding sentence: "… is D.", and "… is kite A." where options are only letters."""
     match = _TRAILING.search(plain(text[-120:]).rstrip())
     if match is None or match.group(2) not in known.letters or _DENIED.search(text.lower()):
@@ -263,7 +263,7 @@ def _last_letter(text: str, known: _Options) -> Reading | None:
     word = match.group(1).lower()
     said = word in _SAYING or (word.endswith(":") and word[:-1] not in _POINTS)
     if said or (known.bare and bool(known.texts) and len(word) > 1 and word not in _POINTS):
-        return Reading(frozenset(match.group(2)), "letter")
+        return OptionReading(frozenset(match.group(2)), "letter")
     return None
 
 
@@ -271,19 +271,19 @@ _OPENING = re.compile(r"^[\s*]{0,4}(?:\(([A-J])\)|([A-J])\*{0,2}[.:)])(?=[\s*]|$
 _CLAUSE = re.compile(r"[.,;:\n]|\s-\s|\*\*")
 
 
-def _opening(line: str, known: _Options) -> Reading | None:
+def _opening(line: str, known: _Options) -> OptionReading | None:
     """A response that begins with its choice: "B. …", "(B) …", "Yes, …"."""
     match = _OPENING.match(line)
     if match:
         letter = match.group(1) or match.group(2)
-        return Reading(frozenset(letter), "letter") if letter in known.letters else None
+        return OptionReading(frozenset(letter), "letter") if letter in known.letters else None
     alone = _ALONE.match(line)
     if alone and alone.group(1) in known.letters:
-        return Reading(frozenset(alone.group(1)), "letter")
+        return OptionReading(frozenset(alone.group(1)), "letter")
     clause = _CLAUSE.split(line.lstrip("* "), maxsplit=1)[0]
     return _same_text(clause, known) if clause and clause != line else _same_text(line, known)
 
 
-def is_answer(claim: Claim) -> bool:
+def is_answer(claim: ResponseClaim) -> bool:
     """Whether a claim is so explicit that naming no option makes it wrong rather than unread."""
     return claim.how in BARE and len(claim.text) <= 60

@@ -17,10 +17,20 @@ from dataclasses import dataclass
 
 from l2v.benchmarks.base import CHOICE, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
-from l2v.benchmarks.scoring.claims import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, Claim, own_part, read_claims
+from l2v.benchmarks.scoring.claims import (
+    BOXED,
+    CONCLUSION,
+    LAST_LINE,
+    MARKER,
+    OPENING,
+    WHOLE,
+    ResponseClaim,
+    own_part,
+    read_claims,
+)
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, given_numbers, is_mathematics, to_latex
-from l2v.benchmarks.scoring.options import LETTERS, Reading, is_answer, read_option, whole_option
+from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
 
 _SHOWN = 80
@@ -31,7 +41,7 @@ class _Pending:
     """A claim that only symbolic algebra can compare with the gold."""
 
     question: Question
-    claim: Claim
+    claim: ResponseClaim
     pair: tuple[str, str]
 
 
@@ -70,7 +80,7 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
         return Verdict(None, None, "no_answer", "the response is empty")
     letters = _gold_letters(question)
 
-    def judge(claim: Claim) -> Verdict | _Pending | None:
+    def judge(claim: ResponseClaim) -> Verdict | _Pending | None:
         if len(letters) > 1:
             return _judge_letters(question, letters, claim)
         return _judge_choice(question, letters, claim) if letters else _judge_other(question, claim)
@@ -79,7 +89,7 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
     found = list(claims.asserted)
     own = own_part(text)
     if letters and whole_option(own, question.options) is not None:
-        found.insert(0, Claim(own, WHOLE, own))
+        found.insert(0, ResponseClaim(own, WHOLE, own))
     for i, claim in enumerate(found):
         verdict = judge(claim)
         if verdict is not None:
@@ -127,7 +137,7 @@ def _gold_letters(question: Question) -> str:
     return "".join(c for c in gold if c in LETTERS) if question.kind in (CHOICE, TEXT) and _SEVERAL.match(gold) else ""
 
 
-def _judge_letters(question: Question, gold: str, claim: Claim) -> Verdict | None:
+def _judge_letters(question: Question, gold: str, claim: ResponseClaim) -> Verdict | None:
     """A claim against several right options: all of them, and no other."""
     reading = read_option(claim, question.options)
     if reading is None or not reading.letters:
@@ -136,7 +146,7 @@ def _judge_letters(question: Question, gold: str, claim: Claim) -> Verdict | Non
     return Verdict(reading.letters == set(gold), named, f"{claim.how}+letters", f"read {named}, gold {', '.join(gold)}")
 
 
-def _judge_choice(question: Question, gold: str, claim: Claim) -> Verdict | _Pending | None:
+def _judge_choice(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _Pending | None:
     reading = read_option(claim, question.options, given_numbers(question.text))
     if reading is None:
         return _unnamed(question, gold, claim)
@@ -153,12 +163,12 @@ def _judge_choice(question: Question, gold: str, claim: Claim) -> Verdict | _Pen
     return Verdict(named == gold, named, rule, _reason(extraction, reading, named, gold))
 
 
-def _reason(extraction: str, reading: Reading, named: str, gold: str) -> str:
+def _reason(extraction: str, reading: OptionReading, named: str, gold: str) -> str:
     read = named if extraction.strip("(). ") == named else f"{extraction} as {named}"
     return f"read {read}, gold {gold}"
 
 
-def _unnamed(question: Question, gold: str, claim: Claim) -> Verdict | _Pending | None:
+def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _Pending | None:
     """A claim that names no option as written: an expression may still equal the gold option's."""
     options, at = question.options, LETTERS.index(gold)
     if not (is_answer(claim) or claim.how == MARKER) or at >= len(options) or not options[at].strip():
@@ -177,7 +187,7 @@ def _unnamed(question: Question, gold: str, claim: Claim) -> Verdict | _Pending 
     return None
 
 
-def _judge_other(question: Question, claim: Claim) -> Verdict | _Pending | None:
+def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | _Pending | None:
     if claim.how == OPENING and read_value(claim.line) is None:
         return None
     found = compare(question, claim.text, claim.how)
@@ -192,7 +202,7 @@ def _judge_other(question: Question, claim: Claim) -> Verdict | _Pending | None:
     return _verdict(question, claim, found)
 
 
-def _unread(question: Question, claim: Claim) -> Verdict | None:
+def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     """A box is a claim even where it holds no answer of the right kind; anything else is not."""
     if claim.how != BOXED:
         return None
@@ -200,7 +210,7 @@ def _unread(question: Question, claim: Claim) -> Verdict | None:
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 
 
-def _verdict(question: Question, claim: Claim, found: Comparison) -> Verdict:
+def _verdict(question: Question, claim: ResponseClaim, found: Comparison) -> Verdict:
     extraction, gold = _shown(claim.text), _shown(question.gold)
     if found.equal is None:
         return Verdict(None, extraction, "undecided", f"{extraction} and {gold} are worded differently")

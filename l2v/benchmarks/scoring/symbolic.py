@@ -37,7 +37,7 @@ def bounded(expression: str) -> bool:
     return 0 < len(expression) <= LONGEST and deepest <= 8 and not _HUGE.search(expression)
 
 
-class Worker:
+class SymbolicProcess:
     """One comparing process (symbolic_worker.py). It starts at the first question, and anew should it ever end."""
 
     def __init__(self) -> None:
@@ -109,7 +109,7 @@ class Worker:
                 pipe.close()  # type: ignore[union-attr]
 
 
-_shared, _lock = Worker(), threading.Lock()
+_shared, _lock = SymbolicProcess(), threading.Lock()
 _answers: dict[tuple[str, str], bool | None] = {}
 atexit.register(_shared.close)
 
@@ -141,11 +141,11 @@ def equal_many(
 def _ask_all(pairs: Sequence[tuple[str, str]], workers: int) -> Iterator[bool | None]:
     """The answers in order, each thread with a process of its own."""
     local = threading.local()
-    owned: list[Worker] = []
+    owned: list[SymbolicProcess] = []
 
     def ask(pair: tuple[str, str]) -> bool | None:
         if not hasattr(local, "worker"):
-            local.worker = Worker()
+            local.worker = SymbolicProcess()
             owned.append(local.worker)
         answer: bool | None = local.worker.ask(*pair)
         return answer

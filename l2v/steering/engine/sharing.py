@@ -72,7 +72,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Part:
+class BatchPart:
     """The rows of one pass that attend to the same prompts.
 
     rows: (n,), None for all of the pass. arranged: (prompts * most,), the rows prompt by prompt, filled up with any; None when
@@ -86,7 +86,7 @@ class Part:
     back: Tensor | None
 
 
-def arrange(prompts: Prompts, rows: Sequence[int], requests: Sequence[int], total: int, device: Any) -> Part:
+def arrange(prompts: Prompts, rows: Sequence[int], requests: Sequence[int], total: int, device: Any) -> BatchPart:
     """The part that `rows` of a pass of `total` rows make, of these requests of the window."""
     slots = [prompts.places[request] for request in requests]
     seen = [0] * len(prompts)
@@ -105,7 +105,7 @@ def arrange(prompts: Prompts, rows: Sequence[int], requests: Sequence[int], tota
 
     everything = list(range(total))
     in_order = arranged == everything
-    return Part(
+    return BatchPart(
         prompts,
         most,
         None if list(rows) == everything else index(list(rows)),
@@ -117,7 +117,7 @@ def arrange(prompts: Prompts, rows: Sequence[int], requests: Sequence[int], tota
 class _Current(threading.local):
     """What the block that runs now shares, and whether its attention has asked."""
 
-    parts: Sequence[Part] = ()
+    parts: Sequence[BatchPart] = ()
     asked = False
 
 
@@ -125,7 +125,7 @@ _current = _Current()
 
 
 @contextmanager
-def shared(configs: Sequence[Any], parts: Sequence[Part]) -> Iterator[None]:
+def shared(configs: Sequence[Any], parts: Sequence[BatchPart]) -> Iterator[None]:
     """While the block is open, attention layers with these configs attend to `parts` as well.
 
     Raises Refused when none of them asked for it.
@@ -174,7 +174,7 @@ def _attention(
     return found.reshape(rows, 1, heads, -1), None
 
 
-def _to_prompts(part: Part, query: Tensor, block: int, scale: float, softcap: float | None) -> tuple[Tensor, Tensor]:
+def _to_prompts(part: BatchPart, query: Tensor, block: int, scale: float, softcap: float | None) -> tuple[Tensor, Tensor]:
     """The part's rows (n, groups, heads of a group, d) and their log-sum-exps, attending to their prompts alone."""
     keys, values, prompts = part.prompts.keys[block], part.prompts.values[block], len(part.prompts)
     assert keys is not None and values is not None

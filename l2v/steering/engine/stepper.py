@@ -17,7 +17,7 @@ from torch import Tensor
 
 from l2v.steering.engine.cache import PromptWriter, RowCache, TokenWriter
 from l2v.steering.engine.rows import Steering
-from l2v.steering.engine.sharing import Part, Prompts, arrange, shared
+from l2v.steering.engine.sharing import BatchPart, Prompts, arrange, shared
 from l2v.steering.engine.window import CACHES, Anatomy, Needs, Window
 from l2v.steering.hook import inject
 
@@ -80,7 +80,7 @@ class _Lane:
     low: int
     filled: bool
     most: int
-    parts: list[Part]
+    parts: list[BatchPart]
     masks: dict[int | None, Tensor | None] = field(default_factory=dict)
     writer: Any = None
 
@@ -192,7 +192,7 @@ class Stepper:
                 entry.lower = (0, 1)
                 entry.upper = own if entry.joins is not None else (0, 1)
         self._reserve(entries, max(rows, first + len(entries)))
-        group = _Group(self, window, entries, first, width)
+        group = _RowGroup(self, window, entries, first, width)
         kind = self.sharing(entries[0])[0]
         with self.anatomy.calling():
             logits = (group.run_prompts, group.run_last_tokens, group.share)[kind]()
@@ -362,7 +362,7 @@ class Stepper:
         return self.cache.bytes + sum(prompts.bytes for prompts in self._prompts())
 
 
-def parts_of(entries: Sequence[Entry], block: int, device: Any) -> list[Part]:
+def parts_of(entries: Sequence[Entry], block: int, device: Any) -> list[BatchPart]:
     """What the entries of one pass share at a block, window by window."""
     rows: dict[int, list[int]] = {}
     for row, entry in enumerate(entries):
@@ -376,7 +376,7 @@ def parts_of(entries: Sequence[Entry], block: int, device: Any) -> list[Part]:
     return parts
 
 
-class _Group:
+class _RowGroup:
     """Rows of one window that enter together, in cache rows from `first` on; prompts end at column `width`."""
 
     def __init__(self, stepper: Stepper, window: Window, entries: list[Entry], first: int, width: int) -> None:
@@ -385,7 +385,7 @@ class _Group:
         self.requests = torch.tensor([e.request for e in entries], device=stepper.device)
         self.sharing = entries[0].prompts is not None
         self.selected: dict[tuple[int, int], Any] = {}
-        self.parts: dict[int, list[Part]] = {}
+        self.parts: dict[int, list[BatchPart]] = {}
 
     def share(self) -> Tensor:
         """The whole prompt is the unsteered one."""

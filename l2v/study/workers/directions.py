@@ -29,7 +29,7 @@ from l2v.study.resolve import model_spec
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer.arms import ARMS, build_vector
-from l2v.transfer.contrast import Chat, Pair, Question, build_pairs, load_questions, sample_questions
+from l2v.transfer.contrast import Chat, ContrastQuestion, Pair, build_pairs, load_questions, sample_questions
 from l2v.transfer.directions import Directions, has_digests
 from l2v.transfer.extract import extract
 
@@ -163,7 +163,7 @@ def _complete(path: Path, reading: Reading) -> bool:
 
 
 def read_directions(
-    loaded: LoadedModel, config: Config, reading: Reading, questions: Sequence[Question], partial: Path | None = None
+    loaded: LoadedModel, config: Config, reading: Reading, questions: Sequence[ContrastQuestion], partial: Path | None = None
 ) -> Directions:
     """One extraction with an already loaded model; with `partial`, it goes on where an earlier one was interrupted."""
     pairs = contrast_pairs(loaded, config, questions, partial and partial / "responses.jsonl")
@@ -201,7 +201,7 @@ def _bar(config: Config, label: str, unit: str) -> Any:
     )  # fmt: skip
 
 
-def contrast_questions(config: Config) -> list[Question]:
+def contrast_questions(config: Config) -> list[ContrastQuestion]:
     """The sampled rows of a configuration's contrast data; checked before any model is loaded.
 
     For kind `response_pairs` the draw is from the rows that have both responses.
@@ -215,7 +215,9 @@ def contrast_questions(config: Config) -> list[Question]:
     return sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
 
 
-def contrast_pairs(loaded: LoadedModel, config: Config, questions: Sequence[Question], kept: Path | None = None) -> list[Pair]:
+def contrast_pairs(
+    loaded: LoadedModel, config: Config, questions: Sequence[ContrastQuestion], kept: Path | None = None
+) -> list[Pair]:
     """The contrast set of a configuration; for kind `generated` the model writes the responses itself.
 
     `kept`: a .jsonl file that responses are appended to, and found in again.

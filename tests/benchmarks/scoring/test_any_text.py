@@ -316,7 +316,7 @@ def test_the_algebra_runs_nothing_either(text: str) -> None:
 
 
 def test_a_comparison_that_takes_too_long_is_given_up_and_the_next_one_works() -> None:
-    worker = symbolic.Worker()
+    worker = symbolic.SymbolicProcess()
     try:
         assert worker.ask("2x", "x+x") is True
         start = time.perf_counter()
@@ -329,7 +329,7 @@ def test_a_comparison_that_takes_too_long_is_given_up_and_the_next_one_works() -
 
 
 def test_a_comparing_process_that_died_is_replaced() -> None:
-    worker = symbolic.Worker()
+    worker = symbolic.SymbolicProcess()
     try:
         assert worker.ask("2x", "x+x") is True
         assert worker.process is not None
