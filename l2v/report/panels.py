@@ -39,7 +39,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Heat:
+class HeatMap:
     """A map: z[row][column] with the blocks or cutoffs along its sides. Colours are symmetric about `middle`."""
 
     x: Sequence[float]
@@ -59,7 +59,7 @@ class Panel:
     x: str
     y: str
     lines: Sequence[Line] = ()
-    heat: Heat | None = None
+    heat: HeatMap | None = None
     log_x: bool = False
     log_y: bool = False
     percent_x: bool = False
@@ -78,17 +78,17 @@ class Picture:
     table: pd.DataFrame = field(repr=False)
 
 
-def _small(heat: Heat) -> bool:
+def _small(heat: HeatMap) -> bool:
     """Whether there is room for a number in every cell."""
     return len(heat.x) <= 8 and len(heat.y) <= 8
 
 
-def _numbers(heat: Heat) -> list[list[str]]:
+def _numbers(heat: HeatMap) -> list[list[str]]:
     marks = set(_marks(heat))
     return [[f"{v:.2f}{'*' if (r, c) in marks else ''}" for c, v in enumerate(row)] for r, row in enumerate(heat.z)]
 
 
-def _marks(heat: Heat) -> list[tuple[int, int]]:
+def _marks(heat: HeatMap) -> list[tuple[int, int]]:
     """The starred cells, (row, column)."""
     return [(r, c) for r, row in enumerate(heat.marked or ()) for c, mark in enumerate(row) if mark]
 
@@ -156,7 +156,7 @@ def _draw_line(axes: Any, line: Line) -> Any:
     return axes.plot(line.x, line.y, **style)[0]
 
 
-def _draw_heat(figure: Any, axes: Any, heat: Heat) -> None:
+def _draw_heat(figure: Any, axes: Any, heat: HeatMap) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     colors = LinearSegmentedColormap.from_list("diverging", list(DIVERGING))

@@ -141,7 +141,7 @@ def chosen_on(cell: Cell) -> str:
 
 
 @dataclass(frozen=True)
-class Search:
+class ProtocolSearch:
     """What a search found: the outcome of its cells, the chosen one per arm, and each arm's race by the chosen cell."""
 
     outcome: Outcome
@@ -150,11 +150,11 @@ class Search:
     problems: dict[str, int] = field(default_factory=dict)
 
 
-def _searched(jobs: Sequence[Job], config: Config) -> Search:
+def _searched(jobs: Sequence[Job], config: Config) -> ProtocolSearch:
     """The best cell of every arm on the items that are chosen on, by all of them or by a race."""
     if config.protocol.name not in RACES:
         outcome = run_jobs(jobs)
-        return Search(outcome, choose(jobs, outcome))
+        return ProtocolSearch(outcome, choose(jobs, outcome))
     arms: dict[tuple[Value, ...], list[Job]] = {}
     for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
         arms.setdefault(arm_key(job.cell, config.protocol.choose), []).append(job)
@@ -162,10 +162,10 @@ def _searched(jobs: Sequence[Job], config: Config) -> Search:
     outcome = Outcome(failed=run_heats(heats))
     won = [(heat.winner, heat) for heat in heats if heat.winner is not None]
     rounds = {job.cell.id: heat.rounds for job, heat in won}
-    return Search(outcome, [job for job, _ in won], rounds, {job.cell.id: len(heat.problems) for job, heat in won})
+    return ProtocolSearch(outcome, [job for job, _ in won], rounds, {job.cell.id: len(heat.problems) for job, heat in won})
 
 
-def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: Search, reported: Sequence[Job]) -> None:
+def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: ProtocolSearch, reported: Sequence[Job]) -> None:
     """selection.json: per arm, its budget (cells searched), the cell that was chosen and the one that reports it."""
     budgets: dict[tuple[Value, ...], int] = {}
     for job in distinct(jobs):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from l2v.report.lat.numbers import Analysis, Side, dispersion_table, printed_note
-from l2v.report.panels import Heat, Line, Panel, Picture
+from l2v.report.panels import HeatMap, Line, Panel, Picture
 from l2v.report.style import BLACK, BLUE, GREY, ORANGE
 from l2v.transfer.lat import Array, Separation
 
@@ -121,7 +121,7 @@ def _map(found: Analysis, table: pd.DataFrame) -> Picture:
     for side in found.sides:
         cutoffs = side.dispersions[0].k.tolist()
         ratio = [np.log2(one.retained / one.permuted_expected).tolist() for one in side.dispersions]
-        heat = Heat(cutoffs, range(len(side.dispersions)), ratio, "log2 of the ratio", 1.5)
+        heat = HeatMap(cutoffs, range(len(side.dispersions)), ratio, "log2 of the ratio", 1.5)
         panels.append(Panel(f"{side.role} {side.name}", "cutoff k (bins)", "decoder block", heat=heat))
     text = (
         "Dispersion kept over what permuted coordinates keep in the mean, as log2: 0 where the order of the coordinates means "
@@ -253,7 +253,7 @@ def _cosines(found: Analysis) -> Picture:
             continue
         cosines, (source, target) = drawn.cosines, map(range, drawn.cosines.shape)
         beyond = np.abs(cosines) > drawn.limit
-        heat = Heat(list(target), list(source), cosines.tolist(), "cosine", 1.0, marked=beyond.tolist())
+        heat = HeatMap(list(target), list(source), cosines.tolist(), "cosine", 1.0, marked=beyond.tolist())
         axes = (f"block of target {found.target.name}", f"block of source {found.source.name}")
         panels.append(Panel(title, *axes, heat=heat))
         limits.append(f"{band}: sd {drawn.sd:.3f}, limit {drawn.limit:.3f}")
