@@ -38,7 +38,7 @@ Filter = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Claim:
+class PaperClaim:
     """One entry of claims.yaml."""
 
     id: str
@@ -57,10 +57,10 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ClaimComparison:
     """One difference that a claim speaks of: settings of its cells and of those they are held against, and the score."""
 
-    claim: Claim
+    claim: PaperClaim
     ours: Filter
     theirs: Filter
     metric: str
@@ -69,10 +69,10 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """What came of a comparison; shares. least: items that show the claimed size with a power of .8."""
 
-    comparison: Comparison
+    comparison: ClaimComparison
     verdict: str
     why: str = ""
     value: float | None = None
@@ -82,11 +82,11 @@ class Finding:
     draws: int = 1
 
 
-def read_claims(path: Path) -> list[Claim]:
+def read_claims(path: Path) -> list[PaperClaim]:
     """The claims of a file. Raises UserError for one that cannot be read, an unknown key, or an id that is there twice."""
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-        claims = [Claim(**entry) for entry in entries]
+        claims = [PaperClaim(**entry) for entry in entries]
     except OSError as error:
         raise UserError(
             f"The claims '{path}' cannot be read; give file=… (experiments/paper/claims.yaml of a checkout)."
@@ -99,7 +99,7 @@ def read_claims(path: Path) -> list[Claim]:
     return claims
 
 
-def on_miniature(claim: Claim) -> Claim | None:
+def on_miniature(claim: PaperClaim) -> PaperClaim | None:
     """The claim of its twin; None where it has none."""
     if claim.mini is None or claim.lat is not None:
         return None
@@ -113,7 +113,7 @@ def on_miniature(claim: Claim) -> Claim | None:
     return replace(claim, experiment=name, cells=kept, against=against, metric=metric, printed=None, effect=claim.effect or 5.0)
 
 
-def comparisons(claim: Claim) -> Iterator[Comparison]:
+def comparisons(claim: PaperClaim) -> Iterator[ClaimComparison]:
     """Every comparison of a claim: the products of the lists in `cells` and in `against`."""
     for ours in _products(claim.cells):
         metric = claim.metric
@@ -123,7 +123,7 @@ def comparisons(claim: Claim) -> Iterator[Comparison]:
             theirs = {**ours, **other}
             printed, base = _printed(claim, ours, metric), _printed(claim, theirs, metric)
             diff = None if printed is None or base is None else round(printed - base, 2)
-            yield Comparison(claim, ours, theirs, metric, diff, base)
+            yield ClaimComparison(claim, ours, theirs, metric, diff, base)
 
 
 def _products(chosen: Filter) -> Iterator[dict[str, Any]]:
@@ -132,7 +132,7 @@ def _products(chosen: Filter) -> Iterator[dict[str, Any]]:
         yield dict(zip(chosen, values, strict=True))
 
 
-def _printed(claim: Claim, settings: Filter, metric: str) -> float | None:
+def _printed(claim: PaperClaim, settings: Filter, metric: str) -> float | None:
     """The paper's number for these cells, in percent; None where it prints none."""
     if claim.printed is None:
         return None
@@ -148,7 +148,7 @@ def _printed(claim: Claim, settings: Filter, metric: str) -> float | None:
     return float(rows.iloc[0][names[0]]) if len(rows) and names else None
 
 
-def least_n(comparison: Comparison) -> int | None:
+def least_n(comparison: ClaimComparison) -> int | None:
     """Items that show the claimed size with a power of .8; None where the claim has no size, or too small a one to plan for."""
     points = comparison.diff if comparison.diff is not None else comparison.claim.effect
     if points is None or comparison.metric == "tokens" or not points:
@@ -160,14 +160,14 @@ def least_n(comparison: Comparison) -> int | None:
         return None
 
 
-class Ledger:
+class ClaimLedger:
     """The findings of all claims, from stored cells alone; every study is opened once."""
 
     def __init__(self, outputs: str, scorer: str = "official", studies: Mapping[str, str] | None = None) -> None:
         self.outputs, self.scorer, self.names = outputs, scorer, studies or {}
         self._studies: dict[str, Study | None] = {}
 
-    def findings(self, claim: Claim) -> list[Finding]:
+    def findings(self, claim: PaperClaim) -> list[ClaimFinding]:
         """What came of every comparison of a claim."""
         return [self._finding(one) for one in comparisons(claim)]
 
@@ -179,20 +179,20 @@ class Ledger:
             self._studies[experiment] = study.seen_by(self.scorer) if study is not None and len(study.results) else None
         return self._studies[experiment]
 
-    def _finding(self, one: Comparison) -> Finding:
+    def _finding(self, one: ClaimComparison) -> ClaimFinding:
         study, least = self._study(one.claim.experiment), least_n(one)
         if study is None:
-            return Finding(one, "not run", f"study {one.claim.experiment} is not there", least=least)
+            return ClaimFinding(one, "not run", f"study {one.claim.experiment} is not there", least=least)
         ours, theirs = (_rows(study, settings, one.metric) for settings in (one.ours, one.theirs))
         missing = [_told(s) for s, rows in ((one.ours, ours), (one.theirs, theirs)) if not len(rows)]
         if missing:
-            return Finding(one, "not run", f"no cell {missing[0]}", least=least)
+            return ClaimFinding(one, "not run", f"no cell {missing[0]}", least=least)
         if one.metric == "tokens":
             return _lengths(one, ours, theirs)
         paired = paired_scores(_score(study, ours), _score(study, theirs))
         verdict = judged(one.claim.direction, paired.diff, paired.p, paired.n, least)
         value, against = float(ours["value"].mean()), float(theirs["value"].mean())
-        return Finding(one, verdict, "", value, against, paired, least, len(ours))
+        return ClaimFinding(one, verdict, "", value, against, paired, least, len(ours))
 
 
 def judged(direction: str, diff: float, p: float, n: int, least: int | None) -> str:
@@ -206,11 +206,13 @@ def judged(direction: str, diff: float, p: float, n: int, least: int | None) -> 
     return "contradicted" if enough else "under-powered"
 
 
-def _lengths(one: Comparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> Finding:
+def _lengths(one: ClaimComparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> ClaimFinding:
     """Mean output tokens side by side; only their order is judged."""
     value, against = float(ours["tokens"].mean()), float(theirs["tokens"].mean())
     claimed = value > against if one.claim.direction == "above" else value < against
-    return Finding(one, "reproduced" if claimed else "contradicted", "means only, no test", value, against, draws=len(ours))
+    return ClaimFinding(
+        one, "reproduced" if claimed else "contradicted", "means only, no test", value, against, draws=len(ours)
+    )
 
 
 def _rows(study: Study, settings: Filter, metric: str) -> pd.DataFrame:
@@ -255,7 +257,7 @@ def _told(settings: Filter) -> str:
     return " ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
 
 
-def ledger_table(findings: Sequence[Finding]) -> pd.DataFrame:
+def ledger_table(findings: Sequence[ClaimFinding]) -> pd.DataFrame:
     """A row per comparison: claim, where, cells, against, metric, direction, printed (points), value, other (percent or
     tokens), diff, low, high (points), p, n, least_n, draws, verdict, why."""
     rows = []
@@ -277,7 +279,7 @@ def ledger_table(findings: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"n": "Int64", "least_n": "Int64"}) if rows else pd.DataFrame()
 
 
-def ledger_text(claims: Sequence[Claim], findings: Sequence[Finding]) -> str:
+def ledger_text(claims: Sequence[PaperClaim], findings: Sequence[ClaimFinding]) -> str:
     """Per claim: where, what it says, and how many of its comparisons came out how."""
     lines = []
     for claim in claims:

@@ -40,14 +40,14 @@ def main(arguments: list[str]) -> int:
     if settings.format not in FORMATS:
         raise unknown("format", settings.format, FORMATS)
     from l2v.paths import PACKAGE
-    from l2v.report.claims import Ledger, ledger_table, ledger_text, on_miniature, read_claims
+    from l2v.report.claims import ClaimLedger, ledger_table, ledger_text, on_miniature, read_claims
     from l2v.report.tables import markdown
 
     claims = read_claims(Path(settings.file) if settings.file else PACKAGE.parent / "experiments" / "paper" / "claims.yaml")
     asked = (
         [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else [c for c in claims if c.lat is None]
     )
-    ledger = Ledger(settings.outputs, settings.scorer)
+    ledger = ClaimLedger(settings.outputs, settings.scorer)
     findings = [one for claim in asked for one in ledger.findings(claim)]
     table = ledger_table(findings)
     if settings.out:

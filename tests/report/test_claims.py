@@ -12,7 +12,7 @@ import pytest
 
 from l2v.config import Config
 from l2v.errors import UserError
-from l2v.report.claims import Claim, comparisons, judged, least_n, on_miniature, read_claims
+from l2v.report.claims import PaperClaim, comparisons, judged, least_n, on_miniature, read_claims
 from l2v.report.paper import PRINTED
 
 FILE = Path(__file__).parents[2] / "experiments" / "paper" / "claims.yaml"
@@ -65,7 +65,7 @@ def fitting(configs: list[Config], settings: dict[str, Any]) -> list[Config]:
     return [one for one in configs if all(reduce(getattr, key.split("."), one) == value for key, value in asked.items())]
 
 
-def of_experiment(experiment: str) -> list[Claim]:
+def of_experiment(experiment: str) -> list[PaperClaim]:
     return [claim for claim in CLAIMS if claim.experiment == experiment]
 
 

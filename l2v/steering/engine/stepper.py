@@ -276,7 +276,7 @@ class Stepper:
             max(ends), min(ends), not any(starts), most, self._parts(block),
         )  # fmt: skip
 
-    def _parts(self, block: int) -> list[Part]:
+    def _parts(self, block: int) -> list[BatchPart]:
         return parts_of(self.entries, block, self.device)
 
     def _plans(self) -> dict[int, _Plan]:
