@@ -191,7 +191,8 @@ def test_a_study_without_a_finished_cell_has_a_table_of_column_names(tmp_path: P
 
 
 def merging(share: float) -> tuple[str, ...]:
-    return ("method.name=merging", "method.weights.kind=linear", f"method.weights.share={share}")
+    base = "source.path=package:mini/checkpoints/base"
+    return ("method.name=merging", "method.weights.kind=linear", f"method.weights.share={share}", base)
 
 
 def test_the_best_of_any_search_on_its_own_items_is_marked(study: Callable[..., Any]) -> None:

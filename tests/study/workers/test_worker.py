@@ -347,7 +347,7 @@ def test_ties_go_to_the_smaller_alpha_then_k_then_layer(order: int, config: Call
 def test_a_share_of_merging_is_chosen_like_a_layer(name: str, config: Callable[..., Any]) -> None:
     """One arm of three shares, of which the best is reported; what is not named in protocol.choose stays an arm of its own."""
     honest = ("protocol.name=select_then_test", "protocol.select=dev", "protocol.report=test", f"protocol.choose=[{name}]")
-    merged = ("method.name=merging", "method.weights.kind=linear")
+    merged = ("method.name=merging", "method.weights.kind=linear", "source.path=package:mini/checkpoints/base")
     jobs = plan_jobs([config(*honest, *merged, f"method.weights.share={share}") for share in (0.8, 0.85, 0.9)])
     values = {job.cell.id: value for job, value in zip(jobs, (0.2, 0.6, 0.4), strict=True)}
     (best,) = choose(jobs, Outcome(values=values))
