@@ -152,3 +152,27 @@ def test_a_packaged_task_that_did_not_load_is_an_error(monkeypatch: pytest.Monke
     monkeypatch.setattr(lm_model, "task_folders", lambda: [str(tmp_path)])
     with pytest.raises(UserError, match="did not load"):
         lm_model.task_manager()
+
+
+@pytest.mark.parametrize(
+    ("words", "device"), [((), "cpu"), (("--device", "cuda:7"), "cuda:7"), (("--config", "{folder}/given.yaml"), "cuda:3")]
+)
+def test_a_device_that_nobody_chose_is_not_lm_evals_cuda(
+    words: tuple[str, ...], device: str, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without --device the model takes runtime.device; a device that was asked for, here or in a file, is lm-eval's word."""
+    from l2v.verbs import lm_model
+
+    asked: list[str] = []
+
+    def pick(name: str) -> str:
+        asked.append(name)
+        raise UserError("far enough")
+
+    monkeypatch.setattr(lm_model, "pick_device", pick)
+    (tmp_path / "given.yaml").write_text("device: cuda:3\n")
+    given = [word.format(folder=tmp_path) for word in words]
+    args = "target=mini,method=direct,runtime.device=cpu"
+    answer = l2v("lm-eval", "--tasks", "l2v_mini", "--model_args", args, "--limit", 1, *given)
+    assert "far enough" in answer.err
+    assert asked == [device]

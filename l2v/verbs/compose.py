@@ -158,7 +158,7 @@ def _as_object(cfg: DictConfig) -> Config:
     try:
         config = cast(Config, OmegaConf.to_object(cfg))
     except MissingMandatoryValue as error:
-        raise UserError(f"Settings without a value: {', '.join(sorted(OmegaConf.missing_keys(cfg)))}.") from error
+        raise UserError(_unnamed(sorted(OmegaConf.missing_keys(cfg)))) from error
     except OmegaConfBaseException as error:
         raise UserError(sentence(error)) from error
     for part in (config.source, config.target, config.contrast, config.benchmark):
@@ -166,6 +166,14 @@ def _as_object(cfg: DictConfig) -> Config:
     weights = config.method.weights
     weights.base, weights.checkpoint = local_path(weights.base), local_path(weights.checkpoint)
     return config
+
+
+def _unnamed(keys: Sequence[str]) -> str:
+    """The sentence for settings without a value, with what names a model."""
+    told = f"Settings without a value: {', '.join(keys)}"
+    roles = [role for role in ("source", "target") if f"{role}.id" in keys or f"{role}.name" in keys]
+    ways = " and ".join(f"{role}.path=FOLDER, or {role}.name and {role}.id of the hub" for role in roles)
+    return f"{told}; give {ways}." if ways else f"{told}."
 
 
 def _with_names(cfg: DictConfig) -> DictConfig:

@@ -3,7 +3,8 @@
     l2v lm-eval --tasks mathvista,mmstar --model_args target=mini,method=l2v,intervention.alpha=0.7 --limit 20
 
 --model_args takes the settings of `l2v run` (config_dir=DIR adds your own configs); every other option is lm-eval's
-(`lm-eval run --help`). --metadata '{"path": "DIR"}' reads a packaged benchmark's rows from a local folder.
+(`lm-eval run --help`). Without --device it computes on runtime.device: a GPU where there is one.
+--metadata '{"path": "DIR"}' reads a packaged benchmark's rows from a local folder.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import io
 import re
 import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -38,7 +40,7 @@ def main(arguments: list[str]) -> int:
         return task_manager(include_path, metadata)
 
     setup_logging()
-    sys.argv = ["lm-eval", "run", "--model", "l2v", *arguments]
+    sys.argv = ["lm-eval", "run", "--model", "l2v", *arguments, *_device(arguments)]
     try:
         # The command line offers one --include_path, which stays the user's.
         with patch.object(lm_eval.tasks, "TaskManager", manager):
@@ -75,3 +77,20 @@ def _value(arguments: list[str], *options: str) -> str | None:
         if name in options:
             return value if equals else next(iter(arguments[place + 1 :]), None)
     return None
+
+
+def _device(arguments: list[str]) -> list[str]:
+    """lm-eval's own default is cuda:0, there or not; what nobody chose is left to runtime.device."""
+    words = [word.partition("=")[0] for word in arguments]
+    return [] if "--device" in words or _in_file(arguments) else ["--device", "auto"]
+
+
+def _in_file(arguments: list[str]) -> bool:
+    """Whether lm-eval's own --config FILE chooses a device."""
+    import yaml
+
+    given = _value(arguments, "--config", "-C")
+    try:
+        return bool(given) and "device" in (yaml.safe_load(Path(str(given)).read_text(encoding="utf-8")) or {})
+    except (OSError, ValueError, TypeError, yaml.YAMLError):
+        return False  # lm-eval says what is wrong with it

@@ -69,7 +69,7 @@ class L2VModel(LM):
         if batch_size not in (None, "auto") and int(batch_size or 0) > 1:
             runtime.batch_rows = int(batch_size or 0)
         self.cell = resolve(self.config)
-        self._device = pick_device(device or runtime.device)
+        self._device = pick_device(runtime.device if device in (None, "", "auto") else str(device))
         job = Job(self.cell, self.config)
         ensure_directions([job], self._device, logging.getLogger(__name__).info)
         self.target = load_model(target_spec(job), "vision", self._device)

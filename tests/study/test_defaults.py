@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from l2v.errors import UserError
+from l2v.paths import PACKAGE
 from l2v.study.resolve import resolve
 from l2v.verbs.compose import compose
 
@@ -59,3 +62,19 @@ def test_the_miniatures_cells_are_what_they_were(capsys: pytest.CaptureFixture[s
     assert resolve(compose(["source=mini_kin", "contrast=mini"])).id == "c48bee9b0f1ad551"
     assert resolve(compose([*REAL, "contrast=still2"])).id == "89a4349ac091eccd"
     assert capsys.readouterr().err == ""
+
+
+def test_a_model_of_ones_own_needs_its_folder_alone(tmp_path: Path) -> None:
+    """From the command line, and as a YAML without name and id; a folder is known by its content, wherever it lies."""
+    mini = PACKAGE / "mini" / "checkpoints"
+    one = resolve(compose(["target=local", f"target.path={mini / 'vlm'}", "method=direct"]))
+    assert (one.target.name, one.target.id) == ("vlm", "vlm")
+    shutil.copytree(mini / "vlm", tmp_path / "vlm")
+    (tmp_path / "conf" / "target").mkdir(parents=True)
+    (tmp_path / "conf" / "target" / "own.yaml").write_text(f"path: {tmp_path / 'vlm'}\n")
+    other = resolve(compose(["target=own", "method=direct"], str(tmp_path / "conf")))
+    assert other.id == one.id
+    named = resolve(compose(["target=own", "target.name=mine", "method=direct"], str(tmp_path / "conf")))
+    assert (named.target.name, named.target.id) == ("mine", "mine")
+    with pytest.raises(UserError, match=r"target\.path"):
+        compose(["target=local", "method=direct"])
