@@ -20,6 +20,7 @@ from l2v.study.preflight.problems import Problem, Problems
 from l2v.study.protocol import for_report, planned
 from l2v.study.resolve import MERGINGS, model_spec
 from l2v.study.score import benchmark_items
+from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.weights import target_spec
 
 # What the sentences of texts that are too long have in common.
@@ -55,6 +56,7 @@ class _Pass:
     checkpoints: dict[Any, Checkpoint] = field(default_factory=dict)
     items: dict[str, list[Item]] = field(default_factory=dict)
     needs: list[Need] = field(default_factory=list)
+    lost: dict[str, UserError] = field(default_factory=dict)
 
     def cells(self, wants: Callable[[Job], bool]) -> list[str]:
         """The ids of the cells that want something."""
@@ -112,10 +114,29 @@ class _Pass:
             self._answering(group, target, len(items), tokens[0])
 
     def _items(self, job: Job) -> list[Item]:
-        key = repr(job.cell.benchmark)
+        """The questions of a job, read once; data that cannot be had are asked for once, whatever split or part is wanted."""
+        key, chosen = repr(job.cell.benchmark), job.config.benchmark
         if key not in self.items:
-            self.items[key] = benchmark_items(job.cell.benchmark, job.config.benchmark)
+            data = repr((chosen.name, chosen.task, chosen.id, chosen.path, chosen.revision, chosen.split))
+            self._read(data, lambda: self.items.update({key: benchmark_items(job.cell.benchmark, chosen)}))
         return self.items[key]
+
+    def _texts(self, config: Config) -> None:
+        """Whether a contrast's texts are there."""
+        chosen = config.contrast
+        data = repr((chosen.id, chosen.path, chosen.revision, chosen.split))
+        self._read(data, lambda: contrast_questions(config))
+
+    def _read(self, data: str, read: Callable[[], object]) -> None:
+        """Read, or raise again what reading these data raised: a hub that does not answer is asked once."""
+        if data in self.lost:
+            raise self.lost[data]
+        try:
+            read()
+        except UserError as error:
+            if "could not be loaded" in str(error):
+                self.lost[data] = error
+            raise
 
     def _answering(self, group: Group, target: Checkpoint, items: int, prompt: float) -> None:
         assert self.card is not None
@@ -140,11 +161,14 @@ class _Pass:
         cells = self.cells(lambda other: one.id in {r.id for r in job_readings(other.cell)})
         reader = self.source(job.config.source) if one.role == "source" else self.target(job)
         if reader.tokenizer is None:
-            # The texts may be unreadable, too.
+            # Nothing can be counted; whether the texts are there at all is another question.
+            with self.problems.of(cells):
+                self._texts(job.config)
             return
         tokens: list[int] = []
         mend = "contrast.per_domain=… fewer, contrast.path=… with shorter texts, or a reader of a longer context"
         with self.problems.of(cells, mend, TOO_LONG):
+            self._texts(job.config)
             tokens.append(check_contrast(job.config, reader))
         if self.card is not None and tokens:
             with self.problems.of(cells):
