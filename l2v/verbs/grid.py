@@ -14,6 +14,8 @@ from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from omegaconf import OmegaConf
+
 from l2v.config import Config
 from l2v.errors import UserError
 
@@ -66,7 +68,10 @@ class JobGrid:
                 groups.setdefault(word.split("=")[0], []).append(word)
         for words in itertools.zip_longest(*groups.values()):
             together = tuple(word for word in words if word is not None)
-            changed = self._changed(together)
+            try:
+                changed = self._changed(together)
+            except UserError:
+                continue  # each is looked at alone, when it is met
             names = [word.split("=")[0] for word in together]
             # A file that sets something outside of its group's node is looked at alone, when it is met.
             if all(key.split(".")[0] in names for key in changed):
@@ -97,10 +102,17 @@ class JobGrid:
     def _file_effect(self, word: str) -> Effect | None:
         if word.startswith(("+", "~")):
             return None
-        return self._changed((word,))
+        try:
+            return self._changed((word,))
+        except UserError:
+            return None  # it lacks a value that its jobs give
 
     def _changed(self, files: tuple[str, ...]) -> Effect:
-        found = leaves(self.typed(self._composed((*self.common, *files))))
+        """What files change. Raises UserError for a model that takes its name from a folder, which other words may change."""
+        composed = self._composed((*self.common, *files))
+        if any(OmegaConf.is_missing(composed[role], key) for role in ("source", "target") for key in ("name", "id")):
+            raise UserError("A model without a name.")
+        found = leaves(self.typed(composed))
         return {key: value for key, value in found.items() if value != self.plain[key]}
 
     def _value_effect(self, word: str) -> Effect | None:

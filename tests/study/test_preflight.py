@@ -76,7 +76,9 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(folder / "llava", folder / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
     (folder / "internvl").mkdir()
     llm = {"num_hidden_layers": 3, "hidden_size": 32}
-    (folder / "internvl" / "config.json").write_text(json.dumps({"model_type": "internvl_chat", "llm_config": llm}))
+    (folder / "internvl" / "config.json").write_text(
+        json.dumps({"model_type": "internvl_chat", "vision_config": {}, "llm_config": llm})
+    )
     short, middle, long = (texts(folder / f"{name}.jsonl", n) for name, n in (("short", 4), ("middle", 600), ("long", 2000)))
 
     def cell(method: str, target: str = "llava", source: str = "sound", contrast: Path = short, *more: str) -> list[str]:

@@ -46,7 +46,10 @@ class Checkpoint:
         """The model as far as prompts need it; None where its tokenizer could not be had."""
         if self.config is None or self.tokenizer is None or (self.kind == "vision" and self.processor is None):
             return None
-        return LoadedModel(self.spec, SimpleNamespace(config=self.config), self.tokenizer, self.processor, [])
+        # Which inputs it takes is asked of its class.
+        kind = AUTO[self.kind]._model_mapping[type(self.config)]
+        calls = {name: getattr(kind, name) for name in ("forward", "generate", "prepare_inputs_for_generation")}
+        return LoadedModel(self.spec, SimpleNamespace(config=self.config, **calls), self.tokenizer, self.processor, [])
 
     @cached_property
     def skeleton(self) -> Any:
