@@ -31,7 +31,7 @@ from l2v.transfer.cutoff import Cutoff, parse_cutoff
 DEFAULT_CUTOFF = 400
 
 # Hub ids of checkpoints in their authors' own format, which `l2v convert` rewrites.
-CONVERTED = ("OpenGVLab/InternVL2-", "internlm/")
+CONVERTED = ("OpenGVLab/InternVL2-",)
 MERGINGS = ("linear", "layer_swap", "ties")
 SCALES = ("direction", "relative")
 
