@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,30 @@ def fingerprint(path: str | Path) -> str:
 
     Hidden files and caches are left out. Raises FileNotFoundError when nothing is there.
     """
-    path = Path(path)
+    if _held is None:
+        return _looked_at(Path(path))
+    if str(path) not in _held:
+        _held[str(path)] = _looked_at(Path(path))
+    return _held[str(path)]
+
+
+# While a grid is planned: what was found at each path.
+_held: dict[str, str] | None = None
+
+
+@contextmanager
+def held_still() -> Iterator[None]:
+    """Files are taken to stay as they are meanwhile: `fingerprint` looks at each path once, however many cells name it."""
+    global _held
+    before, _held = _held, {}
+    try:
+        yield
+    finally:
+        _held = before
+
+
+def _looked_at(path: Path) -> str:
+    """The fingerprint by a look at every file's size and time."""
     if not path.exists():
         raise FileNotFoundError(path)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())

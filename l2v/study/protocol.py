@@ -14,6 +14,7 @@ import pandas as pd
 from l2v.benchmarks.scoring import check_scorers
 from l2v.config import Config
 from l2v.errors import StudyError, UserError, unknown
+from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value
 from l2v.study.compute import Outcome, failures, run_jobs, unread
@@ -28,6 +29,8 @@ from l2v.study.store import Store
 from l2v.study.workers.devices import check_device
 from l2v.study.workers.executors import check_executor
 
+# The parts of a configuration that all cells of one run have in common.
+SHARED = ("protocol", "runtime", "tracker", "executor", "judge", "scorer")
 PROTOCOLS = ("none", "select_then_test", *RACES)
 
 
@@ -46,7 +49,11 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
     if name not in PROTOCOLS:
         raise unknown("protocol", name, PROTOCOLS)
     shared = _shared(first)
+    _check_runtime(first)
     for config in configs:
+        # Of a grid the configs share what they do not differ in.
+        if all(getattr(config, name) is getattr(first, name) for name in SHARED) and config.study == first.study:
+            continue
         _check_runtime(config)
         for key, value in _shared(config).items():
             if value != shared[key]:
@@ -54,7 +61,8 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
     if name != "none":
         _check_splits(configs)
         configs = [_for_selection(config) for config in configs]
-    found = [_job(config) for config in configs]
+    with held_still():
+        found = [_job(config) for config in configs]
     refused = [one for one in found if isinstance(one, Refusal)]
     if refuse_all and len(refused) == len(found):
         raise UserError(" ".join(dict.fromkeys(one.reason for one in refused)))
@@ -92,8 +100,7 @@ def _check_splits(configs: Sequence[Config]) -> None:
 
 def _shared(config: Config) -> dict[str, Any]:
     """What all cells of one run have in common, by its full key."""
-    names = ("protocol", "runtime", "tracker", "executor")
-    parts = {name: asdict(getattr(config, name)) for name in names}
+    parts = {name: asdict(getattr(config, name)) for name in ("protocol", "runtime", "tracker", "executor")}
     nested = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
     return {"study": config.study, "scorer": config.scorer, "judge": asdict(config.judge), **nested}
 

@@ -85,6 +85,19 @@ def _found(search: Search, baseline: Record | None, searches: Sequence[Search], 
     }
 
 
+# What two searches must have gone over alike, besides the items and the model, for one to stand against the other.
+SEARCHED = ("layer", "source_layer", "alpha", "cutoff", "positions", "scale", "prompt")
+
+
+def searched(rows: Sequence[Mapping[Any, Any]]) -> set[tuple[str, ...]]:
+    """The settings that a search went over: one entry per cell."""
+    return {tuple(str(row.get(name)) for name in SEARCHED) for row in rows}
+
+
 def _stands_against(null: Search, arm: Search) -> bool:
-    """Whether `null` is a search by luck alone, as long as that of `arm`."""
-    return null is not arm and is_null(null.rows[0]["method"]) and len(null.rows) == len(arm.rows)
+    """Whether `null` is a search by luck alone over the same settings as that of `arm`.
+
+    Nulls of another layer or strength say nothing of what luck gives where the arm was searched.
+    """
+    alike = len(null.rows) == len(arm.rows) and searched(null.rows) == searched(arm.rows)
+    return null is not arm and is_null(null.rows[0]["method"]) and alike

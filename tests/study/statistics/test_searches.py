@@ -62,3 +62,26 @@ def test_draws_of_the_contrast_are_arms_of_their_own(tiny: Callable[..., Any], o
     results = pd.read_csv(outputs / "examples" / "results.csv")
     assert sorted(results[results["method"] == "l2v"]["per_domain"]) == [2, 5]
     assert results["selected"].isna().all()
+
+
+def test_a_null_that_was_searched_elsewhere_says_nothing() -> None:
+    """Nineteen seeds at layer 0 with a tiny alpha are no luck that an arm at layer 3 could have had."""
+    from l2v.study.statistics.searches import Search, _stands_against
+
+    def search(method: str, **settings: Any) -> Search:
+        rows = [
+            {"method": method, "layer": 3, "alpha": alpha, "cutoff": 34, "prompt": "direct", **settings} for alpha in (0.3, 0.7)
+        ]
+        return Search(rows, grid=None)  # type: ignore[arg-type]
+
+    arm = search("l2v")
+    assert _stands_against(search("random"), arm)
+    for other in (
+        {"layer": 0},
+        {"alpha": 0.0001},
+        {"cutoff": 10},
+        {"prompt": "cot"},
+        {"positions": "text"},
+        {"scale": "relative"},
+    ):
+        assert not _stands_against(search("random", **other), arm), other
