@@ -12,6 +12,7 @@ from PIL import Image
 
 from l2v.report.page.page import write_page
 from l2v.report.study import read_study
+from l2v.study.cell_folder import CellFolder
 
 
 def block(page: str, id: str) -> Any:
@@ -51,10 +52,16 @@ HOSTILE = [
 def poison(study: Path) -> None:
     """Replace a study's responses by texts that mean harm; verdicts stay."""
     for path in study.glob("cells/*/responses.jsonl"):
+        folder = CellFolder(path.parent)
+        figures = folder.metrics()
+        verdicts = {m["scorer"]: folder.scores(m["scorer"]) for m in figures}
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for i, row in enumerate(rows):
             row["response"] = HOSTILE[i % len(HOSTILE)] + path.parent.name[:2]
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        folder.finish()
+        for scorer, judged in verdicts.items():
+            folder.write_scores(scorer, judged, [m for m in figures if m["scorer"] == scorer])
 
 
 def write_lat(study: Path, figures: list[dict[str, Any]]) -> Path:

@@ -262,6 +262,7 @@ def test_what_cannot_be_shown_is_told_in_a_sentence(l2v: Callable[..., Any], pag
 def test_a_study_without_a_baseline_says_so(copied: Path) -> None:
     rows = pd.read_csv(copied / "results.csv")
     shutil.rmtree(copied / "cells" / rows[rows["method"] == "direct"]["cell"].iloc[0])
+    shutil.rmtree(copied / "runs")
     page = written(copied)
     assert "No baseline: the arm direct was not run" in page
     assert "no paired comparison with direct" in page

@@ -75,7 +75,7 @@ def test_measured_stands_beside_printed(tmp_path: Path) -> None:
         for i, a in enumerate(answers)
     ]
     write_atomically(folder.path / "responses.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    write_atomically(folder.path / "DONE", "")
+    folder.finish()
     rescore(store.finished(), ["official"])
     build_results(store)
     page = written(tmp_path / "table1")
