@@ -270,6 +270,7 @@ class RuntimeConfig:
     batch_rows: int = 512  # rows (request, cell) per batch
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
     cells_per_claim: int = 32  # cells that a worker takes at once; workers share a study claim by claim
+    most_cells: int = 50000  # cells of a grid above which it is taken for a mistake
     progress: bool = True  # show the progress bar and what was read
     page: bool = True  # draw the study's page at the end of a run
     tokens_per_second: float | None = None  # tokens that one card generates, for the estimate of a dry run

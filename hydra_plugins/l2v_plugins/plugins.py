@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from l2v.errors import UserError
+from l2v.verbs.sweep import check_size
 
 HERE = "hydra_plugins.l2v_plugins.plugins"
 _store = ConfigStore.instance().store
@@ -71,8 +72,9 @@ class BlockSweeper(BasicSweeper):
         blocks: list[list[str]] = [list(block) for block in self.config.get("blocks") or [[]]]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         found: dict[tuple[str, ...], None] = {}
-        for block in blocks:
-            overrides = parser.parse_overrides([*self._parse_config(), *block, *arguments])
+        parsed = [parser.parse_overrides([*self._parse_config(), *block, *arguments]) for block in blocks]
+        check_size(parsed, int(self.config.runtime.most_cells))
+        for overrides in parsed:
             for batch in self.split_arguments(overrides, None):
                 found.update(dict.fromkeys(with_words(job, self.config.get("where") or {}, arguments) for job in batch))
         jobs = [list(job) for job in found]

@@ -51,7 +51,7 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
     shared = _shared(first)
     _check_runtime(first)
     for config in configs:
-        # Of a grid the configs share what they do not differ in.
+        # Configs that share these parts agree in them.
         if all(getattr(config, name) is getattr(first, name) for name in SHARED) and config.study == first.study:
             continue
         _check_runtime(config)

@@ -3,7 +3,6 @@
 Composing a job by Hydra takes tens of milliseconds, and a table has thousands that choose among a few dozen words. So a word
 is composed alone, and what it changed is laid over the configuration without any. Jobs with words that cannot be told apart
 so (additions, deletions, whole nodes, interpolations, two files that set the same thing) are composed as they stand.
-Configurations share the parts in which they do not differ: whoever changes a part makes a copy of it.
 """
 
 from __future__ import annotations
@@ -89,10 +88,10 @@ class JobGrid:
         effects += [self._effect(word, self._value_effect) for word in values]
         if any(effect is None for effect in effects) or len(touched) != len(set(touched)):
             return None
-        found = self.base
+        found = copy.deepcopy(self.base)
         for effect in effects:
             for key, value in cast(Effect, effect).items():
-                found = put(found, key.split("."), value)
+                put(found, key, copy.copy(value))
         return found
 
     def _effect(self, word: str, find: Callable[[str], Effect | None]) -> Effect | None:
@@ -149,8 +148,10 @@ def leaves(settings: Any, prefix: str = "") -> Effect:
     return found
 
 
-def put(part: Any, path: Sequence[str], value: Any) -> Any:
-    """A copy of a configuration, or of a part of one, with one setting changed; what does not change is shared."""
-    changed = copy.copy(part)
-    setattr(changed, path[0], value if len(path) == 1 else put(getattr(part, path[0]), path[1:], value))
-    return changed
+def put(config: Config, key: str, value: Any) -> None:
+    """Set one setting by its full key."""
+    *path, leaf = key.split(".")
+    node: Any = config
+    for name in path:
+        node = getattr(node, name)
+    setattr(node, leaf, value)
