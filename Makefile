@@ -1,4 +1,4 @@
-# make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff and mypy.
+# make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff, mypy, biome.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
 PYTHON ?= python3
 VENV := .venv
@@ -32,6 +32,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/biome check
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

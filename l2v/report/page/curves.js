@@ -16,7 +16,8 @@ function profiles(rows) {
   for (const row of rows) {
     const x = text(row, curveState.along);
     if (x === "") continue;
-    const of = (found[armAlong(row)] ||= new Map());
+    found[armAlong(row)] ||= new Map();
+    const of = found[armAlong(row)];
     if (!of.has(x) || num(row, "value") > num(of.get(x), "value")) of.set(x, row);
   }
   return Object.fromEntries(Object.entries(found).map(([arm, of]) => [arm, ordered(of.keys()).map((x) => [x, of.get(x)])]));
@@ -26,7 +27,8 @@ SECTIONS.push((rows) => {
   itemsSelect("curves", rows);
   const here = rows.filter((row) => text(row, "items") === state.items && text(row, "layer") !== "");
   const along = Object.keys(ALONG).filter((name) => distinct(here, name).filter((v) => v !== "").length > 1);
-  if (!along.includes(curveState.along)) curveState.along = ["cutoff", "alpha", "layer", ...along].find((name) => along.includes(name)) || "";
+  if (!along.includes(curveState.along))
+    curveState.along = ["cutoff", "alpha", "layer", ...along].find((name) => along.includes(name)) || "";
   select("curves", "along", "Along", along.length ? along : [""], (v) => ALONG[v] || "", curveState);
   const values = present(here).map((v) => v.key);
   if (!values.includes(curveState.value)) curveState.value = "value";
@@ -35,26 +37,76 @@ SECTIONS.push((rows) => {
     const options = name === curveState.along ? [BEST] : [BEST, ...ordered(distinct(here, name).filter((v) => v !== ""))];
     if (!options.includes(curveState[name])) curveState[name] = BEST;
     const word = wordOf(name);
-    select("curves", name, word, options.length > 2 ? options : [BEST], (v) => (v === BEST ? `best ${word}` : `${word} ${v}`), curveState);
+    select(
+      "curves",
+      name,
+      word,
+      options.length > 2 ? options : [BEST],
+      (v) => (v === BEST ? `best ${word}` : `${word} ${v}`),
+      curveState,
+    );
   }
   if (!here.length) return missing("curves", `No curve: no cell on ${state.items} injects a vector.`);
   if (!along.length) return missing("curves", `No curve: on ${state.items} no setting takes two values.`);
-  const held = here.filter((row) => SEARCHED.every((name) => name === curveState.along || curveState[name] === BEST || text(row, name) === "" || text(row, name) === curveState[name]));
+  const held = here.filter((row) =>
+    SEARCHED.every(
+      (name) =>
+        name === curveState.along ||
+        curveState[name] === BEST ||
+        text(row, name) === "" ||
+        text(row, name) === curveState[name],
+    ),
+  );
   const isNull = (row) => text(row, "role") === "null" && curveState.along !== "seed";
   const arms = profiles(held.filter((row) => !isNull(row)));
   const nulls = profiles(held.filter(isNull));
-  const flat = Object.values(arms).flat().map(([, row]) => row);
-  if (!flat.length && !Object.keys(nulls).length) return missing("curves", `No curve: no cell has these settings together; choose "best" for one of them.`, true);
+  const flat = Object.values(arms)
+    .flat()
+    .map(([, row]) => row);
+  if (!flat.length && !Object.keys(nulls).length)
+    return missing("curves", `No curve: no cell has these settings together; choose "best" for one of them.`, true);
   const value = chosenValue(curveState.value);
   const envelope = nullEnvelope(nulls, value);
-  const without = distinct(held.filter((row) => !isNull(row) && text(row, curveState.along) === ""), "arm");
-  const searched = SEARCHED.filter((name) => name !== curveState.along && curveState[name] === BEST && distinct(held, name).filter((v) => v !== "").length > 1).map(wordOf);
-  const settings = SEARCHED.filter((name) => name !== curveState.along && curveState[name] !== BEST).map((name) => `${wordOf(name)} ${curveState[name]}`);
-  const heldWords = searched.length ? `Each point is the arm's best cell over ${searched.join(" and ")}: biased upwards, null arms by the same search` : "One cell per point";
+  const without = distinct(
+    held.filter((row) => !isNull(row) && text(row, curveState.along) === ""),
+    "arm",
+  );
+  const searched = SEARCHED.filter(
+    (name) => name !== curveState.along && curveState[name] === BEST && distinct(held, name).filter((v) => v !== "").length > 1,
+  ).map(wordOf);
+  const settings = SEARCHED.filter((name) => name !== curveState.along && curveState[name] !== BEST).map(
+    (name) => `${wordOf(name)} ${curveState[name]}`,
+  );
+  const heldWords = searched.length
+    ? `Each point is the arm's best cell over ${searched.join(" and ")}: biased upwards, null arms by the same search`
+    : "One cell per point";
   show("curves", {
     sees: curveSentence(arms, envelope, value),
-    caption: `${basis([...flat, ...held.slice(0, 1)])}, ${state.items}. ${heldWords}${settings.length ? `, at ${settings.join(", ")}` : ""}; bands: 95 % intervals. ${envelope.length ? `Grey: lowest to highest of ${Object.keys(nulls).length} null arms and seeds, dashed its upper edge, the best of them.` : "No null arm at these settings: what chance finds is not shown."}${without.length ? ` Without ${wordOf(curveState.along)}: ${without.join(", ")}.` : ""}${curveState.along === "alpha" ? ` Alpha ${scaleWords(here)}.` : ""}`,
-    numbers: { columns: cellColumns([...flat, ...Object.values(nulls).flat().map(([, row]) => row)]), rows: [...flat, ...Object.values(nulls).flat().map(([, row]) => row)], label: "The curves' numbers" },
+    caption:
+      `${basis([...flat, ...held.slice(0, 1)])}, ${state.items}. ${heldWords}` +
+      (settings.length ? `, at ${settings.join(", ")}` : "") +
+      "; bands: 95 % intervals. " +
+      (envelope.length
+        ? `Grey: lowest to highest of ${Object.keys(nulls).length} null arms ` +
+          "and seeds, dashed its upper edge, the best of them."
+        : "No null arm at these settings: what chance finds is not shown.") +
+      (without.length ? ` Without ${wordOf(curveState.along)}: ${without.join(", ")}.` : "") +
+      (curveState.along === "alpha" ? ` Alpha ${scaleWords(here)}.` : ""),
+    numbers: {
+      columns: cellColumns([
+        ...flat,
+        ...Object.values(nulls)
+          .flat()
+          .map(([, row]) => row),
+      ]),
+      rows: [
+        ...flat,
+        ...Object.values(nulls)
+          .flat()
+          .map(([, row]) => row),
+      ],
+      label: "The curves' numbers",
+    },
     build: (width) => curves(arms, envelope, value, rows, width),
   });
 });
@@ -88,17 +140,48 @@ function curveSentence(arms, envelope, value) {
 
 function curves(arms, envelope, value, rows, width) {
   const look = theme();
-  const all = ordered(new Set([...Object.values(arms).flat().map(([x]) => x), ...envelope.map((e) => e.x)]));
+  const all = ordered(
+    new Set([
+      ...Object.values(arms)
+        .flat()
+        .map(([x]) => x),
+      ...envelope.map((e) => e.x),
+    ]),
+  );
   const numeric = all.every((x) => known(Number(x)));
   const at = (x) => (numeric ? Number(x) : x);
   const log = numeric && Number(all[0]) > 0 && Number(all[all.length - 1]) / Number(all[0]) > 8;
   const traces = [];
   if (envelope.length) {
-    const names = envelope.map((e) => `<b>best null search</b><br>${about(e.best)}<br>lowest ${e.low.toFixed(1)}, ${e.n} null arms and seeds`);
-    traces.push({ type: "scatter", mode: "lines", x: envelope.map((e) => at(e.x)), y: envelope.map((e) => e.low), line: { width: 0 }, hoverinfo: "skip", showlegend: false });
-    traces.push({ type: "scatter", mode: "lines+markers", name: "best null search", x: envelope.map((e) => at(e.x)), y: envelope.map((e) => e.high), fill: "tonexty", fillcolor: hexFade(look.palette[6], 0.2), line: { width: 1.6, dash: "dash", color: look.palette[6] }, marker: { size: 6, symbol: "diamond", color: look.palette[6] }, text: names, hovertemplate: "%{text}<extra></extra>" });
+    const names = envelope.map(
+      (e) => `<b>best null search</b><br>${about(e.best)}<br>lowest ${e.low.toFixed(1)}, ${e.n} null arms and seeds`,
+    );
+    traces.push({
+      type: "scatter",
+      mode: "lines",
+      x: envelope.map((e) => at(e.x)),
+      y: envelope.map((e) => e.low),
+      line: { width: 0 },
+      hoverinfo: "skip",
+      showlegend: false,
+    });
+    traces.push({
+      type: "scatter",
+      mode: "lines+markers",
+      name: "best null search",
+      x: envelope.map((e) => at(e.x)),
+      y: envelope.map((e) => e.high),
+      fill: "tonexty",
+      fillcolor: hexFade(look.palette[6], 0.2),
+      line: { width: 1.6, dash: "dash", color: look.palette[6] },
+      marker: { size: 6, symbol: "diamond", color: look.palette[6] },
+      text: names,
+      hovertemplate: "%{text}<extra></extra>",
+    });
   }
-  const order = Object.keys(arms).sort((a, b) => b.startsWith("l2v") - a.startsWith("l2v") || a.localeCompare(b, "en", { numeric: true }));
+  const order = Object.keys(arms).sort(
+    (a, b) => b.startsWith("l2v") - a.startsWith("l2v") || a.localeCompare(b, "en", { numeric: true }),
+  );
   const styles = looks(order);
   order.forEach((arm, i) => {
     const line = arms[arm].filter(([, row]) => known(num(row, value.key)));
@@ -106,18 +189,71 @@ function curves(arms, envelope, value, rows, width) {
     const bounds = { value: ["low", "high"], diff: ["diff_low", "diff_high"] }[value.key];
     const hidden = i >= MOST_CURVES ? "legendonly" : true;
     if (bounds && line.every(([, row]) => known(num(row, bounds[0]))) && line.length > 1) {
-      traces.push({ type: "scatter", mode: "lines", legendgroup: arm, visible: hidden, hoverinfo: "skip", showlegend: false, fill: "toself", fillcolor: hexFade(colour, 0.11), line: { width: 0 },
-        x: [...line.map(([x]) => at(x)), ...line.map(([x]) => at(x)).reverse()], y: [...line.map(([, row]) => 100 * num(row, bounds[1])), ...line.map(([, row]) => 100 * num(row, bounds[0])).reverse()] });
+      traces.push({
+        type: "scatter",
+        mode: "lines",
+        legendgroup: arm,
+        visible: hidden,
+        hoverinfo: "skip",
+        showlegend: false,
+        fill: "toself",
+        fillcolor: hexFade(colour, 0.11),
+        line: { width: 0 },
+        x: [...line.map(([x]) => at(x)), ...line.map(([x]) => at(x)).reverse()],
+        y: [...line.map(([, row]) => 100 * num(row, bounds[1])), ...line.map(([, row]) => 100 * num(row, bounds[0])).reverse()],
+      });
     }
-    traces.push({ type: "scatter", mode: "lines+markers", name: plain(clipped(arm, 40)), legendgroup: arm, visible: hidden, x: line.map(([x]) => at(x)), y: line.map(([, row]) => value.scale * num(row, value.key)), text: line.map(([, row]) => about(row)), hovertemplate: "%{text}<extra></extra>", line: { width: 2, color: colour }, marker: { size: 8, symbol, color: colour } });
+    traces.push({
+      type: "scatter",
+      mode: "lines+markers",
+      name: plain(clipped(arm, 40)),
+      legendgroup: arm,
+      visible: hidden,
+      x: line.map(([x]) => at(x)),
+      y: line.map(([, row]) => value.scale * num(row, value.key)),
+      text: line.map(([, row]) => about(row)),
+      hovertemplate: "%{text}<extra></extra>",
+      line: { width: 2, color: colour },
+      marker: { size: 8, symbol, color: colour },
+    });
   });
-  const base = rows.find((row) => text(row, "items") === state.items && text(row, "role") === "baseline" && known(num(row, value.key)));
+  const base = rows.find(
+    (row) => text(row, "items") === state.items && text(row, "role") === "baseline" && known(num(row, value.key)),
+  );
   const shapes = [];
   if (base && value.key !== "diff") {
     const y = value.scale * num(base, value.key);
-    shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: y, y1: y, line: { color: look.ink, width: 1.2, dash: "dot" } });
-    traces.push({ type: "scatter", mode: "lines", name: `direct ${y.toFixed(1)}`, x: [null], y: [null], line: { color: look.ink, width: 1.2, dash: "dot" } });
+    shapes.push({
+      type: "line",
+      xref: "paper",
+      x0: 0,
+      x1: 1,
+      y0: y,
+      y1: y,
+      line: { color: look.ink, width: 1.2, dash: "dot" },
+    });
+    traces.push({
+      type: "scatter",
+      mode: "lines",
+      name: `direct ${y.toFixed(1)}`,
+      x: [null],
+      y: [null],
+      line: { color: look.ink, width: 1.2, dash: "dot" },
+    });
   }
-  return { traces, height: width < 620 ? 500 : 440, layout: { shapes, legend: { orientation: "h", y: width < 620 ? -0.26 : -0.2 }, margin: { l: 54, r: 12, t: 32, b: 50 },
-    xaxis: { title: { text: ALONG[curveState.along] }, type: numeric ? (log ? "log" : "linear") : "category", ...(all.length <= 12 ? { tickvals: all.map(at), ticktext: all.map(plain) } : {}) }, yaxis: { title: { text: plain(value.word()) } } } };
+  return {
+    traces,
+    height: width < 620 ? 500 : 440,
+    layout: {
+      shapes,
+      legend: { orientation: "h", y: width < 620 ? -0.26 : -0.2 },
+      margin: { l: 54, r: 12, t: 32, b: 50 },
+      xaxis: {
+        title: { text: ALONG[curveState.along] },
+        type: numeric ? (log ? "log" : "linear") : "category",
+        ...(all.length <= 12 ? { tickvals: all.map(at), ticktext: all.map(plain) } : {}),
+      },
+      yaxis: { title: { text: plain(value.word()) } },
+    },
+  };
 }

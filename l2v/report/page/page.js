@@ -63,12 +63,23 @@ const wordOf = (name) => DATA.names.swept[name] || name.replaceAll("_", " ");
 const scoreName = () => (state.metric === "accuracy" ? "accuracy" : state.metric);
 
 /* plotly reads a little HTML in labels: nothing of ours may look like it. */
-const plain = (words) => String(words).replace(/[\u0000-\u001f\u007f]/g, "").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+const plain = (words) =>
+  String(words)
+    .replace(/[\u0000-\u001f\u007f]/g, "")
+    .replace(/&/g, "&amp;")
+    .replace(/</g, "&lt;")
+    .replace(/>/g, "&gt;");
 const clipped = (words, most) => (words.length > most ? words.slice(0, most - 1) + "…" : words);
 
 /* What the figures show. Values that no longer exist fall back to the first that does. */
 const state = { study: "", where: "", bench: "", metric: "", scorer: "", items: "" };
-const SCOPE = [["study", "Study"], ["where", "Target"], ["bench", "Benchmark"], ["metric", "Score"], ["scorer", "Scorer"]];
+const SCOPE = [
+  ["study", "Study"],
+  ["where", "Target"],
+  ["bench", "Benchmark"],
+  ["metric", "Score"],
+  ["scorer", "Scorer"],
+];
 
 function settle(name, options, preferred) {
   if (!options.includes(state[name])) state[name] = options.includes(preferred) ? preferred : options[0] || "";
@@ -87,12 +98,18 @@ function resolve() {
   return rows;
 }
 
-/* A select that is made once and refilled, so that it keeps the keyboard's focus; with one option there is nothing to choose. */
+/* A select that is made once and refilled, so that it keeps the keyboard's focus; with one option there is no choice. */
 function select(parent, name, label, options, words, where = state, changed = update) {
   const holder = $(parent.includes("scope") ? parent : `controls-${parent}`);
   const id = `${parent}-${name}`;
   if (!$(id)) {
-    const field = el("select", { id, change: (event) => { where[name] = event.target.value; changed(); } });
+    const field = el("select", {
+      id,
+      change: (event) => {
+        where[name] = event.target.value;
+        changed();
+      },
+    });
     holder.append(el("label", { class: "field", for: id }, el("span", {}, label), field));
   }
   const field = $(id);
@@ -121,8 +138,14 @@ function scheme() {
 }
 function theme() {
   const dark = scheme() === "dark";
-  return { ...DATA.style[scheme()], ink: dark ? "#e9e6df" : "#1e1e1c", soft: dark ? "#a5a29a" : "#5f5d57",
-    hair: dark ? "#2b2e34" : "#e9e5da", raised: dark ? "#1d2025" : "#ffffff", paper: dark ? "#16181c" : printing ? "#ffffff" : "#fcfbf8" };
+  return {
+    ...DATA.style[scheme()],
+    ink: dark ? "#e9e6df" : "#1e1e1c",
+    soft: dark ? "#a5a29a" : "#5f5d57",
+    hair: dark ? "#2b2e34" : "#e9e5da",
+    raised: dark ? "#1d2025" : "#ffffff",
+    paper: dark ? "#16181c" : printing ? "#ffffff" : "#fcfbf8",
+  };
 }
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x"];
 
@@ -154,7 +177,9 @@ function about(row) {
   lines.push(`n = ${whole(num(row, "n"))}, scorer ${plain(text(row, "scorer"))}, ${plain(text(row, "items"))}`);
   if (known(num(row, "diff"))) {
     lines.push(`to direct ${points(num(row, "diff"))} points ${gap(row)}`);
-    lines.push(`Holm p ${pText(num(row, "p_holm"))} · flips +${whole(num(row, "flips_right"))} −${whole(num(row, "flips_wrong"))}`);
+    lines.push(
+      `Holm p ${pText(num(row, "p_holm"))} · flips +${whole(num(row, "flips_right"))} −${whole(num(row, "flips_wrong"))}`,
+    );
   }
   if (known(num(row, "tokens"))) lines.push(`${num(row, "tokens").toFixed(1)} tokens on average`);
   return lines.join("<br>");
@@ -167,8 +192,12 @@ function layoutFor(div, layout, height, automargin = true) {
   const look = theme();
   const axis = { gridcolor: look.hair, zerolinecolor: look.soft, linecolor: look.hair, tickcolor: look.hair, automargin };
   const full = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", height, width: div.clientWidth || 640,
-    margin: { l: 50, r: 14, t: 18, b: 46 }, font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: look.ink },
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    height,
+    width: div.clientWidth || 640,
+    margin: { l: 50, r: 14, t: 18, b: 46 },
+    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: look.ink },
     modebar: { bgcolor: "rgba(0,0,0,0)", color: look.soft, activecolor: look.ink },
     hoverlabel: { bgcolor: look.raised, bordercolor: look.soft, font: { color: look.ink, size: 12 }, align: "left" },
     ...layout,
@@ -252,7 +281,8 @@ function schemeButton() {
   $("scheme").addEventListener("click", () => {
     const root = document.documentElement;
     const next = order[(order.indexOf(root.dataset.scheme || "") + 1) % 3];
-    if (next) root.dataset.scheme = next; else delete root.dataset.scheme;
+    if (next) root.dataset.scheme = next;
+    else delete root.dataset.scheme;
     $("scheme").setAttribute("aria-label", `Colours: ${words[next]}`);
     $("scheme").title = `Colours: ${words[next]}`;
     if (window.Plotly) update();
@@ -262,13 +292,16 @@ function schemeButton() {
 
 function watchSections() {
   const links = new Map([...document.querySelectorAll(".bar a")].map((a) => [a.getAttribute("href").slice(1), a]));
-  const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      for (const link of links.values()) link.removeAttribute("aria-current");
-      links.get(entry.target.id)?.setAttribute("aria-current", "true");
-    }
-  }, { rootMargin: "-15% 0px -75% 0px" });
+  const seen = new IntersectionObserver(
+    (entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        for (const link of links.values()) link.removeAttribute("aria-current");
+        links.get(entry.target.id)?.setAttribute("aria-current", "true");
+      }
+    },
+    { rootMargin: "-15% 0px -75% 0px" },
+  );
   for (const id of links.keys()) if ($(id)) seen.observe($(id));
 }
 
@@ -307,7 +340,8 @@ async function begin() {
     await unpack();
     repaint();
   } catch (error) {
-    for (const id of drawn.keys()) $(`caption-${id}`).textContent = "This browser is too old to draw the figures; their numbers are below.";
+    for (const id of drawn.keys())
+      $(`caption-${id}`).textContent = "This browser is too old to draw the figures; their numbers are below.";
     console.warn(String(error));
   }
   document.documentElement.dataset.state = "ready";

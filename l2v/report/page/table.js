@@ -41,7 +41,8 @@ function dataTable({ columns, rows, most, file, label }) {
     const key = column.sort || column.of;
     order = [...rows].sort((a, b) => {
       const [x, y] = [key(a), key(b)];
-      const gapX = x === "" || Number.isNaN(x), gapY = y === "" || Number.isNaN(y);
+      const gapX = x === "" || Number.isNaN(x),
+        gapY = y === "" || Number.isNaN(y);
       if (gapX || gapY) return gapX - gapY;
       return (typeof x === "number" ? x - y : String(x).localeCompare(String(y), "en", { numeric: true })) * (down ? -1 : 1);
     });
@@ -50,26 +51,75 @@ function dataTable({ columns, rows, most, file, label }) {
   };
   fill(most);
   const save = () => download(file, csv([columns.map((c) => c.title), ...order.map((row) => columns.map((c) => c.of(row)))]));
-  return el("div", {},
-    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label || "Numbers" },
-      el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)),
-    el("div", { class: "after" }, rest, el("button", { type: "button", class: "save", click: save }, "This table as CSV"),
-      el("span", {}, `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"}`)));
+  return el(
+    "div",
+    {},
+    el(
+      "div",
+      { class: "scroll", tabindex: "0", role: "region", "aria-label": label || "Numbers" },
+      el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body),
+    ),
+    el(
+      "div",
+      { class: "after" },
+      rest,
+      el("button", { type: "button", class: "save", click: save }, "This table as CSV"),
+      el("span", {}, `${rows.length.toLocaleString("en")} ${rows.length === 1 ? "row" : "rows"}`),
+    ),
+  );
 }
 
 /* Columns that figures and the table of cells share. */
 const column = (title, name) => ({ title, of: (row) => text(row, name) });
-const number = (title, name, words) => ({ title, number: true, of: (row) => words(num(row, name)), sort: (row) => num(row, name) });
-const loose = (title, name) => ({ title, number: true, of: (row) => text(row, name), sort: (row) => (text(row, name) === "" ? "" : known(Number(text(row, name))) ? Number(text(row, name)) : text(row, name)) });
-const VALUE = () => ({ title: `${scoreName()} % [95 %]`, number: true, of: (row) => `${share(num(row, "value"))}${mark(row)} ${interval(row)}`.trim(), sort: (row) => num(row, "value") });
-const DIFF = { title: "to direct, points [95 %]", number: true, of: (row) => `${points(num(row, "diff"))} ${gap(row)}`.trim(), sort: (row) => num(row, "diff") };
+const number = (title, name, words) => ({
+  title,
+  number: true,
+  of: (row) => words(num(row, name)),
+  sort: (row) => num(row, name),
+});
+const loose = (title, name) => ({
+  title,
+  number: true,
+  of: (row) => text(row, name),
+  sort: (row) => (text(row, name) === "" ? "" : known(Number(text(row, name))) ? Number(text(row, name)) : text(row, name)),
+});
+const VALUE = () => ({
+  title: `${scoreName()} % [95 %]`,
+  number: true,
+  of: (row) => `${share(num(row, "value"))}${mark(row)} ${interval(row)}`.trim(),
+  sort: (row) => num(row, "value"),
+});
+const DIFF = {
+  title: "to direct, points [95 %]",
+  number: true,
+  of: (row) => `${points(num(row, "diff"))} ${gap(row)}`.trim(),
+  sort: (row) => num(row, "diff"),
+};
 
 function cellColumns(rows) {
-  const where = [["study", "study"], ["target", "where"], ["benchmark", "bench"], ["items", "items"]];
+  const where = [
+    ["study", "study"],
+    ["target", "where"],
+    ["benchmark", "bench"],
+    ["items", "items"],
+  ];
   const columns = where.filter(([, name]) => distinct(rows, name).length > 1).map(([title, name]) => column(title, name));
-  columns.push(column("arm", "arm"), ...SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) => loose(wordOf(name), name)), VALUE(), number("n", "n", whole), DIFF);
-  columns.push(number("p (Holm)", "p_holm", pText), number("p (best of grid)", "p_best_of_grid", pText), loose("cells searched", "budget"));
-  const flips = (row) => (known(num(row, "flips_right")) ? `+${whole(num(row, "flips_right"))} −${whole(num(row, "flips_wrong"))}` : "");
+  columns.push(
+    column("arm", "arm"),
+    ...SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) =>
+      loose(wordOf(name), name),
+    ),
+    VALUE(),
+    number("n", "n", whole),
+    DIFF,
+  );
+  columns.push(
+    number("p (Holm)", "p_holm", pText),
+    number("p (best of grid)", "p_best_of_grid", pText),
+    loose("cells searched", "budget"),
+  );
+  const flips = (row) =>
+    known(num(row, "flips_right")) ? `+${whole(num(row, "flips_right"))} −${whole(num(row, "flips_wrong"))}` : "";
   columns.push({ title: "flips", number: true, of: flips, sort: (row) => num(row, "flips_right") - num(row, "flips_wrong") });
   columns.push(number("tokens", "tokens", (v) => (known(v) ? v.toFixed(1) : "")));
   for (const [name, title] of Object.entries(DATA.names.shares)) {
@@ -84,13 +134,38 @@ SECTIONS.push((rows) => {
   const reported = rows.filter((row) => text(row, "told"));
   const options = reported.length && reported.length < rows.length ? ["reported", "all"] : ["all"];
   if (!options.includes(tableState.which)) tableState.which = options[0];
-  select("table", "which", "Cells", options, (v) => (v === "all" ? `all ${rows.length}` : `reported, ${reported.length}`), tableState);
+  select(
+    "table",
+    "which",
+    "Cells",
+    options,
+    (v) => (v === "all" ? `all ${rows.length}` : `reported, ${reported.length}`),
+    tableState,
+  );
   if (!$("save-all")) {
     for (const table of TABLES) {
       const name = TABLES.length > 1 ? `All results of ${table.study} as CSV` : "All results as CSV";
-      $("controls-table").append(el("button", { type: "button", id: table === TABLES[0] ? "save-all" : "save-all-second", click: () => download(`${table.study}-results.csv`, allRows(table)) }, name));
+      $("controls-table").append(
+        el(
+          "button",
+          {
+            type: "button",
+            id: table === TABLES[0] ? "save-all" : "save-all-second",
+            click: () => download(`${table.study}-results.csv`, allRows(table)),
+          },
+          name,
+        ),
+      );
     }
   }
   const shown = tableState.which === "all" ? rows : reported;
-  $("cells").replaceChildren(dataTable({ columns: cellColumns(shown), rows: shown, most: 100, file: `${state.study}-table.csv`, label: "Table of cells" }));
+  $("cells").replaceChildren(
+    dataTable({
+      columns: cellColumns(shown),
+      rows: shown,
+      most: 100,
+      file: `${state.study}-table.csv`,
+      label: "Table of cells",
+    }),
+  );
 });
