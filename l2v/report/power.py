@@ -15,7 +15,7 @@ from l2v.study.statistics.searches import grouped, own_baseline
 
 
 @dataclass(frozen=True)
-class Question:
+class PowerQuestion:
     """items: how many are planned, None: as many as the study has. diff: gain to be shown, a share. power, alpha in (0, 1)."""
 
     items: int | None = None
@@ -61,7 +61,7 @@ def _flips(study: Study, row: Mapping[Any, Any], baseline: Mapping[Any, Any]) ->
     return Flips(name, len(both), sum(map(abs, differences)) / len(both), effect)
 
 
-def answer(flips: Flips, asked: Question) -> str:
+def answer(flips: Flips, asked: PowerQuestion) -> str:
     """What `n` items show, or how many a difference needs, in a sentence."""
     told = f"{flips.name}: {100 * flips.discordance:.1f} % of {'the' if flips.n is None else flips.n} items flip"
     if flips.design_effect > 1:

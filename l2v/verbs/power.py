@@ -31,12 +31,12 @@ SETTINGS = PowerSettings
 
 def main(arguments: list[str]) -> int:
     """Print a sentence per reported arm, or one for a discordance that is given."""
-    from l2v.report.power import Flips, Question, answer, flips
+    from l2v.report.power import Flips, PowerQuestion, answer, flips
     from l2v.report.study import read_study
 
     settings = parse(arguments, PowerSettings)
     _check(settings)
-    asked = Question(settings.items, settings.diff, settings.power, settings.alpha)
+    asked = PowerQuestion(settings.items, settings.diff, settings.power, settings.alpha)
     if settings.discordance is None:
         found = flips(read_study(settings.outputs, settings.study, settings.scorer))
     else:
