@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from PIL import Image
+from rewritten import rewrite
 
 from l2v.report.page.page import write_page
 from l2v.report.study import read_study
@@ -53,15 +54,8 @@ def poison(study: Path) -> None:
     """Replace a study's responses by texts that mean harm; verdicts stay."""
     for path in study.glob("cells/*/responses.jsonl"):
         folder = CellFolder(path.parent)
-        figures = folder.metrics()
-        verdicts = {m["scorer"]: folder.scores(m["scorer"]) for m in figures}
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for i, row in enumerate(rows):
-            row["response"] = HOSTILE[i % len(HOSTILE)] + path.parent.name[:2]
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        folder.finish()
-        for scorer, judged in verdicts.items():
-            folder.write_scores(scorer, judged, [m for m in figures if m["scorer"] == scorer])
+        count = len(folder.responses())
+        rewrite(folder, [HOSTILE[i % len(HOSTILE)] + folder.id[:2] for i in range(count)])
 
 
 def write_lat(study: Path, figures: list[dict[str, Any]]) -> Path:
