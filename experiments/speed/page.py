@@ -105,7 +105,7 @@ def write_study(outputs: Path, name: str, count: int, items: int) -> None:
             text += '"20".' if draw.random() < right else f'"{draw.choice([10, 30, 40])}".'
             rows.append({"id": str(i), "response": text, "tokens": len(text) // 4, "truncated": False, "seconds": 0.2})
         write_atomically(folder.path / "responses.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        write_atomically(folder.path / "DONE", "")
+        folder.finish()
     rescore(store.finished(), ["official"])
 
 
