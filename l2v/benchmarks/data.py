@@ -142,6 +142,10 @@ def read_image(value: Any, where: str) -> Image.Image:
 
     `where` names the item in errors. Raises UserError for a missing, truncated or otherwise corrupt image.
     """
+    if value is None:
+        raise UserError(
+            f"The image of {where} is missing: there is no column 'image' (or 'decoded_image'), or it is empty there."
+        )
     try:
         if isinstance(value, Image.Image):
             image = value

@@ -154,8 +154,8 @@ def _checked(cfg: DictConfig) -> DictConfig:
 
 
 def _as_object(cfg: DictConfig) -> Config:
-    cfg = _with_names(cfg)
     try:
+        cfg = _with_names(cfg)
         config = cast(Config, OmegaConf.to_object(cfg))
     except MissingMandatoryValue as error:
         raise UserError(_unnamed(sorted(OmegaConf.missing_keys(cfg)))) from error

@@ -165,7 +165,7 @@ def test_when_the_study_is_killed_the_process_uploads_and_ends(tiny: Callable[..
 
 
 def test_a_missing_package_is_told_before_anything_is_done(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2v.track.tracker.find_spec", lambda name: None)
+    monkeypatch.setattr("l2v.track.trackers.find_spec", lambda name: None)
     before = children()
     with pytest.raises(UserError, match=r"pip install 'l2v\[trackio\]'"), followed("x", "y", TrackerConfig(name="trackio")):
         pytest.fail("the study was begun")

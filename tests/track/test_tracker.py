@@ -476,6 +476,6 @@ def test_bad_settings_end_in_one_sentence(words: tuple[str, ...], said: str, stu
 
 
 def test_a_missing_package_is_named_with_its_extra(track: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("l2v.track.tracker.find_spec", lambda name: None)
+    monkeypatch.setattr("l2v.track.trackers.find_spec", lambda name: None)
     answer = track("tracker=trackio")
     assert (answer.code, "pip install 'l2v[trackio]'" in answer.err) == (2, True)

@@ -15,6 +15,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rewritten import rewrite
+
+from l2v.study.cell_folder import CellFolder
 
 pytest.importorskip("trackio")
 
@@ -27,9 +30,7 @@ def study(pair: Path, outputs: Path) -> Path:
     """A finished study with a baseline and an arm; one response holds a script."""
     shutil.copytree(pair, outputs / "local")
     for path in (outputs / "local").glob("cells/*/responses.jsonl"):
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-        lines[0]["response"] = SCRIPT
-        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        rewrite(CellFolder(path.parent), [SCRIPT])
     return outputs / "local"
 
 
