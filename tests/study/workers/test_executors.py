@@ -261,8 +261,8 @@ def test_a_source_that_cannot_be_read_costs_only_its_own_cells(
 def test_what_the_user_must_mend_reaches_him_from_a_worker(tmp_path: Path, l2v: Callable[..., Any]) -> None:
     words = (*GRID, "executor=processes", "executor.workers=1", f"runtime.outputs={tmp_path}")
     answer = l2v(*words, "target.layers=5", "target.width=96")
-    assert answer.code == 2
-    assert answer.err.count("\n") == 1
+    # Every cell fails for its own sake: the command was sound.
+    assert answer.code == 1 and "Traceback" not in answer.err
     assert "say 5 x 96, the checkpoint has 4 x 96" in answer.err
 
 
@@ -304,7 +304,7 @@ def test_hub_checkpoints_are_fetched_once_before_workers_start(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     target = ("target.path=null", "target.id=org/vlm", "target.revision=abc", "target.layers=4", "target.width=96")
-    source = ("source.path=null", "source.id=org/llm", "source.layers=4", "source.width=160")
+    source = ("source.path=null", "source.id=org/llm", "source.layers=4", "source.width=160", "contrast.chosen=true")
     made = [
         config(*target, *source, "method.name=direct"),
         config(*target, *source, "method.name=l2v"),
