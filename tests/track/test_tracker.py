@@ -348,7 +348,7 @@ def test_text_that_breaks_things_is_stored_as_text(study: Path, track: Callable[
     cell = next(iter(cells(study)))
     folder = CellFolder(study / "cells" / cell)
     lines = folder.responses()
-    strange = ["<script>alert(1)</script>", "long " * 20_000, "\u202eright to left", "nul \0 bell \a"]
+    strange = ["<script>alert(1)</script>", "long " * 20_000, "\u202eright to left", "nul \0 bell \a", "\ud800 alone"]
     rewrite(folder, strange)
     answer = track()
     assert (answer.code, answer.err) == (0, "")
@@ -358,6 +358,7 @@ def test_text_that_breaks_things_is_stored_as_text(study: Path, track: Callable[
     assert told[1].startswith("long long ") and told[1].endswith("(100,000 characters)") and len(told[1]) < 5000
     assert told[2] == strange[2]
     assert told[3] == "nul \N{REPLACEMENT CHARACTER} bell \a"
+    assert told[4] == "? alone"
 
 
 def test_without_the_data_there_are_no_pictures_and_the_run_says_so(study: Path, track: Callable[..., Any]) -> None:
