@@ -42,7 +42,18 @@ def content_digest(data: bytes) -> str:
 def sealed_line(record: Record, of: str) -> str:
     """A record as a line that ends in a check of itself; `of`: what the file belongs to, so that no other's line passes."""
     body = json.dumps(record, ensure_ascii=False)[:-1]
+    if not _writable(body):
+        # Half of a surrogate pair is no UTF-8; escaped, it is kept as it is.
+        body = json.dumps(record)[:-1]
     return f'{body}{_BEFORE_CHECK}{_check(body.encode(), of)}"}}\n'
+
+
+def _writable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check(body: bytes, of: str) -> str:

@@ -42,6 +42,9 @@ def run(tiny: Callable[..., Any], study: str, tracker: TrackerConfig, outputs: P
     with followed(str(outputs), study, tracker):
         answer = tiny("--multirun", f"study={study}", "method=direct,l2v")
         over = time.monotonic()
+        # What the tracker says while the study runs in this process is caught with the study's own words.
+        said = [line for line in answer.err.splitlines(keepends=True) if line.startswith("tracking: ")]
+        sys.stderr.write("".join(said))
     assert answer.code == 0, answer.err
     stored = {path.parent: len(path.read_text().splitlines()) for path in (outputs / study).glob("cells/*/responses.jsonl")}
     assert list(stored.values()) == [ITEMS, ITEMS]

@@ -156,7 +156,7 @@ def test_rows_of_mixed_cells_equal_rows_of_cells_run_alone(grid: Path, tiny: Tin
         (("method=l2v", "intervention.alpha=choice(0.2,0.4,0.6)"), 3),
         (("method=glob(*interpolation)",), 2),
         (
-            ("method=glob(*,exclude=[l2v,direct,finetuned_cot,ties,merging,layer_swap])", "seed=0"),
+            ("method=glob(*,exclude=[l2v,direct,finetuned_cot,ties])", "source=mini_base", "seed=0"),
             0,
         ),  # all others, counted below
         (("method=l2v,full_band", "intervention.layer=1,2", "intervention.cutoff=16,32"), 4 + 2),
