@@ -34,9 +34,10 @@ import torch
 from torch import Tensor
 from transformers import Qwen2VLImageProcessor
 
+from l2v.steering.engine.entries import Entry
 from l2v.steering.engine.rows import Decoding, Request, Steering
 from l2v.steering.engine.scheduler import Scheduler, Sizes, Unfit, Work
-from l2v.steering.engine.stepper import SHARED_TOKENS, Entry, Stepper
+from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
 
 HERE = Path(__file__).parent
 BUDGET, ROWS, NEW_TOKENS, MEAN_ANSWER = 8192, 512, 128, 30

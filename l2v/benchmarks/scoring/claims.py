@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from l2v.benchmarks.scoring.boxes import boxed_claims
 from l2v.benchmarks.scoring.clauses import (
     ASSERTING,
     CONCLUDES,
@@ -58,58 +59,10 @@ class Claims:
     denied: tuple[ResponseClaim, ...] = ()
 
 
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
-_LONGEST_BOX, _MOST_BOXES = 600, 40
-_PLACEHOLDER = re.compile(
-    r"^\W*(?:(?:your|the|final|correct|answer|option|letter|here|x{2,}|content|number|value|result)\W*)*$", re.IGNORECASE
-)
 _DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?)[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 
 
 _WRONG_BOX = re.compile(rf"^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
-
-
-def boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every \\boxed{…} whose braces balance, in order; contents of at most 600 characters."""
-    found = []
-    for match in list(_BOX.finditer(text))[-_MOST_BOXES:]:
-        if text[match.end()] != "{":
-            end = match.end() + len(text[match.end() :].split(None, 1)[0])
-            found.append((match.start(), end, text[match.end() : end].rstrip(".$")))
-            continue
-        closing = _closing(text, match.end())
-        if closing is not None:
-            found.append((match.start(), closing + 1, text[match.end() + 1 : closing]))
-    return found
-
-
-def _closing(text: str, opening: int) -> int | None:
-    """The index of the brace that closes the one at `opening`."""
-    depth = 0
-    for i in range(opening, min(len(text), opening + _LONGEST_BOX)):
-        if text[i] == "\\" and text[i + 1 : i + 2] in ("{", "}"):
-            continue
-        if text[i] in "{}" and text[i - 1] != "\\":
-            depth += 1 if text[i] == "{" else -1
-            if depth == 0:
-                return i
-    return None
-
-
-_TOGETHER = re.compile(r"^(?:[\s,;$\\()]|and|or|text|quad|\{|\}){0,16}$")
-
-
-def _boxed(text: str) -> list[tuple[int, str]]:
-    """Boxes with their positions; boxes that stand together ("\\boxed{3} or \\boxed{4}") are one claim to a list."""
-    joined: list[tuple[int, int, str]] = []
-    for start, end, content in boxes(text):
-        if _PLACEHOLDER.match(content) or "\\boxed" in content and boxes(content):
-            continue
-        if joined and 0 <= start - joined[-1][1] <= 16 and _TOGETHER.match(text[joined[-1][1] : start]):
-            before = joined.pop()
-            content = before[2] if before[2] == content else f"{before[2]}, {content}"
-        joined.append((start, end, content))
-    return [(start, content) for start, _, content in joined]
 
 
 # Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
@@ -317,7 +270,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
         ):
             asserted.append(ResponseClaim(clause.text, MARKER, clause.text, clause.at))
     asserted.sort(key=lambda claim: claim.at)
-    for at, content in _boxed(text):
+    for at, content in boxed_claims(text):
         around = next((c for c in reversed(clauses) if c.at <= at), None)
         claim = ResponseClaim(content, BOXED, content, at)
         if _DENIED_BOX.search(text[max(0, at - 30) : at]) or _WRONG_BOX.match(

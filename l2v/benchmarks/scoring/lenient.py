@@ -7,7 +7,7 @@ such as "A" is nearly always.
 from __future__ import annotations
 
 from l2v.benchmarks.base import CHOICE, Question, Verdict
-from l2v.benchmarks.scoring.claims import boxes
+from l2v.benchmarks.scoring.boxes import boxes
 from l2v.benchmarks.scoring.cleaning import plain
 
 _SHOWN = 80

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from l2v.errors import UserError
+from l2v.steering.engine.anatomy import Refused
 from l2v.steering.engine.encoder import Encoder
 from l2v.steering.engine.lengths import prompt_lengths
 from l2v.steering.engine.probe import Known, study
@@ -26,7 +27,6 @@ from l2v.steering.engine.reference import check_effect, combined, generate_apart
 from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, batched, encode_requests, request_key
 from l2v.steering.engine.scheduler import Scheduler, Sizes, Unanswered, Unfit, Work
 from l2v.steering.engine.stepper import SHARED_TOKENS
-from l2v.steering.engine.window import Refused
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel
 

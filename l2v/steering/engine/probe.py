@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from l2v.errors import UserError
+from l2v.steering.engine.anatomy import Anatomy, Refused
+from l2v.steering.engine.entries import Entry
 from l2v.steering.engine.reference import first_logits, generation_options
 from l2v.steering.engine.rows import Request, Steering
 from l2v.steering.engine.sampling import Scores
-from l2v.steering.engine.stepper import Entry, Stepper
-from l2v.steering.engine.window import Anatomy, Refused, capture
+from l2v.steering.engine.stepper import Stepper
+from l2v.steering.engine.window import capture
 from l2v.steering.models import LoadedModel
 
 # How far the logits may lie apart, as a share of the largest: rounding, which differs with the order of sums.

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from l2v.errors import InterventionError, UserError
+from l2v.steering.engine.anatomy import Refused
 from l2v.steering.engine.encoder import Encoder
+from l2v.steering.engine.entries import Entry
 from l2v.steering.engine.limits import Limit
 from l2v.steering.engine.probe import Known, verdict
 from l2v.steering.engine.rows import Decoding, Request, Response, Steering, StopStrings, end_ids, response
 from l2v.steering.engine.sampling import choose, draw
-from l2v.steering.engine.stepper import SHARED_TOKENS, Entry, Stepper
-from l2v.steering.engine.window import Refused, Window, capture
+from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
+from l2v.steering.engine.window import Window, capture
 
 # Requests in a window at most.
 _WINDOW = 64

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from l2v.steering.engine.window import Refused, Window
+from l2v.steering.engine.anatomy import Refused
+from l2v.steering.engine.window import Window
 
 # The name under which transformers' attention layers find `_attention`.
 NAME = "l2v_shared_prompts"

@@ -1,0 +1,54 @@
+r"""Boxes: `\boxed{…}` and its kin, in a response."""
+
+from __future__ import annotations
+
+import re
+
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+_LONGEST_BOX, _MOST_BOXES = 600, 40
+_PLACEHOLDER = re.compile(
+    r"^\W*(?:(?:your|the|final|correct|answer|option|letter|here|x{2,}|content|number|value|result)\W*)*$", re.IGNORECASE
+)
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of every \\boxed{…} whose braces balance, in order; contents of at most 600 characters."""
+    found = []
+    for match in list(_BOX.finditer(text))[-_MOST_BOXES:]:
+        if text[match.end()] != "{":
+            end = match.end() + len(text[match.end() :].split(None, 1)[0])
+            found.append((match.start(), end, text[match.end() : end].rstrip(".$")))
+            continue
+        closing = _closing(text, match.end())
+        if closing is not None:
+            found.append((match.start(), closing + 1, text[match.end() + 1 : closing]))
+    return found
+
+
+def _closing(text: str, opening: int) -> int | None:
+    """The index of the brace that closes the one at `opening`."""
+    depth = 0
+    for i in range(opening, min(len(text), opening + _LONGEST_BOX)):
+        if text[i] == "\\" and text[i + 1 : i + 2] in ("{", "}"):
+            continue
+        if text[i] in "{}" and text[i - 1] != "\\":
+            depth += 1 if text[i] == "{" else -1
+            if depth == 0:
+                return i
+    return None
+
+
+_TOGETHER = re.compile(r"^(?:[\s,;$\\()]|and|or|text|quad|\{|\}){0,16}$")
+
+
+def boxed_claims(text: str) -> list[tuple[int, str]]:
+    """Boxes with their positions; boxes that stand together ("\\boxed{3} or \\boxed{4}") are one claim to a list."""
+    joined: list[tuple[int, int, str]] = []
+    for start, end, content in boxes(text):
+        if _PLACEHOLDER.match(content) or "\\boxed" in content and boxes(content):
+            continue
+        if joined and 0 <= start - joined[-1][1] <= 16 and _TOGETHER.match(text[joined[-1][1] : start]):
+            before = joined.pop()
+            content = before[2] if before[2] == content else f"{before[2]}, {content}"
+        joined.append((start, end, content))
+    return [(start, content) for start, _, content in joined]
