@@ -14,7 +14,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,14 @@ def call(*words: object) -> Answer:
 def start(*words: object, **options: Any) -> subprocess.Popen[str]:
     """`l2v …` as a process of its own."""
     command = [sys.executable, "-m", "l2v.cli", *(str(word) for word in words)]
-    # A suite that was started in the background ignores Ctrl-C, and its children would too.
-    options.setdefault("preexec_fn", partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+    options.setdefault("preexec_fn", _usual_signals)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def _usual_signals() -> None:
+    """A suite that was started in the background ignores Ctrl-C, one behind nohup a hangup; its children would too."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def rows(study: Path) -> list[tuple[str, str]]:

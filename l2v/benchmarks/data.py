@@ -143,9 +143,8 @@ def read_image(value: Any, where: str) -> Image.Image:
     `where` names the item in errors. Raises UserError for a missing, truncated or otherwise corrupt image.
     """
     if value is None:
-        raise UserError(
-            f"The image of {where} is missing: there is no column 'image' (or 'decoded_image'), or it is empty there."
-        )
+        what = "its column 'image' or 'decoded_image' is not there, or empty"
+        raise UserError(f"The image of {where} is missing or corrupt ({what}); mend or remove that item.")
     try:
         if isinstance(value, Image.Image):
             image = value

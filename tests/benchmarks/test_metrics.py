@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from l2v.benchmarks.base import Answer, Verdict
-from l2v.benchmarks.metrics import Marked, Score, all_right, item_scores, mark, mean_of_means, scores
+from l2v.benchmarks.base import Answer, Benchmark, Verdict
+from l2v.benchmarks.metrics import Marked, Score, all_right, mark, mean_of_means, scores
 from l2v.study.statistics.paired import paired, paired_scores, score_interval, wilson
 
 
@@ -64,7 +64,7 @@ def test_lm_evals_values_aggregate_to_the_same_scores() -> None:
         for i, (s, p) in enumerate([("x", "1"), ("x", "1"), ("x", "2"), ("y", "3")])
     ]
     said = ["yes", "no", "yes", "what"]
-    values = [item_scores(docs, row, text) for row, text in zip(rows, said, strict=True)]
+    values = [Benchmark.process_results(docs, row, [text]) for row, text in zip(rows, said, strict=True)]
     verdicts = {r["id"]: docs.OFFICIAL["official"](r, Answer(t)) for r, t in zip(rows, said, strict=True)}
     ours = {s.name: s.value for s in scores(docs, mark(docs, {r["id"]: r for r in rows}, verdicts))}
     assert (

@@ -185,7 +185,8 @@ _HEADER = re.compile(
 )
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
-    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following)|let'?s \w+|let me \w+)\b|\w \w.*:\W*$",
+    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following)|let(?:'?s| me) (?!say|assume|suppose|guess)\w+)\b"
+    r"[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
     re.IGNORECASE,
 )
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from slurm_cluster import slurm
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Process = Callable[..., "subprocess.Popen[str]"]
+RESTING = 10.0  # seconds
 JOBS = (
     *GRID,
     "executor=slurm",
@@ -111,7 +113,14 @@ def test_the_driver_leaves_and_comes_back(
     sent = jobs(tmp_path)
     wait_until(lambda: len(stored_rows(tmp_path / "grid")) >= 10)
     assert "running" in l2v("status", "study=grid", f"outputs={tmp_path}").out
+    # They rest until the driver is back, which takes longer to start than this little study to end.
+    workers = [int(str(beat["pid"])) for beat in heartbeats(tmp_path)]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    waking = threading.Timer(RESTING, lambda: [os.kill(worker, signal.SIGCONT) for worker in workers])
+    waking.start()
     back = l2v(*words)
+    waking.join()
     assert back.code == 0, back.err
     assert "0 jobs sent to Slurm, 2 were there already" in back.err
     assert jobs(tmp_path) == sent

@@ -39,8 +39,8 @@ def test_a_study_tells_its_own_flips(l2v: Callable[..., Any], tiny: Callable[...
     assert answer.code == 0, answer.err
     share = 100 * (row["flips_right"] + row["flips_wrong"]) / row["n"]
     assert number(answer.out, r"l2v on mini, mini dev.*: ([\d.]+) % of 30 items flip") == pytest.approx(share, abs=0.05)
-    assert tiny("study=powerless", "method=l2v").code == 0
-    alone = l2v("power", "study=powerless", f"outputs={outputs}")
+    assert tiny("study=power_alone", "method=l2v").code == 0
+    alone = l2v("power", "study=power_alone", f"outputs={outputs}")
     assert alone.code == 2 and "no cell to compare with direct" in alone.err
 
 
