@@ -25,6 +25,7 @@ from l2v.benchmarks.scoring.clauses import (
     asked_for,
     classify,
     in_clauses,
+    sentences,
     unreal,
 )
 
@@ -128,16 +129,25 @@ _NEAREST = re.compile(
 )
 
 
+_FIRST_OPTION = re.compile(r"^(?:(?:options?|choices?)\s?:\s*)?\(?([A-I])[).:]", re.IGNORECASE)
+
+
 def _content(text: str, clause: Clause, end: int) -> str:
     """What a marker marks: the rest of its clause, or the next line that holds anything."""
     rest = clause.text[end:].split("</", 1)[0].strip(" *_:\"'")
     if rest.strip(".,[]()$\\") or clause.line[end:].strip(" *_:.,[]()$\\\"'"):
         return rest
-    for line in text[clause.at + len(clause.text) :].split("\n", 6)[:6]:
-        line = line.strip().strip("*").strip()
+    lines = [line.strip().strip("*").strip() for line in text[clause.at + len(clause.text) :].split("\n", 7)[:7]]
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
         if line and line not in _SKIPPED and line.strip("]*_:#. "):
-            return line.split("</", 1)[0].strip()
+            return "" if _lists_options(line, after) else sentences(line.split("</", 1)[0])[0][1]
     return ""
+
+
+def _lists_options(line: str, after: str) -> bool:
+    """Whether a line begins a list of the options: the next one holds the next letter."""
+    first, second = _FIRST_OPTION.match(line), _FIRST_OPTION.match(after)
+    return first is not None and second is not None and ord(second.group(1)) == ord(first.group(1)) + 1
 
 
 def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
@@ -152,7 +162,8 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseCla
             continue
         content = _NEAREST.sub("", content)
         at = clause.at + match.end()
-        line = text[at:].split("\n", 1)[0].strip(" *_:\"'") if content in clause.text or content[4:] in clause.text else content
+        stands = text.startswith(clause.text, clause.at) and (content in clause.text or content[4:] in clause.text)
+        line = text[at:].split("\n", 1)[0].strip(" *_:\"'") if stands else content
         claim = ResponseClaim(first_sentence(content), MARKER, line.split("</", 1)[0].strip(), at)
         if DENIED_AFTER.match(content) and not _UNKNOWN.match(content):
             denied = re.sub(r"^\W{0,6}(?:\w+ly )?(?:not|never|no longer)\s+", "", content, flags=re.IGNORECASE)
@@ -191,13 +202,16 @@ _LEADS_IN = re.compile(
 )
 
 
+_DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclear)\b", re.IGNORECASE)
+
+
 def own_part(text: str) -> str:
     """The response without what it invents behind its answer: another question, another turn of a dialogue."""
     if _DIALOGUE.match(text):
         text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     for match in _HEADER.finditer(text):
         head = text[: match.start()].strip()
-        leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not _MARK.search(head)
+        leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
         if re.search(r"\w", head) and not leads_in:
             return head
     return text
@@ -289,6 +303,12 @@ def _unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
         last, before = claims[-1], claims[-2]
         if last.at + len(last.text) >= len(text) - 2 and last.how == before.how == MARKER and before.text != last.text:
             return claims[:-1] if before.text.startswith(last.text) else claims
+    if len(claims) > 2 and claims[-2].text == claims[-3].text and claims[-2].how == claims[-1].how == MARKER:
+        # The same, where it runs on into something else.
+        value = re.match(r"\S+", claims[-1].text)
+        stopped = text[claims[-1].at :].lstrip(" *_:$")[len(value.group()) if value else 0 :][:1] in (".", "!")
+        if value and not stopped and claims[-2].text.startswith(value.group()) and claims[-2].text != value.group():
+            return claims[:-1]
     return claims
 
 
@@ -343,7 +363,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     if last.text.count("{") > last.text.count("}") or _CUT.search(last.text):
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
-        return _before_last(said) if not refused and last.kind in (Kind.DENIAL, Kind.LIST) else []
+        return _before_last(said) if not refused and last.kind in _BEHIND else []
     if (
         refused
         and not (refused[-1].sentence == last.sentence and refused[-1].at < last.at)
@@ -381,7 +401,14 @@ def _step(lines: Sequence[str]) -> bool:
     return len(lines) > 1 and lines[-2].endswith(("=", "+", "-", "×", "*", "/", ","))
 
 
+# What may stand behind a conclusion and takes nothing of it back.
+_BEHIND = (Kind.DENIAL, Kind.LIST, Kind.HYPOTHESIS, Kind.QUOTATION, Kind.QUESTION)
+
+
 def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
     firsts = {c.sentence: c.at for c in reversed(said)}
-    before = [c for c in said[-3:-1] if c.kind is Kind.CONCLUSION and firsts[c.sentence] == c.at]
+    last = len(said) - 1
+    while last > 0 and said[last - 1].kind in _BEHIND[1:]:
+        last -= 1
+    before = [c for c in said[max(0, last - 2) : last] if c.kind is Kind.CONCLUSION and firsts[c.sentence] == c.at]
     return [ResponseClaim(c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]

@@ -18,7 +18,8 @@ _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, 
 
 _THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
 _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(rf"</(?:{_THOUGHTS})>", re.IGNORECASE)
-_TURN = re.compile(r"^(?:\s*(?:<\|[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?)+")
+_TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?)+")
+_ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<]{0,600})<\|end_of_box\|>")
 _RAISED = re.compile(r"[⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ]+")
@@ -47,9 +48,14 @@ def _spoken(text: str) -> str:
     text = text[closed[-1].end() :] if closed else text
     opened = _OPENED.search(text)
     text = text[: opened.start()] if opened else text
+    if closed and _ANOTHER.match(text):
+        # Nothing was said but a thought; what follows was invented.
+        return ""
     text = _TURN.sub("", _GLM_BOX.sub(r"\\boxed{\1}", text))
     end = _ENDS.search(text)
-    return text[: end.start()] if end and text[: end.start()].strip() else _ENDS.sub(" ", text)
+    # A turn that held a thought alone is over all the same.
+    over = end and (closed or opened or text[: end.start()].strip())
+    return text[: end.start()] if over and end else _ENDS.sub(" ", text)
 
 
 def _levelled(text: str) -> str:

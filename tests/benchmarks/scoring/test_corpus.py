@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from l2v.benchmarks.base import CHOICE, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring.claims import read_claims
@@ -96,13 +94,13 @@ def _with(case: dict[str, Any], addition: str) -> str:
     return str(case["response"] + addition.format(gold=case["gold"], options=options))
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from([c for c in CASES if c["must"] != "right" and c["response"].strip(" ?.")]), st.sampled_from(ADDED))
-def test_no_denial_list_or_second_question_behind_a_response_makes_it_right(case: dict[str, Any], addition: str) -> None:
-    before = robust(question(case), case["response"])
-    if before.correct is not True:
-        after = robust(question(case), _with(case, addition))
-        assert after.correct is not True, (case["id"], addition, after)
+@pytest.mark.parametrize("addition", ADDED)
+def test_no_denial_list_or_second_question_behind_a_response_makes_it_right(addition: str) -> None:
+    """Every case under every addition, not a sample of them."""
+    cases = [c for c in CASES if c["must"] != "right" and c["response"].strip(" ?.")]
+    before = {c["id"]: robust(question(c), c["response"]).correct for c in cases}
+    turned = [c["id"] for c in cases if before[c["id"]] is not True and robust(question(c), _with(c, addition)).correct is True]
+    assert len(cases) > 500 and not turned
 
 
 @pytest.mark.parametrize("addition", ADDED)
