@@ -102,6 +102,9 @@ def _wait(config: ExecutorConfig, run: Run, progress: Progress, jobs: list[str])
             _cancel(alive)
             raise UserError(stopped[0])
         lost = max(0, run.workers - len(alive))
+        if lost and progress.over():
+            # They ended between the two looks because nothing was left to do.
+            break
         if lost and restarts + lost > RESTARTS * run.workers and not alive:
             break
         if lost and restarts + lost <= RESTARTS * run.workers:
