@@ -92,12 +92,14 @@ def starts_now(user: Callable[..., str], job: str) -> bool:
 def test_a_requeued_job_goes_on_where_it_was(
     tmp_path: Path, user: Callable[..., str], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
-    """It is the only one: nobody else can finish its work. Slurm signals it as it does before a job's time is over."""
+    """It is the only one: nobody else can finish its work. Its step is signalled, as Slurm does before a job's time is over."""
     study = tmp_path / "grid"
-    driver = l2v_process(*JOBS, f"runtime.outputs={tmp_path}", "executor.workers=1")
-    wait_until(lambda: len(stored_rows(study)) >= 20, driver)
+    # Row by row, and signalled at once: Slurm takes a second, the whole of this little study two.
+    slowly = ("executor.workers=1", "runtime.batch_rows=1", "runtime.cells_per_claim=1")
+    driver = l2v_process(*JOBS, f"runtime.outputs={tmp_path}", *slowly)
+    wait_until(lambda: len(stored_rows(study)) >= 1, driver)
     (job,) = jobs(tmp_path)
-    user("scancel", "--signal=USR2", "--full", job)
+    user("scancel", "--signal=USR2", job)
     wait_until(lambda: "PENDING" in user("squeue", "-h", "-o", "%T"), driver)
     before = stored_rows(study)
     assert len(before) < len(undisturbed) * 60
