@@ -20,6 +20,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
+from l2v.steering.engine.rows import Request, Steering
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
 
 WIDTH, LAYERS, WORDS = 32, 3, 64
@@ -388,3 +389,19 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "idefics3": idefics3,
     "smolvlm": smolvlm,
 }
+
+
+def steering(seed: int, layer: int, alpha: float, positions: str = "all") -> Steering:
+    """A vector about as long as the tiny models' states."""
+    vector = 3 * torch.randn(WIDTH, generator=torch.Generator().manual_seed(seed))
+    return Steering(vector, layer, alpha, positions)
+
+
+def requests() -> list[Request]:
+    """Pictures of three shapes, two in one question, and none: prompts of different lengths."""
+    return [
+        Request("wide", f"<image>{question(4)}", (picture(56, 28, 0),)),
+        Request("tall", f"{question(9, 1)} <image> {question(3, 2)}", (picture(20, 44, 1),)),
+        Request("two", f"<image> w1 <image> {question(2, 3)}", (picture(28, 28, 2), picture(60, 30, 3))),
+        Request("none", question(6, 4)),
+    ]

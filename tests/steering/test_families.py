@@ -28,17 +28,6 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return families.load(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def requests() -> list[Request]:
-    """Pictures of three shapes, two in one question, and none: prompts of different lengths."""
-    words, picture = families.question, families.picture
-    return [
-        Request("wide", f"<image>{words(4)}", (picture(56, 28, 0),)),
-        Request("tall", f"{words(9, 1)} <image> {words(3, 2)}", (picture(20, 44, 1),)),
-        Request("two", f"<image> w1 <image> {words(2, 3)}", (picture(28, 28, 2), picture(60, 30, 3))),
-        Request("none", words(6, 4)),
-    ]
-
-
 def steering(seed: int, layer: int, alpha: float) -> Steering:
     """A vector about as long as the tiny models' states."""
     return Steering(3 * torch.randn(families.WIDTH, generator=torch.Generator().manual_seed(seed)), layer, alpha)
@@ -49,7 +38,7 @@ def test_mixed_rows_equal_single_requests(target: LoadedModel, oracle: Any) -> N
     Hugging Face gives for one request under a plain hook, and not what it gives unsteered.
     """
     settings = [steering(0, 0, 0.8), None, steering(1, 2, 0.5)]
-    rows = [(request, s) for s, request in itertools.product(settings, requests())]
+    rows = [(request, s) for s, request in itertools.product(settings, families.requests())]
     inputs = encode_requests(target, [request for request, _ in rows])
     assert not inputs["attention_mask"].all()
     assert inputs["attention_mask"][:, -1].all()
@@ -74,7 +63,7 @@ def test_image_tokens_are_as_many_as_image_features(target: LoadedModel) -> None
     """Image positions are the placeholders that features take the place of, no more (markers around them are text, with an
     embedding of their own) and no fewer; a question without images has none.
     """
-    inputs = encode_requests(target, requests())
+    inputs = encode_requests(target, families.requests())
     images = torch.isin(inputs["input_ids"], torch.tensor(image_token_ids(target.model))).sum(dim=1)
     get_features = target.model.model.get_image_features
     visual = {name: inputs[name] for name in inspect.signature(get_features).parameters if name in inputs}
@@ -99,7 +88,7 @@ def test_markers_around_images_are_text(target: LoadedModel) -> None:
     assert not set(target.tokenizer.convert_tokens_to_ids(known)) & set(image_token_ids(target.model))
     image = [m for m in ("<image>", "<|image_pad|>", "<IMG_CONTEXT>") if m in target.tokenizer.get_vocab()]
     assert target.tokenizer.convert_tokens_to_ids(image)[0] in image_token_ids(target.model)
-    with_image = generate_rows(target, [(requests()[0], Steering(*text_only()))], Decoding(STEPS))
+    with_image = generate_rows(target, [(families.requests()[0], Steering(*text_only()))], Decoding(STEPS))
     assert with_image[0].tokens >= 1
 
 
@@ -110,8 +99,8 @@ def test_bos_stands_once_before_each_prompt(target: LoadedModel) -> None:
     saved = json.loads((Path(target.spec.where()) / "tokenizer_config.json").read_text())
     assert saved["padding_side"] == "right"
     assert target.tokenizer("w1")["input_ids"][0] == target.tokenizer.bos_token_id  # the trap is set
-    inputs = encode_requests(target, requests())
-    for request, ids, mask in zip(requests(), inputs["input_ids"], inputs["attention_mask"].bool(), strict=True):
+    inputs = encode_requests(target, families.requests())
+    for request, ids, mask in zip(families.requests(), inputs["input_ids"], inputs["attention_mask"].bool(), strict=True):
         real = ids[mask].tolist()
         assert real.count(target.tokenizer.bos_token_id) == 1
         assert real[0] == target.tokenizer.bos_token_id
@@ -140,8 +129,8 @@ def test_nothing_is_truncated(target: LoadedModel, tmp_path: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({**settings, "truncation": True, "max_length": 8}))
     cut = load_model(ModelSpec("tests/cut", path=str(folder), dtype="float32"), "vision")
     assert len(cut.processor(text=[families.question(20)])["input_ids"][0]) == 8  # the trap is set
-    for name, value in encode_requests(target, requests()).items():
-        assert torch.equal(encode_requests(cut, requests())[name], value), name
+    for name, value in encode_requests(target, families.requests()).items():
+        assert torch.equal(encode_requests(cut, families.requests())[name], value), name
 
 
 def test_a_prompt_above_the_context_is_refused(target: LoadedModel) -> None:
@@ -188,7 +177,7 @@ def text_only() -> tuple[torch.Tensor, int, float, str]:
 def test_every_layer_has_an_effect(target: LoadedModel) -> None:
     """The blocks that were found are the ones that the answer goes through."""
     assert len(target.layers) == families.LAYERS
-    require_effect(target, requests()[0], [steering(0, layer, 0.3) for layer in range(families.LAYERS)])
+    require_effect(target, families.requests()[0], [steering(0, layer, 0.3) for layer in range(families.LAYERS)])
 
 
 def test_facts_agree_with_the_model(target: LoadedModel) -> None:

@@ -28,30 +28,13 @@ def target(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return families.load(request.param, tmp_path_factory.mktemp(request.param))
 
 
-def steering(seed: int, layer: int, alpha: float, positions: str = "all") -> Steering:
-    """A vector about as long as the tiny models' states."""
-    vector = 3 * torch.randn(families.WIDTH, generator=torch.Generator().manual_seed(seed))
-    return Steering(vector, layer, alpha, positions)
-
-
-def requests() -> list[Request]:
-    """Pictures of three shapes, two in one question, and none: prompts of different lengths."""
-    words, picture = families.question, families.picture
-    return [
-        Request("wide", f"<image>{words(4)}", (picture(56, 28, 0),)),
-        Request("tall", f"{words(9, 1)} <image> {words(3, 2)}", (picture(20, 44, 1),)),
-        Request("two", f"<image> w1 <image> {words(2, 3)}", (picture(28, 28, 2), picture(60, 30, 3))),
-        Request("none", words(6, 4)),
-    ]
-
-
 def mixed_rows(late: bool = True) -> list[Row]:
     """Every request under every kind of positions, several layers and alphas, unsteered, and alpha 0; in disorder."""
     kinds = [kind for kind in KINDS if late or kind != "decode"]
-    settings = [None, steering(7, 0, 0.0), steering(7, 0, 0.5), steering(8, 2, 0.4)]
-    settings += [steering(i, i % 3, 0.8, kind) for i, kind in enumerate(kinds)]
-    settings += [steering(20 + i, 2 - i % 3, 0.6, kind) for i, kind in enumerate(kinds)]
-    rows: list[Row] = [(request, s) for request in requests() for s in settings]
+    settings = [None, families.steering(7, 0, 0.0), families.steering(7, 0, 0.5), families.steering(8, 2, 0.4)]
+    settings += [families.steering(i, i % 3, 0.8, kind) for i, kind in enumerate(kinds)]
+    settings += [families.steering(20 + i, 2 - i % 3, 0.6, kind) for i, kind in enumerate(kinds)]
+    rows: list[Row] = [(request, s) for request in families.requests() for s in settings]
     random.Random(0).shuffle(rows)
     return rows
 
@@ -87,8 +70,8 @@ def test_mixed_rows_equal_generate(target: LoadedModel, max_rows: int, share_fro
 
 def test_mixed_rows_equal_a_hand_written_hook(target: LoadedModel, oracle: Any) -> None:
     """Without any of this project's code on the other side."""
-    settings = [steering(0, 0, 0.8), None, steering(1, 2, 0.5)]
-    rows = [(request, s) for s in settings for request in requests()]
+    settings = [families.steering(0, 0, 0.8), None, families.steering(1, 2, 0.5)]
+    rows = [(request, s) for s in settings for request in families.requests()]
     end = target.tokenizer.eos_token_id
     for (request, s), answer in zip(rows, answers(target, rows, Decoding(STEPS), max_rows=3), strict=True):
         ids = oracle(target, request, None if s is None else (s.vector, s.layer, s.alpha), STEPS)
@@ -144,7 +127,7 @@ def test_stop_strings_and_end_tokens(llava: LoadedModel) -> None:
 
 def test_a_templated_request_is_taken_as_it_is(llava: LoadedModel) -> None:
     """Its text is the prompt; without the mark it would be wrapped once more."""
-    request = requests()[0]
+    request = families.requests()[0]
     whole = dataclasses.replace(request, text=chat_prompt(llava, request.text, 1), templated=True)
     wrapped = dataclasses.replace(whole, templated=False)
     plain, same, other = answers(llava, [(r, None) for r in (request, whole, wrapped)], Decoding(STEPS))
@@ -164,7 +147,9 @@ def test_no_end_before_the_least_number_of_tokens(llava: LoadedModel) -> None:
 
 def test_requests_with_another_history_are_others(llava: LoadedModel) -> None:
     """Turns before the question are part of what makes two requests equal."""
-    asked = [dataclasses.replace(requests()[0], history=turns) for turns in ((), (("w1 w2", "w3"),), (("w9", "w8 w7"),))]
+    asked = [
+        dataclasses.replace(families.requests()[0], history=turns) for turns in ((), (("w1 w2", "w3"),), (("w9", "w8 w7"),))
+    ]
     expected = [generate_rows(llava, [(request, None)], Decoding(STEPS))[0] for request in asked]
     assert answers(llava, [(request, None) for request in asked], Decoding(STEPS)) == expected
     assert len({response.text for response in expected}) == 3
@@ -206,7 +191,7 @@ def configured(llava: LoadedModel, **settings: Any) -> LoadedModel:
 @pytest.mark.parametrize("kind", ["penalty", "words", "both"])
 def test_score_processors_of_the_checkpoint(llava: LoadedModel, oracle: Any, kind: str) -> None:
     """Qwen2-VL's generation config has a repetition penalty, Idefics2's forbidden words. Prompts count, padding does not."""
-    rows = [(request, s) for request in requests() for s in (None, steering(1, 1, 0.8))]
+    rows = [(request, s) for request in families.requests() for s in (None, families.steering(1, 1, 0.8))]
     plain = answers(llava, rows, Decoding(STEPS))
     words = [llava.tokenizer.convert_tokens_to_ids(response.text.split()) for response in plain]
     # Of one answer a word, of the others what two and three words lead to.
@@ -236,7 +221,7 @@ def traffic(llava: LoadedModel) -> Iterator[dict[str, list[tuple[int, int]]]]:
 
     parts = {"first": llava.layers[0], "last": llava.layers[-1], "tower": tower}
     # The first answer also takes the model apart.
-    answers(llava, [(request, None) for request in (requests()[0], requests()[3])], Decoding(1))
+    answers(llava, [(request, None) for request in (families.requests()[0], families.requests()[3])], Decoding(1))
     handles = [part.register_forward_pre_hook(note(name), with_kwargs=True) for name, part in parts.items()]
     yield calls
     for handle in handles:
@@ -245,8 +230,8 @@ def traffic(llava: LoadedModel) -> Iterator[dict[str, list[tuple[int, int]]]]:
 
 def test_prompts_run_once_for_all_cells(llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]]) -> None:
     """Below the injection a prompt runs once, above it once per cell; the tower sees each picture once."""
-    asked = requests()[:2]
-    rows = [(request, steering(i, 1, 0.5)) for i in range(6) for request in asked]
+    asked = families.requests()[:2]
+    rows = [(request, families.steering(i, 1, 0.5)) for i in range(6) for request in asked]
     answers(llava, rows, Decoding(1))
     assert [count for count, _ in traffic["first"]] == [2]
     assert sum(count for count, _ in traffic["last"]) == 2 + 12
@@ -258,8 +243,8 @@ def test_prompts_that_are_left_alone_are_shared(
     llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]], kind: str, tokens: int
 ) -> None:
     """Of a prompt written at its last token only that token runs per cell; of an untouched one, none."""
-    asked = requests()[:2]
-    rows = [(request, steering(i, 1, 0.5, kind)) for i in range(6) for request in asked]
+    asked = families.requests()[:2]
+    rows = [(request, families.steering(i, 1, 0.5, kind)) for i in range(6) for request in asked]
     answers(llava, rows, Decoding(2))
     prompts = [(count, length) for count, length in traffic["last"] if length > 1]
     assert [count for count, _ in prompts] == [2]
@@ -268,10 +253,10 @@ def test_prompts_that_are_left_alone_are_shared(
 
 def test_equal_rows_run_once(llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]]) -> None:
     """alpha 0 and no steering are equal, and so are steerings of equal content; requests with another text are not."""
-    request, other = requests()[0], dataclasses.replace(requests()[0], text="<image> w1")
-    same = [steering(1, 1, 0.5, "decode") for _ in range(4)]
-    rows: list[Row] = [(request, None), (request, steering(3, 2, 0.0)), *((request, s) for s in same)]
-    rows += [(request, steering(1, 1, 0.5, "generated")), (other, None)]
+    request, other = families.requests()[0], dataclasses.replace(families.requests()[0], text="<image> w1")
+    same = [families.steering(1, 1, 0.5, "decode") for _ in range(4)]
+    rows: list[Row] = [(request, None), (request, families.steering(3, 2, 0.0)), *((request, s) for s in same)]
+    rows += [(request, families.steering(1, 1, 0.5, "generated")), (other, None)]
     answers(llava, rows, Decoding(2))
     assert max(count for count, length in traffic["first"] if length == 1) == 4
 
@@ -341,7 +326,7 @@ def test_a_write_that_changes_nothing_is_an_error(llava: LoadedModel) -> None:
     """It names the request; rows that had finished by then have been handed out."""
     nothing = Steering(torch.zeros(families.WIDTH), 1, 0.8)
     # The longer prompt is the first to be answered.
-    rows: list[Row] = [(requests()[1], steering(0, 1, 0.8)), (requests()[0], nothing)]
+    rows: list[Row] = [(families.requests()[1], families.steering(0, 1, 0.8)), (families.requests()[0], nothing)]
     found = []
     with pytest.raises(InterventionError, match="request 'wide' at layer 1"):
         for index, _ in Engine(llava, Decoding(STEPS), max_rows=1).answer(rows):
@@ -351,24 +336,24 @@ def test_a_write_that_changes_nothing_is_an_error(llava: LoadedModel) -> None:
 
 def test_positions_decode_need_a_second_token(llava: LoadedModel) -> None:
     """A limit of one token is an error, an answer that ends at once is not."""
-    late = (requests()[0], steering(0, 1, 0.8, "decode"))
+    late = (families.requests()[0], families.steering(0, 1, 0.8, "decode"))
     with pytest.raises(InterventionError, match="changed nothing"):
         answers(llava, [late], Decoding(1))
     with pytest.raises(InterventionError, match="changed nothing"):
-        answers(llava, [(requests()[0], Steering(torch.zeros(families.WIDTH), 1, 0.8, "decode"))], Decoding(STEPS))
-    (plain,) = generate_rows(llava, [(requests()[0], None)], Decoding(1))
+        answers(llava, [(families.requests()[0], Steering(torch.zeros(families.WIDTH), 1, 0.8, "decode"))], Decoding(STEPS))
+    (plain,) = generate_rows(llava, [(families.requests()[0], None)], Decoding(1))
     ending = configured(llava, eos_token_id=llava.tokenizer.convert_tokens_to_ids(plain.text))
     assert [response.tokens for response in answers(ending, [late], Decoding(STEPS))] == [1]
 
 
 def test_bad_settings_are_user_errors(llava: LoadedModel) -> None:
     """Before anything is generated."""
-    request = requests()[0]
+    request = families.requests()[0]
     for wrong, message in (
         (Steering(torch.ones(families.WIDTH + 1), 1, 0.8), "width"),
-        (steering(0, 3, 0.8), "Layer 3"),
-        (steering(0, 1, -0.1), "alpha"),
-        (steering(0, 1, 0.5, "everywhere"), "positions"),
+        (families.steering(0, 3, 0.8), "Layer 3"),
+        (families.steering(0, 1, -0.1), "alpha"),
+        (families.steering(0, 1, 0.5, "everywhere"), "positions"),
     ):
         with pytest.raises(UserError, match=message):
             answers(llava, [(request, None), (request, wrong)], Decoding(STEPS))

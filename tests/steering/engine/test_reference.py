@@ -29,12 +29,6 @@ from l2v.steering.models import LoadedModel
 STEPS = 8
 
 
-def steering(seed: int, layer: int, alpha: float, positions: str = "all") -> Steering:
-    """A vector about as long as the tiny model's states."""
-    vector = 3 * torch.randn(families.WIDTH, generator=torch.Generator().manual_seed(seed))
-    return Steering(vector, layer, alpha, positions)
-
-
 def requests() -> list[Request]:
     """Prompts of different lengths: one image, one image inside, two images, none."""
     words, picture = families.question, families.picture
@@ -54,7 +48,7 @@ def decoded(loaded: LoadedModel, ids: list[int]) -> str:
 
 def test_mixed_rows_equal_a_hand_written_hook(llava: LoadedModel, oracle: Any) -> None:
     """Every request under four steerings in one batch: text and length are those of one request under a plain hook."""
-    settings = [None, steering(0, 0, 0.8), steering(1, 1, 0.4), steering(2, 2, 1.5)]
+    settings = [None, families.steering(0, 0, 0.8), families.steering(1, 1, 0.4), families.steering(2, 2, 1.5)]
     rows = [(request, s) for request in requests() for s in settings]
     answers = generate_rows(llava, rows, Decoding(STEPS))
     texts = []
@@ -69,10 +63,10 @@ def test_mixed_rows_equal_a_hand_written_hook(llava: LoadedModel, oracle: Any) -
 def test_alpha_zero_equals_no_steering(llava: LoadedModel) -> None:
     """As None, alone and beside a steered row."""
     request = requests()[0]
-    still = steering(0, 1, 0.0)
+    still = families.steering(0, 1, 0.0)
     (plain,) = generate_rows(llava, [(request, None)], Decoding(STEPS))
     assert generate_rows(llava, [(request, still)], Decoding(STEPS)) == [plain]
-    beside = generate_rows(llava, [(request, still), (request, steering(0, 1, 0.9)), (request, None)], Decoding(STEPS))
+    beside = generate_rows(llava, [(request, still), (request, families.steering(0, 1, 0.9)), (request, None)], Decoding(STEPS))
     assert beside[0] == beside[2] == plain != beside[1]
 
 
@@ -194,7 +188,7 @@ def test_a_stop_string_that_is_a_special_token(llava: LoadedModel) -> None:
 
 def test_a_batch_that_does_not_fit_is_halved(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answers and their order are those of the whole batch; a single row that does not fit is an error."""
-    rows = [(r, s) for r in requests()[:3] for s in (None, steering(0, 1, 0.9))][:5]
+    rows = [(r, s) for r in requests()[:3] for s in (None, families.steering(0, 1, 0.9))][:5]
     expected = generate_rows(llava, rows, Decoding(STEPS))
     original, sizes = llava.model.generate, []
     limit = 2
@@ -243,15 +237,15 @@ def test_check_effect_finds_lost_writes(llava: LoadedModel) -> None:
     """By their index in the list, whether or not unsteered settings stand between them."""
     request = requests()[1]
     kinds = ("all", "text", "prompt", "generated", "decode", "release")
-    live = [steering(i, i % 3, 0.8, kind) for i, kind in enumerate(kinds)]
+    live = [families.steering(i, i % 3, 0.8, kind) for i, kind in enumerate(kinds)]
     assert check_effect(llava, request, live) == []
     require_effect(llava, request, live)
     settings = [
-        steering(0, 1, 0.0),
-        steering(1, 0, 0.8),
-        steering(2, 1, 0.8),
-        steering(3, 2, 0.8),
-        steering(4, 1, 0.3, "decode"),
+        families.steering(0, 1, 0.0),
+        families.steering(1, 0, 0.8),
+        families.steering(2, 1, 0.8),
+        families.steering(3, 2, 0.8),
+        families.steering(4, 1, 0.3, "decode"),
     ]
     with deaf_after(llava, 1):
         assert check_effect(llava, request, settings) == [2, 4]
@@ -263,16 +257,16 @@ def test_check_effect_finds_lost_writes(llava: LoadedModel) -> None:
 def test_check_effect_without_anything_to_check(llava: LoadedModel) -> None:
     """No steering, or none with alpha > 0: nothing is lost, and nothing is run."""
     assert check_effect(llava, requests()[0], []) == []
-    assert check_effect(llava, requests()[0], [steering(0, 1, 0.0)]) == []
+    assert check_effect(llava, requests()[0], [families.steering(0, 1, 0.0)]) == []
 
 
 def test_a_vector_of_zeros_is_an_error(llava: LoadedModel) -> None:
     """In the check before a run, and in a run."""
     nothing = Steering(torch.zeros(families.WIDTH), 1, 0.8)
     with pytest.raises(InterventionError, match="changed nothing"):
-        require_effect(llava, requests()[0], [steering(0, 1, 0.8), nothing])
+        require_effect(llava, requests()[0], [families.steering(0, 1, 0.8), nothing])
     with pytest.raises(InterventionError, match="1 of 2 rows"):
-        generate_rows(llava, [(requests()[0], steering(0, 1, 0.8)), (requests()[1], nothing)], Decoding(STEPS))
+        generate_rows(llava, [(requests()[0], families.steering(0, 1, 0.8)), (requests()[1], nothing)], Decoding(STEPS))
 
 
 def test_steerings_of_another_width_or_layer_are_user_errors(llava: LoadedModel) -> None:
@@ -281,8 +275,8 @@ def test_steerings_of_another_width_or_layer_are_user_errors(llava: LoadedModel)
     with pytest.raises(UserError, match="width"):
         generate_rows(llava, [(requests()[0], wide)], Decoding(STEPS))
     with pytest.raises(UserError, match="Layer 3"):
-        generate_rows(llava, [(requests()[0], steering(0, 3, 0.8))], Decoding(STEPS))
-    assert combined([None, steering(0, 1, 0.0)], families.WIDTH) is None
+        generate_rows(llava, [(requests()[0], families.steering(0, 3, 0.8))], Decoding(STEPS))
+    assert combined([None, families.steering(0, 1, 0.0)], families.WIDTH) is None
 
 
 def test_requests_that_do_not_fit_their_images_are_user_errors(llava: LoadedModel) -> None:
@@ -298,7 +292,7 @@ def test_requests_that_do_not_fit_their_images_are_user_errors(llava: LoadedMode
 def test_decode_positions_need_a_second_token(llava: LoadedModel) -> None:
     """With a limit of one token nothing is ever fed back: an error, not answers of the unsteered model."""
     with pytest.raises(InterventionError, match="changed nothing"):
-        generate_rows(llava, [(requests()[0], steering(0, 1, 0.8, "decode"))], Decoding(1))
+        generate_rows(llava, [(requests()[0], families.steering(0, 1, 0.8, "decode"))], Decoding(1))
 
 
 def test_an_answer_that_ends_at_once_does_not_end_the_run(llava: LoadedModel) -> None:
@@ -306,7 +300,7 @@ def test_an_answer_that_ends_at_once_does_not_end_the_run(llava: LoadedModel) ->
     one, inside = requests()[:2]
     first = generate_rows(llava, [(one, None)], Decoding(1))[0].text
     target = ended_by(llava, first)
-    late = steering(0, 1, 0.8, "decode")
+    late = families.steering(0, 1, 0.8, "decode")
     together = generate_rows(target, [(one, late), (inside, late)], Decoding(STEPS))
     assert (together[0].tokens, together[0].truncated) == (1, False)
     assert generate_rows(target, [(one, late)], Decoding(STEPS)) == together[:1]
