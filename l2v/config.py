@@ -1,4 +1,4 @@
-"""The schema: every setting is declared here, once, with its unit and range.
+"""The schema: every setting is declared once, with its unit and range; all but a room's own (finetuning) here.
 
 Settings marked (science) are part of a cell's identity; the others say where and how to compute, never what.
 """
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
+
+from l2v.finetune.settings import FinetuneSettings
 
 
 @dataclass
@@ -188,27 +190,11 @@ class JudgeConfig:
 
 
 @dataclass
-class FinetuneConfig:
+class FinetuneConfig(FinetuneSettings):
     """`l2v finetune`: supervised fine-tuning on the contrast data's chains of thought (l2v/finetune/settings.py)."""
 
     out: str | None = None  # folder of the checkpoint, e.g. outputs/checkpoints/mine; any target.path can name it
     model: str = "target"  # what is trained: target (its language model; the vision tower is frozen) or source
-    method: str = "full"  # full, or lora (PEFT; merged into the weights at the end)
-    learning_rate: float = 7e-6  # peak of a cosine that ends at zero
-    epochs: int = 10  # times that every text is seen
-    batch_size: int = 8  # texts per step
-    micro_batch: int = 1  # texts in memory at once, a divisor of batch_size
-    warmup: float = 0.0  # share of the steps in which the rate rises
-    weight_decay: float = 0.0  # weight decay of AdamW, at least 0
-    clip: float = 1.0  # largest norm of a gradient
-    seed: int = 0  # of the order of texts and of LoRA's start
-    max_length: int | None = None  # tokens of the longest text; None: the model's context
-    unusable: str = "error"  # texts without a response or too long: error, or drop (counted)
-    lora_rank: int = 16  # of the updates that lora learns
-    lora_alpha: int = 32  # updates are scaled by alpha / rank
-    lora_dropout: float = 0.0  # share of a lora update's inputs that is dropped, 0 to 1
-    gradient_checkpointing: bool = True  # a third slower, far less memory
-    checkpoints: bool = True  # keep the state after every epoch, to go on after an interruption
 
 
 @dataclass

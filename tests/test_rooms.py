@@ -25,6 +25,8 @@ ROOMS = {
     "track": {"benchmarks", "report", "study", "transfer"},
     "verbs": {"benchmarks", "convert", "finetune", "mini", "report", "steering", "study", "track", "transfer"},
     "cli": {"verbs"},
+    # The schema holds a room's own settings instead of repeating them.
+    "config": {"finetune"},
 }
 MODULES = {
     ".".join(("l2v", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path

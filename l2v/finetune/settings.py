@@ -9,36 +9,26 @@ from l2v.errors import UserError, unknown
 METHODS = ("full", "lora")
 
 
-@dataclass(frozen=True)
+@dataclass
 class FinetuneSettings:
-    """How to fine-tune. Defaults: Virgo's (arXiv 2501.01904) where it states them, learning rate, cosine and epochs.
+    """How to fine-tune. Defaults: Virgo's (arXiv 2501.01904) where it states them, learning rate, cosine and epochs."""
 
-    method: "full" (every weight of the language model, embeddings and lm_head too) or "lora" (low-rank updates of its Linears,
-    merged into them at the end). learning_rate: the peak of a cosine that ends at zero, above 0. epochs: at least 1.
-    batch_size: texts per optimiser step; micro_batch: texts in memory at once, a divisor of it. warmup: share of the steps in
-    which the rate rises, 0 to 1. weight_decay: AdamW's, at least 0. clip: largest norm of a gradient, above 0. seed: of the
-    order of texts and of LoRA's start. max_length: tokens of the longest text, None: the model's context. unusable: "error", or
-    "drop" to leave out and count texts without a response or above max_length. lora_rank, lora_alpha (updates are scaled by
-    alpha / rank), lora_dropout: LoRA's. gradient_checkpointing: compute activations twice instead of keeping them, a third
-    slower and far smaller. checkpoints: keep the state after every epoch: the same command then goes on after an interruption.
-    """
-
-    method: str = "full"
-    learning_rate: float = 7e-6
-    epochs: int = 10
-    batch_size: int = 8
-    micro_batch: int = 1
-    warmup: float = 0.0
-    weight_decay: float = 0.0
-    clip: float = 1.0
-    seed: int = 0
-    max_length: int | None = None
-    unusable: str = "error"
-    lora_rank: int = 16
-    lora_alpha: int = 32
-    lora_dropout: float = 0.0
-    gradient_checkpointing: bool = True
-    checkpoints: bool = True
+    method: str = "full"  # full (every weight of the LLM, embeddings and lm_head too), or lora (PEFT; merged at the end)
+    learning_rate: float = 7e-6  # peak of a cosine that ends at zero, above 0
+    epochs: int = 10  # times that every text is seen, at least 1
+    batch_size: int = 8  # texts per step
+    micro_batch: int = 1  # texts in memory at once, a divisor of batch_size
+    warmup: float = 0.0  # share of the steps in which the rate rises, 0 to below 1
+    weight_decay: float = 0.0  # weight decay of AdamW, at least 0
+    clip: float = 1.0  # largest norm of a gradient, above 0
+    seed: int = 0  # of the order of texts and of LoRA's start
+    max_length: int | None = None  # tokens of the longest text; None: the model's context
+    unusable: str = "error"  # texts without a response or too long: error, or drop (counted)
+    lora_rank: int = 16  # of the updates that lora learns
+    lora_alpha: int = 32  # updates are scaled by alpha / rank
+    lora_dropout: float = 0.0  # share of a lora update's inputs that is dropped, 0 to below 1
+    gradient_checkpointing: bool = True  # a third slower, far less memory
+    checkpoints: bool = True  # keep the state after every epoch: the same command goes on after an interruption
 
     def check(self) -> None:
         """Raise UserError for a setting out of its range."""

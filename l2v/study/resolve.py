@@ -68,7 +68,7 @@ def resolve(config: Config) -> Cell:
                 "intervention.positions=decode writes to generated tokens as they are fed back, and decoding.max_new_tokens=1 "
                 "feeds none back; give at least 2 or other positions."
             )
-        return Cell(**base, **_steering(config))
+        return Cell(**base, **_intervention(config))
     return Cell(**base, **weight_settings(config)) if method in WEIGHT_METHODS else Cell(**base)
 
 
@@ -152,7 +152,7 @@ def _decoding(config: Config) -> dict[str, Any]:
     return {"max_new_tokens": length, "stop": stop, "sampling": sampling}
 
 
-def _steering(config: Config) -> dict[str, Any]:
+def _intervention(config: Config) -> dict[str, Any]:
     """The settings of a steered cell."""
     chosen, arm = config.intervention, ARMS[config.method.name]
     reader = config.source if arm.reads == "source" else config.target

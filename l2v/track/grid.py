@@ -7,34 +7,28 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.report.study import arm_names, named
 from l2v.report.style import DIVERGING
 
-# What makes an arm here; its seeds are averaged.
-ARM = ["target", "benchmark", "task", "split", "part", "source", "contrast", "method", "positions", "scale"]
 # More figures than that nobody looks at; the table holds every cell.
 MOST = 60
 
 
 def heatmaps(results: pd.DataFrame, scorer: str) -> dict[str, Any]:
-    """Plotly figures by name, for every arm with several layers or alphas; from rows of results.csv."""
-    rows = results[(results["scorer"] == scorer) & (results["metric"] == HEADLINE) & results["layer"].notna()]
+    """Plotly figures by name, for every arm with several layers or alphas; from rows of results.csv. Seeds are averaged."""
+    rows = named(results[(results["scorer"] == scorer) & (results["metric"] == HEADLINE)])
+    rows["arm"] = arm_names(rows, without="seed")
     found: dict[str, Any] = {}
-    for _, arm in rows.groupby(ARM, dropna=False, sort=True):
+    for names, arm in rows[rows["layer"].notna()].groupby(["arm", "where", "bench", "items", "panel"], sort=True):
         if (arm["layer"].nunique() > 1 or arm["alpha"].nunique() > 1) and len(found) < MOST:
-            title = _title(arm)
-            if f"grid/{title}" in found:
-                title += f", {arm['contrast'].iloc[0]}"
+            title = _title(*names)
             found[f"grid/{title}"] = _heatmap(arm, title, scorer)
     return found
 
 
-def _title(arm: pd.DataFrame) -> str:
-    """l2v from kin on mini, mini dev, all, relative: an arm in words."""
-    row = {name: str(value) for name, value in arm.iloc[0].items() if not pd.isna(value)}
-    source = f" from {row['source']}" if "source" in row else ""
-    items = " ".join(row[name] for name in ("task" if "task" in row else "benchmark", "split", "part") if name in row)
-    more = [row[name] for name in ("positions", "scale") if name in row]
-    return ", ".join([f"{row['method']}{source} on {row['target']}", items, *more])
+def _title(arm: str, where: str, bench: str, items: str, panel: str) -> str:
+    """l2v from kin on mini, mini dev: an arm in words."""
+    return ", ".join(filter(None, (f"{arm} on {where}", f"{bench} {items}".strip(), panel)))
 
 
 def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:

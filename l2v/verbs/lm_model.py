@@ -23,12 +23,13 @@ from tqdm import tqdm
 from l2v.benchmarks.catalogue import TASKS, task_folders
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, request_images
 from l2v.errors import UserError
-from l2v.steering.engine.engine import Decoding, Engine, Request, Row, Steering, require_effect
+from l2v.steering.engine.engine import Decoding, Engine, Request, Row, require_effect
 from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
 from l2v.study.cells import Job
 from l2v.study.resolve import resolve
+from l2v.study.workers.answer import cell_steering
 from l2v.study.workers.devices import pick_device
-from l2v.study.workers.directions import cell_vector, ensure_directions
+from l2v.study.workers.directions import ensure_directions
 from l2v.study.workers.weights import target_spec
 from l2v.verbs.compose import compose
 
@@ -73,7 +74,7 @@ class L2VModel(LM):
         job = Job(self.cell, self.config)
         ensure_directions([job], self._device, logging.getLogger(__name__).info)
         self.target = load_model(target_spec(job), "vision", self._device)
-        self.steering = _steering(job, self.target.width)
+        self.steering = cell_steering(job, self.target.width)
         self.templated: set[str] = set()
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
@@ -147,14 +148,6 @@ class L2VModel(LM):
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
         """Not supported. Raises UserError."""
         raise UserError(ONLY_GENERATION.format("likelihoods"))
-
-
-def _steering(job: Job, width: int) -> Steering | None:
-    cell = job.cell
-    if not cell.steered:
-        return None
-    assert cell.layer is not None and cell.alpha is not None and cell.positions is not None
-    return Steering(cell_vector(cell, job.config.runtime.outputs, width), cell.layer, cell.alpha, cell.positions)
 
 
 def _content(text: str) -> list[dict[str, str]]:

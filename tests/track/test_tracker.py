@@ -221,8 +221,8 @@ def test_the_report_run_holds_the_grid_the_heatmaps_and_what_lies_in_the_study(s
         assert row["n"] == ITEMS
     logged = media(report.summary)
     assert {name: kind for name, kind in logged.items() if kind == "plotly-file"}.keys() == {
-        "grid/l2v from mini_kin on mini, mini dev, all, direction",
-        "grid/random from mini_kin on mini, mini dev, all, direction",
+        "grid/l2v on mini, mini dev",
+        "grid/random on mini, mini dev",
     }
     assert logged["lat/kin/dispersion"] == "image-file"
     assert "lat/kin/outside" not in logged

@@ -46,7 +46,7 @@ def answer(
     ]
     if not rows:
         return
-    steerings = {job.cell.id: _steering(job, target) for job in jobs}
+    steerings = {job.cell.id: cell_steering(job, target.width) for job in jobs}
     require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
     most = jobs[0].config.runtime.batch_rows
     engine = Engine(target, cell_decoding(jobs[0].cell), max_rows=most, tell=tell)
@@ -64,13 +64,13 @@ def answer(
             keep(finished, time.perf_counter() - begun)
 
 
-def _steering(job: Job, target: LoadedModel) -> Steering | None:
+def cell_steering(job: Job, width: int) -> Steering | None:
+    """What a cell injects into a target of this width; None where it steers nothing."""
     cell = job.cell
     if not cell.steered:
         return None
     assert cell.layer is not None and cell.alpha is not None and cell.positions is not None
-    vector = cell_vector(cell, job.config.runtime.outputs, target.width)
-    return Steering(vector, cell.layer, cell.alpha, cell.positions)
+    return Steering(cell_vector(cell, job.config.runtime.outputs, width), cell.layer, cell.alpha, cell.positions)
 
 
 def cell_decoding(cell: Cell) -> Decoding:
