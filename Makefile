@@ -1,5 +1,6 @@
 # make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff, mypy, biome.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
+# make worlds: the miniature trained from four other seeds, and strangers of another build; repeat it to go on.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
-.PHONY: demo test lint tables clean
+.PHONY: demo test lint tables worlds clean
 
 demo: $(INSTALLED)
 	$(BIN)/l2v run --multirun +experiment=demo
@@ -27,6 +28,11 @@ $(CHECKPOINTS)/%_sft: $(INSTALLED)
 
 $(CHECKPOINTS)/mini_reasoner: $(INSTALLED)
 	test -d $@ || $(BIN)/l2v finetune source=mini_base finetune.model=source +finetune=mini finetune.out=$@
+
+worlds: $(INSTALLED)
+	for world in 1 odd 2 3 4; do \
+	  $(BIN)/python -m l2v.mini.train --world $$world --out outputs/worlds/$$world --missing || exit 1; \
+	done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

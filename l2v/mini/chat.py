@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
+from tokenizers.decoders import WordPiece as WordPieceDecoder
+from tokenizers.models import WordLevel, WordPiece
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import CLIPImageProcessor, LlavaProcessor, PreTrainedTokenizerFast
@@ -44,10 +45,16 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt %}{{- ' assistant :' }}{% endif %}"""
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A word-level tokenizer that splits on white space; unknown words become `<unk>`; pads on the left."""
-    words = (*SPECIAL_TOKENS, *problems.vocabulary())
-    core = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+def build_tokenizer(pieces: bool = False) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer that splits on white space; unknown words become `<unk>`; pads on the left.
+
+    pieces: the same words cut into pieces, which the strangers of the odd world read: other tokens, at other positions.
+    """
+    words = (*SPECIAL_TOKENS, *(_all_pieces() if pieces else problems.vocabulary()))
+    ids = {word: index for index, word in enumerate(words)}
+    core = Tokenizer(WordPiece(ids, unk_token="<unk>") if pieces else WordLevel(ids, unk_token="<unk>"))
+    if pieces:
+        core.decoder = WordPieceDecoder(cleanup=False)
     core.pre_tokenizer = WhitespaceSplit()
     core.add_special_tokens(list(SPECIAL_TOKENS))
     bos = ("<bos>", words.index("<bos>"))
@@ -64,6 +71,19 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         chat_template=CHAT_TEMPLATE,
     )
+
+
+def _all_pieces() -> list[str]:
+    """The pieces that every word of the task is cut into, sorted: three characters at most, a running sum as `=` and digit.
+
+    The words that training looks for, roles and colon, stay whole.
+    """
+    found = {"user", "assistant"}
+    for word in problems.vocabulary():
+        size = 1 if word.startswith("=") else 3
+        cuts = [word[start : start + size] for start in range(0, len(word), size)]
+        found.update([cuts[0], *(f"##{cut}" for cut in cuts[1:])])
+    return sorted(found)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:

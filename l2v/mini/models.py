@@ -35,13 +35,13 @@ KIN_MLP = 352  # keeps kin under 4 MB
 SHARED_BINS = 17  # frequency bins 0 to 16, which the drift leaves alone
 
 
-def build_lm(tokenizer: PreTrainedTokenizerFast, width: int) -> LlamaForCausalLM:
+def build_lm(tokenizer: PreTrainedTokenizerFast, width: int, layers: int = LAYERS) -> LlamaForCausalLM:
     """A Llama with fresh weights drawn from torch's global generator."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=MLP,
-        num_hidden_layers=LAYERS,
+        num_hidden_layers=layers,
         num_attention_heads=HEADS,
         num_key_value_heads=HEADS,
         head_dim=width // HEADS,

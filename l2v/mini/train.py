@@ -1,7 +1,9 @@
-"""Train the miniature world and write it to disk; about seven minutes on two CPU cores.
+"""Train a miniature world and write it to disk; about seven minutes on two CPU cores.
 
-    python -m l2v.mini.train                              # everything, into this package
+    python -m l2v.mini.train                              # the shipped world, everything, into this package
     python -m l2v.mini.train --out /somewhere --models base,vlm,vlm_drifted
+    python -m l2v.mini.train --world 1 --out outputs/worlds/1 --missing   # the same recipe from other seeds (make worlds)
+    python -m l2v.mini.train --world odd --out outputs/worlds/odd --missing
 
 Models:
     base         text LM, width 96
@@ -10,13 +12,15 @@ Models:
     kin          the base LM grown to width 160 and trained a little: a source whose direction must transfer
     stranger_a   text LMs of width 160 from other seeds: sources whose
     stranger_b   directions must not transfer
-vlm and kin start from base, vlm_drifted from vlm: what is not asked for is read from --out.
+vlm and kin start from base, vlm_drifted from vlm: what is not asked for is read from --out. All worlds share the data. The
+world `odd` has strangers alone, of another width, depth and tokenizer; its targets and its kin are those of the shipped world.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,6 +44,10 @@ HERE = Path(__file__).parent
 NAMES = ("base", "vlm", "vlm_drifted", "kin", "stranger_a", "stranger_b")
 VISION = ("vlm", "vlm_drifted")
 SEEDS = {"base": 1, "vlm": 2, "vlm_drifted": 3, "kin": 4, "stranger_a": 5, "stranger_b": 6}
+WORLDS = ("0", "1", "2", "3", "4", "odd")
+SEEDS_APART = 10  # how far the seeds of one world lie from those of the next
+# Of the odd world: width, blocks, and a schedule that its longer texts need.
+ODD = {"stranger_a": (128, 6), "stranger_b": (192, 5)}
 BATCH = 64
 WEIGHT_DECAY = 0.1  # with less, a neutral prompt ends in a state so long that no moderate injection can move it
 DEMONSTRATED = 0.25  # share of batches
@@ -64,6 +72,7 @@ TILES = Schedule(400, 2e-3)
 VLM = Schedule(500, 1e-3)
 KIN = Schedule(100, 5e-4)
 STRANGER = Schedule(350, 1.5e-3)
+ODD_STRANGER = Schedule(500, 1.5e-3)
 KIN_MIX = Mix(step=0.60)
 
 
@@ -75,6 +84,16 @@ class World:
     processor: LlavaProcessor
     held_out: frozenset[str]
     out: Path
+    name: str = "0"
+
+    @property
+    def odd(self) -> bool:
+        """Whether its models write and read with another tokenizer."""
+        return self.name == "odd"
+
+    def seed(self, model: str) -> int:
+        """Where a model's draws start."""
+        return SEEDS[model] + SEEDS_APART * WORLDS.index(self.name)
 
     def folder(self, name: str) -> Path:
         """Where a model lies."""
@@ -197,8 +216,8 @@ def train_vlm(world: World, model: PreTrainedModel, rng: np.random.Generator) ->
 
 def build(world: World, name: str) -> PreTrainedModel:
     """Train, grow or drift one model of the world."""
-    torch.manual_seed(SEEDS[name])
-    rng = np.random.default_rng(SEEDS[name])
+    torch.manual_seed(world.seed(name))
+    rng = np.random.default_rng(world.seed(name))
     if name == "base":
         model = models.build_lm(world.tokenizer, models.WIDTH)
         train_text(world, model, BASE, Mix(), rng)
@@ -207,7 +226,7 @@ def build(world: World, name: str) -> PreTrainedModel:
         train_tiles(world, model, rng)
         train_vlm(world, model, rng)
     elif name == "vlm_drifted":
-        generator = torch.Generator().manual_seed(SEEDS[name])
+        generator = torch.Generator().manual_seed(world.seed(name))
         rotation = models.high_band_rotation(models.WIDTH, models.SHARED_BINS, generator)
         model = models.drift(AutoModelForImageTextToText.from_pretrained(world.folder("vlm")), rotation)
     elif name == "kin":
@@ -215,8 +234,9 @@ def build(world: World, name: str) -> PreTrainedModel:
         model = models.grow(base, models.WIDE, models.KIN_MLP)
         train_text(world, model, KIN, KIN_MIX, rng)
     else:
-        model = models.build_lm(world.tokenizer, models.WIDE)
-        train_text(world, model, STRANGER, Mix(), rng)
+        width, layers = ODD[name] if world.odd else (models.WIDE, models.LAYERS)
+        model = models.build_lm(world.tokenizer, width, layers)
+        train_text(world, model, ODD_STRANGER if world.odd else STRANGER, Mix(), rng)
     return model
 
 
@@ -247,44 +267,62 @@ def measure(world: World, name: str, model: PreTrainedModel) -> str:
     return f"{name:12s} {medium:9s}" + "".join(f"{figure:8.3f}" for figure in figures)
 
 
-def save(model: PreTrainedModel, folder: Path, sees: bool) -> None:
-    """Write a Hugging Face folder: weights, configuration and a tokenizer or processor in its original state."""
-    model.save_pretrained(folder)
+def save(world: World, model: PreTrainedModel, name: str) -> None:
+    """Write a Hugging Face folder: weights, configuration and a tokenizer or processor in its original state.
+
+    The folder appears whole or not at all, so that one that is there is a finished model.
+    """
+    folder = world.folder(name)
+    unfinished = folder.with_name(f".{name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
     # A tokenizer that has padded a batch would write its last padding into the file.
-    tokenizer = chat.build_tokenizer()
-    (chat.build_processor(tokenizer) if sees else tokenizer).save_pretrained(folder)
-    for file in folder.iterdir():
+    tokenizer = chat.build_tokenizer(pieces=world.odd)
+    (chat.build_processor(tokenizer) if name in VISION else tokenizer).save_pretrained(unfinished)
+    for file in unfinished.iterdir():
         file.chmod(0o644)  # the weights are written readable by their owner only
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)
 
 
-def _ordered(names: str) -> Iterator[str]:
-    asked = names.split(",")
-    unknown = sorted(set(asked) - set(NAMES))
+def _ordered(names: str | None, world: str) -> Iterator[str]:
+    trained = tuple(ODD) if world == "odd" else NAMES
+    asked = trained if names is None else names.split(",")
+    unknown = sorted(set(asked) - set(trained))
     if unknown:
-        raise SystemExit(f"--models: unknown {', '.join(unknown)}; choose from {', '.join(NAMES)}")
-    return (name for name in NAMES if name in asked)
+        raise SystemExit(f"--models: unknown {', '.join(unknown)}; choose from {', '.join(trained)}")
+    return (name for name in trained if name in asked)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Train the models asked for, write them and the data, and print what they can do."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=HERE, help="folder for checkpoints/ and data/")
-    parser.add_argument("--models", default=",".join(NAMES), help="comma-separated names; default: all")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for checkpoints/ and, of the shipped world, data/")
+    parser.add_argument("--world", default=WORLDS[0], choices=WORLDS, help="whose seeds; default: the shipped world's")
+    parser.add_argument("--models", help="comma-separated names; default: all of the world")
+    parser.add_argument("--missing", action="store_true", help="train only what is not finished in --out")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU; another number may round otherwise")
     options = parser.parse_args(arguments)
-    names = list(_ordered(options.models))
-    torch.set_num_threads(2)
+    names = list(_ordered(options.models, options.world))
+    if options.world != WORLDS[0] and options.out == HERE:
+        raise SystemExit(f"--world {options.world}: give it a folder, --out outputs/worlds/{options.world}")
+    torch.set_num_threads(options.threads)
 
-    tokenizer = chat.build_tokenizer()
+    tokenizer = chat.build_tokenizer(pieces=options.world == "odd")
     held_out = frozenset(problem.key for split in splits.draw_splits().values() for problem in split.problems)
-    world = World(tokenizer, chat.build_processor(tokenizer), held_out, options.out)
-    splits.write_splits(options.out / "data")
+    world = World(tokenizer, chat.build_processor(tokenizer), held_out, options.out, options.world)
+    if options.world == WORLDS[0]:
+        splits.write_splits(options.out / "data")
     lines = [f"{'model':12s} {'asked in':9s}    step  direct neutral   (test problems, n = {splits.SIZES['test']})"]
     for name in names:
+        if options.missing and world.folder(name).is_dir():
+            print(f"{name}: finished before", flush=True)
+            continue
         print(name, flush=True)
         start = time.perf_counter()
         model = build(world, name)
         print(f"  {time.perf_counter() - start:.0f} s", flush=True)
-        save(model, world.folder(name), name in VISION)
+        save(world, model, name)
         lines.append(measure(world, name, model))
     print("\n".join(lines))
 
