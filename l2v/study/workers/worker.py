@@ -38,8 +38,9 @@ POLL_SECONDS, LONGEST_POLL, LOOKED_UNITS = 0.5, 10.0, 16
 FINISH = "finish"  # the claim on gathering, scoring and closing a cell
 TOLD_FAILURES = 3  # a failing cell's reason is told so often; all of them stand in the outcome
 
-
 Tell = Callable[[str], None]
+# What a worker holds: a claim per cell's id and key of a block of items.
+Held = dict[tuple[str, str], Claim]
 
 
 class AskedToEndError(Exception):
@@ -168,9 +169,10 @@ class Worker:
             # Its rows are all there: what is left is to close cells, once the other blocks are there too.
             finished = sum(self._finish(unit.group, job) for job in jobs)
             return Found.WORKED if finished else Found.HELD
-        held = claim_all([(self._folder(job).claims, block_key(b)) for job, b in wanted], self.worker)
-        if held is None:
+        claims = claim_all([(self._folder(job).claims, block_key(b)) for job, b in wanted], self.worker)
+        if claims is None:
             return Found.HELD
+        held = {(job.cell.id, block_key(b)): one for (job, b), one in zip(wanted, claims, strict=True)}
         for job in jobs:
             if self._folder(job).done:
                 # Finished between the look and the claim, which made its folder of claims anew.
@@ -184,8 +186,8 @@ class Worker:
             self._say(f"{self.worker.name} was silent for too long: others took over {len(jobs)} of its cells.")
             return Found.HELD
         finally:
-            for one in held:
-                one.release(done=one.folder.parent.name in done)
+            for (cell_id, _), one in held.items():
+                one.release(done=cell_id in done)
         for job in jobs:
             self._finish(unit.group, job)
         return Found.WORKED
@@ -201,7 +203,7 @@ class Worker:
 
     # -- answering ---------------------------------------------------------------------------------------------------
 
-    def _answer_unit(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim], done: set[str]) -> None:
+    def _answer_unit(self, unit: Unit, jobs: Sequence[Job], held: Held, done: set[str]) -> None:
         """Answer a claimed unit; when that fails, its cells one by one, so that one bad cell costs no other.
 
         `done` collects the ids of the cells whose rows of this unit are all stored.
@@ -251,15 +253,14 @@ class Worker:
         if isinstance(error, UserError) and len(self.run_record.cells) == 1:
             raise error
 
-    def _answer(self, unit: Unit, jobs: Sequence[Job], held: Sequence[Claim]) -> None:
+    def _answer(self, unit: Unit, jobs: Sequence[Job], held: Held) -> None:
         items = self.work.items(unit.group)
         cut = blocks(len(items))
         block_of = {items[place].id: block_key(b) for b in unit.blocks for place in cut[b]}
         folders = {job.cell.id: self._folder(job) for job in jobs}
-        claims = {(one.folder.parent.name, one.key): one for one in held}
 
         def mine(job: Job, item: str) -> bool:
-            return (job.cell.id, block_of.get(item, "")) in claims
+            return (job.cell.id, block_of.get(item, "")) in held
 
         def keep(rows: Sequence[Answered], seconds: float) -> None:
             """Append responses to their cells' folders, as far as this worker still holds them."""
@@ -269,14 +270,14 @@ class Worker:
             for job, request, response in rows:
                 key = (job.cell.id, block_of[request.id])
                 if key not in current:
-                    current[key] = claims[key].current()
+                    current[key] = held[key].current()
                 if not current[key]:
                     lost = True
                     continue
                 record = {"id": request.id, "response": response.text, "tokens": response.tokens}
                 record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
                 record |= {"prompt": prompt_hash(request.text), "worker": self.worker.name}
-                records.setdefault(job.cell.id, []).append(record | {"generation": claims[key].generation})
+                records.setdefault(job.cell.id, []).append(record | {"generation": held[key].generation})
             for cell_id, lines in records.items():
                 folders[cell_id].append(self.worker.name, lines)
             stored = sum(map(len, records.values()))
