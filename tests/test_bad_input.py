@@ -175,7 +175,7 @@ def test_a_grid_is_checked_as_a_whole_before_anything_is_computed(
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("l2v.study.workers.worker.load_model", load)
+    monkeypatch.setattr("l2v.steering.models.load_model", load)
     monkeypatch.setattr("l2v.study.workers.directions.load_model", load)
     said = refused("--multirun", *words)
     assert [piece for piece in told if piece not in said] == [], said
@@ -193,7 +193,7 @@ def test_names_are_checked_before_a_model_is_loaded(
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("l2v.study.workers.worker.load_model", load)
+    monkeypatch.setattr("l2v.steering.models.load_model", load)
     monkeypatch.setattr("l2v.study.workers.directions.load_model", load)
     refused(word)
 
@@ -202,7 +202,7 @@ def test_the_reporting_split_is_checked_before_the_search(refused: Callable[...,
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("l2v.study.workers.worker.load_model", load)
+    monkeypatch.setattr("l2v.steering.models.load_model", load)
     monkeypatch.setattr("l2v.study.workers.directions.load_model", load)
     assert "'tst'" in refused("protocol.name=select_then_test", "protocol.select=dev", "protocol.report=tst")
 

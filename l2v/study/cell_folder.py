@@ -32,8 +32,9 @@ from l2v.study.digests import (
     twice,
 )
 
-# libyaml's parser where it was built in: a study has hundreds of small files.
+# libyaml where it was built in: a study has hundreds of small files.
 SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 # What a row of metrics.json was made from: the digests of the responses and of the verdicts.
 RESPONSES, SCORES = "responses_digest", "scores_digest"
@@ -112,7 +113,8 @@ class CellFolder:
             self.cell()
         else:
             content = {"schema": SCHEMA, "id": cell.id, "cell": asdict(cell), "locations": locations}
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True), sync=True)
+            text = yaml.dump(content, Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
+            write_atomically(self.path / "config.yaml", text, sync=True)
 
     # -- responses ---------------------------------------------------------------------------------------------------
 

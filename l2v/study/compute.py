@@ -19,6 +19,7 @@ from l2v.study.workers.aside import set_aside
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.executors import execute, worker_count
 from l2v.study.workers.run import mend_run, open_run
+from l2v.study.workers.targets import Targets
 from l2v.study.workers.workload import Workload
 
 # Executors whose workers run on this machine, whose devices can be checked before anything is written.
@@ -37,8 +38,10 @@ class Outcome:
     results: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
-def run_jobs(jobs: Sequence[Job]) -> Outcome:
+def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
     """Compute what is missing of these cells. Its results.csv is built by `l2v.study.results`.
+
+    targets: the one that an earlier phase of this command left in memory is used again.
 
     Finished cells cost nothing and load no model. A cell that fails is set aside and named in the outcome. Raises UserError
     for what concerns all of them, and for what is wrong with the only one.
@@ -53,7 +56,7 @@ def run_jobs(jobs: Sequence[Job]) -> Outcome:
         chosen = jobs[0].config.executor
         if chosen.name in HERE:
             pick_device(runtime.device)
-        work = Workload(store, jobs)
+        work = Workload(store, jobs, targets or Targets())
         lost = _unreadable(work)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
         set_aside(run, lost)

@@ -6,23 +6,21 @@ A race that was interrupted therefore takes the same decisions again from what i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
-from l2v.benchmarks.base import Item
 from l2v.benchmarks.harness import open_docs
 from l2v.benchmarks.parts import WHOLE, Part, ranked_problems
 from l2v.config import ProtocolConfig
-from l2v.study.cells import Job
+from l2v.study.cells import BenchmarkId, Job
 from l2v.study.compute import run_jobs
 from l2v.study.questions import data_ref
 from l2v.study.race import Dropped, Look, Race, Round, Rule, looks
 from l2v.study.score import benchmark_items
 from l2v.study.store import Store
+from l2v.study.workers.targets import Targets
 
 RACES = ("race", "halving")
 
@@ -33,34 +31,45 @@ def rule_of(protocol: ProtocolConfig) -> Rule:
     return Rule(delta, protocol.margin, protocol.budget, protocol.eta)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a race asks. problems: in the order in which it asks them; problem_of: item -> problem."""
+
+    problems: list[str]
+    problem_of: dict[str, str]
+
+    @classmethod
+    def by(cls, job: Job) -> Asked:
+        """What the race asks of a job's cell."""
+        docs = open_docs(data_ref(job.config.benchmark))
+        found = {item.id: docs.problem(item.doc) for item in benchmark_items(job.cell.benchmark, job.config.benchmark)}
+        return cls(ranked_problems(found.values(), job.config.benchmark.part_seed), found)
+
+
 @dataclass
 class Heat:
     """One arm's race over its jobs, which stand in the order of preference and ask the whole of the part."""
 
     jobs: list[Job]
     race: Race
-    problems: list[str]
+    questions: Asked
     rounds: tuple[Round, ...] = ()
     scores: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, jobs: list[Job], rule: Rule) -> Heat:
-        """An arm at the start of its race. Raises UserError when its questions cannot be read."""
-        problems = problems_of(jobs[0])
-        return cls(jobs, Race(range(len(jobs)), looks(len(problems), rule.budget, rule.eta), rule), problems)
+    def of(cls, jobs: list[Job], rule: Rule, asked: Asked) -> Heat:
+        """An arm at the start of its race."""
+        return cls(jobs, Race(range(len(jobs)), looks(len(asked.problems), rule.budget, rule.eta), rule), asked)
+
+    @property
+    def problems(self) -> list[str]:
+        """What it asks, in the order in which it asks it."""
+        return self.questions.problems
 
     @property
     def winner(self) -> Job | None:
         """The cell that is reported; None when all failed."""
         return self.jobs[self.race.live[0]] if self.race.live else None
-
-    @cached_property
-    def _items(self) -> dict[str, str]:
-        """Item -> problem."""
-        job = self.jobs[0]
-        docs = open_docs(data_ref(job.config.benchmark))
-        items: list[Item] = benchmark_items(job.cell.benchmark, job.config.benchmark)
-        return {item.id: docs.problem(item.doc) for item in items}
 
     def asked(self) -> list[Job]:
         """The jobs of the next look, in the order of the live cells."""
@@ -75,7 +84,9 @@ class Heat:
         first, last = self.race.block
         for cell in self.race.live:
             verdicts = store.folder(asked[cell].cell.id).scores(scorer)
-            self.scores.setdefault(self.jobs[cell].cell.id, []).extend(self._by_problem(verdicts, self.problems[first:last]))
+            self.scores.setdefault(self.jobs[cell].cell.id, []).extend(
+                self._by_problem(verdicts, self.questions.problems[first:last])
+            )
         live = [self.jobs[cell].cell.id for cell in self.race.live]
         found = np.array([self.scores[name] for name in live])
         self._note(live, found, self.race.answered(found), last - first)
@@ -84,7 +95,7 @@ class Heat:
         """The share of right answers of each problem, in this order."""
         right: dict[str, list[bool]] = {problem: [] for problem in problems}
         for verdict in verdicts:
-            right[self._items[str(verdict["id"])]].append(verdict["correct"] is True)
+            right[self.questions.problem_of[str(verdict["id"])]].append(verdict["correct"] is True)
         return [float(np.mean(right[problem])) for problem in problems]
 
     def _note(self, live: Sequence[str], scores: np.ndarray, look: Look, problems: int) -> None:
@@ -96,14 +107,16 @@ class Heat:
         self.rounds = (*self.rounds, Round(look.seen, problems, tuple(live), values, dropped))
 
 
-def problems_of(job: Job) -> list[str]:
-    """The problems that a job asks, in the order in which a race asks them."""
-    docs = open_docs(data_ref(job.config.benchmark))
-    items = benchmark_items(job.cell.benchmark, job.config.benchmark)
-    return ranked_problems((docs.problem(item.doc) for item in items), job.config.benchmark.part_seed)
+def heats_of(arms: Sequence[list[Job]], rule: Rule) -> list[Heat]:
+    """Arms at the start of their races. Raises UserError when their questions cannot be read."""
+    asked: dict[BenchmarkId, Asked] = {}
+    for jobs in arms:
+        if jobs[0].cell.benchmark not in asked:
+            asked[jobs[0].cell.benchmark] = Asked.by(jobs[0])
+    return [Heat.of(jobs, rule, asked[jobs[0].cell.benchmark]) for jobs in arms]
 
 
-def run_heats(heats: Sequence[Heat]) -> dict[str, str]:
+def run_heats(heats: Sequence[Heat], targets: Targets) -> dict[str, str]:
     """Run all races to their end, look by look, the looks of all arms together; returns the cells that failed, with why."""
     failed: dict[str, str] = {}
     while running := [heat for heat in heats if not heat.race.over]:
@@ -112,7 +125,7 @@ def run_heats(heats: Sequence[Heat]) -> dict[str, str]:
         running = [heat for heat in running if heat.race.seen == seen]
         config = running[0].jobs[0].config
         store = Store(config.runtime.outputs, config.study)
-        outcome = run_jobs([job for heat in running for job in heat.asked()])
+        outcome = run_jobs([job for heat in running for job in heat.asked()], targets)
         failed |= outcome.failed
         for heat in running:
             heat.take(store, config.scorer[0], set(outcome.failed))
@@ -121,9 +134,7 @@ def run_heats(heats: Sequence[Heat]) -> dict[str, str]:
 
 def _block(job: Job, first: int, last: int) -> Job:
     """A job on one block of the problems that it asks."""
-    config = copy.deepcopy(job.config)
-    own = job.cell.benchmark.part or Part(WHOLE, 1.0, config.benchmark.part_seed)
+    own = job.cell.benchmark.part or Part(WHOLE, 1.0, job.config.benchmark.part_seed)
     part = replace(own, first=first, last=last)
-    config.benchmark.part, config.benchmark.part_share = part.name, part.share
-    config.benchmark.part_first, config.benchmark.part_last = first, last
-    return Job(replace(job.cell, benchmark=replace(job.cell.benchmark, part=part)), config)
+    chosen = replace(job.config.benchmark, part=part.name, part_share=part.share, part_first=first, part_last=last)
+    return Job(replace(job.cell, benchmark=replace(job.cell.benchmark, part=part)), replace(job.config, benchmark=chosen))

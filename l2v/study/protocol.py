@@ -18,7 +18,7 @@ from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value
 from l2v.study.compute import Outcome, failures, run_jobs, unread
-from l2v.study.heats import RACES, Heat, rule_of, run_heats
+from l2v.study.heats import RACES, heats_of, rule_of, run_heats
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
 from l2v.study.race import Round, check_rule
@@ -28,6 +28,7 @@ from l2v.study.score import benchmark_items, check_scoring
 from l2v.study.store import Store
 from l2v.study.workers.devices import check_device
 from l2v.study.workers.executors import check_executor
+from l2v.study.workers.targets import Targets
 
 # The parts of a configuration that all cells of one run have in common.
 SHARED = ("protocol", "runtime", "tracker", "executor", "judge", "scorer")
@@ -126,19 +127,25 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
         print(line, file=sys.stderr)
     jobs = [one for one in plan if isinstance(one, Job)]
     store = Store(configs[0].runtime.outputs, configs[0].study)
-    if configs[0].protocol.name == "none":
-        outcome = run_jobs(jobs)
-    else:
-        unread = _unreadable(jobs)
-        found = _searched([job for job in jobs if job.cell.id not in unread], configs[0])
-        searched, chosen, searched.failed = found.outcome, found.chosen, found.outcome.failed | unread
-        reported = [for_report(job) for job in chosen]
-        _write_selection(store, configs[0], jobs, found, reported)
-        final = run_jobs(reported) if reported else Outcome()
-        outcome = Outcome(searched.values | final.values, searched.failed | final.failed)
+    outcome = run_jobs(jobs) if configs[0].protocol.name == "none" else _select_then_report(store, jobs, configs[0])
     outcome.refused = refused
     outcome.results = write_results(store)
     return plan, outcome
+
+
+def _select_then_report(store: Store, jobs: list[Job], config: Config) -> Outcome:
+    """Choose per arm on some items, then tell the chosen cells on others."""
+    unread = _unreadable(jobs)
+    targets = Targets()
+    try:
+        found = _searched([job for job in jobs if job.cell.id not in unread], config, targets)
+        reported = [for_report(job) for job in found.chosen]
+        _write_selection(store, config, jobs, found, reported)
+        final = run_jobs(reported, targets) if reported else Outcome()
+    finally:
+        targets.release()
+    searched = found.outcome
+    return Outcome(searched.values | final.values, searched.failed | unread | final.failed)
 
 
 def chosen_on(cell: Cell) -> str:
@@ -157,16 +164,16 @@ class ProtocolSearch:
     problems: dict[str, int] = field(default_factory=dict)
 
 
-def _searched(jobs: Sequence[Job], config: Config) -> ProtocolSearch:
+def _searched(jobs: Sequence[Job], config: Config, targets: Targets) -> ProtocolSearch:
     """The best cell of every arm on the items that are chosen on, by all of them or by a race."""
     if config.protocol.name not in RACES:
-        outcome = run_jobs(jobs)
+        outcome = run_jobs(jobs, targets)
         return ProtocolSearch(outcome, choose(jobs, outcome))
     arms: dict[tuple[Value, ...], list[Job]] = {}
     for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
         arms.setdefault(arm_key(job.cell, config.protocol.choose), []).append(job)
-    heats = [Heat.of(members, rule_of(config.protocol)) for members in arms.values()]
-    outcome = Outcome(failed=run_heats(heats))
+    heats = heats_of(list(arms.values()), rule_of(config.protocol))
+    outcome = Outcome(failed=run_heats(heats, targets))
     won = [(heat.winner, heat) for heat in heats if heat.winner is not None]
     rounds = {job.cell.id: heat.rounds for job, heat in won}
     return ProtocolSearch(outcome, [job for job, _ in won], rounds, {job.cell.id: len(heat.problems) for job, heat in won})

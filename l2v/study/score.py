@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from l2v.benchmarks.base import Answer, Benchmark, Item, Verdict
 from l2v.benchmarks.catalogue import ANY_TASK, DataRef, open_benchmark
 from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
-from l2v.benchmarks.parts import take_block, take_part
+from l2v.benchmarks.parts import WHOLE, take_block, take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.config import BenchmarkConfig, JudgeConfig
 from l2v.disk import Record
@@ -225,10 +226,17 @@ def benchmark_items(benchmark: BenchmarkId, config: BenchmarkConfig) -> list[Ite
     ref: DataRef = data_ref(config)
     if benchmark.part is None:
         return load_items(ref, benchmark.prompt, benchmark.limit)
-    docs = open_docs(ref)
     # Blocks are cut from what a part asks, limit included.
-    items = take_part(load_items(ref, benchmark.prompt), docs, benchmark.part)[: benchmark.limit]
-    return take_block(items, docs, benchmark.part)
+    part = None if benchmark.part.name == WHOLE else replace(benchmark.part, first=None, last=None)
+    return take_block(_kept_items(ref, replace(benchmark, part=part)), open_docs(ref), benchmark.part)
+
+
+@lru_cache(maxsize=16)
+def _kept_items(ref: DataRef, benchmark: BenchmarkId) -> list[Item]:
+    """The items of a part, or of a whole split, of the data that its revision names; a race asks for them at every look."""
+    if benchmark.part is None:
+        return load_items(ref, benchmark.prompt, benchmark.limit)
+    return take_part(load_items(ref, benchmark.prompt), open_docs(ref), benchmark.part)[: benchmark.limit]
 
 
 def items_key(benchmark: BenchmarkId) -> str:

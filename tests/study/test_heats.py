@@ -71,11 +71,11 @@ def test_a_repeat_computes_nothing_and_an_interrupted_race_decides_the_same(
 
     real, looked = heats.run_jobs, []
 
-    def interrupted(jobs: Any) -> Any:
+    def interrupted(jobs: Any, targets: Any) -> Any:
         looked.append(len(jobs))
         if len(looked) == 2:
             raise KeyboardInterrupt
-        return real(jobs)
+        return real(jobs, targets)
 
     monkeypatch.setattr(heats, "run_jobs", interrupted)
     assert tiny(*GRID, "study=broken_off", "protocol.name=race").code == 130

@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from enum import Enum, auto
 from typing import Any
 
@@ -18,19 +17,16 @@ from tqdm import tqdm
 
 from l2v.disk import Record
 from l2v.errors import StudyError, UserError, printable
-from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
-from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, shuffled, units
-from l2v.study.resolve import model_facts
+from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, readings, shuffled, units
 from l2v.study.score import score_cell, scoring_of
 from l2v.study.store import CellFolder
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hash
 from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
-from l2v.study.workers.directions import ensure_directions
+from l2v.study.workers.directions import directions_path, ensure_directions
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.run import Run, note_failure
-from l2v.study.workers.weights import changed, target_spec
 from l2v.study.workers.workload import Workload
 
 # How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
@@ -79,10 +75,7 @@ class Worker:
         self.told: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.done: set[str] = set()
-        self.target: tuple[Any, LoadedModel] | None = None
-        self.unloadable: dict[Any, UserError] = {}
-        self.weights = ExitStack()
-        self.weights_of: Any = None
+        self.targets = work.targets
 
     def run(self) -> None:
         """Read directions, then answer unit by unit until every cell is done or set aside, here or elsewhere.
@@ -92,11 +85,14 @@ class Worker:
         """
         todo = [job for job in self.work.jobs if not self._folder(job).done]
         self.worker.tell(doing="directions")
+        if not all(directions_path(self.config.runtime.outputs, reading).exists() for reading in readings(todo)):
+            # The models that they are read from need the room.
+            self.targets.release()
         ensure_directions(todo, self.device, self.note, self.worker, self._no_directions)
         try:
             self._walk()
         finally:
-            self.weights.close()
+            self.targets.restore()
             self.worker.tell(doing="")
 
     def _walk(self) -> None:
@@ -113,7 +109,7 @@ class Worker:
                 self.worker.tell(doing="waiting for others")
                 self._sleep(pause)
                 pause = min(1.5 * pause, LONGEST_POLL)
-                waiting = deque(shuffled(waiting, self.target[0][0] if self.target else None))
+                waiting = deque(shuffled(waiting, self.targets.held))
         self.run_record.note_over()
 
     def _sleep(self, seconds: float) -> None:
@@ -291,52 +287,15 @@ class Worker:
         try:
             for job in jobs:
                 folders[job.cell.id].begin(job.cell, locations(job))
-            target = self._target(jobs[0])
+            target = self.targets.of(jobs[0], self.device, self._loading)
             answer(target, jobs, folders, items, mine, keep, self._say)
         finally:
             for folder in folders.values():
                 folder.close()
 
-    def _target(self, job: Job) -> LoadedModel:
-        """The job's target with the weights its cell asks for; one is kept in memory, and units come sorted by it."""
-        weights = job.cell.weights
-        key = (job.cell.target, weights.checkpoint if weights else None)
-        if self.target is None or self.target[0] != key:
-            self._restore_weights()
-            self.target = None
-            release_memory()
-            if key in self.unloadable:
-                raise self.unloadable[key]
-            try:
-                self.target = (key, self._load_target(job))
-            except UserError as error:
-                # Its other cells need not try.
-                self.unloadable[key] = error
-                raise
-        loaded = self.target[1]
-        wanted = (weights, job.cell.source if weights else None)
-        if weights is None or wanted != self.weights_of:
-            self._restore_weights()
-        if weights is not None and self.weights_of is None:
-            self.weights.enter_context(changed(loaded, job))
-            self.weights_of = wanted
-        return loaded
-
-    def _restore_weights(self) -> None:
-        self.weights_of = None
-        self.weights.close()
-
-    def _load_target(self, job: Job) -> LoadedModel:
-        declared = model_facts(job.config.target)
-        self.worker.tell(doing=f"loading {job.config.target.name}")
-        self.note(f"loading target {job.config.target.name}")
-        target = load_model(target_spec(job), "vision", self.device)
-        if (len(target.layers), target.width) != (declared.layers, declared.width):
-            raise UserError(
-                f"target.layers and target.width of '{job.config.target.name}' say {declared.layers} x {declared.width}, the "
-                f"checkpoint has {len(target.layers)} x {target.width}; mend its YAML."
-            )
-        return target
+    def _loading(self, target: str) -> None:
+        self.worker.tell(doing=f"loading {target}")
+        self.note(f"loading target {target}")
 
     # -- finishing ---------------------------------------------------------------------------------------------------
 

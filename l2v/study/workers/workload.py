@@ -11,14 +11,19 @@ from l2v.study.plan import Group, grouped
 from l2v.study.resolve import data_ref
 from l2v.study.score import benchmark_items, write_items
 from l2v.study.store import Store
+from l2v.study.workers.targets import Targets
 
 
 @dataclass
 class Workload:
-    """A study's jobs with the questions they need; questions are read once, when the first of them is asked for."""
+    """A study's jobs with the questions they need; questions are read once, when the first of them is asked for.
+
+    targets: what answers them here; who computes several workloads hands one to all.
+    """
 
     store: Store
     jobs: list[Job]
+    targets: Targets = field(default_factory=Targets)
     groups: list[Group] = field(init=False)
     _items: dict[str, list[Item]] = field(default_factory=dict)
     _docs: dict[str, Benchmark] = field(default_factory=dict)

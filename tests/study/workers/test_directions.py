@@ -18,7 +18,7 @@ from l2v.study import compute as run
 from l2v.study.cells import Job
 from l2v.study.plan import readings
 from l2v.study.resolve import resolve
-from l2v.study.workers import directions, worker
+from l2v.study.workers import directions
 from l2v.study.workers.directions import (
     contrast_questions,
     directions_path,
@@ -124,7 +124,7 @@ def test_a_source_is_dropped_before_the_next_model_is_loaded(
         return loaded
 
     monkeypatch.setattr(directions, "load_model", load)
-    monkeypatch.setattr(worker, "load_model", load)
+    monkeypatch.setattr("l2v.steering.models.load_model", load)
     chosen = job(config, tmp_path, "benchmark.limit=2", "intervention.scale=relative", "contrast.per_domain=9")
     assert len(readings([chosen])) == 2  # the source's directions and the target's norms
     run.run_jobs([chosen])

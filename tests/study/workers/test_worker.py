@@ -45,7 +45,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(worker, "load_model", load)
+    monkeypatch.setattr("l2v.steering.models.load_model", load)
     monkeypatch.setattr(directions, "load_model", load)
 
 
