@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 # Raised when old responses may no longer be mixed with new ones: the meaning of a setting or of a stored row changed.
 SCHEMA = 2
 
-PROMPT_METHODS = ("direct", "cot_prompt", "few_shot_cot", "forced_prefix", "budget_matched")
+# The ways to prompt, and the setting of `method` that each takes; the others are left out of its identity.
+PROMPT_METHODS: dict[str, str | None] = {
+    "direct": None,
+    "cot_prompt": None,
+    "few_shot_cot": "shots",
+    "forced_prefix": "prefix",
+    "budget_matched": "min_new_tokens",
+}
 WEIGHT_METHODS = ("merging", "mathneuro", "finetuned_cot")
 # Settings that came after this schema's first studies: where they are None, ids and stored cells are as before.
 LATER = ("packages",)

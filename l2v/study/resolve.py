@@ -109,18 +109,19 @@ def _checked(spec: ModelSpec, kind: str, _content: str) -> None:
 def _asking(config: Config) -> dict[str, Any]:
     """What the method puts before the question and into the answer; settings that it does not depend on are left out."""
     method = config.method
-    if method.name == "few_shot_cot":
+    takes = PROMPT_METHODS.get(method.name)
+    if takes == "shots":
         if method.shots < 1:
-            raise UserError(f"method=few_shot_cot needs method.shots of at least 1, not {method.shots}.")
+            raise UserError(f"method={method.name} needs method.shots of at least 1, not {method.shots}.")
         check_contrast(config, [config.target])
         return {"shots": method.shots, "contrast": contrast_id(config.contrast)}
-    if method.name == "budget_matched":
+    if takes == "min_new_tokens":
         if method.min_new_tokens < 1:
-            raise UserError("method=budget_matched needs method.min_new_tokens: the mean tokens of the arm it stands against.")
+            raise UserError(f"method={method.name} needs method.min_new_tokens: the mean tokens of the arm it stands against.")
         return {"min_new_tokens": method.min_new_tokens}
-    if method.name == "forced_prefix":
+    if takes == "prefix":
         if not method.prefix:
-            raise UserError("method=forced_prefix needs method.prefix: the beginning of every answer, or auto.")
+            raise UserError(f"method={method.name} needs method.prefix: the beginning of every answer, or auto.")
         own = (
             Benchmark.REASONING_PREFIX
             if config.benchmark.name == ANY_TASK
