@@ -169,8 +169,9 @@ class ProtocolConfig:
     choose: list[str] = field(default_factory=lambda: ["layer", "source_layer", "alpha", "cutoff"])  # or weights.share, …
     budget: float = 0.2  # race, halving: share of the full grid's rows on which the choice is made, above 0 to 1
     eta: float = 2.0  # race, halving: after each look 1 / eta of the cells go on at the most, 2 to 4
-    delta: float = 0.05  # race: share of error of dropping the best cell as proven worse, above 0 to 1
-    margin: float = 0.05  # race: cells known to be this close in score count as equal, 0 to 1; the smaller alpha goes on
+    delta: float = 0.05  # race: share of error of dropping the best cell as proven worse, from 0 (no such drops) to below 1
+    margin: float = 0.05  # race: cells known to be this close in score count as equal, from 0 to below 1; the first goes on
+    prior: str = "none"  # order: cells are ranked by what the extraction says of them; strict: the lower half does not race
 
 
 @dataclass

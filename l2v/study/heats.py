@@ -17,12 +17,13 @@ from l2v.config import ProtocolConfig
 from l2v.study.cells import BenchmarkId, Job
 from l2v.study.compute import run_jobs
 from l2v.study.questions import data_ref
-from l2v.study.race import Dropped, Look, Race, Round, Rule, looks
+from l2v.study.race import Dropped, Look, Promise, Race, Round, Rule, looks
 from l2v.study.score import benchmark_items
 from l2v.study.store import Store
 from l2v.study.workers.targets import Targets
 
 RACES = ("race", "halving")
+PRIORS = ("none", "order", "strict")
 
 
 def rule_of(protocol: ProtocolConfig) -> Rule:
@@ -48,18 +49,17 @@ class Asked:
 
 @dataclass
 class Heat:
-    """One arm's race over its jobs, which stand in the order of preference and ask the whole of the part."""
+    """One arm's race over its jobs, which stand in the order of preference and ask the whole of the part.
+
+    promises: of all cells of the arm, where they were ranked beforehand, with those that do not race.
+    """
 
     jobs: list[Job]
     race: Race
     questions: Asked
+    promises: tuple[Promise, ...] = ()
     rounds: tuple[Round, ...] = ()
     scores: dict[str, list[float]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, jobs: list[Job], rule: Rule, asked: Asked) -> Heat:
-        """An arm at the start of its race."""
-        return cls(jobs, Race(range(len(jobs)), looks(len(asked.problems), rule.budget, rule.eta), rule), asked)
 
     @property
     def problems(self) -> list[str]:
@@ -107,13 +107,21 @@ class Heat:
         self.rounds = (*self.rounds, Round(look.seen, problems, tuple(live), values, dropped))
 
 
-def heats_of(arms: Sequence[list[Job]], rule: Rule) -> list[Heat]:
-    """Arms at the start of their races. Raises UserError when their questions cannot be read."""
-    asked: dict[BenchmarkId, Asked] = {}
-    for jobs in arms:
-        if jobs[0].cell.benchmark not in asked:
-            asked[jobs[0].cell.benchmark] = Asked.by(jobs[0])
-    return [Heat.of(jobs, rule, asked[jobs[0].cell.benchmark]) for jobs in arms]
+def heats_of(arms: Sequence[list[Job]], protocol: ProtocolConfig) -> list[Heat]:
+    """Arms at the start of their races. Raises UserError when their questions, or what ranks them, cannot be read."""
+    promised: Sequence[tuple[Promise, ...]] = [()] * len(arms)
+    if protocol.prior != "none":
+        from l2v.study.prior import ranked
+
+        arms, promised = ranked(arms, protocol.prior == "strict")
+    rule, asked, found = rule_of(protocol), dict[BenchmarkId, Asked](), []
+    for jobs, promises in zip(arms, promised, strict=True):
+        benchmark = jobs[0].cell.benchmark
+        if benchmark not in asked:
+            asked[benchmark] = Asked.by(jobs[0])
+        race = Race(range(len(jobs)), looks(len(asked[benchmark].problems), rule.budget, rule.eta), rule)
+        found.append(Heat(jobs, race, asked[benchmark], promises))
+    return found
 
 
 def run_heats(heats: Sequence[Heat], targets: Targets) -> dict[str, str]:

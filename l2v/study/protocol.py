@@ -18,10 +18,10 @@ from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value
 from l2v.study.compute import Outcome, failures, run_jobs, unread
-from l2v.study.heats import RACES, heats_of, rule_of, run_heats
+from l2v.study.heats import PRIORS, RACES, Heat, heats_of, rule_of, run_heats
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
-from l2v.study.race import Round, check_rule
+from l2v.study.race import check_rule
 from l2v.study.resolve import resolve
 from l2v.study.results import ChosenArm, write_results
 from l2v.study.score import benchmark_items, check_scoring
@@ -92,8 +92,12 @@ def _check_splits(configs: Sequence[Config]) -> None:
         raise UserError(f"protocol.name={protocol.name} sets benchmark.part itself; leave it out.")
     if any(config.benchmark.part_first is not None or config.benchmark.part_last is not None for config in configs):
         raise UserError("A race sets benchmark.part_first and part_last itself; leave them out.")
+    if protocol.prior not in PRIORS:
+        raise unknown("protocol.prior", protocol.prior, PRIORS)
     if protocol.name in RACES:
         check_rule(rule_of(protocol))
+    elif protocol.prior != "none":
+        raise UserError(f"protocol.prior={protocol.prior} ranks the cells of a race; add protocol.name=race, or leave it out.")
     for name in protocol.choose:
         if name not in CHOOSABLE:
             raise unknown("protocol.choose", name, sorted({column.name for column in CHOOSABLE.values()}))
@@ -160,8 +164,7 @@ class ProtocolSearch:
 
     outcome: Outcome
     chosen: list[Job]
-    rounds: dict[str, tuple[Round, ...]] = field(default_factory=dict)
-    problems: dict[str, int] = field(default_factory=dict)
+    heats: dict[str, Heat] = field(default_factory=dict)
 
 
 def _searched(jobs: Sequence[Job], config: Config, targets: Targets) -> ProtocolSearch:
@@ -172,11 +175,10 @@ def _searched(jobs: Sequence[Job], config: Config, targets: Targets) -> Protocol
     arms: dict[tuple[Value, ...], list[Job]] = {}
     for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
         arms.setdefault(arm_key(job.cell, config.protocol.choose), []).append(job)
-    heats = heats_of(list(arms.values()), rule_of(config.protocol))
+    heats = heats_of(list(arms.values()), config.protocol)
     outcome = Outcome(failed=run_heats(heats, targets))
     won = [(heat.winner, heat) for heat in heats if heat.winner is not None]
-    rounds = {job.cell.id: heat.rounds for job, heat in won}
-    return ProtocolSearch(outcome, [job for job, _ in won], rounds, {job.cell.id: len(heat.problems) for job, heat in won})
+    return ProtocolSearch(outcome, [job for job, _ in won], {job.cell.id: heat for job, heat in won})
 
 
 def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: ProtocolSearch, reported: Sequence[Job]) -> None:
@@ -185,19 +187,22 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: P
     for job in distinct(jobs):
         key = arm_key(job.cell, config.protocol.choose)
         budgets[key] = budgets.get(key, 0) + 1
-    arms = [
-        ChosenArm(
-            arm=job.cell.describe(),
-            steered=job.cell.steered,
-            chosen_on=chosen_on(job.cell),
-            budget=budgets[arm_key(job.cell, config.protocol.choose)],
-            select=job.cell.id,
-            report=test.cell.id,
-            problems=found.problems.get(job.cell.id, 0),
-            rounds=found.rounds.get(job.cell.id, ()),
+    arms = []
+    for job, test in zip(found.chosen, reported, strict=True):
+        heat = found.heats.get(job.cell.id)
+        arms.append(
+            ChosenArm(
+                arm=job.cell.describe(),
+                steered=job.cell.steered,
+                chosen_on=chosen_on(job.cell),
+                budget=budgets[arm_key(job.cell, config.protocol.choose)],
+                select=job.cell.id,
+                report=test.cell.id,
+                problems=len(heat.problems) if heat else 0,
+                rounds=heat.rounds if heat else (),
+                prior=heat.promises if heat else (),
+            )
         )
-        for job, test in zip(found.chosen, reported, strict=True)
-    ]
     store.write_selection({"protocol": asdict(config.protocol), "arms": [asdict(arm) for arm in arms]})
 
 

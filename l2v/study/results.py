@@ -13,7 +13,7 @@ from l2v.study.checkup import whole_study
 from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.digests import tell_once
 from l2v.study.marks import Marks
-from l2v.study.race import Round
+from l2v.study.race import Promise, Round
 from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
@@ -30,7 +30,8 @@ HOLM = (
 class ChosenArm:
     """An arm as a protocol chose it. `select`, `report`: ids of the chosen cell and of the one that reports it.
 
-    budget: how many cells it was chosen from. Of a race: the problems that were chosen on, and what happened at each look.
+    budget: how many cells it was chosen from. Of a race: the problems that were chosen on, what happened at each look, and
+    what was known of its cells beforehand, where that was asked for.
     """
 
     arm: str
@@ -41,6 +42,7 @@ class ChosenArm:
     budget: int = 1
     problems: int = 0
     rounds: tuple[Round, ...] = ()
+    prior: tuple[Promise, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -69,9 +71,7 @@ class Selection:
         told = f"per arm, {what} were chosen on {where}; every figure is told on {then}"
         if raced := [arm for arm in self.arms if arm.rounds]:
             rows, full = sum(arm.rows for arm in raced), sum(arm.budget * arm.problems for arm in raced)
-            told += (
-                f"; chosen by a race: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
-            )
+            told += f"; raced: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
         return told
 
     @property
@@ -198,10 +198,12 @@ def read_selection(store: Store) -> Selection:
     if not content:
         return Selection()
     told = content["protocol"]
+    plain = {field.name for field in fields(ChosenArm)} - {"rounds", "prior"}
     arms = tuple(
         ChosenArm(
-            **{field.name: arm[field.name] for field in fields(ChosenArm) if field.name in arm and field.name != "rounds"},
+            **{name: value for name, value in arm.items() if name in plain},
             rounds=tuple(Round.of(one) for one in arm.get("rounds", ())),
+            prior=tuple(Promise(**one) for one in arm.get("prior", ())),
         )
         for arm in content["arms"]
     )

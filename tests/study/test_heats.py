@@ -33,7 +33,7 @@ def arm(outputs: Path, study: str, method: str) -> dict[str, Any]:
 def raced(tiny: Callable[..., Any], outputs: Path) -> Path:
     answer = tiny(*GRID, "study=raced", "protocol.name=race")
     assert answer.code == 0, answer.err
-    assert "chosen by a race: " in answer.out
+    assert "raced: " in answer.out
     return outputs
 
 
@@ -112,3 +112,25 @@ def test_a_race_inside_one_split_asks_the_part_that_is_chosen_on(tiny: Callable[
 def test_rules_out_of_range_are_refused(word: str, tiny: Callable[..., Any]) -> None:
     answer = tiny(*GRID, "study=odd", "protocol.name=race", word)
     assert answer.code == 2 and word.split("=")[0] in answer.err and answer.err.count("\n") <= 1
+
+
+def test_a_prior_orders_the_race_or_skips_cells_by_what_the_extraction_says(tiny: Callable[..., Any], outputs: Path) -> None:
+    """The target's own direction is what a carried one should be like: k=34 keeps more of it than k=4, in any layer."""
+    words = [word.replace("cutoff=34", "cutoff=4,34").replace("alpha=0.1,0.3,0.5,0.7", "alpha=0.5,0.7") for word in GRID]
+    assert tiny(*words, "study=strict", "protocol.name=race", "protocol.prior=strict").code == 0
+    found = arm(outputs, "strict", "l2v")
+    prior = found["prior"]
+    values = [one["value"] for one in prior]
+    assert found["budget"] == len(prior) == 8 and values == sorted(values, reverse=True) and -1 <= values[-1] < values[0] <= 1
+    raced = set(found["rounds"][0]["cells"])
+    assert raced == {one["cell"] for one in prior if not one["skipped"]} and len(raced) == 4
+    assert [one["value"] for one in arm(outputs, "strict", "direct")["prior"]] == [None], "what injects nothing has no rank"
+
+
+def test_a_prior_without_a_race_or_of_another_name_is_refused(tiny: Callable[..., Any]) -> None:
+    for words in (
+        ("protocol.name=select_then_test", "protocol.prior=order"),
+        ("protocol.name=race", "protocol.prior=strictly"),
+    ):
+        answer = tiny(*GRID, "study=odd", *words)
+        assert answer.code == 2 and "protocol.prior" in answer.err and answer.err.count("\n") <= 1
