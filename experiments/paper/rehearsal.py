@@ -59,7 +59,7 @@ CUTS: dict[str, tuple[str, ...]] = {
     "prompt_method": FEW,
 }
 SMALL = (
-    "contrast.per_domain=2", "decoding.max_new_tokens=4", "runtime.device=cpu", "runtime.progress=false", "runtime.page=false",
+    "contrast.per_domain=2", "decoding.max_new_tokens=2", "runtime.device=cpu", "runtime.progress=false", "runtime.page=false",
     "executor=local", "processor=hub",
 )  # fmt: skip
 WORDS = [f"w{i}" for i in range(families.WORDS)]

@@ -57,8 +57,6 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     from transformers.utils import logging
 
     options = _loading_options(spec, device)
-    if kind == "vision":
-        check_native(spec)
     check_kind(spec, kind)
     check_files(spec, kind)
     logging.disable_progress_bar()
@@ -128,23 +126,6 @@ def _quantization(spec: ModelSpec, device: str) -> Any:
         return BitsAndBytesConfig(load_in_8bit=True)
     compute = torch.bfloat16 if spec.dtype == "auto" else getattr(torch, spec.dtype)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
-
-
-def check_native(spec: ModelSpec) -> None:
-    """Raise UserError for a checkpoint in a format of its own that no image-text class of transformers reads."""
-    from transformers import PretrainedConfig
-
-    remote = {} if spec.path else {"revision": spec.revision}
-    try:
-        values = PretrainedConfig.get_config_dict(spec.where(), **remote)[0]
-    except (OSError, ValueError):
-        return  # loading will say why
-    if values.get("model_type") == "internvl_chat":
-        raise UserError(
-            f"'{spec.where()}' is an InternVL checkpoint in its authors' own format, which does not load, with or without "
-            "trust_remote_code (its InternVLChatModel is no image-text class, brings no processor, and was written for "
-            f"transformers 4): `l2v convert model={spec.where()} out=FOLDER` rewrites it, then set target.path=FOLDER."
-        )
 
 
 def check_round_trip(tokenizer: Any, where: str) -> None:

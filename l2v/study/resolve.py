@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from l2v.benchmarks.base import Benchmark
 from l2v.benchmarks.catalogue import ANY_TASK, benchmark_package, open_benchmark
-from l2v.checkpoint import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts, ModelSpec, check_files, check_kind, read_facts
+from l2v.checkpoint import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts
 from l2v.config import Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
@@ -21,6 +20,7 @@ from l2v.images import ImageSettings
 from l2v.steering.positions import POSITIONS
 from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
+from l2v.study.model_files import MERGINGS, check_models, model_facts
 from l2v.study.questions import benchmark_id, data_ref, data_revision
 from l2v.study.store import plain_name
 from l2v.transfer.arms import ARMS
@@ -32,7 +32,6 @@ DEFAULT_CUTOFF = 400
 
 # Hub ids of checkpoints in their authors' own format, which `l2v convert` rewrites.
 CONVERTED = ("OpenGVLab/InternVL2-",)
-MERGINGS = ("linear", "layer_swap", "ties")
 SCALES = ("direction", "relative")
 
 
@@ -76,34 +75,6 @@ def _packages(config: Config) -> str | None:
     """Which other distributions a cell depends on, and in which version."""
     names = {ARMS.package(config.method.name), benchmark_package(config.benchmark.name)} - {None}
     return ", ".join(sorted(map(str, names))) or None
-
-
-def check_models(config: Config) -> None:
-    """What the files of local checkpoints tell before anything is loaded. Raises UserError for a model that cannot serve.
-
-    Of the target (its fine-tuned checkpoint in its place), and of the source where the method reads or merges it.
-    """
-    weights, method = config.method.weights, config.method.name
-    tuned = weights.checkpoint if method in WEIGHT_METHODS and weights.kind == "checkpoint" else None
-    _check_checkpoint(replace(model_spec(config.target), path=tuned or config.target.path), "vision")
-    arm = ARMS.get(method)
-    merged = method in WEIGHT_METHODS and weights.kind in MERGINGS
-    if merged or (arm is not None and arm.reads == "source"):
-        _check_checkpoint(model_spec(config.source), "text")
-    if merged and weights.kind == "ties" and weights.base and Path(weights.base).is_dir():
-        _check_checkpoint(ModelSpec(weights.base, path=weights.base), "text")
-
-
-def _check_checkpoint(spec: ModelSpec, kind: str) -> None:
-    if spec.path is not None and Path(spec.path).is_dir():
-        _checked(spec, kind, fingerprint(spec.path))
-
-
-@lru_cache(maxsize=256)
-def _checked(spec: ModelSpec, kind: str, _content: str) -> None:
-    """Once for a folder's content, however many cells load it."""
-    check_kind(spec, kind)
-    check_files(spec, kind)
 
 
 def _asking(config: Config) -> dict[str, Any]:
@@ -273,27 +244,6 @@ def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int)
             f"{target_width} (target); choose at most {smaller}."
         )
     return value
-
-
-def model_spec(config: ModelConfig) -> ModelSpec:
-    """What to hand to the loader."""
-    return ModelSpec(
-        id=config.id,
-        revision=config.revision,
-        path=config.path,
-        dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-        device_map=config.device_map,
-        quantization=config.quantization,
-        attention=config.attention,
-    )
-
-
-def model_facts(config: ModelConfig) -> ModelFacts:
-    """Depth and width: as declared in the YAML, else from the model's own config."""
-    if config.layers is not None and config.width is not None:
-        return ModelFacts(config.layers, config.width)
-    return read_facts(model_spec(config))
 
 
 def model_id(config: ModelConfig, role: str) -> ModelId:

@@ -87,7 +87,7 @@ class _ReadModel:
 
 def _check(config: Config) -> None:
     """What can be told before anything is read. Raises UserError, one sentence each."""
-    from l2v.study.resolve import model_facts
+    from l2v.study.model_files import model_facts
 
     if config.analyze.permutations < 1:
         raise UserError(f"analyze.permutations={config.analyze.permutations} must be at least 1.")
@@ -117,7 +117,7 @@ def _cutoffs(config: Config) -> list[int]:
     """
     import numpy as np
 
-    from l2v.study.resolve import model_facts
+    from l2v.study.model_files import model_facts
 
     smaller = min(model_facts(config.source).width, model_facts(config.target).width)
     for k in config.analyze.cutoffs:

@@ -37,7 +37,7 @@ def _finetune(config: Config) -> int:
     from l2v.finetune.train import finetune
     from l2v.steering.models import load_model
     from l2v.study.defaults import check_contrast
-    from l2v.study.resolve import model_spec
+    from l2v.study.model_files import model_spec
     from l2v.study.workers.devices import pick_device
     from l2v.study.workers.directions import contrast_questions
 

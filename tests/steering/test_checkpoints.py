@@ -213,6 +213,32 @@ def test_a_kind_that_only_loading_can_tell_is_left_to_it(text_config: dict[str, 
     check_kind(spec(tmp_path), kind)
 
 
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        (
+            {"adapter_config.json": '{"base_model_name_or_path": "org/base"}', "adapter_model.safetensors": "x"},
+            "adapter .* 'org/base'",
+        ),
+        ({"model-q4.gguf": "GGUF"}, "GGUF"),
+        ({}, "no config.json; give the folder"),
+        ({"config.json": '{"model_type": "llama"}', "pytorch_model.bin": "x"}, "pickled"),
+        ({"config.json": '{"model_type": "llama"}'}, r"no \*\.safetensors"),
+    ],
+)
+def test_what_is_no_whole_checkpoint_is_called_by_its_name(held: dict[str, str], told: str, tmp_path: Path) -> None:
+    for name, content in held.items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=told):
+        load_model(spec(tmp_path), "text")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_text("GGUF")
+    with pytest.raises(UserError, match="is a file; give the folder"):
+        read_facts(spec(tmp_path / "model.gguf"))
+
+
 def test_what_files_tell_needs_no_torch(copy: Path, text: Path) -> None:
     code = f"""
 import sys

@@ -75,7 +75,7 @@ SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "method.name=finetuned_cot",
             "method.weights.kind=checkpoint",
-            f"method.weights.checkpoint={PACKAGE / 'mini' / 'data'}",
+            f"method.weights.checkpoint={PACKAGE / 'mini' / 'checkpoints' / 'vlm_drifted'}",
         ),
     ),
     "benchmark.name": ("mmstar", ()),

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from l2v.steering.models import load_model
-from l2v.study.resolve import model_spec, resolve
+from l2v.study.model_files import model_spec
+from l2v.study.resolve import resolve
 from l2v.study.workers.answer import cell_decoding, cell_requests
 
 Tiny = Callable[..., Any]

@@ -104,6 +104,8 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("l2v", "llava", "sound", short, "intervention.layer=7"),
         cell("direct", "llava", "sound", short, "processor.max_tiles=2"),
         cell("direct", "weightless"),
+        cell("finetuned_cot", "llava", "sound", short, f"method.weights.checkpoint={folder / 'qwen2_vl'}"),
+        cell("direct", "llava", "sound", short, "target.attention=flash_attention_2", "target.name=flash"),
     ]  # fmt: skip
     (folder / "experiment").mkdir()
     text = f"# @package _global_\nstudy: faults\nblocks: {json.dumps(blocks)}\n"
@@ -128,18 +130,21 @@ TOLD = (
     (r"intervention\.layer=7 is out of range", "0 … 2"),
     (r"has no setting like processor\.max_tiles", "processor=hub"),
     (r"weightless' holds no \*\.safetensors", "copy or download"),
+    (r"qwen2_vl' is no fine-tuned 'llava'", "made from this target"),
+    (r"attention=flash_attention_2 of .* needs flash_attn", r"target\.attention=null"),
 )
 SOUND = 3
 
 
 @pytest.fixture
-def no_bitsandbytes(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = ("bitsandbytes", "flash_attn")
     real = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "bitsandbytes" else real(name, *more))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name in lacking else real(name, *more))
 
 
 def test_every_fault_is_named_in_one_run_and_the_rest_is_computed(
-    faults: Path, l2v: Callable[..., Any], tmp_path: Path, no_bitsandbytes: None
+    faults: Path, l2v: Callable[..., Any], tmp_path: Path, no_extras: None
 ) -> None:
     words = ("--multirun", "--config-dir", str(faults), "+experiment=faults", f"runtime.outputs={tmp_path}", *WORDS)
     began = time.perf_counter()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from l2v.checkpoint import ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, check_native, check_round_trip, load_processor
+from l2v.steering.models import LoadedModel, check_round_trip, load_processor
+from l2v.study.model_files import model_spec
 from l2v.study.preflight.problems import Problems
-from l2v.study.resolve import model_spec
 from l2v.transfer.contrast import Chat
 from l2v.transfer.extract import format_chat, token_ids
 
@@ -75,9 +74,13 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     with problems.of(cells, f"{role}.layers=null {role}.width=null, or the numbers of the checkpoint in its YAML"):
         _check_facts(config, role, found.config)
     with problems.of(cells):
-        _check_weights(found.spec, kind)
-    with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
-        _check_quantization(found.spec)
+        check_files(found.spec, kind)
+    if found.spec.quantization is not None:
+        with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
+            _check_package(found.spec, f"quantization={found.spec.quantization}", ("bitsandbytes", "accelerate"))
+    if found.spec.attention == "flash_attention_2":
+        with problems.of(cells, f"pip install flash-attn, or {role}.attention=null"):
+            _check_package(found.spec, "attention=flash_attention_2", ("flash_attn",))
     with problems.of(cells):
         if kind == "vision":
             found.tokenizer, found.processor = load_processor(found.spec)
@@ -86,8 +89,10 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     if found.tokenizer is not None:
         with problems.of(cells):
             check_round_trip(found.tokenizer, found.spec.where())
-        with problems.of(cells):
-            token_ids(found.tokenizer, format_chat(found.tokenizer, SAMPLE), kind == "vision")
+        # A target without a template is told of with its prompts.
+        if kind == "text" or found.tokenizer.chat_template:
+            with problems.of(cells):
+                token_ids(found.tokenizer, format_chat(found.tokenizer, SAMPLE), kind == "vision")
     return found
 
 
@@ -99,8 +104,6 @@ def _reach(config: ModelConfig, role: str) -> str:
 
 
 def _config(found: Checkpoint) -> None:
-    if found.kind == "vision":
-        check_native(found.spec)
     check_kind(found.spec, found.kind)
     config = from_pretrained(AutoConfig, found.spec)
     if not found.spec.trust_remote_code and type(config) not in AUTO[found.kind]._model_mapping:
@@ -120,15 +123,7 @@ def _check_facts(config: ModelConfig, role: str, found: Any) -> None:
         )
 
 
-def _check_weights(spec: ModelSpec, kind: str) -> None:
-    if spec.path is not None and not any(Path(spec.where()).glob("*.safetensors")):
-        raise UserError(f"'{spec.path}' holds no *.safetensors, the only weights that are read; copy or download it again.")
-    check_files(spec, kind)
-
-
-def _check_quantization(spec: ModelSpec) -> None:
-    if spec.quantization is None:
-        return
-    missing = [name for name in ("bitsandbytes", "accelerate") if importlib.util.find_spec(name) is None]
+def _check_package(spec: ModelSpec, setting: str, packages: Sequence[str]) -> None:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"quantization={spec.quantization} of '{spec.where()}' needs {' and '.join(missing)}.")
+        raise UserError(f"{setting} of '{spec.where()}' needs {' and '.join(missing)}.")

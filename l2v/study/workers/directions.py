@@ -24,8 +24,8 @@ from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import open_line, sealed_line, tell_once
+from l2v.study.model_files import model_spec
 from l2v.study.plan import EXTRACTION_SCHEMA, Reading, job_readings, norm_reading, readings
-from l2v.study.resolve import model_spec
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer.arms import ARMS, build_vector

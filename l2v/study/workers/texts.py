@@ -16,7 +16,8 @@ from l2v.config import ColumnsConfig, Config
 from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.identity import digest
-from l2v.study.resolve import contrast_id, model_id, model_spec
+from l2v.study.model_files import model_spec
+from l2v.study.resolve import contrast_id, model_id
 from l2v.transfer.contrast import load_questions
 
 

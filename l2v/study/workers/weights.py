@@ -14,7 +14,7 @@ from l2v.steering.merging import Merge, merge
 from l2v.steering.models import LoadedModel, ModelSpec, load_model, release_memory
 from l2v.steering.weights import weights_changed
 from l2v.study.cells import Job
-from l2v.study.resolve import model_spec
+from l2v.study.model_files import model_spec
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat
 from l2v.transfer.extract import format_chat

@@ -1,0 +1,80 @@
+"""What a configuration's models are loaded from, and what their files tell before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, model_type, read_facts
+from l2v.config import Config, ModelConfig
+from l2v.errors import UserError
+from l2v.identity import fingerprint
+from l2v.study.cells import WEIGHT_METHODS
+from l2v.transfer.arms import ARMS
+
+MERGINGS = ("linear", "layer_swap", "ties")
+
+
+def check_models(config: Config) -> None:
+    """What the files of local checkpoints tell before anything is loaded. Raises UserError for a model that cannot serve.
+
+    Of the target (its fine-tuned checkpoint in its place), and of the source where the method reads or merges it.
+    """
+    weights, method = config.method.weights, config.method.name
+    tuned = weights.checkpoint if method in WEIGHT_METHODS and weights.kind == "checkpoint" else None
+    _check_checkpoint(replace(model_spec(config.target), path=tuned or config.target.path), "vision")
+    if tuned is not None and Path(tuned).is_dir():
+        _check_tuned(config.target, tuned)
+    arm = ARMS.get(method)
+    merged = method in WEIGHT_METHODS and weights.kind in MERGINGS
+    if merged or (arm is not None and arm.reads == "source"):
+        _check_checkpoint(model_spec(config.source), "text")
+    if merged and weights.kind == "ties" and weights.base and Path(weights.base).is_dir():
+        _check_checkpoint(ModelSpec(weights.base, path=weights.base), "text")
+
+
+def _check_tuned(target: ModelConfig, folder: str) -> None:
+    """A fine-tuned checkpoint answers as the target, so it must be the same model by kind, depth and width."""
+    own, tuned = model_spec(target), replace(model_spec(target), path=folder)
+    facts = [model_facts(target), read_facts(tuned)]
+    kinds = [model_type(own), model_type(tuned)] if target.path is not None else ["", ""]
+    if facts[0] != facts[1] or kinds[0] != kinds[1]:
+        ours, theirs = (f"{kind} {fact.layers} x {fact.width}".strip() for kind, fact in zip(kinds, facts, strict=True))
+        raise UserError(
+            f"method.weights.checkpoint '{folder}' is no fine-tuned '{target.name}' ({theirs} instead of {ours}); choose one "
+            "that was made from this target."
+        )
+
+
+def _check_checkpoint(spec: ModelSpec, kind: str) -> None:
+    if spec.path is not None and Path(spec.path).is_dir():
+        _checked(spec, kind, fingerprint(spec.path))
+
+
+@lru_cache(maxsize=256)
+def _checked(spec: ModelSpec, kind: str, _content: str) -> None:
+    """Once for a folder's content, however many cells load it."""
+    check_kind(spec, kind)
+    check_files(spec, kind)
+
+
+def model_spec(config: ModelConfig) -> ModelSpec:
+    """What to hand to the loader."""
+    return ModelSpec(
+        id=config.id,
+        revision=config.revision,
+        path=config.path,
+        dtype=config.dtype,
+        trust_remote_code=config.trust_remote_code,
+        device_map=config.device_map,
+        quantization=config.quantization,
+        attention=config.attention,
+    )
+
+
+def model_facts(config: ModelConfig) -> ModelFacts:
+    """Depth and width: as declared in the YAML, else from the model's own config."""
+    if config.layers is not None and config.width is not None:
+        return ModelFacts(config.layers, config.width)
+    return read_facts(model_spec(config))
