@@ -217,12 +217,8 @@ def check_files(spec: ModelSpec, kind: str) -> None:
     folder = Path(spec.where())
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        if any(folder.glob("*.bin")):
-            raise UserError(
-                f"'{folder}' holds its weights as pickled files (*.bin) alone, which are never read, for they may run code; "
-                "take a revision with *.safetensors, or write the folder anew with save_pretrained where you trust it."
-            )
-        raise UserError(f"'{folder}' holds no *.safetensors, the only weights that are read; copy or download it again.")
+        _check_weightless(folder)
+        return
     # Without its settings a tokenizer is made up by the model's type, and splits words in another way.
     _needed(folder, ("tokenizer_config.json",), "the settings of its tokenizer")
     _needed(folder, VOCABULARIES, "the vocabulary of its tokenizer")
@@ -230,6 +226,18 @@ def check_files(spec: ModelSpec, kind: str) -> None:
         _needed(folder, PROCESSORS, "the settings of its processor, without which it takes no pictures")
     told = [(file, file.stat()) for file in (*files, *sorted(folder.glob("*.json"))) if file.is_file()]
     _checked(str(folder), tuple((str(file), stand.st_size, stand.st_mtime_ns) for file, stand in told))
+
+
+def _check_weightless(folder: Path) -> None:
+    """What is wrong with a folder without safetensors; of one that brings code, loading tells first that it does."""
+    if "auto_map" in json_object(folder / "config.json"):
+        return
+    if any(folder.glob("*.bin")):
+        raise UserError(
+            f"'{folder}' holds its weights as pickled files (*.bin) alone, which are never read, for they may run code; "
+            "take a revision with *.safetensors, or write the folder anew with save_pretrained where you trust it."
+        )
+    raise UserError(f"'{folder}' holds no *.safetensors, the only weights that are read; copy or download it again.")
 
 
 def _needed(folder: Path, names: Sequence[str], what: str) -> None:

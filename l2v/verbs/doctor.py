@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import shutil
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 
 from l2v.errors import printable
@@ -29,7 +27,6 @@ PACKAGES = (
     "datasets",
     "wandb",
 )
-HUB_TIMEOUT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -96,8 +93,7 @@ def _version(name: str) -> str:
 def _hub() -> str:
     from huggingface_hub import constants
 
-    try:
-        with urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_TIMEOUT_SECONDS):
-            return f"{constants.ENDPOINT} can be reached"
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return f"{constants.ENDPOINT} cannot be reached ({error}); give local folders with …path=…"
+    from l2v.hub import silence
+
+    why = silence()
+    return f"{constants.ENDPOINT} " + ("can be reached" if why is None else f"{why}; give local folders with …path=…")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -189,3 +193,63 @@ def test_bad_words_are_one_sentence(words: tuple[str, ...], told: str, l2v: Call
     answer = l2v("preflight", *words)
     assert answer.code == 2
     assert told in answer.err and len(answer.err.splitlines()) == 1
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    """A hub on this machine: what is asked of org/closed is refused (401), of org/gated gated (403), and the rest hangs."""
+    over = threading.Event()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            code = next((code for name, code in (("closed", 401), ("gated", 403)) if f"org/{name}" in self.path), None)
+            if code is None:
+                over.wait(60)
+                return
+            self.send_response(code)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    over.set()
+    server.shutdown()
+
+
+def asked(hub: str, target: str, tmp_path: Path) -> dict[str, Any]:
+    """What preflight tells of a target on such a hub, by a process with a cache of its own."""
+    env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_ETAG_TIMEOUT": "2"}
+    words = [
+        "method=direct",
+        "target=local",
+        f"target.id=org/{target}",
+        "target.name=far",
+        "target.layers=3",
+        "target.width=32",
+    ]
+    command = [sys.executable, "-m", "l2v.cli", "preflight", "format=json", *words, f"runtime.outputs={tmp_path}"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
+    out, err = done.stdout, done.stderr
+    assert done.returncode == 1 and "Traceback" not in err, err
+    assert "Reading 'org/" in err
+    return dict(json.loads(out.splitlines()[-1]))
+
+
+def test_a_hub_that_hangs_is_asked_once_and_told(hub: str, tmp_path: Path) -> None:
+    found = asked(hub, "slow", tmp_path)
+    assert [f"({hub}) does not answer within 2 s" in p["what"] for p in found["problems"]] == [True, False]
+    assert "HF_HUB_OFFLINE=1" in found["problems"][0]["mend"]
+    assert "'org/slow' could not be loaded" in found["problems"][1]["what"]
+
+
+@pytest.mark.parametrize("target", ["closed", "gated"])
+def test_what_a_hub_refuses_is_told_with_the_way_in(target: str, hub: str, tmp_path: Path) -> None:
+    (problem,) = asked(hub, target, tmp_path)["problems"]
+    assert f"'org/{target}' could not be loaded" in problem["what"] and "gated" in problem["what"]
+    assert "hf auth login" in problem["mend"]

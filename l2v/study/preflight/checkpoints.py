@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,6 +66,8 @@ class Checkpoint:
 def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Problems, cells: Iterable[str]) -> Checkpoint:
     """Everything that can be told of a source or target; what is wrong becomes a problem of these cells."""
     cells = tuple(cells)
+    if config.path is None:
+        print(f"Reading '{config.id}' from the hub or its cache.", file=sys.stderr)
     kind = "text" if role == "source" else "vision"
     found = Checkpoint(spec or model_spec(config), kind)
     with problems.of(cells, _reach(config, role)):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from l2v.benchmarks.base import Item
 from l2v.config import Config, ModelConfig
 from l2v.errors import UserError
+from l2v.hub import cache_alone, silence
 from l2v.steering.merging import FORM, common_keys
 from l2v.steering.weights import language_tensors
 from l2v.study.cells import Job, Refusal
@@ -203,7 +205,34 @@ def _reads_source(job: Job) -> bool:
 
 
 def inspect(configs: Sequence[Config], on: Card | None = None) -> Inspection:
-    """All problems of these configurations. Raises UserError for what concerns the whole command."""
+    """All problems of these configurations. Raises UserError for what concerns the whole command.
+
+    A hub that does not answer is a problem of all that needs it, and what lies in its cache is looked at nonetheless.
+    """
+    why = _silence(configs)
+    with cache_alone() if why else nullcontext():
+        return _inspected(configs, on, why)
+
+
+def _silence(configs: Sequence[Config]) -> str | None:
+    """Why the hub does not answer, where one of these may need it."""
+    from huggingface_hub import constants
+
+    wanted = next((file for config in configs for file in _hub_files(config)), None)
+    return None if wanted is None or constants.HF_HUB_OFFLINE else silence(wanted)
+
+
+def _hub_files(config: Config, source: bool = True, contrast: bool = True) -> list[str]:
+    """A file on the hub of every model and data set that is no folder; with source and contrast, or without."""
+    models = [config.target, *([config.source] if source else [])]
+    data = [config.benchmark, *([config.contrast] if contrast else [])]
+    files = [f"{one.id}/resolve/{one.revision or 'main'}/config.json" for one in models if one.path is None]
+    return files + [
+        f"datasets/{one.id}/resolve/{one.revision or 'main'}/README.md" for one in data if one.path is None and one.id
+    ]
+
+
+def _inspected(configs: Sequence[Config], on: Card | None, silent: str | None) -> Inspection:
     plan = planned(configs, refuse_all=False)
     jobs = distinct([one for one in plan if isinstance(one, Job)])
     found = _Pass(jobs, on)
@@ -211,5 +240,14 @@ def inspect(configs: Sequence[Config], on: Card | None = None) -> Inspection:
     for place, one in enumerate(refused):
         with found.problems.of([f"{one.describe()} #{place + 1}"]):
             raise UserError(one.reason)
+    asking = found.cells(lambda job: bool(_hub_files(job.config, _reads_source(job), job.cell.contrast is not None)))
+    if silent and asking:
+        from huggingface_hub import constants
+
+        found.problems.add(
+            f"The hub ({constants.ENDPOINT}) {silent}; only what lies in its cache was looked at.",
+            "HF_HUB_OFFLINE=1 where all that is needed lies there, or folders of copies with …path=…",
+            asking,
+        )
     found.run()
     return Inspection(found.problems.all(), len(jobs) + len(refused), len(found.problems.blocked()), found.needs)
