@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MOST = 2**20  # bytes of an answer that are waited for
 
@@ -44,7 +45,7 @@ def cache_alone() -> Iterator[None]:
     """In the block only what lies in the hub's cache is looked at, as with HF_HUB_OFFLINE=1."""
     from huggingface_hub import constants
 
-    settings = [constants]
+    settings: list[Any] = [constants]
     if "datasets" in sys.modules:
         settings.append(sys.modules["datasets"].config)
     before = [place.HF_HUB_OFFLINE for place in settings]

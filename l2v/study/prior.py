@@ -17,9 +17,9 @@ from torch import Tensor
 from l2v.errors import UserError
 from l2v.study.cells import Cell, Job
 from l2v.study.compute import HERE
+from l2v.study.model_files import model_facts
 from l2v.study.plan import job_readings, norm_reading, readings
 from l2v.study.race import Promise
-from l2v.study.resolve import model_facts
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.directions import cell_vector, directions_path, ensure_directions, load_directions
 from l2v.transfer.directions import Directions

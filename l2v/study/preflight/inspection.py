@@ -225,7 +225,7 @@ def _silence(configs: Sequence[Config]) -> str | None:
 def _hub_files(config: Config, source: bool = True, contrast: bool = True) -> list[str]:
     """A file on the hub of every model and data set that is no folder; with source and contrast, or without."""
     models = [config.target, *([config.source] if source else [])]
-    data = [config.benchmark, *([config.contrast] if contrast else [])]
+    data: list[Any] = [config.benchmark, *([config.contrast] if contrast else [])]
     files = [f"{one.id}/resolve/{one.revision or 'main'}/config.json" for one in models if one.path is None]
     return files + [
         f"datasets/{one.id}/resolve/{one.revision or 'main'}/README.md" for one in data if one.path is None and one.id

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2v.errors import UserError
 from l2v.study.cells import Job, ModelId
-from l2v.study.resolve import model_facts
+from l2v.study.model_files import model_facts
 
 if TYPE_CHECKING:
     from l2v.steering.models import LoadedModel
