@@ -56,17 +56,20 @@ class Compared:
     left_out: int
 
 
-def compare(first: Study, second: Study) -> Compared:
-    """The cells of `second` against those of `first` with the same settings, reported ones first; Holm's p over all pairs."""
+def compare(first: Study, second: Study, most: int | None = MOST_PAIRS) -> Compared:
+    """The cells of `second` against those of `first` with the same settings, reported ones first; Holm's p over the pairs.
+
+    `most`: how many pairs, None: all.
+    """
     ours, theirs = _headlines(first), _headlines(second)
     shared = matched(ours, theirs)
     told = set(first.reported["cell"]) | set(second.reported["cell"])
     shared.sort(key=lambda both: not {both[0]["cell"], both[1]["cell"]} & told)
-    pairs = [_pair(first, second, *both) for both in shared[:MOST_PAIRS]]
+    pairs = [_pair(first, second, *both) for both in shared[:most]]
     tested = [i for i, pair in enumerate(pairs) if pair.p is not None]
     adjusted = dict(zip(tested, holm([pairs[i].p or 0.0 for i in tested]), strict=True)) if tested else {}
     pairs = [_with_holm(pair, adjusted.get(i)) for i, pair in enumerate(pairs)]
-    left = max(0, len(shared) - MOST_PAIRS)
+    left = len(shared) - len(pairs)
     return Compared(pairs, len(ours) - len(shared), len(theirs) - len(shared), left)
 
 

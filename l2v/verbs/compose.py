@@ -61,7 +61,6 @@ def _hydra(arguments: Sequence[str]) -> DictConfig | None:
     # Hydra prints and exits by itself unless asked for the exception; ours are sentences with exit code 2.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     GlobalHydra.instance().clear()
-    sys.argv = ["l2v", *arguments]
     composed: list[DictConfig] = []
     parser = get_args_parser()
     # A single run is only composed here and runs outside of Hydra, so that its errors are its own.

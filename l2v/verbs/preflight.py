@@ -14,13 +14,11 @@ Exit code: 0 every cell can run, 1 some cannot, 2 bad input.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from l2v.config import Config
-from l2v.errors import UserError, unknown
-from l2v.verbs.run import INSTEAD, PARTS
+from l2v.errors import unknown
+from l2v.verbs.run import PARTS, composed
 
 if TYPE_CHECKING:
     from l2v.study.preflight.inspection import Inspection
@@ -41,7 +39,7 @@ def main(arguments: list[str]) -> int:
     from l2v.study.preflight.costs import card
 
     on = card(own["card"]) if "card" in own else None
-    configs = _composed(words)
+    configs = composed(words, "preflight")
     if not configs:
         return 0
     from l2v.study.preflight.inspection import inspect
@@ -53,29 +51,6 @@ def main(arguments: list[str]) -> int:
         more = {"needs": [asdict(need) for need in found.needs]} if on else {}
         print(json.dumps({"problems": problems, "cells": found.cells, "blocked": found.blocked, **more}))
     return int(bool(found.problems))
-
-
-def _composed(words: list[str]) -> list[Config]:
-    """The configurations that `l2v run` would carry out with these words; none when Hydra only printed."""
-    from l2v.verbs.compose import command_line, typed
-
-    configs: list[Config] = []
-
-    def keep(given: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
-        configs.extend(given)
-        return [None] * len(given), [None] * len(given)
-
-    token = INSTEAD.set(keep)
-    try:
-        cfg = command_line(words, PARTS)
-    finally:
-        INSTEAD.reset(token)
-    if cfg is None:
-        return configs
-    config = typed(cfg)
-    if config.blocks:
-        raise UserError("This experiment is a grid of cells; look at it with `l2v preflight --multirun …`.")
-    return [config]
 
 
 def _tell(found: Inspection) -> None:

@@ -12,7 +12,7 @@ Exit code: 0 all cells done, 1 some failed, 2 bad input.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +32,8 @@ PARTS = (
 
 # The reasons of the cells that failed in this process; Hydra returns nothing of a multirun to its caller.
 FAILED: list[str] = []
-# What takes composed configurations in place of `run_configs`: `l2v preflight` looks at them only.
-Carried = tuple[list[float | None], list[str | None]]
-INSTEAD: ContextVar[Callable[[Sequence[Config]], Carried] | None] = ContextVar("INSTEAD", default=None)
+# Where a multirun's configurations are kept instead of being run (see `composed`).
+KEPT: ContextVar[list[Config] | None] = ContextVar("KEPT", default=None)
 
 
 def main(arguments: list[str]) -> int:
@@ -52,6 +51,23 @@ def main(arguments: list[str]) -> int:
     return int(any(failed))
 
 
+def composed(words: list[str], verb: str = "run") -> list[Config]:
+    """The configurations that `l2v run` would carry out with these words; none when Hydra only printed."""
+    from l2v.verbs.compose import command_line, typed
+
+    configs: list[Config] = []
+    token = KEPT.set(configs)
+    try:
+        cfg = command_line(words, PARTS)
+    finally:
+        KEPT.reset(token)
+    if cfg is not None:
+        configs.append(typed(cfg))
+        if configs[0].blocks:
+            raise UserError(f"This experiment is a grid of cells; use `l2v {verb} --multirun …`.")
+    return configs
+
+
 def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
     """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
     from l2v.study.cells import Job
@@ -59,8 +75,9 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     from l2v.study.workers.executors import Submitted
     from l2v.track.follower import followed
 
-    if (instead := INSTEAD.get()) is not None:
-        return instead(configs)
+    if (kept := KEPT.get()) is not None:
+        kept.extend(configs)
+        return [None] * len(configs), [None] * len(configs)
     first = configs[0]
     if first.dry_run:
         return [None] * len(configs), _list(configs)
