@@ -4,9 +4,13 @@
 
 Every study is a full grid: all cells of all arms answered the same problems. A replay draws an order of these problems, races
 every arm over them with the rule of `l2v.study.race`, and holds the winner against the best cell of the full grid: regret is
-the difference of their scores on all problems, in points. `--csv` writes a row per rule, study and kind of arm. A null replay
-exchanges the verdicts of all cells and of `direct` within each problem, so that no cell differs from another, races on one half
-of the problems and tests the winner on the other: how often is it called better than `direct` at 5 % (one-sided exact McNemar)?
+the difference of their scores on all problems, in points. `--csv` writes a row per rule, study and kind of arm, `--prior` the
+rank correlation of what the extraction says of cells (`protocol.prior`) with their scores.
+
+A null replay exchanges the verdicts of all cells and of `direct` within each problem, so that no cell differs from another,
+races on one half of the problems and tests the winner on the other: how often is it called better than `direct` at 5 %
+(one-sided McNemar)? The exact test is conservative: with few discordant problems no outcome has 5 %. Its rate is printed; the
+last line has that of the same test with the chance at its edge drawn, whose size is 5 % exactly if the race is honest.
 
 Last line: one JSON object with rows_share, regret_mean, regret_p95 (race, all arms), null_rate, null_low, null_high, orders.
 """
@@ -23,35 +27,46 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest, spearmanr
 
+from l2v.errors import UserError
 from l2v.study.cells import Cell
+from l2v.study.plan import norm_reading
+from l2v.study.prior import rank, signs
 from l2v.study.protocol import arm_key, preference
 from l2v.study.race import Race, Rule, looks
 from l2v.study.store import Store
+from l2v.study.workers.directions import directions_path, load_directions
 from l2v.transfer.arms import ARMS
 
 Floats = NDArray[np.float64]
 CHOSEN = ("layer", "source_layer", "alpha", "cutoff")
-# The rules that are compared; a random fifth of the cells on all problems is the cheapest thing one can do.
+# The rules that are compared, with their prior; a random fifth of the cells on all problems is the cheapest thing one can do.
 RULES = {
-    "race": Rule(),
-    "halving, eta 2": Rule(delta=0),
-    "halving, eta 3": Rule(delta=0, eta=3),
-    "halving, eta 4": Rule(delta=0, eta=4),
+    "race": (Rule(), "none"),
+    "race, prior=order": (Rule(), "order"),
+    "race, prior=strict": (Rule(), "strict"),
+    "halving, eta 2": (Rule(delta=0), "none"),
+    "halving, eta 3": (Rule(delta=0, eta=3), "none"),
+    "halving, eta 4": (Rule(delta=0, eta=4), "none"),
 }
 RANDOM = "random fifth of the cells"
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm's full grid: scores (cells, problems) in the order of preference, and the baseline's (problems,) or None."""
+    """One arm's full grid: scores (cells, problems) in the order of preference, and the baseline's (problems,) or None.
+
+    promise: what was known of each cell beforehand; settings: which of them differ in alpha alone.
+    """
 
     study: str
     name: str
     null: bool
     scores: Floats
     direct: Floats | None
+    promise: list[float | None]
+    settings: list[str]
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,21 @@ def arms_of(folder: Path, least: int) -> Iterator[Arm]:
             members.sort(key=lambda member: preference(member[0]))
             first = members[0][0]
             name = f"{first.method} {first.source.name if first.source else ''} {first.seed} on {first.target.name}"
-            yield Arm(folder.name, name, ARMS[first.method].null, np.stack([s for _, s in members]), direct.get(asked))
+            promise = [promise_of(cell, str(folder.parent)) for cell, _ in members]
+            settings = [f"{cell.layer} {cell.source_layer} {cell.cutoff}" for cell, _ in members]
+            scores = np.stack([s for _, s in members])
+            yield Arm(folder.name, name, ARMS[first.method].null, scores, direct.get(asked), promise, settings)
+
+
+def promise_of(cell: Cell, outputs: str) -> float | None:
+    """What the extraction says of a cell; None where the target's own direction was not read, or there is no vector."""
+    own = directions_path(outputs, norm_reading(cell).id)
+    if not own.exists():
+        return None
+    try:
+        return round(signs(cell, outputs, load_directions(own).mean.shape[1]).promise, 6)
+    except UserError:
+        return None
 
 
 def raced(scores: Floats, rule: Rule) -> Race:
@@ -94,12 +123,14 @@ def raced(scores: Floats, rule: Rule) -> Race:
     return race
 
 
-def by_race(rule: Rule) -> Callable[[Arm, np.random.Generator], Replay]:
+def by_race(rule: Rule, prior: str) -> Callable[[Arm, np.random.Generator], Replay]:
     """A replay of an arm under a rule."""
 
     def replay(arm: Arm, rng: np.random.Generator) -> Replay:
-        race = raced(arm.scores[:, rng.permutation(arm.scores.shape[1])], rule)
-        return _judged(arm, race.rows / arm.scores.size, race.live[0])
+        order, skipped = rank(arm.promise, prior == "strict") if prior != "none" else (list(range(len(arm.scores))), set())
+        cells = [cell for cell in order if cell not in skipped]
+        race = raced(arm.scores[cells][:, rng.permutation(arm.scores.shape[1])], rule)
+        return _judged(arm, race.rows / arm.scores.size, cells[race.live[0]])
 
     return replay
 
@@ -117,8 +148,11 @@ def _judged(arm: Arm, rows: float, winner: int) -> Replay:
     return Replay(arm, rows, 100 * (best - float(values[winner])), bool(values[winner] >= best - error))
 
 
-def null_called(arm: Arm, rule: Rule, rng: np.random.Generator) -> bool:
-    """Whether the winner of a race among exchanged verdicts is called better than the baseline on the other half."""
+def null_called(arm: Arm, rule: Rule, rng: np.random.Generator) -> tuple[bool, bool]:
+    """Whether the winner of a race among exchanged verdicts is called better than the baseline on the other half.
+
+    By the exact test, and by the same test with the chance at its edge drawn.
+    """
     assert arm.direct is not None
     everything = rng.permuted(np.vstack([arm.direct, arm.scores]), axis=0)
     everything = everything[:, rng.permutation(everything.shape[1])]
@@ -126,7 +160,33 @@ def null_called(arm: Arm, rule: Rule, rng: np.random.Generator) -> bool:
     winner = raced(everything[1:, :half], rule).live[0]
     direct, found = everything[0, half:], everything[1 + winner, half:]
     gained, lost = int(((found == 1) & (direct == 0)).sum()), int(((found == 0) & (direct == 1)).sum())
-    return gained + lost > 0 and binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue <= 0.05
+    above = float(binom.sf(gained, gained + lost, 0.5))
+    here = float(binom.pmf(gained, gained + lost, 0.5))
+    return above + here <= 0.05, above + rng.random() * here <= 0.05
+
+
+def correlations(arms: list[Arm]) -> pd.DataFrame:
+    """Spearman's rank correlation, within arms, of what was known beforehand with the full grid's scores.
+
+    by cell: of all cells. by setting: of layer and k, with the mean over alpha, of which nothing is known beforehand. Arms
+    whose cells differ (by 20 points and more) are told apart from those at chance.
+    """
+    found = []
+    for arm in arms:
+        known = pd.DataFrame({"promise": arm.promise, "score": arm.scores.mean(axis=1), "setting": arm.settings}).dropna()
+        means = known.groupby("setting")[["promise", "score"]].mean()
+        differ = "differ" if np.ptp(known["score"]) >= 0.2 else "at chance"
+        row: dict[str, object] = {"study": arm.study, "arms": "null" if arm.null else "other", "cells": differ}
+        for name, of in (("by_cell", known), ("by_setting", means)):
+            varied = len(of) > 2 and of["promise"].nunique() > 1 and of["score"].nunique() > 1
+            row[name] = spearmanr(of["promise"], of["score"]).statistic if varied else np.nan
+        found.append(row)
+    groups = pd.DataFrame(found).groupby(["study", "arms", "cells"])
+    return (
+        groups.agg(n_arms=("by_cell", "size"), by_cell=("by_cell", "mean"), by_setting=("by_setting", "mean"))
+        .round(2)
+        .reset_index()
+    )
 
 
 def table(replays: dict[str, list[Replay]]) -> pd.DataFrame:
@@ -166,26 +226,31 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=4, help="cells of an arm's grid")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--prior", type=Path)
     words = parser.parse_args()
     arms = [arm for study in words.studies for arm in arms_of(study, words.least)]
     if not arms:
         parser.error("no study holds an arm that was searched over enough cells")
-    ways = {name: by_race(rule) for name, rule in RULES.items()} | {RANDOM: by_chance}
+    ways = {name: by_race(rule, prior) for name, (rule, prior) in RULES.items()} | {RANDOM: by_chance}
     replays = {
         name: [way(arm, np.random.default_rng([words.seed, order])) for order in range(words.orders) for arm in arms]
         for name, way in ways.items()
     }
-    found = table(replays)
+    found, known = table(replays), correlations(arms)
     print(found.to_string(index=False))
-    if words.csv:
-        found.to_csv(words.csv, index=False)
+    print(known.to_string(index=False))
+    for path, content in ((words.csv, found), (words.prior, known)):
+        if path:
+            content.to_csv(path, index=False)
     rng = np.random.default_rng(words.seed)
     against = [arm for arm in arms if arm.direct is not None]
-    called = sum(null_called(against[i % len(against)], RULES["race"], rng) for i in range(words.nulls))
-    interval = binomtest(called, words.nulls).proportion_ci(method="wilson")
+    called = [null_called(against[i % len(against)], Rule(), rng) for i in range(words.nulls)]
+    exact, drawn = (sum(one) for one in zip(*called, strict=True))
+    told = [binomtest(count, words.nulls).proportion_ci(method="wilson") for count in (exact, drawn)]
+    print(f"null replays called by the exact test: {exact} of {words.nulls} [{told[0].low:.4f}, {told[0].high:.4f}]")
     race = found[(found["rule"] == "race") & (found["study"] == "all")].iloc[0]
     summary = {name: float(race[name]) for name in ("rows_share", "regret_mean", "regret_p95")}
-    summary |= {"null_rate": called / words.nulls, "null_low": round(interval.low, 4), "null_high": round(interval.high, 4)}
+    summary |= {"null_rate": drawn / words.nulls, "null_low": round(told[1].low, 4), "null_high": round(told[1].high, 4)}
     print(json.dumps(summary | {"orders": words.orders}))
 
 

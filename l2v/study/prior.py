@@ -59,13 +59,18 @@ def ranked(arms: Sequence[list[Job]], strict: bool) -> tuple[list[list[Job]], li
     found, promised = [], []
     for jobs in arms:
         values = [_value(job, known) for job in jobs]
-        levels = sorted({value for value in values if value is not None}, reverse=True)
-        least = levels[(len(levels) - 1) // 2] if strict and levels else -float("inf")
-        order = sorted(range(len(jobs)), key=lambda i: -float("inf") if values[i] is None else -values[i])  # type: ignore[operator]
-        skipped = {i for i in order if (value := values[i]) is not None and value < least}
+        order, skipped = rank(values, strict)
         found.append([jobs[i] for i in order if i not in skipped])
         promised.append(tuple(Promise(jobs[i].cell.id, values[i], i in skipped) for i in order))
     return found, promised
+
+
+def rank(values: Sequence[float | None], strict: bool) -> tuple[list[int], set[int]]:
+    """The places of these values, the greatest first and None last, and those that are skipped; equal ones keep their order."""
+    order = sorted(range(len(values)), key=lambda i: float("inf") if (value := values[i]) is None else -value)
+    levels = sorted({value for value in values if value is not None}, reverse=True)
+    kept = set(levels[: (len(levels) + 1) // 2]) if strict else set(levels)
+    return order, {i for i in order if values[i] is not None and values[i] not in kept}
 
 
 def _ensure(jobs: Sequence[Job]) -> None:

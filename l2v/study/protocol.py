@@ -16,7 +16,7 @@ from l2v.config import Config
 from l2v.errors import StudyError, UserError, unknown
 from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
-from l2v.study.columns import CHOOSABLE, SETTINGS, Value
+from l2v.study.columns import CHOOSABLE, SETTINGS, Value, short
 from l2v.study.compute import Outcome, failures, run_jobs, unread
 from l2v.study.heats import PRIORS, RACES, Heat, heats_of, rule_of, run_heats
 from l2v.study.plan import distinct
@@ -201,9 +201,16 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: P
                 problems=len(heat.problems) if heat else 0,
                 rounds=heat.rounds if heat else (),
                 prior=heat.promises if heat else (),
+                cells={one.cell.id: _setting(one.cell, config.protocol.choose) for one in heat.jobs} if heat else {},
             )
         )
     store.write_selection({"protocol": asdict(config.protocol), "arms": [asdict(arm) for arm in arms]})
+
+
+def _setting(cell: Cell, chosen: Sequence[str]) -> str:
+    """What tells a cell from the others of its arm, in words."""
+    found = [(CHOOSABLE[name].word, short(CHOOSABLE[name].of(cell))) for name in chosen]
+    return ", ".join(f"{word} {value}" for word, value in found if value)
 
 
 def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,8 @@ HOLM = (
 class ChosenArm:
     """An arm as a protocol chose it. `select`, `report`: ids of the chosen cell and of the one that reports it.
 
+    cells: what was chosen from in words, by the ids that rounds and prior name, where there was a race.
+
     budget: how many cells it was chosen from. Of a race: the problems that were chosen on, what happened at each look, and
     what was known of its cells beforehand, where that was asked for.
     """
@@ -43,6 +46,7 @@ class ChosenArm:
     problems: int = 0
     rounds: tuple[Round, ...] = ()
     prior: tuple[Promise, ...] = ()
+    cells: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -198,7 +202,7 @@ def read_selection(store: Store) -> Selection:
     if not content:
         return Selection()
     told = content["protocol"]
-    plain = {field.name for field in fields(ChosenArm)} - {"rounds", "prior"}
+    plain = {one.name for one in fields(ChosenArm)} - {"rounds", "prior"}
     arms = tuple(
         ChosenArm(
             **{name: value for name, value in arm.items() if name in plain},

@@ -10,7 +10,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from l2v.report.page.page import write_page
+from l2v.report.race import looks_table
+from l2v.report.study import open_study
 from l2v.study import heats
+from l2v.study.results import read_selection
+from l2v.study.store import Store
 
 GRID = (
     "--multirun", "target=mini", "source=mini_kin", "method=direct,l2v", "intervention.layer=0,3",
@@ -59,6 +64,20 @@ def test_every_look_names_its_cells_their_scores_and_why_some_go(raced: Path) ->
     last = set(rounds[-1]["cells"]) - {drop["cell"] for drop in rounds[-1]["dropped"]}
     assert last == {arm(raced, "raced", "l2v")["select"]}
     assert arm(raced, "raced", "direct")["rounds"] == []
+
+
+def test_the_page_and_the_trackers_show_the_race(raced: Path) -> None:
+    found = arm(raced, "raced", "l2v")
+    page = write_page(open_study(Store(raced, "raced")), examples=0).read_text()
+    section = page[page.index('<section id="race"') : page.index("</section>", page.index('<section id="race"'))]
+    rows = sum(len(one["cells"]) * one["problems"] for one in found["rounds"])
+    assert f"{rows} of 320 rows x cells" in section and section.count("<polyline") == found["budget"] == 8
+    gone = [drop for one in found["rounds"] for drop in one["dropped"]]
+    assert section.count('class="gone"') == len(gone) == 7 and section.count('<g class="chosen">') == 1
+    assert all(words in section for words in found["cells"].values()), "every cell is named by its settings"
+    told = looks_table(read_selection(Store(raced, "raced")))
+    assert list(told["problems"]) == [one["seen"] for one in found["rounds"]]
+    assert told.filter(like="dropped").to_numpy().sum() == len(gone)
 
 
 def test_a_repeat_computes_nothing_and_an_interrupted_race_decides_the_same(

@@ -26,6 +26,7 @@ from l2v.report.page import examples as browser
 from l2v.report.page import sections as page_sections
 from l2v.report.page.data import column_names, table_for_page
 from l2v.report.page.facts import facts, protocol
+from l2v.report.page.race import races
 from l2v.report.study import Study, read_study
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
@@ -96,6 +97,7 @@ def render(first: Study, second: Study | None, most: int) -> str:
         printed=printed,
         why_not_printed=why_not_printed,
         agreement=page_sections.agreement(first),
+        races=races(first),
         lat=lat,
         lat_notes=lat_notes,
         browser=shown,

@@ -1,0 +1,37 @@
+"""Races of a study for a reader: a row per arm and look, for the page, its picture and the trackers."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from l2v.study.race import BUDGET, EQUAL, WORSE, Round
+from l2v.study.results import ChosenArm, Selection
+
+
+def raced(selection: Selection) -> list[ChosenArm]:
+    """The arms whose cell was chosen by a race."""
+    return [arm for arm in selection.arms if arm.rounds]
+
+
+def saved(arm: ChosenArm) -> str:
+    """How many rows an arm's race took, in words."""
+    return f"raced: {arm.rows:,} of {arm.budget * arm.problems:,} rows x cells"
+
+
+def looks_table(selection: Selection) -> pd.DataFrame:
+    """A row per arm and look: the problems seen by then, the cells that answered, how many were dropped and why, the best."""
+    rows = [_row(arm, one) for arm in raced(selection) for one in arm.rounds]
+    return pd.DataFrame(rows, columns=["arm", "problems", "cells", "best %", *(f"dropped: {why}" for why in _WHY), "goes on"])
+
+
+_WHY = (WORSE, EQUAL, BUDGET)
+
+
+def _row(arm: ChosenArm, one: Round) -> dict[str, object]:
+    gone = [drop.why for drop in one.dropped]
+    best = f"{100 * max(one.values):.1f}"
+    counts = {f"dropped: {why}": gone.count(why) for why in _WHY}
+    return {
+        "arm": arm.arm, "problems": one.seen, "cells": len(one.cells), "best %": best, **counts,
+        "goes on": len(one.cells) - len(gone),
+    }  # fmt: skip
