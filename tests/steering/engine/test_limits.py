@@ -30,7 +30,7 @@ def asked(count: int = 12) -> list[Request]:
 def test_lengths_are_known_from_sizes(family: str, tmp_path: Any) -> None:
     """No picture is opened, and what is said is near what the processor makes of it where that tells serving engines."""
     target = families.load(family, tmp_path)
-    requests = plain.requests()
+    requests = families.requests()
     true = [int(encode_requests(target, [request])["input_ids"].shape[1]) for request in requests]
 
     class Unread:
@@ -60,7 +60,7 @@ def test_windows_fit_the_budget_before_they_are_opened(llava: LoadedModel, monke
         opened.append(window.lengths)
         return window
 
-    rows: list[Row] = [(request, s) for request in asked() for s in (None, plain.steering(1, 1, 0.8))]
+    rows: list[Row] = [(request, s) for request in asked() for s in (None, families.steering(1, 1, 0.8))]
     expected = generate_rows(llava, rows, Decoding(STEPS))
     Engine(llava, Decoding(1), tell=plain.silent)._known()
     monkeypatch.setattr(scheduler, "capture", watched)
@@ -106,7 +106,7 @@ def test_a_row_that_does_not_fit_costs_no_other(llava: LoadedModel, monkeypatch:
 def test_requests_are_encoded_once_and_laid_together(family: str, tmp_path: Any) -> None:
     """Bit for bit what the processor makes of the batch, also the second time, when no request is encoded any more."""
     target = families.load(family, tmp_path)
-    encoder, requests = Encoder(target), plain.requests()
+    encoder, requests = Encoder(target), families.requests()
     for batch in (requests, requests[:2], [requests[3], requests[1]], requests[::-1]):
         encoder.prepare(batch)
         for _ in range(2):

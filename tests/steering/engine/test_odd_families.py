@@ -29,8 +29,8 @@ def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 def rows() -> list[Row]:
     """Prompts shorter and longer than the windows of these decoders, steered everywhere, at the last token and not at all."""
-    settings = [None, plain.steering(1, 0, 0.8), plain.steering(2, 1, 0.8, "generated")]
-    return [(request, s) for s in settings for request in plain.requests()]
+    settings = [None, families.steering(1, 0, 0.8), families.steering(2, 1, 0.8, "generated")]
+    return [(request, s) for s in settings for request in families.requests()]
 
 
 def test_every_row_is_what_it_is_alone(odd: tuple[str, LoadedModel]) -> None:
@@ -53,15 +53,15 @@ def test_every_row_is_what_it_is_alone(odd: tuple[str, LoadedModel]) -> None:
 def test_neighbours_do_matter_to_generate(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The trap above is set: in one padded batch this decoder's answers are others than alone."""
     target = odd_families.load("phi3_longrope", tmp_path_factory.mktemp("longrope"))
-    asked: list[Row] = [(request, None) for request in plain.requests()]
+    asked: list[Row] = [(request, None) for request in families.requests()]
     together = generate_rows(target, asked, Decoding(STEPS))
     assert together != [generate_rows(target, [row], Decoding(STEPS))[0] for row in asked]
 
 
 def test_a_prompt_is_held_once(llava: LoadedModel) -> None:
     """Eight cells at generated tokens: rows hold their own tokens alone, and the answers are the same."""
-    request = dataclasses.replace(plain.requests()[0], text=f"<image>{families.question(60)}")
-    asked: list[Row] = [(request, Steering(plain.steering(i, 1, 0.8).vector, 1, 0.8, "generated")) for i in range(8)]
+    request = dataclasses.replace(families.requests()[0], text=f"<image>{families.question(60)}")
+    asked: list[Row] = [(request, Steering(families.steering(i, 1, 0.8).vector, 1, 0.8, "generated")) for i in range(8)]
     held = {share: _most_bytes(llava, asked, share) for share in (0, None)}
     assert held[0][1] == held[None][1]
     tokens, new = 65, 8
@@ -99,12 +99,12 @@ def test_a_question_that_generate_refuses_is_one_sentence(llava: LoadedModel, mo
 
     target = dataclasses.replace(llava, model=copy.copy(llava.model))
     monkeypatch.setattr(target.model, "generate", demanding)
-    with_picture, without = plain.requests()[0], plain.requests()[3]
+    with_picture, without = families.requests()[0], families.requests()[3]
     list(Engine(target, Decoding(2), tell=lambda _: None).answer([(with_picture, None)]))
     with pytest.raises(UserError, match="'none', which has no picture.*pixel_values"):
         list(Engine(target, Decoding(2), tell=lambda _: None).answer([(without, None)]))
     with pytest.raises(UserError, match="'none', which has no picture"):
-        require_effect(target, without, [plain.steering(0, 1, 0.8)])
+        require_effect(target, without, [families.steering(0, 1, 0.8)])
 
 
 def test_inputs_that_the_model_does_not_know_are_left_out(llava: LoadedModel) -> None:
@@ -117,7 +117,7 @@ def test_inputs_that_the_model_does_not_know_are_left_out(llava: LoadedModel) ->
 
     processor.__class__ = Talkative
     target = dataclasses.replace(llava, processor=processor)
-    asked: list[Row] = [(request, None) for request in plain.requests()]
+    asked: list[Row] = [(request, None) for request in families.requests()]
     assert generate_rows(target, asked, Decoding(STEPS)) == generate_rows(llava, asked, Decoding(STEPS))
 
 
