@@ -34,6 +34,15 @@ if "HF_DATASETS_CACHE" not in os.environ:
 TINY = ("benchmark.limit=8", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu")
 
 
+# Files of minutes, which go first: nobody shall wait for one of them at the end.
+LONG = ("executors", "kill", "slurm", "heats", "one_failure", "ray", "world", "terminal", "preflight", "end_to_end", "follower")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, the others in their order."""
+    items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem.removeprefix("test_")) in LONG else len(LONG))
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command came back with."""
