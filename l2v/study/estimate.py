@@ -8,7 +8,13 @@ from collections.abc import Sequence
 
 from l2v.config import BenchmarkConfig
 from l2v.study.cells import Job, Refusal
+from l2v.study.heats import RACES, rule_of
 from l2v.study.plan import grouped, units
+from l2v.study.protocol import arm_key, for_report
+from l2v.study.race import cost, looks
+
+# Of the most that a race can take: what those of experiments/race took, where some cells were proven worse early.
+TAKEN = 0.95
 
 
 def declared_items(chosen: BenchmarkConfig) -> float | None:
@@ -64,28 +70,56 @@ def summary(plan: Sequence[Job | Refusal]) -> str:
 def estimate(jobs: Sequence[Job]) -> str:
     """What a dry run would cost, from declared numbers of items and a stated throughput; of the search, where there is one.
 
-    Prompts are read once for all cells that ask one target the same questions in one style.
+    Prompts are read once for all cells that ask one target the same questions in one style. Of a race: what is expected and
+    the most, with the report.
     """
-    rows, prompts, unknown_items = 0.0, 0.0, set()
+    unknown = sorted({job.config.benchmark.name for job in jobs if declared_items(job.config.benchmark) is None})
+    without = f" (without {', '.join(unknown)}: set benchmark.items)" if unknown else ""
+    prompts = sum(_items(group.jobs[0]) for group in grouped(jobs))
+    if jobs[0].config.protocol.name in RACES:
+        return _race(jobs, prompts, without)
+    rows = sum(map(_items, jobs))
+    tokens, hours = _tokens(jobs[0], rows, prompts), _hours(jobs[0], [rows], prompts)
+    return f"{len(jobs)} cells, about {rows:,.0f} rows: {tokens}{without}{hours}{sharding(jobs)}"
+
+
+def _items(job: Job) -> float:
+    return declared_items(job.config.benchmark) or 0.0
+
+
+def _race(jobs: Sequence[Job], prompts: float, without: str) -> str:
+    """What races are expected to cost, and the most: that no cell is ever proven worse. The report's rows are in both."""
+    protocol = jobs[0].config.protocol
+    rule, first = rule_of(protocol), jobs[0]
+    arms: dict[object, list[Job]] = {}
     for job in jobs:
-        items = declared_items(job.config.benchmark)
-        if items is None:
-            unknown_items.add(job.config.benchmark.name)
-        rows += items or 0
-    for group in grouped(jobs):
-        prompts += declared_items(group.jobs[0].config.benchmark) or 0
-    runtime = jobs[0].config.runtime
-    answers, asked = rows * runtime.tokens_per_answer, prompts * runtime.tokens_per_prompt
-    text = (
-        f"{len(jobs)} cells, about {rows:,.0f} rows: {answers:,.0f} tokens of answers at {runtime.tokens_per_answer:g} each, "
-        f"{asked:,.0f} tokens of {prompts:,.0f} prompts at {runtime.tokens_per_prompt:g} each"
+        arms.setdefault(arm_key(job.cell, protocol.choose), []).append(job)
+    sizes = Counter((round(_items(members[0])), len(members)) for members in arms.values())
+    most = sum(many * cost(cells, looks(n, rule.budget, rule.eta), rule.eta) for (n, cells), many in sizes.items() if n)
+    expected = most * (TAKEN if rule.delta > 0 else 1.0)
+    told = sum(_items(for_report(members[0])) for members in arms.values())
+    asked = prompts + sum(_items(for_report(group.jobs[0])) for group in grouped(jobs))
+    return (
+        f"{len(jobs)} cells in {len(arms)} arms, the race about {expected:,.0f} rows and at most {most:,.0f}, of "
+        f"{sum(map(_items, jobs)):,.0f} of the full grid; the report {told:,.0f} rows. Expected: "
+        f"{_tokens(first, expected + told, asked)}{without}{_hours(first, [expected + told, most + told], asked)}"
     )
-    if unknown_items:
-        text += f" (without {', '.join(sorted(unknown_items))}: set benchmark.items)"
-    if runtime.tokens_per_second:
-        reading = runtime.prompt_tokens_per_second or 10 * runtime.tokens_per_second
-        hours = (answers / runtime.tokens_per_second + asked / reading) / 3600
-        text += f"; {hours:,.1f} GPU-hours at {runtime.tokens_per_second:g} tokens a second, prompts at {reading:g}."
-    else:
-        text += "; set runtime.tokens_per_second for GPU-hours."
-    return text + sharding(jobs)
+
+
+def _tokens(job: Job, rows: float, prompts: float) -> str:
+    runtime = job.config.runtime
+    return (
+        f"{rows * runtime.tokens_per_answer:,.0f} tokens of answers at {runtime.tokens_per_answer:g} each, "
+        f"{prompts * runtime.tokens_per_prompt:,.0f} tokens of {prompts:,.0f} prompts at {runtime.tokens_per_prompt:g} each"
+    )
+
+
+def _hours(job: Job, rows: Sequence[float], prompts: float) -> str:
+    """GPU-hours for these rows, of which a second number is the most."""
+    runtime = job.config.runtime
+    if not runtime.tokens_per_second:
+        return "; set runtime.tokens_per_second for GPU-hours."
+    reading = runtime.prompt_tokens_per_second or 10 * runtime.tokens_per_second
+    asked = prompts * runtime.tokens_per_prompt / reading
+    told = [f"{(n * runtime.tokens_per_answer / runtime.tokens_per_second + asked) / 3600:,.1f}" for n in rows]
+    return f"; {' and at most '.join(told)} GPU-hours at {runtime.tokens_per_second:g} tokens a second, prompts at {reading:g}."

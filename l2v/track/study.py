@@ -117,7 +117,7 @@ def _report_run(run_id: str, study: Study, files: dict[str, File]) -> TrackedRun
         },
         tables={
             "grid": as_table(_columns(shown, GRID)),
-            **({"race": as_table(looks_table(study.selection))} if raced(study.selection) else {}),
+            **({"race": as_table(looks_table(study))} if raced(study.selection) else {}),
             **{f"paper/{p}": as_table(paper_table(study, p)) for p in printed_beside(name)},
         },
         figures=heatmaps(study.results, scorer),

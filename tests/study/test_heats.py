@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from l2v.report.page.page import write_page
 from l2v.report.race import looks_table
 from l2v.report.study import open_study
 from l2v.study import heats
-from l2v.study.results import read_selection
 from l2v.study.store import Store
 
 GRID = (
@@ -68,14 +68,15 @@ def test_every_look_names_its_cells_their_scores_and_why_some_go(raced: Path) ->
 
 def test_the_page_and_the_trackers_show_the_race(raced: Path) -> None:
     found = arm(raced, "raced", "l2v")
-    page = write_page(open_study(Store(raced, "raced")), examples=0).read_text()
+    study = open_study(Store(raced, "raced"))
+    page = write_page(study, examples=0).read_text()
     section = page[page.index('<section id="race"') : page.index("</section>", page.index('<section id="race"'))]
     rows = sum(len(one["cells"]) * one["problems"] for one in found["rounds"])
     assert f"{rows} of 320 rows x cells" in section and section.count("<polyline") == found["budget"] == 8
     gone = [drop for one in found["rounds"] for drop in one["dropped"]]
     assert section.count('class="gone"') == len(gone) == 7 and section.count('<g class="chosen">') == 1
     assert all(words in section for words in found["cells"].values()), "every cell is named by its settings"
-    told = looks_table(read_selection(Store(raced, "raced")))
+    told = looks_table(study)
     assert list(told["problems"]) == [one["seen"] for one in found["rounds"]]
     assert told.filter(like="dropped").to_numpy().sum() == len(gone)
 
@@ -125,6 +126,16 @@ def test_a_race_inside_one_split_asks_the_part_that_is_chosen_on(tiny: Callable[
     assert answer.code == 0, answer.err
     assert arm(outputs, "parted", "l2v")["problems"] == 150
     assert set(pd.read_csv(outputs / "parted" / "results.csv")["n"]) == {350}
+
+
+def test_a_dry_run_tells_what_is_expected_and_the_most(tiny: Callable[..., Any]) -> None:
+    answer = tiny(*GRID, "study=dry", "protocol.name=race", "benchmark.items=40", "dry_run=true")
+    found = re.search(
+        r"9 cells in 2 arms, the race about (\d+) rows and at most (\d+), of 360 of the full grid; the report 80", answer.err
+    )
+    assert answer.code == 0 and found, answer.err
+    # Eight cells on 3, four on 6, two on 12 problems; direct has nothing to choose from.
+    assert int(found[2]) == 8 * 3 + 4 * 3 + 2 * 6 >= int(found[1]) > 0
 
 
 @pytest.mark.parametrize("word", ["protocol.eta=1", "protocol.budget=0", "protocol.delta=nan", "protocol.margin=2"])

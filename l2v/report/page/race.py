@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from l2v.report.page.sections import Shown
-from l2v.report.race import looks_table, raced, saved
+from l2v.report.race import arm_name, looks_table, raced, saved
 from l2v.report.study import Study
 from l2v.study.results import ChosenArm
 from l2v.study.statistics.paired import wilson
@@ -21,7 +21,7 @@ MOST = 24  # arms that are drawn; all stand in the table
 
 @dataclass(frozen=True)
 class ArmPicture:
-    """One arm's race: its name, how many rows it took, and the picture (SVG, its texts escaped)."""
+    """One arm's race: its name, what was chosen on how many rows, and the picture (SVG, its texts escaped)."""
 
     arm: str
     told: str
@@ -45,13 +45,19 @@ def races(study: Study) -> Races | None:
         return None
     rows, full = sum(arm.rows for arm in arms), sum(arm.budget * arm.problems for arm in arms)
     title = f"How {len(arms)} {'arm' if len(arms) == 1 else 'arms'} raced: {rows:,} of {full:,} rows x cells"
-    table = looks_table(study.selection)
+    table = looks_table(study)
     note = (
         "worse: the e-value against being as good as the best passed the share of error; equal: all that were left lie within "
         "the margin; budget: dropped to keep the budget, which proves nothing."
     )
     shown = Shown("Every look of every race", list(table.columns), table.astype(str).values.tolist(), note)
-    return Races(title, [ArmPicture(a.arm, saved(a), picture(a)) for a in arms[:MOST]], max(0, len(arms) - MOST), shown)
+    return Races(
+        title, [ArmPicture(arm_name(study, a), _told(a), picture(a)) for a in arms[:MOST]], max(0, len(arms) - MOST), shown
+    )
+
+
+def _told(arm: ChosenArm) -> str:
+    return f"{arm.cells.get(arm.select, arm.select)}; {saved(arm)}"
 
 
 def picture(arm: ChosenArm) -> str:
