@@ -1,4 +1,5 @@
 # make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff, mypy, biome.
+# make real-small: language models of the package index (experiments/real), an hour's work of one core or less; make real: all of it.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
 # make worlds: the miniature trained from four other seeds, and strangers of another build; repeat it to go on.
 PYTHON ?= python3
@@ -9,7 +10,9 @@ INSTALLED := $(VENV)/.installed
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
-.PHONY: demo test lint tables worlds clean
+MODELS := smollm2 smollm2_noisy gemma3_270m
+
+.PHONY: demo test lint tables worlds real real-small clean
 
 demo: $(INSTALLED)
 	$(BIN)/l2v run --multirun +experiment=demo
@@ -22,6 +25,15 @@ tables: $(INSTALLED) $(CHECKPOINTS)/mini_sft $(CHECKPOINTS)/mini_drifted_sft $(C
 	  $(BIN)/l2v run --multirun +experiment=$${name}_mini && \
 	  $(BIN)/l2v report +experiment=$${name}_mini out=experiments/$$name/mini.csv >/dev/null || exit 1; \
 	done
+
+real-small: $(INSTALLED) $(MODELS:%=$(CHECKPOINTS)/%)
+	$(BIN)/l2v run --multirun +experiment=real_small
+
+real: $(INSTALLED) $(MODELS:%=$(CHECKPOINTS)/%)
+	$(BIN)/l2v run --multirun +experiment=real executor=processes executor.workers=2
+
+$(MODELS:%=$(CHECKPOINTS)/%): $(INSTALLED)
+	test -d $@ || $(BIN)/l2v convert model=$(@F)
 
 $(CHECKPOINTS)/%_sft: $(INSTALLED)
 	test -d $@ || $(BIN)/l2v finetune target=$* +finetune=mini finetune.out=$@

@@ -129,6 +129,17 @@ def _whole(values: Mapping[str, Any], key: str, file: str) -> int:
 # -- before the load -------------------------------------------------------------------------------------------------
 
 
+def target_kind(spec: ModelSpec) -> str:
+    """The kind "text" for a local folder whose config tells of no eyes; else "vision", of which loading tells the rest."""
+    if spec.path is None or spec.trust_remote_code or not (file := Path(spec.where()) / "config.json").is_file():
+        return "vision"
+    return "vision" if _has_eyes(json_object(file)) else "text"
+
+
+def _has_eyes(config: Mapping[str, Any]) -> bool:
+    return any(word in key.lower() for key in config for word in EYES)
+
+
 def check_whole(spec: ModelSpec) -> None:
     """Raise UserError for a folder that is plainly no whole checkpoint: an adapter, GGUF files, no config.json at all."""
     if spec.path is None:
@@ -141,7 +152,7 @@ def check_whole(spec: ModelSpec) -> None:
             "merge_and_unload and save_pretrained, and give its folder."
         )
     if not (folder / "config.json").is_file():
-        gguf = "GGUF files, which are not read, and " if any(folder.glob("*.gguf")) else ""
+        gguf = "GGUF files, which `l2v convert model=FILE.gguf` rewrites, and " if any(folder.glob("*.gguf")) else ""
         raise UserError(f"The folder '{spec.path}' holds {gguf}no config.json; {WHOLE}.")
 
 
@@ -177,10 +188,9 @@ def check_kind(spec: ModelSpec, kind: str) -> None:
         return
     values = json_object(Path(spec.where()) / "config.json")
     name = str(values.get("model_type"))
-    if kind == "vision" and not any(word in key.lower() for key in values for word in EYES):
+    if kind == "vision" and not _has_eyes(values):
         raise UserError(
-            f"'{spec.path}' is a text model ({name}), which sees no pictures; a target is an image-text model: choose another "
-            "target=…, or use this one as source."
+            f"'{spec.path}' is a text model ({name}), which sees no pictures; leave target.kind out, or choose another."
         )
     if kind == "text" and isinstance(values.get("vision_config"), dict) and name not in _text_types():
         raise UserError(

@@ -33,12 +33,13 @@ class ProcessorConfig(ImageConfig):
 
 @dataclass
 class ModelConfig:
-    """A source (text LLM) or a target (vision-language model)."""
+    """A source (text LLM) or a target (vision-language model or text LLM)."""
 
     name: str = MISSING  # its name in tables (science)
     id: str = MISSING  # hub id (science)
     revision: str | None = None  # hub commit (science); a local folder is known by its content instead
     path: str | None = None  # local folder in place of the hub
+    kind: str | None = None  # of a target: vision or text; None: what its folder's config says, on the hub vision
     layers: int | None = None  # number of decoder blocks; None reads the model's config
     width: int | None = None  # size of the residual stream; None reads the model's config
     dtype: str = "auto"  # auto, float32, bfloat16, float16 (science)
@@ -66,7 +67,7 @@ class ContrastConfig:
     """The pairs of texts that a direction is read from (METHOD 1)."""
 
     name: str = MISSING  # its name in tables (science)
-    kind: str = "response_pairs"  # response_pairs, generated or prompts (science)
+    kind: str = "response_pairs"  # response_pairs, generated, prompts or demonstrations (science)
     id: str = MISSING  # hub id of the data (science)
     revision: str | None = None  # hub commit (science)
     path: str | None = None  # local .json, .jsonl or .parquet in place of the hub
@@ -78,6 +79,7 @@ class ContrastConfig:
     cot_instruction: str = "Let's think step by step."  # kinds generated and prompts (science)
     direct_instruction: str = "Answer the question directly."  # kinds generated and prompts (science)
     max_new_tokens: int = 1024  # kind generated: length of the responses (science)
+    shots: int = 4  # kind demonstrations: worked or direct examples before the question (science)
     chosen: bool = True  # false: nobody chose it, it is the default, and models other than the miniature take still2
 
 

@@ -30,6 +30,15 @@ def digest(value: Any, length: int = 16) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
+def sha256(path: Path) -> str:
+    """The whole SHA-256 of a file, as package indexes and download pages print it."""
+    held = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            held.update(block)
+    return held.hexdigest()
+
+
 def fingerprint(path: str | Path) -> str:
     """`local:<hash>` of the contents of a file or folder, whatever it is called and wherever it lies.
 

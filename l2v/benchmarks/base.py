@@ -66,13 +66,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Item:
-    """One question of a benchmark. `text` is the prompt with a literal `<image>` per image; `doc` the original row."""
+    """One question of a benchmark. `text` is the prompt with a literal `<image>` per image; `doc` the original row.
+
+    history: text turns (question, answer) that come before it in the chat.
+    """
 
     id: str
     text: str
     gold: str
     doc: dict[str, Any]
     images: Sequence[Image.Image] = ()
+    history: tuple[tuple[str, str], ...] = ()
 
 
 Official = Callable[[dict[str, Any], Answer], Verdict]
@@ -109,6 +113,10 @@ class Benchmark:
     def prompt(self, doc: dict[str, Any], style: str) -> str:
         """The prompt in one of STYLES, with a literal `<image>` per image."""
         raise NotImplementedError
+
+    def history(self, style: str) -> tuple[tuple[str, str], ...]:
+        """The turns (question, answer) that a prompt style puts before every question."""
+        return ()
 
     def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
         """The published rule."""

@@ -14,6 +14,7 @@ from l2v.paths import PACKAGE
 # Benchmark -> lm-eval task; the folder l2v/benchmarks/<name> holds the task's YAML and docs.py.
 TASKS = {
     "mini": "l2v_mini",
+    "sums": "l2v_sums",
     "mathvista": "mathvista",
     "mathverse": "mathverse",
     "mmstar": "mmstar",

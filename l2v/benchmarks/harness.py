@@ -122,7 +122,7 @@ def _items(
         if index not in sizes:
             # Every image's header is read once here, so that a missing or broken one is told before anything is computed.
             sizes[index] = image_sizes(load)
-        yield Item(docs.item_id(doc), text, docs.gold(doc), doc, LazyImages(sizes[index], load))
+        yield Item(docs.item_id(doc), text, docs.gold(doc), doc, LazyImages(sizes[index], load), docs.history(prompt))
 
 
 @lru_cache(maxsize=16)

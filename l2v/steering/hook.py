@@ -96,7 +96,8 @@ class Intervention:
         for layer in _as_list(self.layer):
             if not 0 <= layer < len(layers):
                 raise UserError(f"Layer {layer} is out of range: the target has decoder blocks 0 … {len(layers) - 1}.")
-        if "text" in _as_list(self.positions) and not image_token_ids(model):
+        sees = model.config.get_text_config() is not model.config
+        if "text" in _as_list(self.positions) and sees and not image_token_ids(model):
             raise UserError("positions=text needs the id of the image token, which this model's config does not name.")
         return layers
 

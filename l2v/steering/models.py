@@ -216,7 +216,11 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
     if not getattr(holder, "chat_template", None):
         raise UserError(f"'{loaded.spec.where()}' has no chat template; add chat_template.jinja to its folder.")
     parts = loaded.processor is not None
-    pieces, content = _interleaved(text, images) if parts or images else ([text], text)
+    if images and not parts:
+        raise UserError(
+            f"'{loaded.spec.where()}' is a text model, and a question has a picture; choose other questions or target."
+        )
+    pieces, content = _interleaved(text, images) if parts else ([text], text)
     said = [(role, words) for turn in history for role, words in zip(("user", "assistant"), turn, strict=True)]
     turns: list[dict[str, Any]] = [{"role": r, "content": [{"type": "text", "text": t}] if parts else t} for r, t in said]
     turns.append({"role": "user", "content": content})

@@ -80,6 +80,12 @@ class ContrastId:
     cot_instruction: str | None
     direct_instruction: str | None
     max_new_tokens: int | None
+    shots: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What goes into a hash; without the shots of demonstrations where there are none, as before they were a setting."""
+        values = asdict(self)
+        return values if self.shots is not None else {key: value for key, value in values.items() if key != "shots"}
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,9 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits; equal settings give equal ids."""
-        models = {name: model.identity() for name in ("target", "source") if (model := getattr(self, name)) is not None}
+        models = {
+            name: model.identity() for name in ("target", "source", "contrast") if (model := getattr(self, name)) is not None
+        }
         settings = {name: value for name, value in asdict(self).items() if name not in LATER or value is not None}
         return digest({"schema": SCHEMA, **settings, **models, "benchmark": self.benchmark.identity()})
 

@@ -149,6 +149,7 @@ _SETTINGS = [
     _contrast("cot_instruction", ContrastConfig.cot_instruction),
     _contrast("direct_instruction", ContrastConfig.direct_instruction),
     _contrast("max_new_tokens", ContrastConfig.max_new_tokens),
+    _contrast("shots", ContrastConfig.shots),
 ]  # fmt: skip
 
 _FIGURES = [

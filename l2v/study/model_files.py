@@ -6,14 +6,15 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, model_type, read_facts
+from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, model_type, read_facts, target_kind
 from l2v.config import Config, ModelConfig
-from l2v.errors import UserError
+from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
 from l2v.study.cells import WEIGHT_METHODS
 from l2v.transfer.arms import ARMS
 
 MERGINGS = ("linear", "layer_swap", "ties")
+KINDS = ("vision", "text")
 
 
 def check_models(config: Config) -> None:
@@ -23,7 +24,7 @@ def check_models(config: Config) -> None:
     """
     weights, method = config.method.weights, config.method.name
     tuned = weights.checkpoint if method in WEIGHT_METHODS and weights.kind == "checkpoint" else None
-    _check_checkpoint(replace(model_spec(config.target), path=tuned or config.target.path), "vision")
+    _check_checkpoint(replace(model_spec(config.target), path=tuned or config.target.path), kind_of_target(config.target))
     if tuned is not None and Path(tuned).is_dir():
         _check_tuned(config.target, tuned)
     arm = ARMS.get(method)
@@ -71,6 +72,13 @@ def model_spec(config: ModelConfig) -> ModelSpec:
         quantization=config.quantization,
         attention=config.attention,
     )
+
+
+def kind_of_target(config: ModelConfig) -> str:
+    """What a target is loaded as: vision or text. Raises UserError for another word."""
+    if config.kind not in (None, *KINDS):
+        raise unknown("target.kind", str(config.kind), KINDS)
+    return config.kind or target_kind(model_spec(config))
 
 
 def model_facts(config: ModelConfig) -> ModelFacts:

@@ -38,7 +38,7 @@ class Reading:
     def settings(self) -> dict[str, Any]:
         """What the directions depend on; kept in the file as provenance. Names of YAML files are not part of it."""
         # Texts are read without pictures: how a target sees those changes no direction.
-        model, contrast = replace(self.model, images=None).identity(), asdict(self.contrast)
+        model, contrast = replace(self.model, images=None).identity(), self.contrast.identity()
         del model["name"], contrast["name"]
         return {"model": model, "contrast": contrast}
 

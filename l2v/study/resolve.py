@@ -20,11 +20,11 @@ from l2v.images import ImageSettings
 from l2v.steering.positions import POSITIONS
 from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
-from l2v.study.model_files import MERGINGS, check_models, model_facts
+from l2v.study.model_files import MERGINGS, check_models, kind_of_target, model_facts
 from l2v.study.questions import benchmark_id, data_ref, data_revision
 from l2v.study.store import plain_name
 from l2v.transfer.arms import ARMS
-from l2v.transfer.contrast import KINDS
+from l2v.transfer.contrast import INSTRUCTED, KINDS
 from l2v.transfer.cutoff import Cutoff, parse_cutoff
 
 # The release's one-sided cutoff of 200 for Qwen2-VL and InternVL2, counted two-sided (METHOD 2).
@@ -32,6 +32,8 @@ DEFAULT_CUTOFF = 400
 
 # Hub ids of checkpoints in their authors' own format, which `l2v convert` rewrites.
 CONVERTED = ("OpenGVLab/InternVL2-",)
+# Where it puts what it makes from packages.
+PACKAGED = "outputs/checkpoints"
 SCALES = ("direction", "relative")
 
 
@@ -256,6 +258,8 @@ def model_id(config: ModelConfig, role: str) -> ModelId:
             raise unknown(f"{role}.{key}", value, known)
     dtype = f"{config.dtype}+{config.quantization}" if config.quantization else config.dtype
     mend = f"`l2v convert model={config.id} out={config.path}` makes it" if config.id.startswith(CONVERTED) else ""
+    if config.path == f"{PACKAGED}/{config.name}":
+        mend = f"`l2v convert model={config.name}` makes it"
     return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path", mend), dtype)
 
 
@@ -275,12 +279,14 @@ def image_settings(config: Config) -> ImageSettings | None:
     own = {name: value for name, value in asdict(chosen).items() if name != "name" and value is not None}
     settings = ImageSettings(**{**named, **own})
     settings.check()
+    if settings.given() and kind_of_target(config.target) == "text":
+        raise UserError(f"Target '{config.target.name}' is a text model, which takes no pictures; leave processor.… out.")
     return settings if settings.given() else None
 
 
 def contrast_id(config: ContrastConfig) -> ContrastId:
     """The identity of a contrast set; instructions count only for the kinds that use them."""
-    prompted = config.kind != "response_pairs"
+    prompted = config.kind in INSTRUCTED
     return ContrastId(
         name=config.name,
         kind=config.kind,
@@ -294,4 +300,5 @@ def contrast_id(config: ContrastConfig) -> ContrastId:
         cot_instruction=config.cot_instruction if prompted else None,
         direct_instruction=config.direct_instruction if prompted else None,
         max_new_tokens=config.max_new_tokens if config.kind == "generated" else None,
+        shots=config.shots if config.kind == "demonstrations" else None,
     )

@@ -1,9 +1,10 @@
 """Contrast sets: pairs of chat-formatted texts whose final states differ by the way of answering (Eq. 1; METHOD 1).
 
-Three readings of the paper:
+Three readings of the paper, and one of function vectors (arXiv 2310.15213):
 - `response_pairs`: question + chain-of-thought response against question + direct response, both given as data;
 - `generated`: the same, the responses written by the source model under the two instructions;
-- `prompts`: question + chain-of-thought instruction against question + direct instruction, no response (RoT).
+- `prompts`: question + chain-of-thought instruction against question + direct instruction, no response (RoT);
+- `demonstrations`: the same question after worked and after direct demonstrations as turns of the chat, no response.
 """
 
 from __future__ import annotations
@@ -19,24 +20,26 @@ import numpy as np
 from l2v.disk import read_records
 from l2v.errors import UserError, unknown
 
-KINDS = ("response_pairs", "generated", "prompts")
+KINDS = ("response_pairs", "generated", "prompts", "demonstrations")
+# Those whose rows need both responses, and those that add instructions.
+ANSWERED, INSTRUCTED = ("response_pairs", "demonstrations"), ("generated", "prompts")
 THOUGHT = re.compile(r"<\|begin_of_thought\|>.*?<\|end_of_thought\|>", re.DOTALL)
 SOLUTION = re.compile(r"<\|begin_of_solution\|>.*?<\|end_of_solution\|>", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Chat:
-    """One text: a user turn and, unless the assistant is still to answer, its response."""
+    """One text: turns (question, answer) that came before, a user turn and, unless it is still to come, its response."""
 
     user: str
     assistant: str | None = None
+    history: tuple[tuple[str, str], ...] = ()
 
     def messages(self) -> list[dict[str, str]]:
         """The turns in the form that chat templates take."""
-        turns = [{"role": "user", "content": self.user}]
-        if self.assistant is not None:
-            turns.append({"role": "assistant", "content": self.assistant})
-        return turns
+        said = [*(words for turn in self.history for words in turn), self.user]
+        said += [] if self.assistant is None else [self.assistant]
+        return [{"role": ("user", "assistant")[place % 2], "content": words} for place, words in enumerate(said)]
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,13 @@ def build_pairs(
     cot_instruction: str,
     direct_instruction: str,
     generate: Callable[[list[Chat]], list[str]] | None = None,
+    shots: int = 4,
 ) -> list[Pair]:
     """The pairs of texts for one kind of contrast; instructions are appended to the question after a space.
 
-    `generate` answers open chats with the source model; only `generated` calls it, once for all chats.
-    Raises UserError for an unknown kind and when `response_pairs` finds a row without both responses.
+    `generate` answers open chats with the source model; only `generated` calls it, once for all chats. `shots`: how many others
+    of the questions `demonstrations` puts before each. Raises UserError for an unknown kind, for a row without both responses
+    where they are needed, and for fewer questions than demonstrations need.
     """
     if kind not in KINDS:
         raise unknown("contrast kind", kind, KINDS)
@@ -175,5 +180,26 @@ def build_pairs(
                 f"(first: '{incomplete[0][:60]}'); mend the data or use contrast.kind=prompts or generated."
             )
         responses = [(str(q.cot), str(q.direct)) for q in questions]
+    if kind == "demonstrations":
+        return [
+            Pair(Chat(q.text, None, c), Chat(q.text, None, d))
+            for q, (c, d) in zip(questions, _shown(questions, responses, shots), strict=True)
+        ]
     # The same plain question on both sides: the two texts differ by the response alone.
     return [Pair(Chat(q.text, c), Chat(q.text, d)) for q, (c, d) in zip(questions, responses, strict=True)]
+
+
+Turns = tuple[tuple[str, str], ...]
+
+
+def _shown(
+    questions: Sequence[ContrastQuestion], responses: Sequence[tuple[str, str]], shots: int
+) -> list[tuple[Turns, Turns]]:
+    """For each question the same `shots` others, spread evenly over all, with their worked and with their direct responses."""
+    n = len(questions)
+    if not 1 <= shots < n:
+        raise UserError(f"contrast.shots={shots} must be at least 1 and below the number of questions ({n}).")
+    offsets = [1 + place * ((n - 1) // shots) for place in range(shots)]
+    rows = [(q.text, *both) for q, both in zip(questions, responses, strict=True)]
+    shown = [[rows[(i + offset) % n] for offset in offsets] for i in range(n)]
+    return [(tuple((q, c) for q, c, _ in some), tuple((q, d) for q, _, d in some)) for some in shown]

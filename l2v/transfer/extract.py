@@ -55,7 +55,7 @@ def format_chat(tokenizer: Any, chat: Chat) -> str:
     if chat.assistant is None:
         return _rendered(tokenizer, chat)
     marker = "l2vresponseplaceholder"
-    held = _rendered(tokenizer, Chat(chat.user, marker))
+    held = _rendered(tokenizer, replace(chat, assistant=marker))
     if held.count(marker) != 1:
         raise UserError(
             f"The chat template of '{tokenizer.name_or_path}' does not keep an assistant turn; it cannot be a source."
@@ -86,7 +86,7 @@ def _rendered(tokenizer: Any, chat: Chat) -> str:
         except Exception as error:  # a template is a program of the checkpoint's
             failure = failure or error
             continue
-        if chat.user.strip() in text:
+        if all(words.strip() in text for words in (chat.user, *(words for turn in chat.history for words in turn))):
             return text
     if failure is not None:
         raise template_failed(tokenizer.name_or_path, failure) from failure

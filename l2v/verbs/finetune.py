@@ -37,7 +37,7 @@ def _finetune(config: Config) -> int:
     from l2v.finetune.train import finetune
     from l2v.steering.models import load_model
     from l2v.study.defaults import check_contrast
-    from l2v.study.model_files import model_spec
+    from l2v.study.model_files import kind_of_target, model_spec
     from l2v.study.workers.devices import pick_device
     from l2v.study.workers.directions import contrast_questions
 
@@ -49,7 +49,7 @@ def _finetune(config: Config) -> int:
     settings.check()
     check_contrast(config, [config.target if chosen.model == "target" else config.source])
     chats = training_chats(contrast_questions(config))
-    model, kind = (config.target, "vision") if chosen.model == "target" else (config.source, "text")
+    model, kind = (config.target, kind_of_target(config.target)) if chosen.model == "target" else (config.source, "text")
     loaded = load_model(model_spec(model), kind, pick_device(config.runtime.device))
     with tqdm(desc=f"fine-tuning {model.name}", unit="step", disable=not config.runtime.progress) as bar:
 

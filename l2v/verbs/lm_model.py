@@ -1,4 +1,4 @@
-"""The steered VLM as a model of lm-eval: `import l2v.verbs.lm_model` registers it under the name "l2v".
+"""The steered target as a model of lm-eval: `import l2v.verbs.lm_model` registers it under the name "l2v".
 
     import l2v.verbs.lm_model as l2v
     lm_eval.simple_evaluate(model="l2v", model_args="target=mini,method=l2v,intervention.alpha=0.7", tasks=["mathvista"],
@@ -26,6 +26,7 @@ from l2v.errors import UserError
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, require_effect
 from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
 from l2v.study.cells import Job
+from l2v.study.model_files import kind_of_target
 from l2v.study.resolve import resolve
 from l2v.study.workers.answer import cell_steering
 from l2v.study.workers.devices import pick_device
@@ -48,7 +49,7 @@ def task_manager(include_path: str | Sequence[str] | None = None, metadata: dict
 
 @register_model("l2v")
 class L2VModel(LM):
-    """A target VLM under one method; see the module's docstring.
+    """A target under one method; see the module's docstring.
 
     settings: those of `l2v run`, as keyword arguments with dots (`**{"intervention.layer": 14}`); `config_dir` adds a folder
     of your own configs. batch_size: rows per batch; device: as runtime.device. Raises UserError as `l2v run` does.
@@ -73,7 +74,7 @@ class L2VModel(LM):
         self._device = pick_device(runtime.device if device in (None, "", "auto") else str(device))
         job = Job(self.cell, self.config)
         ensure_directions([job], self._device, logging.getLogger(__name__).info)
-        self.target = load_model(target_spec(job), "vision", self._device)
+        self.target = load_model(target_spec(job), kind_of_target(self.config.target), self._device)
         self.steering = cell_steering(job, self.target.width)
         self.templated: set[str] = set()
 
@@ -115,10 +116,13 @@ class L2VModel(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation in the target's own chat format; a literal <image> becomes the family's image marker."""
-        turns = [{"role": turn["role"], "content": _content(turn["content"])} for turn in chat_history]
-        processor: Any = self.target.processor
+        holder = self._template_holder
+        turns = [
+            {**turn, "content": _content(turn["content"]) if self.target.processor else turn["content"]}
+            for turn in chat_history
+        ]
         text = str(
-            processor.apply_chat_template(
+            holder.apply_chat_template(
                 turns,
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
@@ -129,13 +133,18 @@ class L2VModel(LM):
         return text
 
     @property
+    def _template_holder(self) -> Any:
+        """Who has the chat template: the processor, of a text model the tokenizer."""
+        return self.target.processor or self.target.tokenizer
+
+    @property
     def tokenizer_name(self) -> str:
         """For lm-eval's cache of requests."""
         return f"{self.cell.target.id}@{self.cell.target.revision}".replace("/", "__")
 
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The template's text, for lm-eval's record."""
-        return str(getattr(self.target.processor, "chat_template", "") or "") if chat_template else ""
+        return str(getattr(self._template_holder, "chat_template", "") or "") if chat_template else ""
 
     def get_model_info(self) -> dict[str, Any]:
         """For lm-eval's record: which cell this model is."""

@@ -58,6 +58,7 @@ SCIENCE: dict[str, tuple[str, tuple[str, ...]]] = {
     "contrast.cot_instruction": ("think hard", (GENERATED,)),
     "contrast.direct_instruction": ("just say it", (GENERATED,)),
     "contrast.max_new_tokens": ("5", (GENERATED,)),
+    "contrast.shots": ("2", ("contrast.kind=demonstrations",)),
     "method.name": ("high_pass", ()),
     "method.prompt": ("cot", ()),
     "method.prefix": ("x", ("method.name=forced_prefix", "method.prefix=y")),

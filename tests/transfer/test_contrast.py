@@ -245,3 +245,26 @@ def test_empty_text_is_refused() -> None:
     """No token, no final state."""
     with pytest.raises(UserError, match="empty"):
         token_ids(tokenizer(R1_TEMPLATE), "")
+
+
+# -- demonstrations --------------------------------------------------------------------------------------------------
+
+
+def test_demonstrations_are_the_same_others_worked_and_direct() -> None:
+    """Each question after four others as turns of the chat, never after itself, and open for an answer."""
+    rows = [ContrastQuestion(f"two {i}", f"four {i}", f"{i}") for i in range(9)]
+    pairs = build_pairs("demonstrations", rows, "", "", shots=4)
+    for row, pair in zip(rows, pairs, strict=True):
+        shown = [q for q, _ in pair.cot.history]
+        assert shown == [q for q, _ in pair.direct.history] and len(set(shown)) == 4 and row.text not in shown
+        assert all(a == f"four {q.split()[1]}" for q, a in pair.cot.history)
+        assert all(a == q.split()[1] for q, a in pair.direct.history)
+        assert pair.cot.user == pair.direct.user == row.text and pair.cot.assistant is pair.direct.assistant is None
+    text = format_chat(tokenizer(R1_TEMPLATE), pairs[0].cot)
+    turns = "".join(f"<｜User｜>{q}<｜Assistant｜>{a}</s>" for q, a in pairs[0].cot.history)
+    assert text == f"<s>{turns}<｜User｜>two 0<｜Assistant｜><think>\n"
+    for shots in (0, 9):
+        with pytest.raises(UserError, match="contrast.shots"):
+            build_pairs("demonstrations", rows, "", "", shots=shots)
+    with pytest.raises(UserError, match="lack"):
+        build_pairs("demonstrations", [*rows, ContrastQuestion("two", "four", None)], "", "")

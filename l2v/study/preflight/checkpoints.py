@@ -17,7 +17,7 @@ from l2v.checkpoint import ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
 from l2v.steering.models import LoadedModel, check_round_trip, load_processor
-from l2v.study.model_files import model_spec
+from l2v.study.model_files import kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
 from l2v.transfer.contrast import Chat
 from l2v.transfer.extract import format_chat, token_ids
@@ -68,7 +68,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     cells = tuple(cells)
     if config.path is None:
         print(f"Reading '{config.id}' from the hub or its cache.", file=sys.stderr)
-    kind = "text" if role == "source" else "vision"
+    kind = "text" if role == "source" else kind_of_target(config)
     found = Checkpoint(spec or model_spec(config), kind)
     with problems.of(cells, _reach(config, role)):
         _config(found)

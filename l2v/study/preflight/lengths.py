@@ -34,7 +34,7 @@ def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
     def answer(chats: list[Chat]) -> list[str]:
         return ["x"] * len(chats)
 
-    pairs = build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer)
+    pairs = build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
     texts = [format_chat(reader.tokenizer, chat) for pair in pairs for chat in (pair.cot, pair.direct)]
     counts = [len(token_ids(reader.tokenizer, text, reader.processor is not None)) for text in texts]
     more = chosen.max_new_tokens if written else 0

@@ -88,17 +88,23 @@ def cell_requests(job: Job, items: Sequence[Item]) -> list[Request]:
         if len(worked) < cell.shots:
             raise UserError(f"method.shots={cell.shots} is more than the {len(worked)} worked examples of this contrast.")
         history = tuple((q.text, str(q.cot)) for q in worked[: cell.shots])
-    return [Request(item.id, item.text, item.images, prefix=cell.prefix or "", history=history) for item in items]
+    return [
+        Request(item.id, item.text, item.images, prefix=cell.prefix or "", history=history + item.history) for item in items
+    ]
 
 
-def prompt_hash(text: str) -> str:
-    """What is stored of a question beside its answer, to notice when the question changes."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def prompt_hashes(items: Sequence[Item]) -> dict[str, str]:
+    """By item, what is stored beside its answer to notice when the question, or what the benchmark puts before it, changes."""
+    return {item.id: _hash([*map("\x1f".join, item.history), item.text]) for item in items}
+
+
+def _hash(turns: Sequence[str]) -> str:
+    return hashlib.sha256("\x1e".join(turns).encode()).hexdigest()[:12]
 
 
 def answered_ids(folder: CellFolder, items: Sequence[Item]) -> set[str]:
     """The ids already answered. Raises UserError when they answer other questions than today's."""
-    prompts = {item.id: prompt_hash(item.text) for item in items}
+    prompts = prompt_hashes(items)
     stored = folder.responses()
     strange = [r["id"] for r in stored if prompts.get(r["id"]) != r["prompt"]]
     if strange:

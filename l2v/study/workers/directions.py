@@ -24,12 +24,12 @@ from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import open_line, sealed_line, tell_once
-from l2v.study.model_files import model_spec
+from l2v.study.model_files import kind_of_target, model_spec
 from l2v.study.plan import EXTRACTION_SCHEMA, Reading, job_readings, norm_reading, readings
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer.arms import ARMS, build_vector
-from l2v.transfer.contrast import Chat, ContrastQuestion, Pair, build_pairs, load_questions, sample_questions
+from l2v.transfer.contrast import ANSWERED, Chat, ContrastQuestion, Pair, build_pairs, load_questions, sample_questions
 from l2v.transfer.directions import Directions, has_digests
 from l2v.transfer.extract import extract
 
@@ -126,7 +126,8 @@ def _read_missing(
                 if loaded is None:
                     try:
                         config = job.config.source if reading.role == "source" else job.config.target
-                        loaded = load_model(model_spec(config), "text" if reading.role == "source" else "vision", device)
+                        kind = "text" if reading.role == "source" else kind_of_target(config)
+                        loaded = load_model(model_spec(config), kind, device)
                     except UserError as error:
                         # Told to all readings of this model, tried once.
                         unloadable = error
@@ -204,13 +205,13 @@ def _bar(config: Config, label: str, unit: str) -> Any:
 def contrast_questions(config: Config) -> list[ContrastQuestion]:
     """The sampled rows of a configuration's contrast data; checked before any model is loaded.
 
-    For kind `response_pairs` the draw is from the rows that have both responses.
+    For kinds that need both responses the draw is from the rows that have them.
     """
     chosen = config.contrast
     questions = load_questions(
         chosen.path or chosen.id, None if chosen.path else chosen.revision, chosen.split, asdict(chosen.columns)
     )
-    if chosen.kind == "response_pairs":
+    if chosen.kind in ANSWERED:
         questions = [q for q in questions if q.cot and q.direct] or questions
     return sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
 
@@ -250,7 +251,7 @@ def contrast_pairs(
                 bar.update(len(new))
         return texts
 
-    return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer)
+    return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
 
 
 def _line(chat: int, text: str) -> str:

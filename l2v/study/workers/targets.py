@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2v.errors import UserError
 from l2v.study.cells import Job, ModelId
-from l2v.study.model_files import model_facts
+from l2v.study.model_files import kind_of_target, model_facts
 
 if TYPE_CHECKING:
     from l2v.steering.models import LoadedModel
@@ -79,7 +79,7 @@ def _load(job: Job, device: str) -> LoadedModel:
     from l2v.study.workers.weights import target_spec
 
     declared = model_facts(job.config.target)
-    target = load_model(target_spec(job), "vision", device)
+    target = load_model(target_spec(job), kind_of_target(job.config.target), device)
     if (len(target.layers), target.width) != (declared.layers, declared.width):
         raise UserError(
             f"target.layers and target.width of '{job.config.target.name}' say {declared.layers} x {declared.width}, the "

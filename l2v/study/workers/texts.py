@@ -27,7 +27,7 @@ def written_by_source(config: Config, device: str, say: Callable[[str], None]) -
     Pairs of which a response is empty are left out, and told. Raises UserError where none is left.
     """
     contrast = contrast_id(config.contrast)
-    name = digest({"writer": asdict(model_id(config.source, "source")), "contrast": asdict(contrast)})
+    name = digest({"writer": asdict(model_id(config.source, "source")), "contrast": contrast.identity()})
     path = Path(config.runtime.outputs) / "cache" / "texts" / f"{name}.jsonl"
     if not path.exists():
         _write(config, path, device, say)

@@ -21,7 +21,7 @@ from l2v.study.cells import Cell, Job
 from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, readings, shuffled, units
 from l2v.study.score import score_cell, scoring_of
 from l2v.study.store import CellFolder
-from l2v.study.workers.answer import Answered, answer, locations, prompt_hash
+from l2v.study.workers.answer import Answered, answer, locations, prompt_hashes
 from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.workers.directions import directions_path, ensure_directions
@@ -254,6 +254,7 @@ class Worker:
         cut = blocks(len(items))
         block_of = {items[place].id: block_key(b) for b in unit.blocks for place in cut[b]}
         folders = {job.cell.id: self._folder(job) for job in jobs}
+        asked = prompt_hashes(items)
 
         def mine(job: Job, item: str) -> bool:
             return (job.cell.id, block_of.get(item, "")) in held
@@ -272,7 +273,7 @@ class Worker:
                     continue
                 record = {"id": request.id, "response": response.text, "tokens": response.tokens}
                 record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
-                record |= {"prompt": prompt_hash(request.text), "worker": self.worker.name}
+                record |= {"prompt": asked[request.id], "worker": self.worker.name}
                 records.setdefault(job.cell.id, []).append(record | {"generation": held[key].generation})
             for cell_id, lines in records.items():
                 folders[cell_id].append(self.worker.name, lines)

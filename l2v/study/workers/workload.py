@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from l2v.benchmarks.base import Benchmark, Item
 from l2v.benchmarks.harness import open_docs
+from l2v.config import Config
+from l2v.errors import UserError
 from l2v.study.cells import Job
+from l2v.study.model_files import kind_of_target
 from l2v.study.plan import Group, grouped
-from l2v.study.resolve import data_ref
+from l2v.study.questions import data_ref
 from l2v.study.score import benchmark_items, write_items
 from l2v.study.store import Store
 from l2v.study.workers.targets import Targets
@@ -40,13 +44,13 @@ class Workload:
 
     def items(self, group: Group) -> list[Item]:
         """The questions of a group, described in the study's folder. Raises UserError when they cannot be read."""
-        key = repr(group.benchmark)
+        key, config = repr(group.benchmark), group.jobs[0].config
         if key not in self._items:
-            config = group.jobs[0].config.benchmark
-            items = benchmark_items(group.benchmark, config)
-            self._docs[key] = open_docs(data_ref(config))
+            items = benchmark_items(group.benchmark, config.benchmark)
+            self._docs[key] = open_docs(data_ref(config.benchmark))
             write_items(self.store, group.benchmark, self._docs[key], items)
             self._items[key] = items
+        check_pictures(config, self._items[key])
         return self._items[key]
 
     def docs(self, group: Group) -> Benchmark:
@@ -57,3 +61,13 @@ class Workload:
     def counts(self) -> dict[str, int]:
         """The number of items of every cell that is still to be computed."""
         return {job.cell.id: len(self.items(group)) for group in self.groups for job in group.jobs}
+
+
+def check_pictures(config: Config, items: Sequence[Item]) -> None:
+    """Raise UserError for questions with pictures that are put to a text model."""
+    seen = next((item.id for item in items if len(item.images)), None)
+    if seen is not None and kind_of_target(config.target) == "text":
+        raise UserError(
+            f"Target '{config.target.name}' is a text model and item '{seen}' of benchmark '{config.benchmark.name}' has a "
+            "picture; choose a vision target=…, or questions without pictures."
+        )

@@ -1,0 +1,1 @@
+"""Sums of one-digit terms; see docs.py."""
