@@ -91,4 +91,4 @@ def add_noise(model: torch.nn.Module, share: float, seed: int) -> None:
     with torch.no_grad():
         for _, matrix in sorted(model.named_parameters()):
             if matrix.ndim == 2:
-                matrix += share * matrix.std() * torch.randn(matrix.shape, generator=draws)
+                matrix.add_(share * matrix.std() * torch.randn(matrix.shape, generator=draws))

@@ -37,11 +37,13 @@ class Sums(Benchmark):
     SPLIT = "report"
     PATH = str(PACKAGE / "benchmarks" / "sums" / "data")  # lm-eval alone gets the shipped rows
 
-    def load(self, *args: Any, name: str | None = None, **more: Any) -> dict[str, Any]:
+    def load(
+        self, split: str = "", id: str = "", revision: str | None = "", path: str | None = "", name: str | None = None, **_: Any
+    ) -> dict[str, Any]:
         """The rows of one split; `name` "pictures" puts a picture in the place of the terms."""
         if name not in (None, "", PICTURES):
             raise unknown("benchmark.config_name", name, (PICTURES,))
-        rows = super().load(*args, name=None, **more)["test"]
+        rows = super().load(split, id, revision, path, None)["test"]
         if name == PICTURES:
             rows = rows.map(lambda row: {"question": "What is <image>?", "terms": row["question"]})
         return {"test": rows}
