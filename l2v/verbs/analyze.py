@@ -163,11 +163,13 @@ def _analysis(config: Config, source: _ReadModel, target: _ReadModel, k: int, cu
     import torch
 
     from l2v.report.lat.numbers import Analysis, low_high
+    from l2v.report.study import open_study
+    from l2v.study.store import Store
     from l2v.transfer import lat
 
     orders = lat.orders(source.mean.shape[-1], config.analyze.permutations, config.analyze.seed)
     own, others = target.states(target.block), source.states(source.block)
-    results = Path(config.runtime.outputs) / config.study / "results.csv"
+    study = open_study(Store(config.runtime.outputs, config.study))
     return Analysis(
         source=_side(config, source, k, cutoffs),
         target=_side(config, target, k, cutoffs),
@@ -176,7 +178,7 @@ def _analysis(config: Config, source: _ReadModel, target: _ReadModel, k: int, cu
         carried_permuted=np.array([lat.separation(own, k, others[:, torch.from_numpy(order)]).auc for order in orders]),
         agreement=lat.agreement(source.mean, target.mean, k, orders),
         settings=_settings(config, source, target, k),
-        low_high=low_high(results, config.source.name, config.target.name, config.scorer[0]),
+        low_high=low_high(study.results, config.source.name, config.target.name, config.scorer[0]),
         miniature=any(model.id.startswith("l2v/mini") for model in (config.source, config.target)),
     )
 
@@ -223,7 +225,7 @@ def _settings(config: Config, source: _ReadModel, target: _ReadModel, k: int) ->
 
 
 def _id(config: Config, source: _ReadModel, target: _ReadModel, k: int, cutoffs: list[int]) -> str:
-    """The folder's name: a hash of what its figures depend on, but for results.csv, which is read anew each time."""
+    """The folder's name: a hash of what its figures depend on, but for the study's results, which are read anew each time."""
     from l2v.identity import digest
 
     models = [[model.reading.id, model.reading.model.name, model.block] for model in (source, target)]

@@ -18,6 +18,8 @@ from PIL import Image
 from scipy.integrate import trapezoid
 
 from l2v.report.panels import Line, Picture, save_png
+from l2v.study.columns import COLUMNS
+from l2v.study.store import Store
 
 FIGURES = ["dispersion", "dispersion_raw", "dispersion_blocks", "dispersion_map", "pca", "spectrum", "densities", "cosine"]
 SMALL = ("contrast.per_domain=30", "analyze.permutations=4", "runtime.device=cpu", "intervention.cutoff=16")
@@ -251,22 +253,33 @@ def test_the_papers_traces_stand_beside_those_of_its_models(analyze: Callable[..
     assert "176.7, low-passed 169.3 (95.8%" in told and f"{measured['trace_unfiltered']:.4g}" in told
 
 
-def results(study: Path, *rows: dict[str, Any]) -> None:
-    base = {"cell": "c", "source": "mini_kin", "target": "mini_drifted", "benchmark": "mini", "split": "dev", "part": None,
-            "limit": None, "prompt": "direct", "metric": "accuracy", "scorer": "official", "layer": 2, "alpha": 0.5,
-            "low": 0.0, "high": 1.0, "n": 200}  # fmt: skip
-    study.mkdir(exist_ok=True)
-    pd.DataFrame([base | row for row in rows]).to_csv(study / "results.csv", index=False)
+BASE = {"cell": "c", "source": "mini_kin", "target": "mini_drifted", "benchmark": "mini", "split": "dev", "part": None,
+        "limit": None, "prompt": "direct", "metric": "accuracy", "scorer": "official", "layer": 2, "alpha": 0.5,
+        "low": 0.0, "high": 1.0, "n": 200}  # fmt: skip
 
 
-def test_low_against_high_injection_is_read_from_the_results(analyze: Callable[..., Any], outputs: Path) -> None:
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What a study found: these rows, over a base."""
+
+    def found(*rows: dict[str, Any]) -> None:
+        table = pd.DataFrame([BASE | row for row in rows], columns=list(COLUMNS))
+        monkeypatch.setattr("l2v.report.study.build_results", lambda store: table)
+
+    return found
+
+
+def test_low_against_high_injection_is_read_from_the_results(
+    analyze: Callable[..., Any], outputs: Path, results: Callable[..., None]
+) -> None:
     arms = [
         {"method": m, "cutoff": k, "value": v} for m, k, v in (("l2v", 8, 0.5), ("high_pass", 8, 0.1), ("high_pass", 16, 0.2))
     ]
     others = [{"method": "l2v", "cutoff": 8, "value": 0.9, "layer": 3}, {"method": "direct", "value": 0.1, "source": None},
               {"method": "l2v", "cutoff": 8, "value": 1.0, "source": "mini_base"},
               {"method": "l2v", "cutoff": 8, "value": 1.0, "scorer": "lenient"}]  # fmt: skip
-    results(outputs / "injected", *arms, *others)
+    Store(str(outputs), "injected").open()
+    results(*arms, *others)
     found = opened(analyze("study=injected"))
     table = found.table("low_high")
     assert table.query("method == 'l2v'")[["k", "value", "layer", "best_of"]].values.tolist() == [[8, 0.9, 3, 2]]
@@ -277,8 +290,11 @@ def test_low_against_high_injection_is_read_from_the_results(analyze: Callable[.
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_without_both_arms_the_figure_is_left_out_and_said_so(look: Look, analyze: Callable[..., Any], outputs: Path) -> None:
-    results(outputs / "lowonly", {"method": "l2v", "cutoff": 8, "value": 0.5})
+def test_without_both_arms_the_figure_is_left_out_and_said_so(
+    look: Look, analyze: Callable[..., Any], outputs: Path, results: Callable[..., None]
+) -> None:
+    Store(str(outputs), "lowonly").open()
+    results({"method": "l2v", "cutoff": 8, "value": 0.5})
     for one in (look, opened(analyze("study=lowonly"))):
         assert "low_high" not in [f["id"] for f in one.content["figures"]]
         assert "No low- against high-pass" in one.content["note"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.study.columns import ITEMS, names
 from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
 
 PRINTED = Path(__file__).parents[1] / "printed" / "lat_dispersion.csv"
@@ -105,19 +106,18 @@ def printed_note(found: Analysis) -> str:
     return "".join(lines)
 
 
-def low_high(path: Path, source: str, target: str, scorer: str) -> pd.DataFrame | None:
-    """Accuracy by k of `l2v` and `high_pass` in a study's results.csv: per arm and k the best cell.
+def low_high(results: pd.DataFrame, source: str, target: str, scorer: str) -> pd.DataFrame | None:
+    """Accuracy by k of `l2v` and `high_pass` in a study's results: per arm and k the best cell.
 
-    best_of: of how many cells. Of several benchmarks and splits, the one with most cells. None where either arm has no
-    finished cell for these models.
+    best_of: of how many cells. Of several benchmarks, splits and ways of answering, the one with most cells. None where either
+    arm has no finished cell for these models.
     """
-    if not path.exists():
+    if not len(results):
         return None
-    rows = pd.read_csv(path, dtype={"cell": str, "selected": str, "part": str, "cutoff": str})
-    rows = rows[(rows["metric"] == HEADLINE) & (rows["scorer"] == scorer) & (rows["target"] == target)]
+    rows = results[(results["metric"] == HEADLINE) & (results["scorer"] == scorer) & (results["target"] == target)]
     arms = rows[rows["method"].isin(["l2v", "high_pass"]) & (rows["source"] == source)]
     arms = arms.assign(k=pd.to_numeric(arms["cutoff"], errors="coerce")).dropna(subset=["k"])
-    items = ["benchmark", "split", "part", "limit", "prompt"]
+    items = [*names(ITEMS), "prompt"]
     both = [part for _, part in arms.groupby(items, dropna=False) if part["method"].nunique() == 2]
     if not both:
         return None
