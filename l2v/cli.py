@@ -10,29 +10,13 @@ from l2v.signals import ending, exit_code, interrupted, one_sentence_when_interr
 one_sentence_when_interrupted()
 
 from collections.abc import Sequence  # noqa: E402
+from difflib import get_close_matches  # noqa: E402
 
 from l2v import __version__  # noqa: E402
-from l2v.errors import UserError, printable, unknown  # noqa: E402
+from l2v.errors import UserError, printable  # noqa: E402
+from l2v.verbs import VERBS  # noqa: E402
 from l2v.verbs.help import table_of_contents, verb_help, verb_module  # noqa: E402
 
-# The table of contents, in the order of `l2v --help`; each verb is a module of l2v/verbs.
-VERBS = (
-    "run",
-    "status",
-    "power",
-    "preflight",
-    "extract",
-    "analyze",
-    "convert",
-    "finetune",
-    "score",
-    "agreement",
-    "claims",
-    "report",
-    "track",
-    "lm-eval",
-    "doctor",
-)
 HELP = """
 `l2v VERB --help` explains a verb and lists its settings. A first grid, on the trained miniature:
     l2v run --multirun +experiment=demo"""
@@ -50,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb, rest = arguments[0], arguments[1:]
     try:
         if verb not in VERBS:
-            raise unknown("verb", verb, VERBS)
+            close = get_close_matches(verb, VERBS, 1)
+            hint = f"did you mean {close[0]}? There are" if close else "there are"
+            raise UserError(f"Unknown verb; {hint} {', '.join(VERBS)}.")
         if {"-h", "--help"} & set(rest):
             print(verb_help(verb))
             return 0

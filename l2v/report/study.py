@@ -18,6 +18,7 @@ from l2v.study.score import items_key
 from l2v.study.store import Store
 from l2v.transfer.arms import ARMS, is_null
 
+MOST_OPEN = 0.5  # share of answers that a scorer may leave open without a word
 # What tells two arms of one method apart; a name that speaks for itself first.
 MODIFIERS = sorted((c for c in SETTINGS if c.role == ARM and c.name != "method"), key=lambda column: column.word != "")
 # What tells two sets of items on one benchmark apart.
@@ -90,6 +91,7 @@ class Study:
                 )
         if not (rows["method"] == "direct").any():
             found.append("No baseline: the arm direct was not run, so nothing here can be called better or worse than it.")
+        found += abstaining(self.reported, self.name)
         # What lm-eval scored itself has no verdicts to compare.
         told = self.reported
         alone = told[(told["role"] != "baseline") & told["diff"].isna() & told["problems"].notna()]
@@ -99,6 +101,19 @@ class Study:
                 "decoding it was not run, or several times and never with their own prompt style and decoding.seed."
             )
         return found
+
+
+def abstaining(rows: pd.DataFrame, study: str) -> list[str]:
+    """That the scorer robust left most answers of these rows open, and what that means; empty where it did not."""
+    own = rows[rows["scorer"] == "robust"]
+    share = own["unresolved_share"].fillna(0).mul(own["n"]).sum() / own["n"].sum() if len(own) else 0.0
+    if share < MOST_OPEN:
+        return []
+    return [
+        f"robust abstains on {100 * share:.0f} % of the answers: they claim no final result in words that it knows (a box, "
+        f"'the answer is …', a bare answer), and it never guesses; an abstention counts as not right. "
+        f"`l2v agreement study={study}` shows them beside the other scorers' verdicts."
+    ]
 
 
 def read_study(outputs: str, study: str, scorer: str = "official", results: pd.DataFrame | None = None) -> Study:

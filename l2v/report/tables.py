@@ -11,11 +11,12 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import write_atomically
 from l2v.errors import UserError, printable, unknown
 from l2v.report.study import Study
-from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, short
+from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, SWEPT, short
 from l2v.study.results import HOLM, Selection
 
 FORMATS = ("text", "md", "csv", "latex")
 MOST_ROWS = 40
+LINE = 80  # characters of a line of a grid
 # Settings that every table has a column for, its heading or a method's name.
 SEEN = ("target", "benchmark", "task", "method", "weights", "source", "seed", "per_domain", "layer", "alpha", "cutoff")
 
@@ -211,16 +212,18 @@ def study_report(
     cells: set[str] | None = None,
     metric: str | None = None,
     color: bool = False,
+    every: bool = True,
 ) -> str:
     """The headline table of a study as text, Markdown, CSV or LaTeX; what was chosen where is said above it.
 
     `cells`: what was just run, shown where the study holds an older selection. `metric`: another score than the headline, or
-    "all". `color`: text for this terminal, of its width. Raises UserError for an unknown format, score or split.
+    "all". `color`: text for this terminal, of its width. `every`: every cell has a row; else the text of a grid has a row per
+    arm, and its accuracies by layer and alpha. Raises UserError for an unknown format, score or split.
     """
     check_format(format)
     results, selection = study.rows, study.selection
     if not len(results):
-        return f"Study '{study.name}': no finished cell yet."
+        return f"Study '{study.name}': no finished cell yet; `l2v status study={study.name}` counts the rows that are there."
     if metric not in (None, "all") and metric not in set(results["metric"]):
         raise unknown("score", str(metric), [*dict.fromkeys(results["metric"]), "all"])
     if cells is not None and selection.arms:
@@ -237,9 +240,14 @@ def study_report(
     if format == "csv":
         return table[list(COLUMNS)].to_csv(index=False, float_format="%.6g").rstrip("\n")
     lines = [printable(line) for line in _preamble(study, selection if split is None else Selection())]
+    grids = ""
+    if not every and format == "text" and metric is None and not table["reported"].all():
+        grids = pivots(table)
+        table = _per_arm(table)
     hidden = max(0, len(table) - most) if most else 0
     table = table.head(len(table) - hidden).reset_index(drop=True)
     more = f"… and {hidden} more rows: `l2v report study={study.name}`" if hidden else ""
+    more = f"{grids}\n\nEvery cell: `l2v report study={study.name} cells=all`" if grids else more
     if selection.arms and split is None and (table["selected"] == "test").any():
         lines.insert(-1, SELECTED_ON_TEST)
     shown = formatted(table).map(lambda value: printable(value) if isinstance(value, str) else value)
@@ -248,9 +256,41 @@ def study_report(
     if format == "text" and color:
         from l2v.report.terminal import coloured
 
-        return coloured(lines, blocks(shown), table, more)
+        return coloured(lines, blocks(shown), table, more, slim=bool(grids))
     lines.append(markdown(shown) if format == "md" else plain(shown))
-    return "\n".join([*lines, more] if more else lines)
+    return "\n".join([*lines, "", more] if grids else [*lines, more] if more else lines)
+
+
+def _per_arm(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per arm, the best of its cells; the baseline first, then the null arms, then the others, best first."""
+    rank = table["role"].map(lambda role: ("baseline", "null").index(role) if role in ("baseline", "null") else 2)
+    kept = table[table["reported"].astype(bool)].assign(rank=rank)
+    return kept.sort_values(["target", "benchmark", "rank"], kind="stable").drop(columns="rank")
+
+
+def pivots(table: pd.DataFrame) -> str:
+    """Accuracy in % by layer and alpha, a block for every arm with several cells that have both; its best cell is starred."""
+    found = []
+    for (target, bench, items, arm), rows in table.groupby(["where", "bench", "items", "arm"], sort=False):
+        steered = rows[rows["layer"].notna() & rows["alpha"].notna()]
+        other = [c.name for c in SETTINGS if c.role == SWEPT and c.name not in ("layer", "source_layer", "alpha")]
+        for values, panel in steered.groupby([*other, "panel"], dropna=False, sort=True):
+            if len(panel) < 2 or panel.duplicated(["layer", "alpha"]).any():
+                continue
+            panel = panel.assign(layer=panel["layer"].map(short), alpha=panel["alpha"].map(short))
+            shown = panel["value"].map(lambda value: f"{100 * value:.1f}") + panel["reported"].map({True: "*", False: " "})
+            order = [list(dict.fromkeys(panel.sort_values(name, key=pd.to_numeric)[name])) for name in ("layer", "alpha")]
+            grid = (
+                panel.assign(shown=shown)
+                .pivot(index="layer", columns="alpha", values="shown")
+                .reindex(index=order[0], columns=order[1])
+                .fillna("")
+            )
+            named = zip([*other, "panel"], values, strict=True)
+            apart = [f"{COLUMNS[n].word if n in COLUMNS else ''} {short(v)}".strip() for n, v in named if rows[n].nunique() > 1]
+            told = ", ".join([f"{arm} on {target}", f"{bench} {items}".strip(), *apart, f"n = {panel['n'].iloc[0]}"])
+            found.append(f"{told}; layer by alpha, %, * the best\n{grid.to_string(line_width=LINE)}")
+    return "\n\n".join(found)
 
 
 def check_format(format: str) -> None:
@@ -299,5 +339,5 @@ def print_report(study: Study, cells: set[str] | None) -> None:
     folder = study.store.path / "report"
     for format, name in (("md", "table.md"), ("csv", "table.csv")):
         write_atomically(folder / name, study_report(study, format=format) + "\n")
-    print(study_report(study, most=MOST_ROWS, cells=cells, color=on_terminal()))
+    print(study_report(study, most=MOST_ROWS, cells=cells, color=on_terminal(), every=False))
     print(f"\ntable: {folder / 'table.md'}")

@@ -28,10 +28,13 @@ SHARES = ("steps", "no answer", "unresolved", "guessed", "cut off")
 PRIORITY = ("arm", "accuracy", "n", "vs direct", "p (Holm)", "p (best of grid)", "layer", "alpha", "k", "examples", "flips")
 
 
-def coloured(lines: Sequence[str], blocks: Sequence[tuple[str, pd.DataFrame]], rows: pd.DataFrame, hidden: str = "") -> str:
+def coloured(
+    lines: Sequence[str], blocks: Sequence[tuple[str, pd.DataFrame]], rows: pd.DataFrame, hidden: str = "", slim: bool = False
+) -> str:
     """The text above a table, its blocks (heading, shown cells) and a last line, with colours for this terminal.
 
-    `rows`: the results behind the shown cells, by the same index.
+    `rows`: the results behind the shown cells, by the same index. `slim`: rows of two lines at 80 characters, without the
+    columns that have no room there.
     """
     from rich.console import Console, Group
     from rich.text import Text
@@ -40,9 +43,13 @@ def coloured(lines: Sequence[str], blocks: Sequence[tuple[str, pd.DataFrame]], r
     parts = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(lines) if line]
     parts.append(Text(LEGEND))
     for heading, shown in blocks:
-        parts += [Text(""), Text(heading, style="bold"), *_block(shown, rows, console.width)]
+        parts += [
+            Text(""),
+            Text(heading, style="bold"),
+            *_block(shown.drop(columns=_spare(shown, slim, console.width)), rows, console.width),
+        ]
     if hidden:
-        parts.append(Text(hidden))
+        parts += [Text(""), Text(hidden)]
     with console.capture() as captured:
         console.print(Group(*parts))
     return captured.get().rstrip("\n")
@@ -63,6 +70,12 @@ def _block(shown: pd.DataFrame, rows: pd.DataFrame, width: int) -> list[Text]:
         lines.append(_line(cells))
         lines += _folded([_told(name, str(row[name])) for name in shown.columns if name not in kept], width)
     return lines
+
+
+def _spare(shown: pd.DataFrame, slim: bool, width: int) -> list[str]:
+    """The columns that a slim table leaves out where the window is narrow."""
+    whole = sum(len(GAP) + max(len(str(name)), *shown[name].astype(str).str.len()) for name in shown.columns)
+    return [name for name in ("tokens", "steps") if name in shown] if slim and whole > width else []
 
 
 def fitting(widths: dict[str, int], width: int) -> list[str]:

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import StudyError, UserError
@@ -22,9 +21,19 @@ from l2v.study.workers.run import mend_run, open_run
 from l2v.study.workers.targets import Targets
 from l2v.study.workers.workload import Workload
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Executors whose workers run on this machine, whose devices can be checked before anything is written.
 HERE = ("local", "processes")
 NAMED = 3  # cells of a failure that are named
+
+
+def _no_rows() -> pd.DataFrame:
+    """Half a second of imports, which nothing that is refused waits for."""
+    import pandas as pd
+
+    return pd.DataFrame()
 
 
 @dataclass
@@ -35,7 +44,7 @@ class Outcome:
     values: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     refused: list[Refusal] = field(default_factory=list)
-    results: pd.DataFrame = field(default_factory=pd.DataFrame)
+    results: pd.DataFrame = field(default_factory=_no_rows)
 
 
 def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:

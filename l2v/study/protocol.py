@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
-
-import pandas as pd
 
 from l2v.benchmarks.scoring import check_scorers
 from l2v.config import Config
@@ -243,7 +242,7 @@ def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
     for job in jobs:
         cell = job.cell
         value = outcome.values.get(cell.id)
-        if value is None or pd.isna(value):
+        if value is None or math.isnan(value):
             continue
         rank = (-value, *preference(cell))
         arm = arm_key(cell, job.config.protocol.choose)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record, write_atomically
@@ -19,6 +17,9 @@ from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
 from l2v.study.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # The family of tests, in the words of every table, page and document.
 HOLM = (
@@ -93,6 +94,8 @@ def build_results(store: Store) -> pd.DataFrame:
     it is told on. reported: one cell per arm: the one that a protocol chose, the only one, or the best. budget,
     p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`.
     """
+    import pandas as pd
+
     selection = read_selection(store)
     # What was chosen from one cell alone, as a prompt, was not selected.
     selected = {arm.report: arm.chosen_on for arm in selection.arms if arm.steered or arm.budget > 1}
@@ -136,6 +139,8 @@ def _ordered(table: pd.DataFrame) -> pd.DataFrame:
 
 def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
     """Numbers by size, everything else by text, gaps last."""
+    import pandas as pd
+
     if pd.api.types.is_numeric_dtype(column):
         return column
     return column.map(lambda v: "~" if pd.isna(v) else f"{v:012.4f}" if isinstance(v, (int, float)) else str(v))

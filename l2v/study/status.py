@@ -55,6 +55,12 @@ class Status:
         return not self.running and not self.waiting
 
 
+def studies(outputs: str) -> list[str]:
+    """The names of the studies under a folder, the one that was written to last first."""
+    found = {path.parent: path.parent.stat().st_mtime for path in Path(outputs).glob("*/study.json")}
+    return [folder.name for folder in sorted(found, key=lambda folder: (-found[folder], folder.name))]
+
+
 def status(outputs: str, study: str) -> Status:
     """The state of a study. Raises UserError for one that is not there."""
     store = Store(outputs, study).existing()

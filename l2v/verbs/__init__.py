@@ -5,3 +5,23 @@ takes is declared once: SETTINGS, a dataclass of its own that `settings.parse` f
 of l2v.config.Config that it looks at, which `compose` composes. Both refuse everything else, and the help lists both.
 Its module is imported for help, too: heavy imports stand in its functions. A new verb: its module, and its name in l2v/cli.py.
 """
+
+# The table of contents, in the order of `l2v --help`; each verb is a module beside this one.
+VERBS = (
+    "run",
+    "status",
+    "power",
+    "preflight",
+    "extract",
+    "analyze",
+    "convert",
+    "finetune",
+    "score",
+    "agreement",
+    "claims",
+    "report",
+    "track",
+    "lm-eval",
+    "doctor",
+    "completion",
+)

@@ -199,7 +199,7 @@ def _check_arguments(arguments: Sequence[str], parts: Collection[str]) -> None:
         elif word.startswith("-"):
             flag, equals, value = word.partition("=")
             if flag not in FLAGS:
-                raise UserError(f"'{word}' is no option of this verb; known: {', '.join(FLAGS)}.")
+                raise UserError(f"'{word}' is no option of this verb (--help lists its settings); known: {', '.join(FLAGS)}.")
             if equals:
                 _check_folder(flag, value)
             follows_flag = word if word in WITH_VALUE else ""

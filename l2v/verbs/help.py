@@ -54,6 +54,15 @@ def part_names() -> list[str]:
     return [field.name for field in fields(Config)]
 
 
+def words_of(verb: str) -> list[str]:
+    """The keys and choices that a verb takes, for a shell that completes them."""
+    module = verb_module(verb)
+    if hasattr(module, "PARTS"):
+        usual = [f"{group}={name}" for group in groups() if group in module.PARTS for name in group_options(group)]
+        return [*usual, *(f"{line.split()[0]}=" for line in _settings(module.PARTS))]
+    return [f"{line.split()[0]}=" for line in _describe(module.SETTINGS(), "")] if hasattr(module, "SETTINGS") else []
+
+
 def _choices(parts: Iterable[str]) -> str:
     # A group that no default names is added with a plus.
     usual = re.findall(r"^  - (\w+):", (conf_dir() / "config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
@@ -69,9 +78,9 @@ def _settings(parts: Iterable[str]) -> list[str]:
 
 
 def nearest_settings(key: str) -> list[str]:
-    """The settings spelt most like `key`, by their full name or, for a key without a dot, by their last part."""
+    """The settings spelt most like `key`, by their full name or, for a key without a dot, by their last part or as a choice."""
     full = [line.split()[0] for line in _settings(part_names())]
-    by_leaf = {name.rpartition(".")[2]: name for name in reversed(full)}
+    by_leaf = {name.rpartition(".")[2]: name for name in reversed(full)} | {name: name for name in (*part_names(), *groups())}
     return nearest(key, full) if "." in key else [by_leaf[leaf] for leaf in nearest(key, by_leaf)]
 
 

@@ -2,6 +2,7 @@
 
 l2v report study=demo                  in colour where there is a terminal; ends with the page's path
 l2v report study=demo --format latex   text (default), md, csv or latex; format=latex is the same
+l2v report study=mine cells=all        of a grid every cell, not only the best of each arm and its layers by alpha
 l2v report study=mine metric=all       every score of the benchmark, not only the headline
 l2v report study=mine compare=theirs   two studies on one page
 l2v report +experiment=table1          an experiment's study, beside the paper's table where it names one (table.printed)
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l2v.errors import UserError
+from l2v.errors import UserError, unknown
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class ReportSettings(StudySettings):
     scorer: str = "official"  # one name, or several with commas
     metric: str | None = None  # one score of the benchmark, or all; None: the headline
     format: str = "text"  # text, md, csv or latex
+    cells: str = "best"  # of a grid: best (one per arm, and its accuracies by layer and alpha) or all; md, csv, latex: all
     page: bool = True  # write the page too
     compare: str | None = None  # another study on the same page
     examples: int = 1000  # most responses in the page's browser
@@ -48,6 +50,8 @@ def main(arguments: list[str]) -> int:
     from l2v.report.tables import check_format
 
     check_format(settings.format)
+    if settings.cells not in ("best", "all"):
+        raise unknown("cells", settings.cells, ("best", "all"))
     first, *others = settings.scorer.split(",")
     study = read_study(settings.outputs, settings.study, first)
     for scorer in (first, *others):
@@ -59,7 +63,8 @@ def main(arguments: list[str]) -> int:
 def _print_table(settings: ReportSettings, study: Study) -> None:
     from l2v.report.tables import on_terminal, study_report
 
-    print(study_report(study, settings.split, settings.format, metric=settings.metric, color=on_terminal()))
+    every = settings.cells == "all"
+    print(study_report(study, settings.split, settings.format, metric=settings.metric, color=on_terminal(), every=every))
 
 
 def _write_files(settings: ReportSettings, study: Study) -> None:

@@ -85,6 +85,8 @@ def main(arguments: list[str]) -> int:
     told = f"{len(folders) - gaps} of {len(folders)} cells" if gaps else f"{len(folders)} cells"
     for line in _scored(store, scorers):
         print(line)
+    for name in scorers:
+        print(f"table by {name}: `l2v report study={settings.study} scorer={name}`")
     print(f"{told} of study '{settings.study}' scored by {', '.join(scorers)}; results: {store.path / 'results.csv'}")
     return int(gaps > 0)
 
@@ -93,6 +95,9 @@ def _scored(store: Store, scorers: list[str]) -> list[str]:
     """A line per benchmark, scorer and metric: of how many cells, and from which value to which."""
     import pandas as pd
 
+    from l2v.benchmarks.metrics import HEADLINE
+    from l2v.report.study import abstaining
+
     results = pd.read_csv(store.path / "results.csv")
     found = results[results["scorer"].isin(scorers) & results["value"].notna()]
     lines = []
@@ -100,7 +105,8 @@ def _scored(store: Store, scorers: list[str]) -> list[str]:
         low, high = 100 * rows["value"].min(), 100 * rows["value"].max()
         value = f"{low:.1f} %" if len(rows) == 1 else f"{low:.1f} to {high:.1f} %"
         lines.append(f"{benchmark} {scorer} {metric}: {len(rows)} cells of {int(rows['n'].max()):,} items, {value}")
-    return lines
+    headlines = found[found["metric"] == HEADLINE]
+    return [*lines, *(f"NOTE: {line}" for line in abstaining(headlines, store.study))]
 
 
 def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:

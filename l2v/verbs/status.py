@@ -1,5 +1,6 @@
 """l2v status: how far a study is, on this machine and on all others that share its folder.
 
+l2v status                             all studies under outputs
 l2v status study=demo                  cells done, running, failed, waiting; rows a second; time left; failures; workers
 l2v status study=demo --watch          again every two seconds, until everything is done
 l2v status study=demo --format json    one line for programs
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, printable, unknown
-from l2v.verbs.settings import StudySettings, parse
+from l2v.verbs.settings import parse
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -27,9 +28,11 @@ SHOWN_FAILURES = 20
 
 
 @dataclass(frozen=True)
-class StatusSettings(StudySettings):
+class StatusSettings:
     """Settings of `l2v status`."""
 
+    study: str | None = None  # folder under outputs; None: a list of all studies
+    outputs: str = "outputs"  # folder of all studies
     format: str = "text"  # text or json
     watch: bool = False  # show it again every two seconds until the study is done
 
@@ -48,17 +51,37 @@ def main(arguments: list[str]) -> int:
         raise unknown("format", settings.format, ("text", "json"))
     if settings.watch and settings.format == "json":
         raise UserError("--watch redraws a text; format=json is one line: leave one of them out.")
+    if settings.study is None:
+        return _list(settings)
     found = status(settings.outputs, settings.study)
     if settings.format == "json":
         print(as_json(found))
     elif settings.watch:
-        found = _watch(settings, found)
+        found = _watch(settings.outputs, found)
     else:
         Console(file=sys.stdout, highlight=False).print(shown(found))
     return int(found.over and bool(found.failed))
 
 
-def _watch(settings: StatusSettings, found: Status) -> Status:
+def _list(settings: StatusSettings) -> int:
+    """A line per study, the one that was written to last first."""
+    from l2v.study.status import as_json, status, studies
+
+    if settings.watch:
+        raise UserError("--watch shows one study again and again: name it with study=….")
+    found = [status(settings.outputs, name) for name in studies(settings.outputs)]
+    if settings.format == "json":
+        print("\n".join(as_json(one) for one in found))
+        return 0
+    width = max((len(one.study) for one in found), default=5)
+    print(f"{'study':{width}}   done  running  failed  waiting" if found else f"No study under {settings.outputs} yet.")
+    for one in found:
+        counts = (len(one.done), len(one.running), len(one.failed), len(one.waiting))
+        print(printable("{:{}} {:6} {:8} {:7} {:8}".format(one.study, width, *counts)))
+    return 0
+
+
+def _watch(outputs: str, found: Status) -> Status:
     """Show it again and again; the last state."""
     from rich.console import Console
     from rich.live import Live
@@ -68,7 +91,7 @@ def _watch(settings: StatusSettings, found: Status) -> Status:
     with Live(shown(found), console=Console(file=sys.stdout, highlight=False), auto_refresh=False) as live:
         while not found.over:
             time.sleep(WATCH_SECONDS)
-            found = status(settings.outputs, settings.study)
+            found = status(outputs, found.study)
             live.update(shown(found), refresh=True)
     return found
 
@@ -86,8 +109,9 @@ def shown(found: Status) -> Group:
         f"{len(found.failed)} failed, {len(found.waiting)} waiting",
     ]
     if not found.over:
-        rows = f"rows {found.rows:,} of {found.all_rows:,}, {found.rate:,.1f} a second"
-        lines.append(f"{rows}, {spoken(found.seconds_left)} left")
+        known = found.seconds_left is not None
+        left = f", {found.rate:,.1f} a second, {spoken(found.seconds_left)} left" if known else ""
+        lines.append(f"rows {found.rows:,} of {found.all_rows:,}{left}")
         if not any(worker.alive for worker in found.workers):
             lines.append("nobody is at work: repeat the command of `l2v run` to go on")
             lines += [f"stopped: {why}" for why in found.stopped[:1]]

@@ -36,7 +36,7 @@ def at_terminal(outputs: Path, study: str, columns: int, **environment: str) -> 
     """What `l2v report` writes to a pseudo-terminal."""
     import pty
 
-    words = [sys.executable, "-m", "l2v.cli", "report", f"study={study}", f"outputs={outputs}", "page=false"]
+    words = [sys.executable, "-m", "l2v.cli", "report", f"study={study}", f"outputs={outputs}", "page=false", "cells=all"]
     parent, child = pty.openpty()
     clean = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
     process = subprocess.Popen(
@@ -80,7 +80,7 @@ def test_no_color_is_respected(study: str, outputs: Path) -> None:
 
 
 def test_a_pipe_gets_the_plain_table(study: str, outputs: Path) -> None:
-    command = [sys.executable, "-m", "l2v.cli", "report", f"study={study}", f"outputs={outputs}", "page=false"]
+    command = [sys.executable, "-m", "l2v.cli", "report", f"study={study}", f"outputs={outputs}", "page=false", "cells=all"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "\x1b" not in done.stdout and done.stderr == ""
     assert done.stdout == study_report(read_study(str(outputs), study)) + "\n"

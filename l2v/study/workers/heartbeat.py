@@ -109,6 +109,7 @@ class Heartbeat:
         self.holder = Holder(self.name, host_key(), os.getpid(), birth(os.getpid()) or "")
         self.watch = Watch(self.folder, expire)
         self.parent: int | None = None
+        self.listener: Callable[[str], None] = lambda _: None  # hears what is done here, as `l2v status` does elsewhere
         self._told: dict[str, Any] = {}
         self._rows = self._beat = 0
         self._begun = time.monotonic()
@@ -133,6 +134,8 @@ class Heartbeat:
         """What `l2v status` shows of this worker (study, doing, …), within a second."""
         self._told |= state
         self._news.set()
+        if "doing" in state:
+            self.listener(str(state["doing"]))
 
     def count(self, rows: int) -> None:
         """So many more rows were stored."""

@@ -84,7 +84,7 @@ class Worker:
         what is wrong with its only cell.
         """
         todo = [job for job in self.work.jobs if not self._folder(job).done]
-        self.worker.tell(doing="directions")
+        self.worker.tell(doing="reading directions")
         if not all(directions_path(self.config.runtime.outputs, reading).exists() for reading in readings(todo)):
             # The models that they are read from need the room.
             self.targets.release()
@@ -204,7 +204,7 @@ class Worker:
 
         `done` collects the ids of the cells whose rows of this unit are all stored.
         """
-        self.worker.tell(doing=f"{len(jobs)} cells: {jobs[0].cell.describe()}")
+        self.worker.tell(doing=f"answering {len(jobs)} cells: {jobs[0].cell.describe()}")
         try:
             self._answer(unit, jobs, held)
         except (StudyError, AskedToEndError, TakenOverError):
@@ -320,6 +320,7 @@ class Worker:
                 return True
             twice = folder.gather([item.id for item in items])
             by_id = {item.id: item for item in items}
+            self.worker.tell(doing="scoring")
             score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)
             folder.finish(twice)
         except StudyError:

@@ -7,7 +7,7 @@ import sys
 from tqdm import tqdm
 
 from l2v.study.workers.devices import pick_device
-from l2v.study.workers.executors.progress import progress_bar
+from l2v.study.workers.executors.progress import phases, progress_bar
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.run import Run
 from l2v.study.workers.worker import Worker
@@ -27,6 +27,7 @@ def run(work: Workload, run: Run) -> dict[str, str]:
         Heartbeat(config.runtime.outputs, config.executor.heartbeat, config.executor.expire) as worker,
         progress_bar(work, run) as bar,
     ):
+        worker.listener = phases(bar)
         worker.tell(study=work.store.study, run=run.key)
         Worker(work, run, worker, device, note, bar=bar).run()
     return run.failed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from tqdm import tqdm
@@ -25,6 +26,23 @@ def progress_bar(work: Workload, run: Run) -> Any:
         total=sum(run.items.values()), initial=done, unit="row", desc=f"{work.store.study} ({', '.join(splits)})",
         disable=not runtime.progress, smoothing=0.1, dynamic_ncols=True, file=sys.stderr,
     )  # fmt: skip
+
+
+def phases(bar: Any) -> Callable[[str], None]:
+    """Names in the bar what a worker does: loading, reading directions, answering, scoring.
+
+    Its clock starts with the first answers: time left that counts a model's loading is not known, it is made up.
+    """
+    answered = False
+
+    def show(doing: str) -> None:
+        nonlocal answered
+        if doing.startswith("answering") and not answered:
+            answered = True
+            bar.unpause()
+        bar.set_postfix_str(doing.partition(":")[0])
+
+    return show
 
 
 class Progress:

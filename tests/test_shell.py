@@ -1,0 +1,100 @@
+"""What helps at a terminal: completion, names of verbs, the list of studies, a grid's table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from l2v.verbs import VERBS
+from l2v.verbs.completion import SCRIPT
+
+TAB = 'COMP_LINE=$1 COMP_POINT=${#1}; _l2v_complete; printf "%s\\n" "${COMPREPLY[@]}"'
+
+
+@pytest.fixture(scope="module")
+def grid(tiny: Callable[..., Any], outputs: Path) -> str:
+    answer = tiny("--multirun", "study=grid", "method=l2v,random", "intervention.layer=1,2", "intervention.alpha=0.3,0.5")
+    assert answer.code == 0, answer.err
+    assert "No baseline: the arm direct was not run" in answer.out
+    return "grid"
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("l2v sta", ["status "]),
+        ("l2v run meth", ["method=", "method.name=", "method.prompt="]),
+        ("l2v run target=mini_d", ["mini_drifted"]),
+        ("l2v run --multirun method=direct,l2", ["direct,l2v"]),
+        ("l2v status fo", ["format="]),
+        ("l2v nonsense x", []),
+    ],
+)
+def test_bash_completes_verbs_settings_and_choices(line: str, found: list[str]) -> None:
+    """The script that is printed, in a real bash."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-c", f"{SCRIPT}\n{TAB}", "bash", line]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=True)
+    assert done.stdout.splitlines()[: len(found) or None] == (found or [""])
+
+
+def test_an_unknown_verb_lists_the_verbs(l2v: Callable[..., Any]) -> None:
+    far, near = l2v("nonsense"), l2v("reprot")
+    assert far.code == near.code == 2
+    assert "did you mean" not in far.err and all(verb in far.err for verb in VERBS)
+    assert "did you mean report?" in near.err
+
+
+@pytest.mark.parametrize("word", ["intervention.layer=99", "intervention.alpha=-1"])
+def test_what_is_out_of_range_is_told_before_pandas_or_torch_are_loaded(word: str, tmp_path: Path) -> None:
+    probe = (
+        "import sys; from l2v.cli import main; code = main(sys.argv[1:]); print(code, *{'torch', 'pandas'} & {*sys.modules})"
+    )
+    words = [sys.executable, "-c", probe, "run", word, f"runtime.outputs={tmp_path}"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2"] and word.partition("=")[0] in done.stderr
+
+
+def test_status_without_a_study_lists_them(grid: str, pair: Path, l2v: Callable[..., Any], outputs: Path) -> None:
+    lines = l2v("status", f"outputs={outputs}").out.splitlines()
+    counts = {line.split()[0]: line.split()[1:] for line in lines}
+    assert counts["study"] == ["done", "running", "failed", "waiting"]
+    assert counts[grid] == ["8", "0", "0", "0"] and counts[pair.name] == ["2", "0", "0", "0"]
+    told = [json.loads(line) for line in l2v("status", f"outputs={outputs}", "format=json").out.splitlines()]
+    assert {one["study"]: one["done"] for one in told}[grid] == 8
+
+
+def test_a_grid_is_told_by_its_arms_and_by_layer_and_alpha(grid: str, l2v: Callable[..., Any], outputs: Path) -> None:
+    """Every accuracy of the CSV stands in the grid of its arm; every cell has a row where that is asked for."""
+    words = ("report", f"study={grid}", f"outputs={outputs}", "page=false")
+    text, whole = l2v(*words).out, l2v(*words, "cells=all").out
+    rows = list(csv.DictReader(io.StringIO(l2v(*words, "format=csv").out)))
+    assert len(re.findall(r"^l2v mini_kin ", text, re.M)) == 1 and len(re.findall(r"^l2v mini_kin ", whole, re.M)) == 4
+    for method in ("l2v", "random"):
+        (block,) = re.findall(rf"^{method} .*layer by alpha.*\n((?:.+\n)+)", text, re.M)
+        alphas, _, *lines = [line.split() for line in block.splitlines()]
+        shown = {(line[0], a): v.rstrip("*") for line in lines for a, v in zip(alphas[1:], line[1:], strict=True)}
+        own = [row for row in rows if row["method"] == method]
+        assert shown == {(f"{float(r['layer']):g}", r["alpha"]): f"{100 * float(r['value']):.1f}" for r in own}
+        assert block.count("*") == 1
+    # The null arm stands above the arm that it is held against.
+    assert text.index("\nrandom mini_kin") < text.index("\nl2v mini_kin")
+
+
+def test_scores_are_printed_and_an_abstaining_scorer_says_why(grid: str, l2v: Callable[..., Any], outputs: Path) -> None:
+    answer = l2v("score", f"study={grid}", f"outputs={outputs}", "scorer=robust", "progress=false")
+    assert "mini robust accuracy: 8 cells of 8 items" in answer.out and f"`l2v report study={grid} scorer=robust`" in answer.out
+    rows = [r for r in csv.DictReader((outputs / grid / "results.csv").open()) if r["scorer"] == "robust"]
+    share = sum(float(row["unresolved_share"]) for row in rows) / len(rows)
+    assert share > 0.5, "the miniature's answers are none that robust reads"
+    assert f"robust abstains on {100 * share:.0f} % of the answers" in answer.out
