@@ -1,5 +1,6 @@
 # make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff, mypy, biome.
 # make real-small: language models of the package index (experiments/real), an hour's work of one core or less; make real: all of it.
+# make docs: the documentation, strictly, into site/.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
 # make worlds: the miniature trained from four other seeds, and strangers of another build; repeat it to go on.
 PYTHON ?= python3
@@ -45,6 +46,9 @@ worlds: $(INSTALLED)
 	for world in 1 odd 2 3 4; do \
 	  $(BIN)/python -m l2v.mini.train --world $$world --out outputs/worlds/$$world --missing || exit 1; \
 	done
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -84,16 +84,20 @@ def nearest_settings(key: str) -> list[str]:
     return nearest(key, full) if "." in key else [by_leaf[leaf] for leaf in nearest(key, by_leaf)]
 
 
-def _describe(settings: Any, prefix: str) -> list[str]:
-    """A line per setting of a dataclass of defaults: key, default, and the comment where it is declared."""
+def described(settings: Any, prefix: str) -> list[tuple[str, str, str]]:
+    """Every setting of a dataclass of defaults: its full key, its default, and the comment where it is declared."""
     comments: dict[str, str] = {}
     for kind in reversed(type(settings).__mro__[:-1]):
         comments |= dict(re.findall(r"^    (\w+): [^#\n]*?(?:#\s*(.*))?$", inspect.getsource(kind), re.MULTILINE))
-    lines = []
+    found = []
     for field in fields(settings):
         name, default = prefix + field.name, getattr(settings, field.name)
         if is_dataclass(default):
-            lines += _describe(default, f"{name}.")
+            found += described(default, f"{name}.")
         else:
-            lines.append(f"  {name:32} {str(default):10} {comments.get(field.name, '')}".rstrip())
-    return lines
+            found.append((name, str(default), comments.get(field.name, "")))
+    return found
+
+
+def _describe(settings: Any, prefix: str) -> list[str]:
+    return [f"  {name:32} {default:10} {told}".rstrip() for name, default, told in described(settings, prefix)]
