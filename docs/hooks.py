@@ -43,7 +43,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """docs/ links to what lies beside it in the repository; here it lies within."""
-    return markdown.replace("](../experiments/", "](experiments/").replace("](../examples/", "](examples/").replace(".ipynb)", ".md)")
+    return (
+        markdown.replace("](../experiments/", "](experiments/")
+        .replace("](../examples/", "](examples/")
+        .replace(".ipynb)", ".md)")
+    )
 
 
 def _linked(path: Path) -> str:
@@ -95,7 +99,9 @@ def _settings() -> str:
 
 
 def _choices() -> str:
-    parts = ["# Choices\n\n`GROUP=NAME` takes a file of `conf/`; `--config-dir` adds a folder of your own. What each says of itself:"]
+    parts = [
+        "# Choices\n\n`GROUP=NAME` takes a file of `conf/`; `--config-dir` adds a folder of your own. What each says of itself:"
+    ]
     for group in groups():
         rows = []
         for name in group_options(group):

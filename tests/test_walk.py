@@ -1,4 +1,4 @@
-"""README's walk from a key to a cell of the table: its stations are functions, passed in that order, none twice."""
+"""The documents' walk from a key to a cell of the table: its stations are functions, passed in that order, none twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from l2v.cli import main
 
-README = Path(__file__).parents[1] / "README.md"
+WALK = Path(__file__).parents[1] / "docs" / "adding.md"
 STATION = re.compile(r"^\d+\. `(l2v/\S+)\.py` `(\w+)`:", re.MULTILINE)
 Watch = Callable[[Any], Any]
 
@@ -31,8 +31,8 @@ def watched(monkeypatch: pytest.MonkeyPatch, module: str, name: str, watch: Watc
     monkeypatch.setattr(owner, name, watch(getattr(owner, name)))
 
 
-def test_a_run_passes_the_stations_that_readme_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stations = [(path.replace("/", "."), name) for path, name in STATION.findall(README.read_text(encoding="utf-8"))]
+def test_a_run_passes_the_stations_that_the_documents_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stations = [(path.replace("/", "."), name) for path, name in STATION.findall(WALK.read_text(encoding="utf-8"))]
     assert 5 <= len(stations) <= 10
     passed: dict[tuple[str, str], None] = {}
     for station in stations:
