@@ -13,7 +13,7 @@ TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b pro
 
 MODELS := smollm2 smollm2_noisy gemma3_270m
 
-.PHONY: demo test lint tables worlds real real-small clean
+.PHONY: demo test lint docs tables worlds real real-small clean
 
 demo: $(INSTALLED)
 	$(BIN)/l2v run --multirun +experiment=demo

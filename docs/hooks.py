@@ -85,10 +85,12 @@ def _rows(settings: Any, prefix: str) -> list[tuple[str, str, str]]:
 
 def _settings() -> str:
     usual = Config()
-    parts = ["# Settings\n\nEvery setting of `l2v run` and of the verbs that compose a configuration: key, default, meaning. Those marked"
-             " (science) make another cell; the others say where and how to compute. The file behind it: `l2v/config.py`."]  # fmt: skip
+    parts = [
+        "# Settings\n\nEvery setting of `l2v run` and of the verbs that compose a configuration: key, default, meaning. Those marked "
+        "(science) make another cell; the others say where and how to compute. The file behind it: `l2v/config.py`."
+    ]
     single = [field.name for field in fields(usual) if not is_dataclass(getattr(usual, field.name))]
-    rows = {name: row for name, row in zip([r[0] for r in described(usual, "")], _rows(usual, ""), strict=True)}
+    rows = dict(zip([r[0] for r in described(usual, "")], _rows(usual, ""), strict=True))
     parts.append("## At the root\n\n" + _table(("setting", "default", ""), [rows[name] for name in single]))
     for field in fields(usual):
         part = getattr(usual, field.name)
