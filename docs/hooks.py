@@ -86,8 +86,8 @@ def _rows(settings: Any, prefix: str) -> list[tuple[str, str, str]]:
 def _settings() -> str:
     usual = Config()
     parts = [
-        "# Settings\n\nEvery setting of `l2v run` and of the verbs that compose a configuration: key, default, meaning. Those marked "
-        "(science) make another cell; the others say where and how to compute. The file behind it: `l2v/config.py`."
+        "# Settings\n\nEvery setting of `l2v run` and of the verbs that compose a configuration: key, default, meaning. Those "
+        "marked (science) make another cell; the others say where and how to compute. The file behind it: `l2v/config.py`."
     ]
     single = [field.name for field in fields(usual) if not is_dataclass(getattr(usual, field.name))]
     rows = dict(zip([r[0] for r in described(usual, "")], _rows(usual, ""), strict=True))
