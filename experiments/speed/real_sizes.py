@@ -36,8 +36,9 @@ from transformers import Qwen2VLImageProcessor
 
 from l2v.steering.engine.entries import Entry
 from l2v.steering.engine.rows import Decoding, Request, Steering
-from l2v.steering.engine.scheduler import Scheduler, Sizes, Unfit, Work
+from l2v.steering.engine.scheduler import Scheduler, Sizes
 from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
+from l2v.steering.engine.works import Unfit, Work
 
 HERE = Path(__file__).parent
 BUDGET, ROWS, NEW_TOKENS, MEAN_ANSWER = 8192, 512, 128, 30
@@ -288,6 +289,7 @@ class Counted(Scheduler):
         self.notes: list[tuple[int, int, int]] = []
         self.over_budget = self.single_above = 0
         super().__init__(known, requests, steerings, works, Decoding(NEW_TOKENS), Sizes(ROWS, BUDGET, found), encoder)
+        self.chooser.choose = lambda rows, logits, first: logits.argmax(dim=1).tolist()
         self.counted.capacity = gigabytes * 10**9 - QWEN.weights
 
     @property
@@ -319,9 +321,6 @@ class Counted(Scheduler):
         if self.window is not None:
             self.notes.append((self.window.width, len(self.window.lengths), self.limit))
         return outcome
-
-    def _choose(self, rows: Any, logits: Tensor, first: int) -> list[int]:
-        return logits.argmax(dim=1).tolist()
 
     def _was_moved(self, row: Any) -> bool:
         return True

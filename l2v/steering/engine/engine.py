@@ -25,8 +25,9 @@ from l2v.steering.engine.lengths import prompt_lengths
 from l2v.steering.engine.probe import Known, study
 from l2v.steering.engine.reference import check_effect, combined, generate_apart, generate_rows, require_effect
 from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, batched, encode_requests, request_key
-from l2v.steering.engine.scheduler import Scheduler, Sizes, Unanswered, Unfit, Work
+from l2v.steering.engine.scheduler import Scheduler, Sizes
 from l2v.steering.engine.stepper import SHARED_TOKENS
+from l2v.steering.engine.works import Unanswered, Unfit, Work
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from l2v.errors import InterventionError, UserError
 from l2v.steering.engine.anatomy import Refused
+from l2v.steering.engine.chooser import Chooser
 from l2v.steering.engine.encoder import Encoder
-from l2v.steering.engine.entries import Entry
 from l2v.steering.engine.limits import Limit
 from l2v.steering.engine.probe import Known, verdict
-from l2v.steering.engine.rows import Decoding, Request, Response, Steering, StopStrings, end_ids, response
-from l2v.steering.engine.sampling import choose, draw
+from l2v.steering.engine.rows import Decoding, Request, Steering, response
 from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
 from l2v.steering.engine.window import Window, capture
+from l2v.steering.engine.works import Outcome, Unanswered, Unfit, Work, WorkRow, by_request
 
 # Requests in a window at most.
 _WINDOW = 64
@@ -31,43 +31,6 @@ _WINDOW = 64
 _NEAR = 256
 # Share of an accelerator's free memory that keys and values may take.
 _MEMORY_SHARE = 0.7
-
-
-@dataclass
-class Work:
-    """A distinct row: the indices of its request and steering (None: unsteered), and its places among the caller's rows."""
-
-    request: int
-    write: int | None
-    rows: list[int]
-
-
-@dataclass(frozen=True)
-class Unanswered:
-    """Rows that the engine leaves to another way, and why."""
-
-    works: list[Work]
-    reason: str
-
-
-@dataclass(frozen=True)
-class Unfit:
-    """Rows that do not fit the memory even alone, and what they ask for."""
-
-    works: list[Work]
-    reason: str
-
-
-Outcome = tuple[Work, Response] | Unanswered | Unfit
-
-
-@dataclass
-class _Row(Entry):
-    """A row in the batch with its work and what it has generated."""
-
-    work: Work = field(default_factory=lambda: Work(0, None, []))
-    tokens: list[int] = field(default_factory=list)
-    prompt_tail: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,7 +62,7 @@ class Scheduler:
         self.requests, self.decoding, self.encoder = requests, decoding, encoder
         self.stepper = self._stepper(steerings, sizes.share_from)
         self.lengths = list(sizes.lengths)
-        groups = _by_request(works)
+        groups = by_request(works)
         self.queue = deque(sorted(groups, key=lambda group: -self.lengths[group[0].request]))
         self.waiting = len(works)  # rows that are not in the batch yet
         self.asked = sizes.rows
@@ -109,14 +72,12 @@ class Scheduler:
         self.entering = Limit(sizes.rows)  # rows that enter at once
         self.probes = _shortest_of_each_kind(requests, self.lengths)
         self.window: Window | None = None
-        self.todo: list[_Row] = []  # rows of the open window
+        self.todo: list[WorkRow] = []  # rows of the open window
         self.memory_rows = sizes.rows  # rows of the open window's length for which an accelerator has memory
         self.filling = True
         self.pause = 0  # no filling until fewer rows than this are left; 0: none asked for
-        self.seen: Tensor | None = None  # (rows, vocabulary) bool, for repetition penalties
-        self.ends = end_ids(self.target)
-        self.stop = StopStrings(self.target.tokenizer, decoding.stop)
-        self.lost: _Row | None = None
+        self.chooser = Chooser(known, requests, decoding)
+        self.lost: WorkRow | None = None
 
     def _stepper(self, steerings: Sequence[Steering], share_from: int | None) -> Stepper:
         return Stepper(self.anatomy, steerings, self.decoding.max_new_tokens, share_from)
@@ -183,7 +144,7 @@ class Scheduler:
         entered = set(map(id, rows))
         self.todo = [row for row in self.todo if id(row) not in entered]
         self.waiting -= len(rows)
-        self._note_prompts(self.window, rows)
+        self.chooser.enter(self.window, rows)
         if not self.todo:
             self._close()
         return self._advance(before, logits)
@@ -195,7 +156,7 @@ class Scheduler:
         self.window, self.todo = None, []
         self.batch.worked()
 
-    def _next_rows(self, window: Window) -> list[_Row]:
+    def _next_rows(self, window: Window) -> list[WorkRow]:
         """Rows of one kind that fit the batch and the budget, sorted by the block that they are written at."""
         most = min(self.limit - len(self.stepper.entries), self.entering.now)
         part = self.stepper.sharing(self.todo[0])[0]
@@ -203,7 +164,7 @@ class Scheduler:
         budget = self.budget.now if part == 0 else 4 * self.budget.now
         if part != 0 and window.prompts is not None:
             budget = most * window.width
-        chosen: list[_Row] = []
+        chosen: list[WorkRow] = []
         longest = 0
         for row in self.todo:
             if self.stepper.sharing(row)[0] != part:
@@ -214,7 +175,7 @@ class Scheduler:
             chosen.append(row)
         return sorted(chosen, key=self.stepper.sharing)
 
-    def _enter_fewer(self, tried: Sequence[_Row]) -> list[Outcome]:
+    def _enter_fewer(self, tried: Sequence[WorkRow]) -> list[Outcome]:
         """Memory ran out while rows entered: fewer at once, or, one by one already, none until others have finished."""
         self._give_back()
         assert self.window is not None
@@ -258,7 +219,7 @@ class Scheduler:
             self.waiting -= len(works)
             return [Unanswered(works, str(reason) if isinstance(reason, Refused) else f"{type(reason).__name__}: {reason}")]
         self.budget.worked()
-        self.todo = [_Row(place, work.write, work=work) for place, group in enumerate(groups) for work in group]
+        self.todo = [WorkRow(place, work.write, work=work) for place, group in enumerate(groups) for work in group]
         if all(self.known.shares.get(bool(request.images)) for request in requests):
             self.stepper.share(window, self.todo)
         self.window = window
@@ -323,20 +284,6 @@ class Scheduler:
         # Buffers of all rows, those in the batch too, at their full length.
         return int(_MEMORY_SHARE * (free + self.stepper.cache.bytes) / max(1, self.stepper.row_bytes(window, self.todo)))
 
-    def _note_prompts(self, window: Window, rows: Sequence[_Row]) -> None:
-        """What score processors need to know of the prompts."""
-        scores = self.known.scores
-        if scores.tail:
-            for row in rows:
-                row.prompt_tail = window.ids[row.request, -min(scores.tail, window.lengths[row.request]) :].tolist()
-        if scores.penalties:
-            vocabulary = window.logits.shape[1]
-            seen = torch.zeros(len(rows), vocabulary, dtype=torch.bool, device=window.logits.device)
-            for place, row in enumerate(rows):
-                ids = window.ids[row.request, -window.lengths[row.request] :].to(seen.device)
-                seen[place, ids[ids < vocabulary]] = True
-            self.seen = seen if self.seen is None else torch.cat([self.seen, seen])
-
     # -- one token for every row -----------------------------------------------------------------------------------
 
     def _step(self) -> list[Outcome]:
@@ -347,18 +294,18 @@ class Scheduler:
             return self._evict()
         return self._advance(0, logits)
 
-    def _rows(self) -> list[_Row]:
-        return [entry for entry in self.stepper.entries if isinstance(entry, _Row)]
+    def _rows(self) -> list[WorkRow]:
+        return [entry for entry in self.stepper.entries if isinstance(entry, WorkRow)]
 
     def _advance(self, first: int, logits: Tensor) -> list[Outcome]:
         """Choose a token for the rows from `first` on; those that ended leave and come back as responses."""
         rows = self._rows()
-        tokens = self._choose(rows[first:], logits, first)
-        finished: list[_Row] = []
+        tokens = self.chooser.choose(rows[first:], logits, first)
+        finished: list[WorkRow] = []
         kept = list(range(first))
         for place, (row, token) in enumerate(zip(rows[first:], tokens, strict=True), start=first):
             row.tokens.append(token)
-            if token in self.ends or len(row.tokens) >= self.decoding.max_new_tokens or self.stop.met(row.tokens):
+            if self.chooser.ended(row):
                 finished.append(row)
             else:
                 kept.append(place)
@@ -366,24 +313,7 @@ class Scheduler:
             self._keep(kept)
         return [(row.work, response(self.target, row.tokens, self.decoding)) for row in finished if self._was_moved(row)]
 
-    def _choose(self, rows: Sequence[_Row], logits: Tensor, first: int) -> list[int]:
-        seen = None if self.seen is None else self.seen[first:]
-        tails = [[*row.prompt_tail, *row.tokens] for row in rows] if self.known.scores.tail else []
-        scores = self.known.scores(logits, seen, tails)
-        early = [len(row.tokens) < self.decoding.min_new_tokens for row in rows]
-        if any(early):
-            ends = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
-            ends[sorted(self.ends)] = True
-            scores = scores.masked_fill(torch.tensor(early, device=scores.device)[:, None] & ends, -torch.inf)
-        draws = []
-        if self.decoding.temperature > 0:
-            draws = [draw(self.decoding.seed, self.requests[r.work.request].id, len(r.tokens)) for r in rows]
-        chosen = choose(scores, self.decoding, draws)
-        if seen is not None:
-            seen.scatter_(1, chosen[:, None].to(seen.device), True)
-        return [int(token) for token in chosen.tolist()]
-
-    def _was_moved(self, row: _Row) -> bool:
+    def _was_moved(self, row: WorkRow) -> bool:
         """Whether a row that should have been steered was; a row that was not ends the run."""
         if row.write is None or row.changed:
             return True
@@ -394,7 +324,7 @@ class Scheduler:
         self.lost = row
         return False
 
-    def _no_effect(self, row: _Row) -> InterventionError:
+    def _no_effect(self, row: WorkRow) -> InterventionError:
         assert row.write is not None
         steering, request = self.stepper.steerings[row.write], self.requests[row.work.request]
         return InterventionError(
@@ -403,9 +333,7 @@ class Scheduler:
         )
 
     def _keep(self, kept: Sequence[int]) -> None:
-        order = self.stepper.keep(kept)
-        if self.seen is not None:
-            self.seen = self.seen[torch.tensor(order, dtype=torch.long, device=self.seen.device)]
+        self.chooser.keep(self.stepper.keep(kept))
 
     def _evict(self) -> list[Outcome]:
         """Memory ran out in a step: the later half of the rows begins anew when there is room."""
@@ -429,7 +357,7 @@ class Scheduler:
     def _send_back(self, kept: int) -> None:
         """All rows but the first so many wait again."""
         rows = self._rows()[kept:]
-        self.queue.extendleft(reversed(_by_request([row.work for row in rows])))
+        self.queue.extendleft(reversed(by_request([row.work for row in rows])))
         self.waiting += len(rows)
         self._keep(range(kept))
         self._empty_cache()
@@ -454,11 +382,3 @@ def _shortest_of_each_kind(requests: Sequence[Request], lengths: Sequence[int]) 
     for place in sorted(range(len(requests)), key=lengths.__getitem__):
         found.setdefault(bool(requests[place].images), requests[place])
     return found
-
-
-def _by_request(works: Sequence[Work]) -> list[list[Work]]:
-    """Works of one request together, in the order in which requests first appear."""
-    groups: dict[int, list[Work]] = {}
-    for work in works:
-        groups.setdefault(work.request, []).append(work)
-    return list(groups.values())
