@@ -47,7 +47,11 @@ def replaced(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
         # Machines that share the folder may have processes of the same number.
         part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
         try:
-            with part.open("wb") as file:
+            try:
+                file = part.open("wb")
+            except FileNotFoundError as error:
+                raise StudyError(f"Nothing can be written to {path.parent}; choose another place.") from error
+            with file:
                 yield file
                 if sync:
                     file.flush()

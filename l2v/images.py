@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from l2v.errors import UserError
+from l2v.ranges import check_ranges
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,7 @@ class ImageSettings:
 
     def check(self) -> None:
         """Raise UserError for values out of range."""
-        for name, value in self.given().items():
-            if name != "split_images" and value < 1:
-                raise UserError(f"processor.{name}={value} must be at least 1.")
+        check_ranges(self, "processor.")
         if self.min_pixels and self.max_pixels and self.min_pixels > self.max_pixels:
             raise UserError(f"processor.min_pixels={self.min_pixels} is above processor.max_pixels={self.max_pixels}.")
 

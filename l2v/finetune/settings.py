@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from l2v.errors import UserError, unknown
+from l2v.ranges import check_ranges
 
 METHODS = ("full", "lora")
 
@@ -33,13 +34,8 @@ class FinetuneSettings:
     def check(self) -> None:
         """Raise UserError for a setting out of its range."""
         if self.method not in METHODS:
-            raise unknown("way to fine-tune", self.method, METHODS)
-        for name in ("learning_rate", "epochs", "batch_size", "micro_batch", "clip", "lora_rank", "lora_alpha"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"finetune.{name}={getattr(self, name)} must be above 0.")
-        for name in ("warmup", "weight_decay", "lora_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"finetune.{name}={getattr(self, name)} must be at least 0 and below 1.")
+            raise unknown("finetune.method", self.method, METHODS)
+        check_ranges(self, "finetune.")
         if self.batch_size % self.micro_batch:
             raise UserError(
                 f"finetune.batch_size={self.batch_size} is no multiple of finetune.micro_batch={self.micro_batch}; choose a "

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, AutoTokenizer
 
+from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.finetune.data import TrainingText, TrainingTexts, encode_examples
 from l2v.finetune.loop import Diverged, State, epoch_of_training, mean_loss
@@ -99,7 +100,7 @@ def _identity(loaded: LoadedModel, examples: TrainingTexts, settings: FinetuneSe
 
 def _work_folder(out: Path, identity: str) -> Path:
     """`<out>.partial`, new or from an interrupted run of the same identity. Raises UserError when one stands in the way."""
-    if out.exists():
+    if out.exists() or out.is_symlink():
         raise UserError(f"The folder {out} exists already; choose another finetune.out or delete it.")
     work = out.with_name(out.name + ".partial")
     mark = work / "identity.json"
@@ -109,8 +110,7 @@ def _work_folder(out: Path, identity: str) -> Path:
             "delete it."
         )
     shutil.rmtree(work / "final", ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    mark.write_text(identity, encoding="utf-8")
+    write_atomically(mark, identity)
     return work
 
 

@@ -60,11 +60,11 @@ class Experiment:
 
 def experiment(name: str) -> Experiment:
     """What conf/experiment/NAME.yaml says. Raises UserError for an unknown name."""
-    path = conf_dir() / "experiment" / f"{name}.yaml"
-    names = [p.stem for p in path.parent.glob("*.yaml")]
+    folder = conf_dir() / "experiment"
+    names = [p.stem for p in folder.glob("*.yaml")]
     if name not in names:
         raise unknown("experiment", name, names)
-    chosen = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    chosen = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) or {}
     return Experiment(name, str(chosen.get("study")), (chosen.get("table") or {}).get("printed"))
 
 

@@ -225,7 +225,7 @@ def study_report(
     if not len(results):
         return f"Study '{study.name}': no finished cell yet; `l2v status study={study.name}` counts the rows that are there."
     if metric not in (None, "all") and metric not in set(results["metric"]):
-        raise unknown("score", str(metric), [*dict.fromkeys(results["metric"]), "all"])
+        raise unknown("metric", str(metric), [*dict.fromkeys(results["metric"]), "all"])
     if cells is not None and selection.arms:
         # A plain run inside a study that once chose and reported: show what was run, not the old selection.
         selection = Selection()

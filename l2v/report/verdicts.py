@@ -21,10 +21,10 @@ RULE = (
     "Above (below) direct: the 95 % interval of the paired difference lies above (below) zero and Holm's p is below 0.05; a "
     "cell that was selected on the test items themselves also needs p (best of grid) below 0.05, which allows for the search. "
     "Above a null: more items right than the null arm's reported cell on the same items, p below 0.05 in a paired test (exact "
-    "McNemar, or a sign-flip test over problems). Only null arms (random, permuted and the like) that were searched over as "
-    "many cells count. Above all of them: above direct and above every null. An arm above direct that beats no null is not "
-    "distinguishable from random directions. Everything else is not distinguishable from direct: no effect was shown, which is "
-    "not to say that there is none."
+    "McNemar, or a sign-flip test over problems). Only null arms (random, permuted and the like) count that were searched over "
+    "the same layers, alphas, cutoffs, positions, scale and prompt. Above all of them: above direct and above every null. An "
+    "arm above direct that beats no null is not distinguishable from random directions. Everything else is not "
+    "distinguishable from direct: no effect was shown, which is not to say that there is none."
 )
 
 # kind -> (sign, heading); the sign stands beside the colour, so that neither alone carries the meaning.
@@ -96,8 +96,8 @@ class ArmVerdict:
     finding: Finding
 
 
-def finding(told: Told, nulls: Sequence[Against] = (), smaller: int = 0) -> Finding:
-    """The verdict on one reported cell, by RULE. `nulls`: searched as long as the arm; `smaller`: null arms that were not."""
+def finding(told: Told, nulls: Sequence[Against] = (), others: int = 0) -> Finding:
+    """The verdict on one reported cell, by RULE. `nulls`: searched as the arm was; `others`: null arms that were not."""
     if told.diff is None or told.p_holm is None:
         return Finding("open", _sentence([_value(told), "no paired comparison with direct"], told))
     side = direction(told)
@@ -111,7 +111,7 @@ def finding(told: Told, nulls: Sequence[Against] = (), smaller: int = 0) -> Find
         return Finding("null_above", _sentence(words, told))
     if not told.steered:
         return Finding("above", _sentence(words, told))
-    return _beside_nulls(told, words, nulls, smaller)
+    return _beside_nulls(told, words, nulls, others)
 
 
 def direction(told: Told) -> int:
@@ -124,14 +124,14 @@ def direction(told: Told) -> int:
     return 1 if told.diff_low > 0 else -1 if told.diff_high < 0 else 0
 
 
-def _beside_nulls(told: Told, words: list[str], nulls: Sequence[Against], smaller: int) -> Finding:
+def _beside_nulls(told: Told, words: list[str], nulls: Sequence[Against], others: int) -> Finding:
     beaten = [null for null in nulls if null.above]
     left = [null for null in nulls if not null.above]
     kind = "above" if not nulls else "above_nulls" if not left else "above_some" if beaten else "like_nulls"
     if not nulls:
         words.append(
-            "whether a random direction does as well is open: no null arm was searched as long"
-            if smaller
+            "whether a random direction does as well is open: no null arm was searched over the same settings"
+            if others
             else "whether a random direction does as well is open: no null arm was run"
         )
     elif not left:
@@ -146,8 +146,8 @@ def _beside_nulls(told: Told, words: list[str], nulls: Sequence[Against], smalle
         words.append(f"beats {len(beaten)} of {_count(len(nulls), 'null search', 'null searches')}, not {names}{more}")
     if nulls and told.p_best_of_seeds is not None:
         words.append(f"rank among null searches p = {told.p_best_of_seeds:.2f}")
-    if nulls and smaller:
-        words.append(f"{_count(smaller, 'null arm', 'null arms')} with shorter searches do not count")
+    if nulls and others:
+        words.append(f"{_count(others, 'null arm', 'null arms')} searched elsewhere do not count")
     return Finding(kind, _sentence(words, told))
 
 
@@ -205,15 +205,16 @@ def verdicts(study: Study) -> list[ArmVerdict]:
 def _verdict(study: Study, row: pd.Series[Any], nulls: pd.DataFrame, scores: dict[str, Score | None]) -> ArmVerdict:
     told = told_of(row.to_dict())
     against: list[Against] = []
-    smaller = 0
+    others = 0
+    alike = str(row["null_cells"]).split()
     if told.steered and not told.null and told.diff is not None and told.p_holm is not None and direction(told) > 0:
         for null in nulls.to_dict("records"):
-            if told_of(null).budget < told.budget:
-                smaller += 1
+            if null["cell"] not in alike:
+                others += 1
             else:
                 against.append(_against(study, row["cell"], null, scores))
     names = {name: str(row[name]) for name in ("where", "bench", "items", "arm", "cell", "role", "method")}
-    return ArmVerdict(**names, value=float(row["value"]), finding=finding(told, against, smaller))
+    return ArmVerdict(**names, value=float(row["value"]), finding=finding(told, against, others))
 
 
 def _against(study: Study, cell: str, null: Mapping[Any, Any], scores: dict[str, Score | None]) -> Against:

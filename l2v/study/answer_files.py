@@ -105,6 +105,10 @@ def _read_items(docs: Benchmark, items: str) -> list[Record]:
         with suppress(KeyError):
             # A field that no rule looks at may be missing.
             check_row(docs, doc, f"'{items}'")
+        try:
+            docs.subsets(doc), docs.problem(doc)
+        except KeyError as error:
+            raise UserError(f"Item '{name}' of '{items}' has no field {error}, which its scores need; mend it.") from error
         if name in own:
             raise UserError(f"'{items}' holds item '{name}' twice; keep one.")
         own.add(name)

@@ -173,6 +173,7 @@ _FIGURES = [
     Column("p_best_of_grid", SEARCHED, word="p (best of grid)"),
     Column("p_best_of_seeds", SEARCHED),
     Column("null_seeds", SEARCHED),
+    Column("null_cells", SEARCHED),
     Column("tokens", OUTPUT, word="tokens", axis="mean output tokens"),
     _share("steps", "steps %", "answers that show steps, %"),
     _share("no_answer", "no answer %", "no answer found, %"),

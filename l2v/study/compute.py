@@ -63,10 +63,11 @@ def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
     pending = [job for job in jobs if not store.folder(job.cell.id).done]
     if pending:
         chosen = jobs[0].config.executor
+        work = Workload(store, jobs, targets or Targets())
+        # Questions that cannot be read are told before the device is looked at, which takes torch.
+        lost = _unreadable(work)
         if chosen.name in HERE:
             pick_device(runtime.device)
-        work = Workload(store, jobs, targets or Targets())
-        lost = _unreadable(work)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
         set_aside(run, lost)
         outcome.failed = execute(work, run) if work.groups else run.failed()

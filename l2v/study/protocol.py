@@ -17,10 +17,9 @@ from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value, short
 from l2v.study.compute import Outcome, failures, run_jobs, unread
-from l2v.study.heats import PRIORS, RACES, Heat, heats_of, rule_of, run_heats
+from l2v.study.heats import PRIORS, RACES, Heat, heats_of, run_heats
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
-from l2v.study.race import check_rule
 from l2v.study.resolve import resolve
 from l2v.study.results import ChosenArm, write_results
 from l2v.study.score import benchmark_items, check_scoring
@@ -93,9 +92,7 @@ def _check_splits(configs: Sequence[Config]) -> None:
         raise UserError("A race sets benchmark.part_first and part_last itself; leave them out.")
     if protocol.prior not in PRIORS:
         raise unknown("protocol.prior", protocol.prior, PRIORS)
-    if protocol.name in RACES:
-        check_rule(rule_of(protocol))
-    elif protocol.prior != "none":
+    if protocol.name not in RACES and protocol.prior != "none":
         raise UserError(f"protocol.prior={protocol.prior} ranks the cells of a race; add protocol.name=race, or leave it out.")
     for name in protocol.choose:
         if name not in CHOOSABLE:
@@ -111,10 +108,6 @@ def _shared(config: Config) -> dict[str, Any]:
 
 def _check_runtime(config: Config) -> None:
     """What is no part of a cell and still must make sense before anything is computed."""
-    for name in ("batch_rows", "batch_tokens", "cells_per_claim"):
-        value = getattr(config.runtime, name)
-        if value < 1:
-            raise UserError(f"runtime.{name}={value} must be at least 1.")
     if not config.scorer:
         raise UserError("scorer=[] names no scorer; give at least one.")
     check_device(config.runtime.device)

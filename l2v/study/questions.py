@@ -14,8 +14,6 @@ from l2v.study.cells import BenchmarkId
 
 def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
     """The identity of the questions. Raises UserError for a limit below 1 or a missing path."""
-    if config.limit is not None and config.limit < 1:
-        raise UserError(f"benchmark.limit={config.limit} leaves no items; give at least 1.")
     if config.name not in benchmark_names():
         raise unknown("benchmark.name", config.name, benchmark_names())
     if config.name != ANY_TASK and (config.task or config.num_fewshot is not None or config.include_path):

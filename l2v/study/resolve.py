@@ -5,7 +5,6 @@ The identity of the questions is made in questions.py, which needs neither torch
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -49,8 +48,6 @@ def resolve(config: Config) -> Cell:
     plain_name(config.study)
     if config.contrast.kind not in KINDS:
         raise unknown("contrast kind", config.contrast.kind, KINDS)
-    if config.contrast.per_domain is not None and config.contrast.per_domain < 1:
-        raise UserError(f"contrast.per_domain={config.contrast.per_domain} must be at least 1.")
     for role, model in (("source", config.source), ("target", config.target)):
         if model.dtype not in DTYPES:
             raise unknown(f"{role}.dtype", model.dtype, DTYPES)
@@ -116,12 +113,6 @@ def _decoding(config: Config) -> dict[str, Any]:
         if temperature == 0:
             temperature, top_p, top_k = own.temperature, own.top_p, own.top_k
     length = length if chosen.max_new_tokens is None else chosen.max_new_tokens
-    if length < 1:
-        raise UserError(f"decoding.max_new_tokens={length} must be at least 1.")
-    if not (math.isfinite(temperature) and temperature >= 0):
-        raise UserError(f"decoding.temperature={temperature} must be a finite number of at least 0.")
-    if not 0 < top_p <= 1 or top_k < 0:
-        raise UserError(f"decoding.top_p={top_p} must be above 0 and at most 1, decoding.top_k={top_k} at least 0.")
     sampling = Sampling(float(temperature), float(top_p), top_k, chosen.seed) if temperature > 0 else None
     return {"max_new_tokens": length, "stop": stop, "sampling": sampling}
 
@@ -146,8 +137,6 @@ def _intervention(config: Config) -> dict[str, Any]:
     if source_layer is None:
         source_layer = min(round(layer / target.layers * source.layers), source.layers - 1)
     _check_layer("intervention.source_layer", source_layer, source, reader.name)
-    if not (math.isfinite(chosen.alpha) and chosen.alpha >= 0):
-        raise UserError(f"intervention.alpha={chosen.alpha} must be a finite number of at least 0.")
     if chosen.positions not in POSITIONS:
         raise unknown("intervention.positions", chosen.positions, POSITIONS)
     if chosen.scale not in SCALES:
@@ -186,24 +175,21 @@ def weight_settings(config: Config) -> dict[str, Any]:
         if chosen.checkpoint is None:
             raise UserError("method=finetuned_cot needs method.weights.checkpoint: a folder that `l2v finetune` wrote.")
         mend = f"`l2v finetune target={config.target.name} +finetune=virgo finetune.out={chosen.checkpoint}` writes it"
+        if Path(chosen.checkpoint).is_file():
+            raise UserError(
+                f"method.weights.checkpoint={chosen.checkpoint} is a file; name the folder that `l2v finetune` wrote."
+            )
         path = data_revision(chosen.checkpoint, None, "method.weights.checkpoint", mend)
         return {"weights": Weights("checkpoint", checkpoint=path)}
     raise unknown("method.weights.kind", str(chosen.kind), (*MERGINGS, "mathneuro", "checkpoint"))
 
 
 def _check_weights(config: Config) -> None:
-    """Raise UserError for numbers out of range, and for a merging of models of another depth or width."""
+    """Raise UserError for a share that does nothing, and for a merging of models of another depth or width."""
     chosen = config.method.weights
     key = "method.weights"
-    if chosen.share is not None and not 0 <= chosen.share <= 1:
-        raise UserError(f"{key}.share={chosen.share} must lie between 0 and 1.")
     if chosen.kind == "mathneuro" and chosen.share == 0:
         raise UserError(f"{key}.share=0 scales no parameter; choose a share above 0.")
-    if not 0 < chosen.density <= 1:
-        raise UserError(f"{key}.density={chosen.density} must be above 0 and at most 1.")
-    for name in ("scale", "factor"):
-        if not math.isfinite(value := getattr(chosen, name)):
-            raise UserError(f"{key}.{name}={value} must be a finite number.")
     if chosen.kind not in MERGINGS:
         return
     if chosen.kind == "ties" and chosen.base is None:

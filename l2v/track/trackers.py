@@ -36,12 +36,6 @@ def check_tracker(config: TrackerConfig) -> None:
         raise unknown("tracker", config.name, TRACKERS)
     if config.mode not in MODES:
         raise unknown("tracker.mode", config.mode, MODES)
-    if not config.project.strip():
-        raise UserError("tracker.project is empty; name the project, e.g. tracker.project=l2v.")
-    if config.examples < 0:
-        raise UserError(f"tracker.examples={config.examples} must be at least 0.")
-    if config.timeout <= 0:
-        raise UserError(f"tracker.timeout={config.timeout:g} must be above 0 seconds.")
     kind = TRACKERS[config.name]
     if kind.package and find_spec(kind.package) is None:
         raise UserError(f"tracker={config.name} needs the package '{kind.package}', which is not installed: {kind.install}")

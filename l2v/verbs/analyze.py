@@ -87,10 +87,10 @@ class _ReadModel:
 
 def _check(config: Config) -> None:
     """What can be told before anything is read. Raises UserError, one sentence each."""
+    from l2v.benchmarks.scoring import check_scorers
     from l2v.study.model_files import model_facts
 
-    if config.analyze.permutations < 1:
-        raise UserError(f"analyze.permutations={config.analyze.permutations} must be at least 1.")
+    check_scorers(config.scorer)
     layer, layers = config.analyze.layer, model_facts(config.target).layers
     if layer is not None and not 0 <= layer < layers:
         raise UserError(f"analyze.layer={layer} is out of range: {config.target.name} has decoder blocks 0 … {layers - 1}.")

@@ -39,10 +39,12 @@ def main(arguments: list[str]) -> int:
     settings = parse(arguments, ClaimsSettings)
     if settings.format not in FORMATS:
         raise unknown("format", settings.format, FORMATS)
+    from l2v.benchmarks.scoring import check_scorers
     from l2v.paths import PACKAGE
     from l2v.report.claims import ClaimLedger, ledger_table, ledger_text, on_miniature, read_claims
     from l2v.report.tables import markdown
 
+    check_scorers([settings.scorer])
     claims = read_claims(Path(settings.file) if settings.file else PACKAGE.parent / "experiments" / "paper" / "claims.yaml")
     asked = (
         [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else [c for c in claims if c.lat is None]

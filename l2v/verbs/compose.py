@@ -14,9 +14,11 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from l2v.config import Config, register
 from l2v.errors import UserError
 from l2v.paths import conf_dir, local_path
+from l2v.ranges import check_ranges
 from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
 from l2v.verbs.complaints import sentence
 from l2v.verbs.help import groups, part_names
+from l2v.verbs.own_configs import check_own_configs
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -44,6 +46,7 @@ def command_line(arguments: Sequence[str], parts: Collection[str]) -> DictConfig
     With the paper's contrast where nobody chose one and the default's does not fit the models.
     """
     _check_arguments(arguments, parts)
+    check_own_configs(arguments)
     cfg = _hydra(arguments)
     if cfg is None or not wants_paper_contrast(config := typed(cfg)):
         return cfg
@@ -84,6 +87,7 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
 
     register()
     GlobalHydra.instance().clear()
+    check_own_configs([f"--config-dir={config_dir}"] if config_dir else [])
     more = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
 
     def composed() -> Config:
@@ -160,6 +164,7 @@ def _as_object(cfg: DictConfig) -> Config:
         raise UserError(_unnamed(sorted(OmegaConf.missing_keys(cfg)))) from error
     except OmegaConfBaseException as error:
         raise UserError(sentence(error)) from error
+    check_ranges(config)
     for part in (config.source, config.target, config.contrast, config.benchmark):
         part.path = local_path(part.path)
     weights = config.method.weights
@@ -218,7 +223,9 @@ def _check_folder(flag: str, value: str) -> None:
 
 def _check_part(word: str, parts: Collection[str]) -> None:
     """Refuse a setting that exists and that the verb never looks at; one that does not exist is Hydra's to complain of."""
-    key = word.lstrip("+~").partition("=")[0]
+    key, _, value = word.lstrip("+~").partition("=")
+    if key in groups() and ".." in value.split("/"):
+        raise UserError(f"'{word}' leaves the folder of choices; {key}=… takes a name.")
     part = key.partition("@")[0].partition(".")[0].partition("/")[0]
     if part in (*part_names(), *groups()) and part not in parts:
         raise UserError(f"This verb never looks at '{key}'; it knows {', '.join(parts)}.")

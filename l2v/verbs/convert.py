@@ -14,7 +14,6 @@ interrupted, the same command goes on with the next one.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,10 +49,6 @@ def main(arguments: list[str]) -> int:
         raise UserError(
             f"`l2v convert` needs model=FOLDER, FILE.gguf or hub id, and out=FOLDER; or model={'|'.join(packages())}."
         )
-    if not settings.shard_gb > 0:
-        raise UserError(f"shard_gb={settings.shard_gb} must be above 0.")
-    if not (math.isfinite(settings.noise) and settings.noise >= 0):
-        raise UserError(f"noise={settings.noise} must be a finite number of at least 0.")
     if named is not None:
         return _package(replace(settings, template=settings.template or named.template, noise=settings.noise or named.noise))
     if settings.model.endswith(".gguf"):

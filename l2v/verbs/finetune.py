@@ -32,6 +32,7 @@ def main(arguments: list[str]) -> int:
 def _finetune(config: Config) -> int:
     from tqdm import tqdm
 
+    from l2v.disk import make_folder
     from l2v.finetune.data import training_chats
     from l2v.finetune.settings import FinetuneSettings
     from l2v.finetune.train import finetune
@@ -47,6 +48,8 @@ def _finetune(config: Config) -> int:
         raise unknown("finetune.model", chosen.model, ("target", "source"))
     settings = FinetuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(FinetuneSettings)})
     settings.check()
+    # Before hours of training, not after.
+    make_folder(Path(chosen.out).parent)
     check_contrast(config, [config.target if chosen.model == "target" else config.source])
     chats = training_chats(contrast_questions(config))
     model, kind = (config.target, kind_of_target(config.target)) if chosen.model == "target" else (config.source, "text")

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.config import JudgeConfig
@@ -59,10 +60,12 @@ class ResponseSettings(StudySettings):
     @property
     def of_file(self) -> bool:
         """Whether a file of responses is meant; else a study."""
-        return any(value is not None for value in (self.benchmark.name, self.items, self.responses))
+        return self.benchmark != AnsweredBenchmark() or self.items is not None or self.responses is not None
 
 
 SETTINGS = ResponseSettings
+# Of a file's benchmark: what only an lm-eval task is opened by.
+TASK_SETTINGS = ("task", "path", "include_path", "num_fewshot")
 
 
 def main(arguments: list[str]) -> int:
@@ -139,11 +142,19 @@ def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answe
     named = {"benchmark": settings.benchmark.name, "responses": settings.responses}
     lacking = [key for key, value in named.items() if value is None]
     if lacking:
-        raise UserError(f"Scoring a file needs benchmark=… and responses=…; missing: {', '.join(lacking)}.")
+        given = [f"benchmark.{name}" for name in TASK_SETTINGS if getattr(settings.benchmark, name) is not None]
+        of_file = f" ({', '.join(given)} is of a file's)" if given else ""
+        raise UserError(f"Scoring a file needs benchmark=… and responses=…; missing: {', '.join(lacking)}{of_file}.")
     if settings.study != StudySettings.study:
         raise UserError(f"study={settings.study} and a file of responses are two things to score; name one of them.")
     benchmark = settings.benchmark
     assert benchmark.name is not None and settings.responses is not None
+    unread = [f"benchmark.{name}" for name in TASK_SETTINGS if getattr(benchmark, name) is not None]
+    if benchmark.name != ANY_TASK and unread:
+        raise UserError(f"{', '.join(unread)} is for benchmark=lm_eval alone; rows of other benchmarks come by items=….")
+    for key, place in (("items", settings.items), ("responses", settings.responses)):
+        if place is not None and not Path(place).is_file():
+            raise UserError(f"{key}={place} is no file that is there; name one.")
     if benchmark.name == ANY_TASK and settings.items is not None:
         raise UserError("An lm-eval task reads its items itself: leave items=… out, and set benchmark.path=… for other data.")
     source = DataRef(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
 from l2v.errors import UserError, nearest
+from l2v.ranges import check_ranges
 
 Settings = TypeVar("Settings")
 
@@ -47,9 +48,11 @@ def parse(arguments: Sequence[str], kind: type[Settings]) -> Settings:
         except OmegaConfBaseException as error:
             raise UserError(f"{key}={value} does not fit: {str(error).splitlines()[0]}.") from error
     try:
-        return cast(Settings, OmegaConf.to_object(schema))
+        settings = cast(Settings, OmegaConf.to_object(schema))
     except OmegaConfBaseException as error:
         raise UserError(f"The settings could not be read: {str(error).splitlines()[0]}.") from error
+    check_ranges(settings)
+    return settings
 
 
 def _pairs(arguments: Sequence[str], kind: type) -> list[tuple[str, str]]:

@@ -34,12 +34,15 @@ SETTINGS = TrackSettings
 
 def main(arguments: list[str]) -> int:
     """Upload every run of a study that is not there yet, or that changed since. Exit code 1: some uploads failed."""
+    from l2v.benchmarks.scoring import check_scorers
     from l2v.track.trackers import check_tracker
 
     settings = parse(arguments, TrackSettings)
     if settings.tracker.name == "none":
         raise UserError("tracker=none uploads nothing; choose tracker=wandb or tracker=trackio.")
     check_tracker(settings.tracker)
+    if settings.scorer is not None:
+        check_scorers([settings.scorer])
     # Pictures come from data that are on this machine; nothing is fetched for them.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_DATASETS_OFFLINE", "1")

@@ -71,7 +71,7 @@ def test_the_sentence_carries_every_figure() -> None:
     assert "not permuted seed 1 at 98.0 %" in finding(told(), [RANDOM, PERMUTED]).text
     assert "the best of 12 cells on the items it is told on" in finding(told(selected="test"), [RANDOM]).text
     assert "no null arm was run" in finding(told()).text
-    assert "no null arm was searched as long" in finding(told(), smaller=3).text
+    assert "no null arm was searched over the same settings" in finding(told(), others=3).text
 
 
 def test_few_nulls_are_said() -> None:

@@ -42,7 +42,7 @@ OLD = """
 cell study source contrast per_domain contrast_seed target benchmark task split part prompt limit method weights layer
 source_layer alpha cutoff positions scale seed source_revision target_revision benchmark_revision metric scorer value n
 problems low high diff diff_low diff_high flips_right flips_wrong p p_holm selected budget p_best_of_grid
-p_best_of_seeds null_seeds tokens steps_share no_answer_share unresolved_share guessed_share truncated_share
+p_best_of_seeds null_seeds null_cells tokens steps_share no_answer_share unresolved_share guessed_share truncated_share
 min_new_tokens max_new_tokens temperature seconds
 """
 

@@ -143,6 +143,7 @@ FIGURES += [
     "p_best_of_grid",
     "p_best_of_seeds",
     "null_seeds",
+    "null_cells",
     "tokens",
 ]
 FIGURES += ["steps_share", "no_answer_share", "unresolved_share", "guessed_share", "truncated_share", "seconds"]

@@ -231,8 +231,10 @@ def best_of_grid_seeds(arm_best: float, null_bests: Sequence[float]) -> SeedsTes
 class BestOfGrid:
     """The best cell of an arm, and what its being the best of many leaves of it.
 
-    cell: its index in the grid. value, diff: its score and the difference to the baseline. p: adjusted for the search
-    (`best_of_grid_permutation`). budget: cells searched. n: items. seeds: null seeds; with none, the rest is None.
+    cell: its index in the grid. value, diff: its score and the difference to the baseline. p: adjusted for the search, twice
+    the one-sided `best_of_grid_permutation`: two-sided as McNemar's beside it, and the exchanges alone call too many useless
+    grids better where baselines are nearly always right (experiments/statistics). budget: cells searched. n: items. seeds:
+    null seeds; with none, the rest is None.
     p_seeds: `best_of_grid_seeds`, never below p_seeds_smallest. null_bests: 5 %, 50 % and 95 % quantiles of the null seeds'
     best scores.
     """
@@ -271,7 +273,8 @@ def best_of_grid(
     found = best_of_grid_permutation(arm.verdicts, base, arm.problems, arm.weights, permutations=permutations, seed=seed)
     cell, (budget, items) = found.best, arm.verdicts.shape
     value = float(arm.values[cell])
-    result = BestOfGrid(cell, value, float(found.diffs[cell]), float(found.p[cell]), budget, items)
+    p = min(1.0, 2 * float(found.p[cell]))
+    result = BestOfGrid(cell, value, float(found.diffs[cell]), p, budget, items)
     if not nulls:
         return result
     bests = [float((null.verdicts[:, _places(null, arm.items)] @ arm.weights).max()) for null in nulls]

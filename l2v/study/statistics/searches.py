@@ -48,22 +48,33 @@ def add_searches(rows: Sequence[Record], marks: Marks, reported: Mapping[str, st
     """Fill the columns of a search for the best cell of every arm that has several, and for the cell that reports it.
 
     budget: cells searched. p_best_of_grid: max-T permutation test of the best cell against `direct` on the same items, adjusted
-    for the search. p_best_of_seeds: its rank among the best cells of the null arms' seeds with the same budget (null_seeds of
-    them). `reported`: searched cell -> cell on the held-out items.
+    for the search. p_best_of_seeds: its rank among the best cells of the null arms' seeds that were searched alike (null_seeds
+    of them). null_cells: the cells that such null arms report, also of an arm of one cell. `reported`: searched cell -> cell
+    on the held-out items.
     """
     by_cell = {(row["cell"], row["scorer"]): row for row in rows if row["metric"] == HEADLINE and "problems" in row}
-    for members in grouped(by_cell.values(), FAMILY).values():
+    families = [
+        (members, list(grouped(members, ARM_COLUMNS).values())) for members in grouped(by_cell.values(), FAMILY).values()
+    ]
+    for _, arms in families:
+        for (row,) in (arm for arm in arms if len(arm) == 1):
+            row["null_cells"] = _null_cells([row], arms, {})
+    for members, arms in families:
         baselines = [row for row in members if row["method"] == "direct"]
-        searches = [
-            Search(arm, grid([marks.score(row) for row in arm]))
-            for arm in grouped(members, ARM_COLUMNS).values()
-            if len(arm) > 1
-        ]
+        searches = [Search(arm, grid([marks.score(row) for row in arm])) for arm in arms if len(arm) > 1]
         for search in searches:
             found = _found(search, own_baseline(baselines, search.best), searches, marks)
+            found["null_cells"] = _null_cells(search.rows, arms, reported)
             for cell in (search.best["cell"], *(reported[r["cell"]] for r in search.rows if r["cell"] in reported)):
                 if (cell, search.best["scorer"]) in by_cell:
                     by_cell[cell, search.best["scorer"]].update(found)
+
+
+def _null_cells(arm: list[Record], arms: Sequence[list[Record]], reported: Mapping[str, str]) -> str | None:
+    """What the null arms that stand against an arm report: the best cell of each, and the one on the held-out items."""
+    nulls = [other for other in arms if other[0] is not arm[0] and stands_against(other, arm)]
+    cells = [[best_row(null)["cell"], *(reported[r["cell"]] for r in null if r["cell"] in reported)] for null in nulls]
+    return " ".join(dict.fromkeys(cell for one in cells for cell in one)) or None
 
 
 def grouped(rows: Any, columns: Sequence[str]) -> dict[tuple[Value, ...], list[Record]]:
@@ -76,7 +87,9 @@ def grouped(rows: Any, columns: Sequence[str]) -> dict[tuple[Value, ...], list[R
 
 def _found(search: Search, baseline: Record | None, searches: Sequence[Search], marks: Marks) -> Record:
     """The columns of one search; without a baseline only what needs none."""
-    nulls = [float(other.best["value"]) for other in searches if _stands_against(other, search)]
+    nulls = [
+        float(other.best["value"]) for other in searches if other is not search and stands_against(other.rows, search.rows)
+    ]
     return {
         "budget": len(search.rows),
         "p_best_of_grid": best_of_grid(search.grid, grid([marks.score(baseline)])).p if baseline else None,
@@ -86,18 +99,19 @@ def _found(search: Search, baseline: Record | None, searches: Sequence[Search], 
 
 
 # What two searches must have gone over alike, besides the items and the model, for one to stand against the other.
-SEARCHED = ("layer", "source_layer", "alpha", "cutoff", "positions", "scale", "prompt")
+SEARCHED = ("layer", "alpha", "cutoff", "positions", "scale", "prompt")
 
 
-def searched(rows: Sequence[Mapping[Any, Any]]) -> set[tuple[str, ...]]:
-    """The settings that a search went over: one entry per cell."""
-    return {tuple(str(row.get(name)) for name in SEARCHED) for row in rows}
+def stands_against(null: Sequence[Mapping[str, Any]], arm: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the cells of `null` are a search by luck alone over the same settings as those of `arm`.
 
-
-def _stands_against(null: Search, arm: Search) -> bool:
-    """Whether `null` is a search by luck alone over the same settings as that of `arm`.
-
-    Nulls of another layer or strength say nothing of what luck gives where the arm was searched.
+    Nulls of another layer or strength say nothing of what luck gives where the arm was searched. The cutoff of an arm that has
+    none is any; the source's layer counts where both read the same source.
     """
-    alike = len(null.rows) == len(arm.rows) and searched(null.rows) == searched(arm.rows)
-    return null is not arm and is_null(null.rows[0]["method"]) and alike
+    if not is_null(null[0]["method"]) or len(null) != len(arm):
+        return False
+    names = [name for name in SEARCHED if name != "cutoff" or arm[0].get(name) is not None]
+    if null[0].get("source") == arm[0].get("source"):
+        names.append("source_layer")
+    went_over = [sorted(str([row.get(name) for name in names]) for row in rows) for rows in (null, arm)]
+    return went_over[0] == went_over[1]

@@ -157,7 +157,7 @@ def test_the_best_cell_with_everything_that_is_reported() -> None:
     assert found.null_bests is not None and found.null_bests[1] == pytest.approx((0.25 + 1) / 2)
     alone = best_of_grid(arm, base)
     assert (alone.p, alone.p_seeds, alone.seeds) == (found.p, None, 0)
-    assert alone.p == best_of_grid_permutation(arm.verdicts, base.verdicts[0], arm.problems).p[1]
+    assert alone.p == 2 * best_of_grid_permutation(arm.verdicts, base.verdicts[0], arm.problems).p[1]
 
 
 def test_items_are_matched_by_id_and_not_by_order() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from l2v.study.statistics.searches import stands_against
+
 
 @pytest.fixture(scope="module")
 def table(tiny: Callable[..., Any], outputs: Path) -> pd.DataFrame:
@@ -64,18 +66,18 @@ def test_draws_of_the_contrast_are_arms_of_their_own(tiny: Callable[..., Any], o
     assert results["selected"].isna().all()
 
 
+def rows(method: str, **settings: Any) -> list[dict[str, Any]]:
+    """Two cells of a search."""
+    common = {"method": method, "layer": 3, "cutoff": 34, "prompt": "direct", "source": "kin"}
+    return [common | {"alpha": alpha} | settings for alpha in (0.3, 0.7)]
+
+
 def test_a_null_that_was_searched_elsewhere_says_nothing() -> None:
     """Nineteen seeds at layer 0 with a tiny alpha are no luck that an arm at layer 3 could have had."""
-    from l2v.study.statistics.searches import Search, _stands_against
-
-    def search(method: str, **settings: Any) -> Search:
-        rows = [
-            {"method": method, "layer": 3, "alpha": alpha, "cutoff": 34, "prompt": "direct", **settings} for alpha in (0.3, 0.7)
-        ]
-        return Search(rows, grid=None)  # type: ignore[arg-type]
-
-    arm = search("l2v")
-    assert _stands_against(search("random"), arm)
+    arm = rows("l2v")
+    assert stands_against(rows("random"), arm)
+    assert stands_against(rows("random"), rows("full_band", cutoff=None)), "an arm without a cutoff has none to share"
+    assert not stands_against(rows("random")[:1], arm), "a shorter search"
     for other in (
         {"layer": 0},
         {"alpha": 0.0001},
@@ -84,4 +86,20 @@ def test_a_null_that_was_searched_elsewhere_says_nothing() -> None:
         {"positions": "text"},
         {"scale": "relative"},
     ):
-        assert not _stands_against(search("random", **other), arm), other
+        assert not stands_against(rows("random", **other), arm), other
+
+
+def test_the_verdict_counts_nulls_that_were_searched_alike(table: pd.DataFrame) -> None:
+    """The reported arm stands against the cells that the three seeds of random report, on the held-out items."""
+    test = table[table["split"] == "test"]
+    told = test[test["method"] == "l2v"].iloc[0]["null_cells"].split()
+    assert set(test[test["method"] == "random"]["cell"]) <= set(told)
+
+
+def test_a_single_cell_stands_against_nulls_with_its_settings(tiny: Callable[..., Any], outputs: Path) -> None:
+    words = ("study=singles", "benchmark.limit=4", "intervention.alpha=0.4")
+    assert tiny("--multirun", *words, "method=direct,l2v,random", "intervention.layer=2").code == 0
+    assert tiny(*words, "method=random", "intervention.layer=1", "seed=7").code == 0
+    results = pd.read_csv(outputs / "singles" / "results.csv").set_index("method")
+    here = results.loc["random"][results.loc["random"]["layer"] == 2]["cell"].tolist()
+    assert results.loc["l2v"]["null_cells"].split() == here
