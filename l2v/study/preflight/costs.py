@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l2v.errors import unknown
-from l2v.study.preflight.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    from l2v.study.preflight.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
