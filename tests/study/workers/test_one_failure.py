@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
+from slurm_cluster import slurm
 
 from l2v.paths import PACKAGE
 
@@ -20,8 +22,12 @@ WORDS = ("benchmark.limit=2", "runtime.progress=false", "runtime.page=false", "r
 def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of broken things, and the experiment that meets them among two cells that are sound."""
     folder = tmp_path_factory.mktemp("faults")
-    # A target whose config can be read and whose weights cannot.
-    shutil.copytree(MINI / "checkpoints" / "vlm", folder / "no_weights", ignore=shutil.ignore_patterns("*.safetensors"))
+    # A target that only loading finds wrong: one tensor is not there.
+    shutil.copytree(MINI / "checkpoints" / "vlm", folder / "unloadable")
+    file = folder / "unloadable" / "model.safetensors"
+    tensors = load_file(file)
+    lacking = next(name for name in tensors if name.endswith("layernorm.weight"))
+    save_file({name: value for name, value in tensors.items() if name != lacking}, file, metadata={"format": "pt"})
     # A contrast of which one text is longer than the models' context.
     row = json.loads((MINI / "data" / "contrast.jsonl").read_text().splitlines()[0])
     long = {**row, "cot": " ".join([row["cot"]] * 200)}
@@ -29,7 +35,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "empty.jsonl").write_text("{}\n")
     blocks = [
         ["method=direct,l2v"],
-        ["method=direct", f"target.path={folder / 'no_weights'}", "target.name=unloadable"],
+        ["method=direct", f"target.path={folder / 'unloadable'}", "target.name=unloadable"],
         ["method=l2v", f"contrast.path={folder / 'long.jsonl'}", "contrast.per_domain=null", "contrast.name=long"],
         ["method=l2v", f"contrast.path={folder / 'empty.jsonl'}", "contrast.name=empty"],
         ["method=few_shot_cot", f"contrast.path={folder / 'long.jsonl'}", "contrast.per_domain=null", "method.shots=1"],
@@ -45,7 +51,7 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What each fault is told by, at once and at the end: the cells' name and its mend.
 TOLD = (
-    ("unloadable", "could not be loaded"),
+    ("unloadable", "get the checkpoint again"),
     ("l2v on mini", "choose shorter data"),
     ("l2v on mini", "empty.jsonl"),
     ("few_shot_cot on mini", "fewer or shorter method.shots"),
@@ -55,11 +61,30 @@ TOLD = (
 )
 
 
-@pytest.mark.parametrize("executor", ["local", "processes"])
+# What an executor needs beside its name.
+MORE = {"ray": ("executor.gpus=0", "executor.cpus=1"), "slurm": ("executor.gpus=0", "executor.cpus=1", "executor.memory_gb=1")}
+
+
+@pytest.fixture
+def cluster(executor: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What an executor hands its work to."""
+    if executor == "ray":
+        pytest.importorskip("ray", reason="ray is not installed")
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    if executor != "slurm":
+        yield
+        return
+    with slurm(tmp_path_factory.mktemp("slurm")) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield
+
+
+@pytest.mark.parametrize("executor", ["local", "processes", "ray", "slurm"])
 def test_the_rest_runs_and_each_is_named_with_its_mend(
-    executor: str, faults: Path, l2v: Callable[..., Any], tmp_path: Path
+    executor: str, cluster: None, faults: Path, l2v: Callable[..., Any], tmp_path: Path
 ) -> None:
-    words = (f"runtime.outputs={tmp_path}", f"executor={executor}", "executor.workers=2", *WORDS)
+    words = (f"runtime.outputs={tmp_path}", f"executor={executor}", "executor.workers=2", *MORE.get(executor, ()), *WORDS)
     command = ("run", "--multirun", "--config-dir", str(faults), "+experiment=faults", *words)
     answer = l2v(*command)
     assert answer.code == 1, answer.err
@@ -69,6 +94,8 @@ def test_the_rest_runs_and_each_is_named_with_its_mend(
     last = [line for line in answer.err.splitlines() if line.startswith("FAILED")]
     for name, mend in TOLD:
         assert any(name in line and mend in line for line in last), (name, mend, answer.err)
+    if executor in MORE:
+        return
     again = l2v(*command)
     assert again.code == 1
     assert list((tmp_path / "faults").glob("cells/*/DONE")) == done
@@ -76,7 +103,7 @@ def test_the_rest_runs_and_each_is_named_with_its_mend(
 
 def test_a_search_goes_on_without_the_cells_that_cannot_run(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
     words = (f"runtime.outputs={tmp_path}", "study=search", "protocol.name=select_then_test", *WORDS)
-    targets = f"target.path=package:mini/checkpoints/vlm,{faults / 'no_weights'}"
+    targets = f"target.path=package:mini/checkpoints/vlm,{faults / 'unloadable'}"
     answer = l2v("run", "--multirun", targets, "method=direct,l2v", "intervention.layer=2,9", *words)
     assert answer.code == 1, answer.err
     arms = json.loads((tmp_path / "search" / "selection.json").read_text())["arms"]
