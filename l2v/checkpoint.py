@@ -59,7 +59,8 @@ class ModelSpec:
         if self.path is None:
             return self.id
         if Path(self.path).is_file():
-            raise UserError(f"'{self.path}' (for {self.id}) is a file; {WHOLE}.")
+            convert = f"`l2v convert model={self.path} out=FOLDER` writes one" if self.path.endswith(".gguf") else WHOLE
+            raise UserError(f"'{self.path}' (for {self.id}) is a file, no folder of a checkpoint; {convert}.")
         if not Path(self.path).is_dir():
             raise UserError(f"The model folder '{self.path}' (for {self.id}) does not exist; mend its path.")
         return self.path
@@ -152,8 +153,9 @@ def check_whole(spec: ModelSpec) -> None:
             "merge_and_unload and save_pretrained, and give its folder."
         )
     if not (folder / "config.json").is_file():
-        gguf = "GGUF files, which `l2v convert model=FILE.gguf` rewrites, and " if any(folder.glob("*.gguf")) else ""
-        raise UserError(f"The folder '{spec.path}' holds {gguf}no config.json; {WHOLE}.")
+        gguf = next(folder.glob("*.gguf"), None)
+        mend = WHOLE if gguf is None else f"`l2v convert model={gguf} out=FOLDER` makes one of its GGUF file"
+        raise UserError(f"The folder '{spec.path}' holds no config.json; {mend}.")
 
 
 def check_native(spec: ModelSpec) -> None:

@@ -220,7 +220,7 @@ def test_a_kind_that_only_loading_can_tell_is_left_to_it(text_config: dict[str, 
             {"adapter_config.json": '{"base_model_name_or_path": "org/base"}', "adapter_model.safetensors": "x"},
             "adapter .* 'org/base'",
         ),
-        ({"model-q4.gguf": "GGUF"}, "GGUF"),
+        ({"model-q4.gguf": "GGUF"}, "l2v convert model=.*model-q4.gguf"),
         ({}, "no config.json; give the folder"),
         ({"config.json": '{"model_type": "llama"}', "pytorch_model.bin": "x"}, "pickled"),
         ({"config.json": '{"model_type": "llama"}'}, r"no \*\.safetensors"),
@@ -235,7 +235,7 @@ def test_what_is_no_whole_checkpoint_is_called_by_its_name(held: dict[str, str],
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_text("GGUF")
-    with pytest.raises(UserError, match="is a file; give the folder"):
+    with pytest.raises(UserError, match="is a file, .*l2v convert"):
         read_facts(spec(tmp_path / "model.gguf"))
 
 
