@@ -1,4 +1,4 @@
-"""The documents' walk from a key to a cell of the table: its stations are functions, passed in that order, none twice."""
+"""README's walk from a key to a cell of the table: its stations are functions, passed in that order, none twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from l2v.cli import main
 
-WALK = Path(__file__).parents[1] / "docs" / "adding.md"
+WALK = Path(__file__).parents[1] / "README.md"
 STATION = re.compile(r"^\d+\. `(l2v/\S+)\.py` `(\w+)`:", re.MULTILINE)
 Watch = Callable[[Any], Any]
 
