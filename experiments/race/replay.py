@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from orders import race_orders
 from scipy.stats import binom, binomtest, spearmanr
 
 from l2v.errors import UserError
@@ -50,6 +51,7 @@ RULES = {
     "halving, eta 3": (Rule(delta=0, eta=3), "none"),
     "halving, eta 4": (Rule(delta=0, eta=4), "none"),
 }
+CHECKED = 3  # orders of every arm and rule that are raced by l2v.study.race too
 RANDOM = "random fifth of the cells"
 
 
@@ -71,12 +73,18 @@ class Arm:
 
 @dataclass(frozen=True)
 class Replay:
-    """rows: share of the full grid's. regret: points lost. close: the full grid's cell, or one within a standard error."""
+    """An arm's replays, (orders,) each.
+
+    rows: share of the full grid's. regret: points lost. close: the full grid's cell, or one within a standard error of it.
+    """
 
     arm: Arm
-    rows: float
-    regret: float
-    close: bool
+    rows: Floats
+    regret: Floats
+    close: NDArray[np.bool_]
+
+
+Way = Callable[[Arm, int, np.random.Generator], Replay]
 
 
 def arms_of(folder: Path, least: int) -> Iterator[Arm]:
@@ -123,29 +131,36 @@ def raced(scores: Floats, rule: Rule) -> Race:
     return race
 
 
-def by_race(rule: Rule, prior: str) -> Callable[[Arm, np.random.Generator], Replay]:
-    """A replay of an arm under a rule."""
+def by_race(rule: Rule, prior: str) -> Way:
+    """Replays of an arm under a rule."""
 
-    def replay(arm: Arm, rng: np.random.Generator) -> Replay:
+    def replay(arm: Arm, orders: int, rng: np.random.Generator) -> Replay:
         order, skipped = rank(arm.promise, prior == "strict") if prior != "none" else (list(range(len(arm.scores))), set())
-        cells = [cell for cell in order if cell not in skipped]
-        race = raced(arm.scores[cells][:, rng.permutation(arm.scores.shape[1])], rule)
-        return _judged(arm, race.rows / arm.scores.size, cells[race.live[0]])
+        cells = np.array([cell for cell in order if cell not in skipped])
+        drawn = rng.permuted(np.tile(np.arange(arm.scores.shape[1]), (orders, 1)), axis=1)
+        rows, winners = race_orders(arm.scores[cells], rule, drawn)
+        for place in range(min(CHECKED, orders)):
+            race = raced(arm.scores[cells][:, drawn[place]], rule)
+            assert (race.rows, race.live[0]) == (rows[place], winners[place]), "orders.py races otherwise than l2v.study.race"
+        return judged(arm, rows / arm.scores.size, cells[winners])
 
     return replay
 
 
-def by_chance(arm: Arm, rng: np.random.Generator) -> Replay:
+def by_chance(arm: Arm, orders: int, rng: np.random.Generator) -> Replay:
     """The best of a random fifth of the cells, on all problems."""
-    some = np.sort(rng.permutation(len(arm.scores))[: max(1, round(len(arm.scores) / 5))])
-    return _judged(arm, len(some) / len(arm.scores), int(some[np.argmax(arm.scores[some].mean(axis=1))]))
+    cells, some = len(arm.scores), max(1, round(len(arm.scores) / 5))
+    drawn = np.sort(rng.permuted(np.tile(np.arange(cells), (orders, 1)), axis=1)[:, :some], axis=1)
+    best = arm.scores.mean(axis=1)[drawn].argmax(axis=1)
+    return judged(arm, np.full(orders, some / cells), drawn[np.arange(orders), best])
 
 
-def _judged(arm: Arm, rows: float, winner: int) -> Replay:
+def judged(arm: Arm, rows: Floats, winners: NDArray[np.int64]) -> Replay:
+    """Winners against the full grid."""
     values = arm.scores.mean(axis=1)
     best = float(values.max())
     error = np.sqrt(best * (1 - best) / arm.scores.shape[1])
-    return Replay(arm, rows, 100 * (best - float(values[winner])), bool(values[winner] >= best - error))
+    return Replay(arm, rows, 100 * (best - values[winners]), values[winners] >= best - error)
 
 
 def null_called(arm: Arm, rule: Rule, rng: np.random.Generator) -> tuple[bool, bool]:
@@ -198,19 +213,20 @@ def table(replays: dict[str, list[Replay]]) -> pd.DataFrame:
             kinds["all", "all"].append(one)
             kinds[one.arm.study, "null" if one.arm.null else "other"].append(one)
         for (study, kind), members in kinds.items():
-            regret = [one.regret for one in members]
-            arms = {id(one.arm): one.arm for one in members}
+            regret, rows, close = (
+                np.concatenate([getattr(one, name) for one in members]) for name in ("regret", "rows", "close")
+            )
             found.append(
                 {
                     "rule": rule,
                     "study": study,
                     "arms": kind,
-                    "n_arms": len(arms),
-                    "cells": round(float(np.mean([len(arm.scores) for arm in arms.values()])), 1),
-                    "replays": len(members),
-                    "rows_share": round(float(np.mean([one.rows for one in members])), 4),
-                    "close": round(float(np.mean([one.close for one in members])), 4),
-                    "regret_mean": round(float(np.mean(regret)), 3),
+                    "n_arms": len(members),
+                    "cells": round(float(np.mean([len(one.arm.scores) for one in members])), 1),
+                    "replays": len(regret),
+                    "rows_share": round(float(rows.mean()), 4),
+                    "close": round(float(close.mean()), 4),
+                    "regret_mean": round(float(regret.mean()), 3),
                     "regret_p95": round(float(np.quantile(regret, 0.95)), 3),
                 }
             )
@@ -231,9 +247,9 @@ def main() -> None:
     arms = [arm for study in words.studies for arm in arms_of(study, words.least)]
     if not arms:
         parser.error("no study holds an arm that was searched over enough cells")
-    ways = {name: by_race(rule, prior) for name, (rule, prior) in RULES.items()} | {RANDOM: by_chance}
+    ways: dict[str, Way] = {name: by_race(rule, prior) for name, (rule, prior) in RULES.items()} | {RANDOM: by_chance}
     replays = {
-        name: [way(arm, np.random.default_rng([words.seed, order])) for order in range(words.orders) for arm in arms]
+        name: [way(arm, words.orders, np.random.default_rng([words.seed, place])) for place, arm in enumerate(arms)]
         for name, way in ways.items()
     }
     found, known = table(replays), correlations(arms)

@@ -48,7 +48,8 @@ class StudyLauncher(Launcher):
         loader = self.hydra_context.config_loader
         configs = compose_jobs(loader, self.config, job_overrides)
         if initial_job_idx and configs[0].protocol.name != "none":
-            raise UserError("protocol.name=select_then_test compares all cells at once; this sweeper launches them bit by bit.")
+            name = configs[0].protocol.name
+            raise UserError(f"protocol.name={name} compares all cells at once; this sweeper launches them bit by bit.")
         values, failed = run_configs(configs)
         returns = []
         for index, overrides in enumerate(job_overrides):

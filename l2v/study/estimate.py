@@ -11,10 +11,7 @@ from l2v.study.cells import Job, Refusal
 from l2v.study.heats import RACES, rule_of
 from l2v.study.plan import grouped, units
 from l2v.study.protocol import arm_key, for_report
-from l2v.study.race import cost, looks
-
-# Of the most that a race can take: what those of experiments/race took, where some cells were proven worse early.
-TAKEN = 0.95
+from l2v.study.race import TAKEN, cost, looks
 
 
 def declared_items(chosen: BenchmarkConfig) -> float | None:

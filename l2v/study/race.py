@@ -19,8 +19,9 @@ from l2v.errors import UserError
 # Stakes of the bets that are mixed, as shares of the capital: spread so that small and large differences are both found.
 STAKES = np.linspace(0.05, 0.95, 19)
 
-# Cells of the arm that a budget is planned for.
-PLANNED = 16
+# Cells of the arm that a budget is planned for; and what share of the most that races can take those of experiments/race took,
+# where some cells were proven worse early.
+PLANNED, TAKEN = 16, 0.94
 
 WORSE, BUDGET, EQUAL = "worse", "budget", "equal"
 
@@ -34,7 +35,7 @@ class Rule:
     eta: after every look 1 / eta of the cells go on at the most, 2 to 4. delta: share of error over the whole race of dropping
     the best cell as worse; 0: no such test, which is successive halving (Jamieson and Talwalkar, AISTATS 2016). margin: cells
     that are known to lie so close to the best (score, 0 to 1) count as equal. budget: share of the full grid's rows that a race
-    without such drops would answer, see `looks`.
+    is expected to answer, see `looks`.
     """
 
     delta: float = 0.05
@@ -213,15 +214,15 @@ def evidence(differences: Floats, margin: float = 0.0) -> Floats:
 def looks(problems: int, budget: float, eta: float = 2.0) -> list[int]:
     """How many problems have been answered at each look: a first few, then twice as many each time, at last all.
 
-    The first look is as late as it can be while a race of PLANNED cells in which 1 / eta go on after each look answers `budget`
-    of the full grid's rows. It does not depend on the number of cells: all arms, and layers that are added later, answer the
-    same blocks. A race of ten times as many cells takes about a tenth more.
+    The first look is as late as it can be while a race of PLANNED cells is expected to answer `budget` of the full grid's rows;
+    one that proves no cell worse takes 1 / TAKEN of that. It does not depend on the number of cells: all arms, and layers that
+    are added later, answer the same blocks. A race of ten times as many cells takes about a tenth more.
     """
     if problems < 1:
         raise UserError("A race needs at least one problem to choose on.")
     first = 1
     for candidate in range(1, problems + 1):
-        if cost(PLANNED, _doubled(candidate, problems), eta) <= budget * problems * PLANNED:
+        if TAKEN * cost(PLANNED, _doubled(candidate, problems), eta) <= budget * problems * PLANNED:
             first = candidate
     return _doubled(first, problems)
 

@@ -47,8 +47,9 @@ def main(arguments: list[str]) -> int:
     config = typed(cfg)
     if config.blocks:
         raise UserError("This experiment is a grid of cells; run it with `l2v run --multirun …`.")
-    _, failed = run_configs([config])
-    return int(any(failed))
+    run_configs([config])
+    # Under a protocol the cell that failed may be another than the configuration's: the one that reports it.
+    return int(bool(FAILED))
 
 
 def composed(words: list[str], verb: str = "run") -> list[Config]:

@@ -128,6 +128,18 @@ def test_a_race_inside_one_split_asks_the_part_that_is_chosen_on(tiny: Callable[
     assert set(pd.read_csv(outputs / "parted" / "results.csv")["n"]) == {350}
 
 
+def test_one_cell_has_nothing_to_race_and_its_failure_is_told(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("broken")
+
+    words = ("method=direct", "protocol.name=race", "protocol.select=dev", "protocol.report=test", "benchmark.limit=2")
+    monkeypatch.setattr("l2v.steering.engine.engine.Engine.answer", broken)
+    answer = tiny(*words, "study=lone")
+    assert answer.code == 1 and "broken" in answer.err
+
+
 def test_a_dry_run_tells_what_is_expected_and_the_most(tiny: Callable[..., Any]) -> None:
     answer = tiny(*GRID, "study=dry", "protocol.name=race", "benchmark.items=40", "dry_run=true")
     found = re.search(
