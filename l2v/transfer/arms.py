@@ -18,7 +18,12 @@ from l2v.outside import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from l2v.transfer.maps import StateMap
     from l2v.transfer.spectrum import Cutoff
+
+
+# The learned maps (maps.py), each an arm.
+MAPS = ("ridge_neutral", "procrustes", "anchors", "cca", "nonlinear")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Arm:
     table and no torch.
     redraws: the cutoff means nothing but another draw, so that a null arm searches as many cells as the arm it stands against.
     null: its vector has nothing to do with the source's direction, so that its searches say what luck gives.
+    learned: it is carried by a map that was fitted on neutral texts: the map's name, "chosen" where `method.map` names it.
     """
 
     build: str
@@ -38,6 +44,12 @@ class Arm:
     needs: str = "mean"  # "mean", "states" of its reader, or "both" (states of source and target)
     redraws: bool = False
     null: bool = False
+    learned: str = ""
+
+
+def _learned(name: str, build: str = "carried", null: bool = False) -> Arm:
+    seeded = null or name == "nonlinear"
+    return Arm(f"l2v.transfer.maps:{build}", uses_cutoff=False, needs="states", learned=name, seeded=seeded, null=null)
 
 
 _OWN = {
@@ -57,6 +69,9 @@ _OWN = {
     "random_bins": Arm("random_bins", seeded=True, null=True),
     "shuffled_labels": Arm("shuffled_labels", seeded=True, needs="states", null=True),
     "sign_flipped": Arm("sign_flipped"),
+    **{name: _learned(name) for name in MAPS},
+    "shuffled_map": _learned("chosen", null=True),
+    "mapped_random": _learned("chosen", "carried_random", null=True),
 }
 # With those of other distributions.
 ARMS: Registry[Arm] = Registry("l2v.arms", Arm, _OWN)
@@ -75,11 +90,12 @@ def build_vector(
     seed: int = 0,
     states: Tensor | None = None,
     target_states: Tensor | None = None,
+    carry: StateMap | None = None,
 ) -> Tensor:
     """The vector that `arm` injects: shape (width,), float32, with the norm of `direction` (d,) (Eq. 7).
 
     `seed` matters only for arms that draw; the arm's name is mixed into it, so that no two arms share a draw. `states`,
-    `target_states`: see vectors.ArmInput. Raises UserError for an unknown arm, a cutoff out of range, missing states, or a
+    `target_states`, `carry`: see vectors.ArmInput. Raises UserError for an unknown arm, a cutoff out of range, missing states, or a
     direction that is zero or not finite.
     """
     import torch
@@ -96,4 +112,5 @@ def build_vector(
     generator = torch.Generator().manual_seed(zlib.crc32(draw.encode()))
     module, _, function = ARMS[arm].build.rpartition(":")
     build: Callable[[vectors.ArmInput], Tensor] = getattr(import_module(module) if module else vectors, function)
-    return spectrum.rescale(build(vectors.ArmInput(direction, width, cutoff, generator, states, target_states)), norm)
+    given = vectors.ArmInput(direction, width, cutoff, generator, states, target_states, carry)
+    return spectrum.rescale(build(given), norm)

@@ -77,7 +77,7 @@ def load_questions(
         "combined_text": "combined_text",
     }
     names |= columns or {}
-    rows = _read_rows(data, revision, split)
+    rows = read_rows(data, revision, split)
     if not rows:
         raise UserError(f"The contrast data {data} holds no rows.")
     for number, row in enumerate(rows, start=1):
@@ -89,12 +89,16 @@ def load_questions(
     return [_question(row, names) for row in rows]
 
 
-def _read_rows(data: str, revision: str | None, split: str) -> list[dict[str, Any]]:
+def read_rows(data: str, revision: str | None, split: str, group: str = "contrast") -> list[dict[str, Any]]:
+    """The rows of a hub data set or a local .json, .jsonl or .parquet file. Raises UserError when it cannot be read.
+
+    group: the settings that name it.
+    """
     path = Path(data)
     if path.suffix in (".jsonl", ".json") and path.is_file():
         return read_records(path)
     if path.suffix in (".jsonl", ".json", ".parquet") and not path.is_file():
-        raise UserError(f"The contrast file {path} does not exist; give contrast.path=… a .jsonl, .json or .parquet file.")
+        raise UserError(f"The {group} file {path} does not exist; give {group}.path=… a .jsonl, .json or .parquet file.")
     import datasets
 
     try:
@@ -104,8 +108,8 @@ def _read_rows(data: str, revision: str | None, split: str) -> list[dict[str, An
             table = datasets.load_dataset(data, revision=revision, split=split)
     except Exception as error:
         raise UserError(
-            f"The contrast data '{data}' could not be loaded ({type(error).__name__}); without the hub, "
-            "download it and give contrast.path=<file>.jsonl or .parquet."
+            f"The {group} data '{data}' could not be loaded ({type(error).__name__}); without the hub, "
+            f"download it and give {group}.path=<file>.jsonl or .parquet."
         ) from error
     return [dict(row) for row in table]
 

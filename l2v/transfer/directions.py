@@ -87,7 +87,7 @@ class Directions:
                 known = json.loads((file.metadata() or {}).get("digests", "{}")).get("states")
         except (SafetensorError, OSError, ValueError) as error:
             raise UserError(f"{path} holds no states ({error}); delete it and it is computed again.") from error
-        if known is not None and _digest(states) != known[layer]:
+        if known is not None and tensor_digest(states) != known[layer]:
             raise UserError(f"The states of block {layer} in {path} are damaged; delete it and it is computed again.")
         return states.float()
 
@@ -146,14 +146,14 @@ def _are_whole(tensors: Mapping[str, Any], header: Mapping[str, str], known: Any
     if not isinstance(known, dict):
         return False
     states = {"states": known["states"]} if "states" in known else {}
-    return bool(known == _sum({name: _digest(tensor) for name, tensor in tensors.items()} | states, header))
+    return bool(known == _sum({name: tensor_digest(tensor) for name, tensor in tensors.items()} | states, header))
 
 
 def _digests(tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> dict[str, Any]:
     """The digest of every tensor, of the states one per block, which are read one at a time; and of these and the header."""
-    found: dict[str, Any] = {name: _digest(tensor) for name, tensor in tensors.items() if name != "states"}
+    found: dict[str, Any] = {name: tensor_digest(tensor) for name, tensor in tensors.items() if name != "states"}
     if "states" in tensors:
-        found["states"] = [_digest(block) for block in tensors["states"]]
+        found["states"] = [tensor_digest(block) for block in tensors["states"]]
     return _sum(found, header)
 
 
@@ -162,7 +162,7 @@ def _sum(digests: dict[str, Any], header: Mapping[str, str]) -> dict[str, Any]:
     return digests | {"all": hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}
 
 
-def _digest(tensor: Any) -> str:
+def tensor_digest(tensor: Any) -> str:
     """The digest of a tensor's or an array's bytes."""
     if not isinstance(tensor, np.ndarray):
         import torch

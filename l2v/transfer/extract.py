@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
-from l2v.steering.models import adds_bos, input_device, template_failed
+from l2v.steering.models import adds_bos, template_failed
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.directions import Directions
+from l2v.transfer.forward import final_states
 from l2v.transfer.partial import PartialStates, TextStates
 
 # An empty block of thoughts at the end of a text.
@@ -108,52 +109,6 @@ def token_ids(tokenizer: Any, text: str, tokenizer_bos: bool = False) -> list[in
     if bos is not None and ids[:2] == [bos, bos]:
         raise UserError(f"The chat template of '{tokenizer.name_or_path}' writes two BOS tokens; mend the template.")
     return ids
-
-
-def final_states(
-    model: nn.Module, layers: Sequence[nn.Module], batch: Sequence[Sequence[int]], pad: int, measured: Sequence[int] = ()
-) -> list[TextStates]:
-    """One forward pass: the block outputs at each text's final token, and for rows in `measured` all tokens' norms.
-
-    Texts are padded on the right, which a causal model's earlier tokens cannot see: no attention mask is needed, and
-    attention keeps its fastest kernel.
-    """
-    device = input_device(model)
-    lengths = [len(ids) for ids in batch]
-    ids = torch.tensor([[*row, *[pad] * (max(lengths) - len(row))] for row in batch], device=device)
-    states: dict[int, Tensor] = {}
-    norms: dict[int, Tensor] = {}
-
-    def keeper(block: int) -> Any:
-        def keep(_module: nn.Module, _args: Any, output: Any) -> None:
-            hidden = output[0] if isinstance(output, tuple) else output
-            rows = torch.arange(len(batch), device=hidden.device)
-            states[block] = hidden[rows, torch.tensor(lengths, device=hidden.device) - 1].float()
-            if measured:
-                norms[block] = torch.linalg.vector_norm(hidden[list(measured)], dim=-1, dtype=torch.float32)
-
-        return keep
-
-    handles = [layer.register_forward_hook(keeper(block)) for block, layer in enumerate(layers)]
-    try:
-        with torch.no_grad():
-            # The body without the language-model head: logits of long texts would dwarf the states.
-            body: Any = model.base_model
-            body(input_ids=ids, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    if 0 not in states:
-        raise RuntimeError(f"{len(states)} of {len(layers)} decoder blocks ran in a forward pass, the first was not among them")
-    # Blocks that attend to pictures are left out where there is none: the residual stream passes them by as it was.
-    ran = [max(b for b in states if b <= block) for block in range(len(layers))]
-    final = torch.stack([states[block].to(device) for block in ran], dim=1).cpu()
-    all_norms = torch.stack([norms[block].to(device) for block in ran], dim=1).cpu() if measured else None
-    found = [TextStates(final[i]) for i in range(len(batch))]
-    for place, i in enumerate(measured):
-        assert all_norms is not None
-        found[i] = TextStates(final[i], all_norms[place, :, : lengths[i]])
-    return found
 
 
 def extract(

@@ -6,6 +6,7 @@ arms.py lists them with the settings that they depend on, and gives every vector
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from l2v.errors import UserError
 from l2v.transfer import spectrum
 from l2v.transfer.spectrum import Cutoff
 
+if TYPE_CHECKING:
+    from l2v.transfer.maps import StateMap
+
 
 @dataclass(frozen=True)
 class ArmInput:
@@ -21,6 +25,7 @@ class ArmInput:
 
     states (2n, d): the final states the direction is the mean difference of, chain of thought and direct in turn.
     target_states (2n, width): the target's own for the same texts. Both only for arms that need them (Arm.needs).
+    carry: the learned map of arms that have one (Arm.learned).
     """
 
     direction: Tensor
@@ -29,6 +34,7 @@ class ArmInput:
     generator: torch.Generator
     states: Tensor | None = None
     target_states: Tensor | None = None
+    carry: StateMap | None = None
 
     def differences(self) -> Tensor:
         """u_i of every pair, (n, d)."""
@@ -136,17 +142,14 @@ def first_component(given: ArmInput) -> Tensor:
     return component if float(component @ mean) >= 0 else -component
 
 
-# Strengths of the ridge penalty that cross-validation chooses from, as shares of the mean squared norm of the states.
-PENALTIES = tuple(10.0**e for e in range(-6, 3))
-FOLDS = 5
-
-
 def ridge(given: ArmInput) -> Tensor:
-    """The direction through a linear map that was fitted from the source's states to the target's, for the same texts.
+    """The direction through a linear map that was fitted from the source's states to the target's, for the contrast's texts.
 
     Ridge regression on centred final states; the penalty has the least squared error in 5-fold cross-validation over pairs.
-    An upper bound for what a linear carry-over can do: unlike every other arm it has seen the target's states.
+    An upper bound for what a linear carry-over can do: unlike every other arm it has seen the target's own contrast.
     """
+    from l2v.transfer.maps import fit_ridge
+
     if given.states is None or given.target_states is None:
         raise UserError("Method 'ridge' needs the states of source and target for the same texts.")
     x, y = given.states.double(), given.target_states.double()
@@ -154,21 +157,4 @@ def ridge(given: ArmInput) -> Tensor:
         raise UserError(
             "Method 'ridge' needs the same texts for source and target; choose contrast.kind=response_pairs or prompts."
         )
-    fold = torch.arange(len(x)) // 2 % FOLDS
-    errors = torch.zeros(len(PENALTIES), dtype=torch.float64)
-    for held in range(FOLDS):
-        train, test = fold != held, fold == held
-        if bool(test.any()):
-            shift, offset = x[train].mean(dim=0), y[train].mean(dim=0)
-            for i, mapped in enumerate(_ridge_maps(x[train] - shift, y[train] - offset, x[test] - shift)):
-                errors[i] += (mapped - (y[test] - offset)).square().sum()
-    centred = x - x.mean(dim=0), y - y.mean(dim=0)
-    return _ridge_maps(*centred, given.direction[None].double())[int(errors.argmin())][0].float()
-
-
-def _ridge_maps(x: Tensor, y: Tensor, new: Tensor) -> list[Tensor]:
-    """Ridge predictions for the rows of `new`, one per penalty, in the dual form: new x^T (x x^T + penalty I)^-1 y."""
-    values, vectors = torch.linalg.eigh(x @ x.T)
-    scale = values.sum() / len(x)
-    left, right = new @ x.T @ vectors, vectors.T @ y
-    return [(left / (values.clamp_min(0) + penalty * scale)) @ right for penalty in PENALTIES]
+    return (given.direction.double() @ fit_ridge(x, y, torch.arange(len(x)) // 2).weight).float()

@@ -1,0 +1,187 @@
+"""Neutral texts: what learned maps are fitted on. Two models' states of the same texts, at the same places of each.
+
+A place is a character of the text, the end of a word, so that models of different tokenizers are read where they have read
+the same; the last one is the final token of the chat, where contrasts are read. The states are written as they are computed,
+block by block: in memory is one batch while reading, and one block of one model while writing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from l2v.disk import write_atomically
+from l2v.errors import UserError
+from l2v.transfer.contrast import Chat, read_rows
+from l2v.transfer.directions import tensor_digest
+from l2v.transfer.extract import format_chat, token_ids
+from l2v.transfer.forward import states_at
+
+WORD = re.compile(r"\S+")
+
+
+def load_chats(
+    data: str, revision: str | None, split: str, columns: dict[str, str], domains: Sequence[str], count: int | None, seed: int
+) -> list[Chat]:
+    """`count` texts of a hub id or a local file, drawn without replacement; a smaller count takes the first of a larger one's.
+
+    Columns: `question`, and where there are any `response` (empty: unanswered) and `domain`; `columns` renames. None: all of
+    them. Raises UserError for a file without such texts, or with too few.
+    """
+    rows = read_rows(data, revision, split, "neutral")
+    missing = [i for i, row in enumerate(rows, start=1) if not row.get(columns["question"])]
+    if missing:
+        raise UserError(
+            f"Row {missing[0]} of the neutral texts {data} has no '{columns['question']}'; mend the data or name the column "
+            "with neutral.columns.question=…"
+        )
+    chosen = [row for row in rows if not domains or str(row.get(columns["domain"])) in domains]
+    count = len(chosen) if count is None else count
+    if not 0 < count <= len(chosen):
+        where = f" of domain {', '.join(domains)}" if domains else ""
+        raise UserError(f"neutral.texts={count}: {data} holds {len(chosen)} texts{where}; ask for 1 to so many.")
+    order = np.random.default_rng(seed).permutation(len(chosen))[:count]
+    return [Chat(str(chosen[i][columns["question"]]), str(chosen[i].get(columns["response"]) or "") or None) for i in order]
+
+
+def word_ends(chat: Chat, count: int) -> list[tuple[str, int]]:
+    """Where `count` words end, evenly spread over a chat's turns: the turn, and how many characters of it have been read.
+
+    The last word of the chat is not among them unless it must; a chat of fewer words gives some of them twice.
+    """
+    turns = [("user", chat.user.strip()), ("assistant", (chat.assistant or "").strip())]
+    ends = [(turn, word.end()) for turn, text in turns for word in WORD.finditer(text)]
+    return [ends[place] for place in np.linspace(0, len(ends) - 1, count + 1).astype(int)[:-1]] if count else []
+
+
+def token_places(
+    tokenizer: Any, chat: Chat, ends: Sequence[tuple[str, int]], tokenizer_bos: bool
+) -> tuple[list[int], list[int]]:
+    """A chat's ids as its model reads them, and for each end of a word the token that completes it, then the final token.
+
+    Raises UserError for a tokenizer that cannot tell where its tokens lie, or a template that rewrites the text.
+    """
+    text = format_chat(tokenizer, chat)
+    ids = token_ids(tokenizer, text, tokenizer_bos)
+    name = getattr(tokenizer, "name_or_path", "?")
+    if not tokenizer.is_fast:
+        raise UserError(f"The tokenizer of '{name}' cannot tell which characters a token stands for; convert it to a fast one.")
+    told = (tokenizer(text, add_special_tokens=special, return_offsets_mapping=True) for special in (False, True))
+    spans = next(list(one["offset_mapping"]) for one in told if list(one["input_ids"]) == ids)
+    user = text.find(chat.user.strip())
+    starts = {"user": user, "assistant": text.rfind(chat.assistant.strip()) if chat.assistant else -1}
+    places = []
+    for turn, end in ends:
+        last = starts[turn] + end - 1
+        holding = [i for i, (first, after) in enumerate(spans) if first <= last < after]
+        if starts[turn] < 0 or not holding:
+            raise UserError(f"The template or tokenizer of '{name}' rewrites a neutral text; choose others: {chat.user[:60]}")
+        places.append(holding[-1])
+    return ids, [*places, len(ids) - 1]
+
+
+def read_states(
+    model: nn.Module,
+    tokenizer: Any,
+    layers: Sequence[nn.Module],
+    chats: Sequence[Chat],
+    places: int,
+    folder: Path,
+    provenance: dict[str, Any],
+    batch_tokens: int = 16384,
+    tokenizer_bos: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the states of all blocks at `places` places of every text into `folder`, a file per block, (texts x places, d).
+
+    The folder appears when it is whole. What an interruption left in FOLDER.partial is gone on from. Raises UserError for a
+    text longer than the model's context or the device's memory.
+    """
+    read = [token_places(tokenizer, chat, word_ends(chat, places - 1), tokenizer_bos) for chat in chats]
+    longest, config = max(len(ids) for ids, _ in read), model.config
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)  # type: ignore[operator, union-attr]
+    if limit is not None and longest > limit:
+        raise UserError(f"A neutral text has {longest} tokens, the model's context holds {limit}; choose shorter texts.")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
+    order = sorted(range(len(read)), key=lambda i: len(read[i][0]), reverse=True)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shelf = _Shelf(partial, len(layers), len(chats), places, model, json.dumps([provenance, [ids for ids, _ in read]]))
+    while shelf.done < len(order):
+        width = len(read[order[shelf.done]][0])
+        batch = order[shelf.done : shelf.done + max(1, batch_tokens // width)]
+        try:
+            found = states_at(model, layers, [read[i][0] for i in batch], pad, [read[i][1] for i in batch])
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise UserError(f"A neutral text of {width} tokens does not fit the memory; choose shorter texts.") from error
+            batch_tokens = width * (len(batch) // 2)
+            continue
+        shelf.put(batch, found)
+        if progress:
+            progress(shelf.done, len(order))
+    shelf.close(folder, provenance)
+
+
+class _Shelf:
+    """The states of texts on their way to disk: one file that is mapped into memory, and how many texts of it are read."""
+
+    def __init__(self, folder: Path, layers: int, texts: int, places: int, model: nn.Module, key: str) -> None:
+        config: Any = model.config
+        width, dtype = int(config.get_text_config().hidden_size), next(model.parameters()).dtype
+        self.folder, self.note = folder, folder / "read.json"
+        # Quantised weights are of no float type; what they compute in is bfloat16 at the most.
+        dtype = dtype if dtype.is_floating_point else torch.bfloat16
+        self.key = tensor_digest(np.frombuffer(key.encode(), dtype=np.uint8))
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            known = json.loads(self.note.read_text())
+            self.done = int(known["done"]) if known["key"] == self.key else 0
+        except (OSError, ValueError, KeyError, TypeError):
+            self.done = 0
+        shape = (layers, texts, places, width)
+        self.states = torch.from_file(str(folder / "states.bin"), True, int(np.prod(shape)), dtype=dtype).view(shape)
+
+    def put(self, batch: Sequence[int], found: Tensor) -> None:
+        """Keep the next texts' states (texts, layers, places, d)."""
+        self.states[:, torch.tensor(batch)] = found.transpose(0, 1).to(self.states.dtype)
+        self.done += len(batch)
+        write_atomically(self.note, json.dumps({"key": self.key, "done": self.done}))
+
+    def close(self, folder: Path, provenance: dict[str, Any]) -> None:
+        """Write every block to a file of its own and remove the rest."""
+        from safetensors.torch import save
+
+        blocks = self.folder / "blocks"
+        for block, states in enumerate(self.states):
+            rows = states.reshape(-1, states.shape[-1]).contiguous()
+            if not bool(torch.isfinite(rows).all()):
+                raise UserError("A model's states of the neutral texts are not finite; load it in float32 or bfloat16.")
+            header = {"provenance": json.dumps(provenance, sort_keys=True), "digest": tensor_digest(rows)}
+            write_atomically(blocks / f"{block:03d}.safetensors", save({"states": rows}, header), sync=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        blocks.rename(folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load_states(folder: Path, layer: int) -> Tensor:
+    """The states of one block, (texts x places, d) in the model's dtype. Raises UserError for a missing or damaged file."""
+    from safetensors import SafetensorError, safe_open
+
+    path = folder / f"{layer:03d}.safetensors"
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            states, known = file.get_tensor("states"), (file.metadata() or {}).get("digest")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} holds no states ({error}); delete its folder and it is computed again.") from error
+    if known != tensor_digest(states):
+        raise UserError(f"{path} is damaged; delete its folder and it is computed again.")
+    found: Tensor = states
+    return found
