@@ -84,6 +84,32 @@ class ContrastConfig:
 
 
 @dataclass
+class NeutralColumnsConfig:
+    """What the columns of the neutral texts are called."""
+
+    question: str = "question"  # (science)
+    response: str = "response"  # empty or absent: the text is not answered (science)
+    domain: str = "domain"  # (science)
+
+
+@dataclass
+class NeutralConfig:
+    """The texts that a learned map is fitted on: none of a contrast, read by source and target at the same places."""
+
+    name: str = MISSING  # its name in tables (science)
+    id: str = MISSING  # hub id of the data (science)
+    revision: str | None = None  # hub commit (science)
+    path: str | None = None  # local .json, .jsonl or .parquet in place of the hub
+    split: str = "train"  # split on the hub (science)
+    columns: NeutralColumnsConfig = field(default_factory=NeutralColumnsConfig)
+    domains: list[str] = field(default_factory=list)  # domains to draw from, empty: all (science)
+    texts: int | None = 1000  # how many are drawn, None: all (science)
+    places: int = 4  # tokens of each that are read, the final one and ends of words before it; at least 1 (science)
+    seed: int = 0  # of the draw (science)
+    chosen: bool = True  # false: nobody chose it, it is the default, which fits the miniature alone
+
+
+@dataclass
 class WeightsConfig:
     """How a method changes the target's weights while it answers; they are restored bit for bit."""
 
@@ -106,6 +132,7 @@ class MethodConfig:
     prefix: str | None = None  # forced_prefix: the beginning of every answer; auto: the benchmark's own words (science)
     shots: int = 0  # few_shot_cot: worked text demonstrations before the question, from the contrast (science)
     min_new_tokens: int = 0  # budget_matched: no answer ends before so many tokens (science)
+    map: str | None = None  # shuffled_map, mapped_random: the learned map that they are the control of (science)
     weights: WeightsConfig = field(default_factory=WeightsConfig)
 
 
@@ -138,7 +165,8 @@ class InterventionConfig:
     """What is injected where (Eq. 6-9)."""
 
     layer: int | None = None  # decoder block of the target, 0-based; None: the middle one (science)
-    source_layer: int | None = None  # decoder block of the source; None: at the same relative depth (science)
+    # decoder block of the source; None: at the same relative depth, of learned maps the one that reconstructs best (science)
+    source_layer: int | None = None
     alpha: float = 0.5  # strength, at least 0; 0 changes nothing (science)
     cutoff: Any = None  # k, a share of the spectrum (0 to 1), or "energy:0.9"; None: 400, narrow models a third (science)
     positions: str = "all"  # all, text, generated, decode, prompt or release (science)
@@ -255,6 +283,7 @@ class RuntimeConfig:
     """Where and how to compute; never part of an identity."""
 
     outputs: str = "outputs"  # folder of all studies and of the cache
+    world: str = "0"  # whose miniature: 0 is the shipped one; 1 to 4 and odd are what `make worlds` writes
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     batch_rows: int = 512  # rows (request, cell) per batch
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
@@ -277,6 +306,7 @@ class Config:
     target: ModelConfig = field(default_factory=ModelConfig)
     processor: ProcessorConfig = field(default_factory=ProcessorConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    neutral: NeutralConfig = field(default_factory=NeutralConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     benchmark: BenchmarkConfig = field(default_factory=BenchmarkConfig)
     intervention: InterventionConfig = field(default_factory=InterventionConfig)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from l2v.errors import UserError
+
+# Where the shipped miniature's models lie, as a path setting says it.
+CHECKPOINTS = "package:mini/checkpoints/"
 PACKAGE = Path(__file__).resolve().parent
 
 
@@ -11,6 +15,17 @@ def conf_dir() -> Path:
     """The folder of the packaged configs: `l2v/conf` in a wheel, `conf/` beside the package in a checkout."""
     inside = PACKAGE / "conf"
     return inside if inside.is_dir() else PACKAGE.parent / "conf"
+
+
+def world_path(path: str | None, world: str, worlds: Path) -> str | None:
+    """Where a model of the miniature lies in another world: below `worlds`, where that world has one of its own."""
+    name = (path or "").removeprefix(CHECKPOINTS)
+    if world == "0" or name == (path or ""):
+        return path
+    if not (worlds / world / "checkpoints").is_dir():
+        raise UserError(f"runtime.world={world}: {worlds / world} holds no models; `make worlds` trains them.")
+    own = worlds / world / "checkpoints" / name
+    return str(own) if own.is_dir() else path
 
 
 def local_path(path: str | None) -> str | None:

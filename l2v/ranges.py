@@ -48,6 +48,8 @@ RANGES: dict[str, Range] = {
     "contrast.per_domain": COUNT,
     "contrast.max_new_tokens": COUNT,
     "contrast.shots": COUNT,
+    "neutral.texts": Range(10, hint=": a fifth of them is left out to judge the map"),
+    "neutral.places": COUNT,
     "method.shots": NOT_NEGATIVE,
     "method.min_new_tokens": NOT_NEGATIVE,
     "method.weights.share": SHARE,

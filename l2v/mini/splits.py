@@ -18,6 +18,7 @@ from l2v.mini import problems
 from l2v.mini.problems import SumProblem
 
 SEED = 20250
+NEUTRAL = 4000  # neutral texts of each domain
 SIZES = {"dev": 200, "test": 500, "contrast": 200}
 FEATURES = Features(
     {
@@ -53,7 +54,7 @@ def draw_splits() -> dict[str, Split]:
 
 
 def write_splits(folder: Path) -> None:
-    """Write dev.parquet, test.parquet and contrast.jsonl into `folder`."""
+    """Write dev.parquet, test.parquet, contrast.jsonl and neutral.parquet into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     splits = draw_splits()
     for name in ("dev", "test"):
@@ -69,6 +70,37 @@ def write_splits(folder: Path) -> None:
         for problem in splits["contrast"].problems
     ]
     (folder / "contrast.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    write_neutral(folder)
+
+
+def write_neutral(folder: Path) -> None:
+    """Write neutral.parquet: texts of three domains that hold no problem of any split, and no pair of anything.
+
+    plain: a question without an instruction, every second one answered directly; no steps anywhere. mixed: the same, answered
+    as the models do, which is in steps now and then; nothing tells which. random: words in no order.
+    """
+    rng = np.random.default_rng([SEED, 2])
+    excluded = {problem.key for split in draw_splits().values() for problem in split.problems}
+    drawn, mix, words = (
+        problems.draw_distinct(2 * NEUTRAL, rng, excluded),
+        problems.Mix(step=0.0, direct=0.0),
+        problems.vocabulary(),
+    )
+    rows = []
+    for index, problem in enumerate(drawn):
+        question = problems.text_question(problem)
+        if index < NEUTRAL:
+            prompt = problems.instruct(question, str(rng.choice(problems.NEUTRAL_INSTRUCTIONS)))
+            exchange = problems.Exchange(prompt, problems.direct_response(problem, rng))
+        else:
+            exchange = problems.draw_exchange(problem, question, mix, rng)
+        rows.append((exchange.prompt, exchange.response, "plain" if index < NEUTRAL else "mixed"))
+    for _ in range(NEUTRAL):
+        question, response = (" ".join(rng.choice(words, int(rng.integers(2, 20)))) for _ in range(2))
+        rows.append((question, response, "random"))
+    answered = [(question, response if index % 2 else "", domain) for index, (question, response, domain) in enumerate(rows)]
+    columns = dict(zip(("question", "response", "domain"), map(list, zip(*answered, strict=True)), strict=True))
+    Dataset.from_dict(columns).to_parquet(folder / "neutral.parquet")
 
 
 def _as_dataset(split: Split) -> Dataset:

@@ -35,7 +35,7 @@ PROMPT_METHODS: dict[str, str | None] = {
 }
 WEIGHT_METHODS = ("merging", "mathneuro", "finetuned_cot")
 # Settings that came after this schema's first studies: where they are None, ids and stored cells are as before.
-LATER = ("packages",)
+LATER = ("packages", "neutral", "map")
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,21 @@ class ContrastId:
         """What goes into a hash; without the shots of demonstrations where there are none, as before they were a setting."""
         values = asdict(self)
         return values if self.shots is not None else {key: value for key, value in values.items() if key != "shots"}
+
+
+@dataclass(frozen=True)
+class NeutralId:
+    """What texts a learned map was fitted on, and how many tokens of each were read."""
+
+    name: str
+    id: str
+    revision: str
+    split: str
+    columns: dict[str, str]
+    domains: list[str]
+    texts: int | None
+    places: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -158,6 +173,8 @@ class Cell:
     positions: str | None = None
     scale: str | None = None
     seed: int | None = None
+    neutral: NeutralId | None = None
+    map: str | None = None  # of a control: the learned map that it is one of
     packages: str | None = None  # the distributions, with versions, that bring its arm and its benchmark; None: l2v itself
 
     @cached_property
@@ -185,6 +202,7 @@ class Cell:
             "target": _model,
             "source": _model,
             "contrast": ContrastId,
+            "neutral": NeutralId,
             "benchmark": BenchmarkId,
             "sampling": Sampling,
             "weights": Weights,

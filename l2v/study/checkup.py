@@ -12,7 +12,7 @@ from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_folder import CellFolder
 from l2v.study.digests import DIGEST, read_sealed, sealed
-from l2v.study.plan import job_readings
+from l2v.study.plan import fitting, job_readings
 from l2v.study.score import items_key
 from l2v.study.store import Store
 from l2v.study.workers.run import read_run
@@ -28,6 +28,7 @@ class Checkup:
     old_cells: list[CellFolder] = field(default_factory=list)
     old_items: list[str] = field(default_factory=list)
     directions: set[Path] = field(default_factory=set)
+    maps: set[str] = field(default_factory=set)
     old_directions: list[Path] = field(default_factory=list)
 
 
@@ -72,6 +73,7 @@ def check_study(store: Store) -> Checkup:
                 found.old_cells.append(folder)
             keys.add(items_key(cell.benchmark))
             found.directions |= {_directions(store, reading.id) for reading in job_readings(cell)}
+            found.maps |= {one.id for one in (fitting(cell),) if one is not None}
             found.cells += 1
         except UserError as error:
             found.problems.append(str(error))
@@ -92,12 +94,20 @@ def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
     checks: list[Callable[[], object]] = [store.selection, *(partial(store.items, key) for key in sorted(keys))]
     checks += [partial(read_run, path.parent) for path in sorted(store.path.glob("runs/*/run.json"))]
     checks += [partial(_check_directions, path, found) for path in sorted(found.directions) if path.exists()]
+    checks += [partial(_check_map, store.path.parent, one) for one in sorted(found.maps)]
     for check in checks:
         try:
             check()
         except UserError as error:
             found.problems.append(str(error))
     found.old_items = [key for key in sorted(keys) if store.items_path(key).is_file() and not store.items_sealed(key)]
+
+
+def _check_map(outputs: Path, fitting_id: str) -> None:
+    from l2v.study.workers.maps import load_map, map_path
+
+    if (path := map_path(outputs, fitting_id)).exists():
+        load_map(path)
 
 
 def _check_directions(path: Path, found: Checkup) -> None:

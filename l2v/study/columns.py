@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from l2v.benchmarks.parts import Part
-from l2v.config import ContrastConfig, DecodingConfig, InterventionConfig, ModelConfig, WeightsConfig
+from l2v.config import ContrastConfig, DecodingConfig, InterventionConfig, ModelConfig, NeutralConfig, WeightsConfig
 from l2v.identity import canonical_json
 from l2v.images import ImageSettings
 
@@ -90,6 +90,10 @@ def _contrast(field: str, usual: Value = None) -> Column:
     return Column(f"contrast_{field}", ARM, f"contrast.{field}", word, usual=usual, behind="contrast", loose=True)
 
 
+def _neutral(field: str, usual: Value = None) -> Column:
+    return Column(f"neutral_{field}", ARM, f"neutral.{field}", f"neutral {field}", usual=usual, behind="neutral", loose=True)
+
+
 def _weights(field: str, role: str, usual: Value = None, axis: str = "") -> Column:
     word = f"weights {field}"
     return Column(f"weights_{field}", role, f"weights.{field}", word, usual, choosable=role == SWEPT, axis=axis)
@@ -105,6 +109,11 @@ _SETTINGS = [
     Column("per_domain", ARM, "contrast.per_domain", "pairs per domain", ContrastConfig.per_domain,
            axis="contrast pairs per domain"),
     Column("contrast_seed", ARM, "contrast.seed", "contrast seed", ContrastConfig.seed),
+    Column("neutral", ARM, "neutral.name", "neutral"),
+    Column("neutral_texts", ARM, "neutral.texts", "neutral texts", axis="neutral texts"),
+    Column("neutral_places", ARM, "neutral.places", "places", NeutralConfig.places),
+    Column("neutral_seed", ARM, "neutral.seed", "neutral seed", NeutralConfig.seed),
+    Column("map", ARM, "map", "map"),
     Column("target", ITEMS, "target.name"),
     Column("processor", ITEMS, "target.images", "processor"),
     Column("benchmark", ITEMS, "benchmark.name"),
@@ -150,6 +159,8 @@ _SETTINGS = [
     _contrast("direct_instruction", ContrastConfig.direct_instruction),
     _contrast("max_new_tokens", ContrastConfig.max_new_tokens),
     _contrast("shots", ContrastConfig.shots),
+    *map(_neutral, ("id", "revision", "columns", "domains")),
+    _neutral("split", NeutralConfig.split),
 ]  # fmt: skip
 
 _FIGURES = [

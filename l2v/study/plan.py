@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from l2v.identity import canonical_json, digest
-from l2v.study.cells import BenchmarkId, Cell, ContrastId, Job, ModelId
+from l2v.study.cells import BenchmarkId, Cell, ContrastId, Job, ModelId, NeutralId
 from l2v.transfer.arms import ARMS
 
 # Raised when directions of an older version must not be used: how states are read changed.
 EXTRACTION_SCHEMA = 1
+# Raised when maps of an older version must not be used: how texts are read or maps are fitted changed.
+MAP_SCHEMA = 1
 
 # Items that are claimed at once by several workers, and the most blocks of a benchmark: each open block of a cell is a file.
 BLOCK_ITEMS, MOST_BLOCKS = 128, 16
@@ -37,10 +39,76 @@ class Reading:
 
     def settings(self) -> dict[str, Any]:
         """What the directions depend on; kept in the file as provenance. Names of YAML files are not part of it."""
-        # Texts are read without pictures: how a target sees those changes no direction.
-        model, contrast = replace(self.model, images=None).identity(), self.contrast.identity()
-        del model["name"], contrast["name"]
-        return {"model": model, "contrast": contrast}
+        contrast = self.contrast.identity()
+        del contrast["name"]
+        return {"model": _anonymous(self.model), "contrast": contrast}
+
+
+def _anonymous(model: ModelId) -> dict[str, Any]:
+    """A model without the name of its YAML file. Texts are read without pictures: how a target sees those changes nothing."""
+    values = replace(model, images=None).identity()
+    del values["name"]
+    return values
+
+
+@dataclass(frozen=True)
+class NeutralReading:
+    """The states of one model for neutral texts."""
+
+    model: ModelId
+    neutral: NeutralId
+    role: str  # "source" or "target"
+
+    @property
+    def id(self) -> str:
+        """The identity of its folder in the cache."""
+        return digest({"map": MAP_SCHEMA, **self.settings()})
+
+    def settings(self) -> dict[str, Any]:
+        """What the states depend on."""
+        neutral = asdict(self.neutral)
+        del neutral["name"]
+        # Who reads as a target reads as an image-text model, which may set the text otherwise.
+        return {"model": _anonymous(self.model), "role": self.role, "neutral": neutral}
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """One learned map, from a block of the source (None: the one that reconstructs best) to a block of the target.
+
+    seed: of its draws, of the shuffled pairing too; None where nothing is drawn.
+    """
+
+    map: str
+    source: NeutralReading
+    target: NeutralReading
+    layer: int
+    source_layer: int | None
+    seed: int | None
+    shuffled: bool
+
+    @property
+    def id(self) -> str:
+        """The identity of its file in the cache."""
+        return digest({"map": MAP_SCHEMA, **self.settings()})
+
+    def settings(self) -> dict[str, Any]:
+        """What the map depends on; kept in the file as provenance."""
+        own = {name: getattr(self, name) for name in ("layer", "source_layer", "seed", "shuffled")}
+        return {"name": self.map, "source": self.source.settings(), "target": self.target.settings(), **own}
+
+
+def fitting(cell: Cell) -> Fitting | None:
+    """The learned map that a cell's direction is carried by; None where there is none."""
+    if not cell.steered or not ARMS[cell.method].learned:
+        return None
+    assert cell.source is not None and cell.neutral is not None and cell.layer is not None
+    name = cell.map or ARMS[cell.method].learned
+    shuffled = cell.method == "shuffled_map"
+    # A random direction goes through the map that the arm itself goes through.
+    seed = cell.seed if shuffled or cell.method == name else 0
+    readings = NeutralReading(cell.source, cell.neutral, "source"), NeutralReading(cell.target, cell.neutral, "target")
+    return Fitting(name, *readings, cell.layer, cell.source_layer, seed if shuffled or name == "nonlinear" else None, shuffled)
 
 
 @dataclass(frozen=True)

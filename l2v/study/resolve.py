@@ -19,6 +19,7 @@ from l2v.images import ImageSettings
 from l2v.steering.positions import POSITIONS
 from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
+from l2v.study.mapping import mapping_settings
 from l2v.study.model_files import MERGINGS, check_models, kind_of_target, model_facts
 from l2v.study.questions import benchmark_id, data_ref, data_revision
 from l2v.study.store import plain_name
@@ -134,9 +135,10 @@ def _intervention(config: Config) -> dict[str, Any]:
     layer = target.layers // 2 if chosen.layer is None else chosen.layer
     _check_layer("intervention.layer", layer, target, config.target.name)
     source_layer = chosen.source_layer
-    if source_layer is None:
+    if source_layer is None and not arm.learned:
         source_layer = min(round(layer / target.layers * source.layers), source.layers - 1)
-    _check_layer("intervention.source_layer", source_layer, source, reader.name)
+    if source_layer is not None:
+        _check_layer("intervention.source_layer", source_layer, source, reader.name)
     if chosen.positions not in POSITIONS:
         raise unknown("intervention.positions", chosen.positions, POSITIONS)
     if chosen.scale not in SCALES:
@@ -151,6 +153,7 @@ def _intervention(config: Config) -> dict[str, Any]:
         "positions": chosen.positions,
         "scale": chosen.scale,
         "seed": config.seed if arm.seeded else None,
+        **(mapping_settings(config) if arm.learned else {}),
     }
 
 

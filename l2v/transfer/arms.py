@@ -95,8 +95,8 @@ def build_vector(
     """The vector that `arm` injects: shape (width,), float32, with the norm of `direction` (d,) (Eq. 7).
 
     `seed` matters only for arms that draw; the arm's name is mixed into it, so that no two arms share a draw. `states`,
-    `target_states`, `carry`: see vectors.ArmInput. Raises UserError for an unknown arm, a cutoff out of range, missing states, or a
-    direction that is zero or not finite.
+    `target_states`, `carry`: see vectors.ArmInput. Raises UserError for an unknown arm, a cutoff out of range, missing
+    states, or a direction that is zero or not finite.
     """
     import torch
 

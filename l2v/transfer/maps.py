@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ class StateMap:
 
     shift (d,), weight (d, width), offset (width,), first (d, hidden), bias (hidden,), second (hidden, width); float32.
     reconstruction: R^2 on texts that the fit had not seen, by block of the source that was tried; source_layer: the block that
-    x is of. provenance: what it depends on, whole.
+    x is of. provenance: what it depends on, whole. seconds: of the processor, that all its fits took.
     """
 
     shift: Tensor
@@ -56,6 +57,7 @@ class StateMap:
     source_layer: int = 0
     reconstruction: dict[int, float] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def __call__(self, x: Tensor) -> Tensor:
         """The states (n, d) as the target would have them, (n, width)."""
@@ -66,6 +68,11 @@ class StateMap:
             y = y + functional.gelu(centred @ first + bias) @ second
         return y
 
+    @property
+    def held_out(self) -> float:
+        """R^2 of the block it is from, on texts left out."""
+        return self.reconstruction[self.source_layer]
+
     def save(self, path: Path) -> None:
         """Write one safetensors file by an atomic rename."""
         from safetensors.torch import save
@@ -74,7 +81,9 @@ class StateMap:
         if self.hidden is not None:
             tensors |= dict(zip(("first", "bias", "second"), self.hidden, strict=True))
         tensors = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
-        facts = {"source_layer": self.source_layer, "reconstruction": list(self.reconstruction.items())}
+        facts = {
+            "source_layer": self.source_layer, "reconstruction": list(self.reconstruction.items()), "seconds": self.seconds
+        }  # fmt: skip
         header = {"facts": json.dumps(facts), "provenance": json.dumps(self.provenance, sort_keys=True)}
         write_atomically(path, save(tensors, header | {"digest": _sum(tensors, header)}), sync=True)
 
@@ -96,7 +105,7 @@ class StateMap:
             raise UserError(f"{path} is not a file of a map ({error}); delete it and it is computed again.") from error
         reconstruction = {int(block): float(value) for block, value in facts["reconstruction"]}
         return cls(**given, hidden=hidden, source_layer=int(facts["source_layer"]), reconstruction=reconstruction,
-                   provenance=json.loads(header["provenance"]))  # fmt: skip
+                   provenance=json.loads(header["provenance"]), seconds=float(facts["seconds"]))  # fmt: skip
 
 
 def _sum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
@@ -271,14 +280,20 @@ def reconstruction(fitted: StateMap, x: Tensor, y: Tensor) -> float:
 
 
 def fit_best_layer(
-    name: str, sources: Callable[[int], Tensor], layers: Sequence[int], y: Tensor, texts: Tensor, seed: int
+    name: str,
+    sources: Callable[[int], Tensor],
+    layers: Sequence[int],
+    y: Tensor,
+    texts: Tensor,
+    seed: int,
+    provenance: dict[str, Any] | None = None,
 ) -> StateMap:
     """The map from the block of `layers` that reconstructs texts left out best, fitted again on all of them.
 
     sources: the states (n, d) of a block of the source; y (n, width), those of the target's block. One block is held at a time.
     """
-    place = torch.unique(texts, return_inverse=True)[1]
-    held = place % FOLDS == FOLDS - 1
+    begun = time.process_time()
+    held = torch.unique(texts, return_inverse=True)[1] % FOLDS == FOLDS - 1
     found: dict[int, float] = {}
     for layer in layers:
         x = sources(layer).double()
@@ -290,11 +305,17 @@ def fit_best_layer(
         raise UserError(
             f"The map '{name}' is not finite; load both models in float32 or bfloat16, or choose more neutral texts."
         )
+    hidden = None if whole.hidden is None else (whole.hidden[0].float(), whole.hidden[1].float(), whole.hidden[2].float())
     return StateMap(
-        whole.shift.float(), whole.weight.float(), whole.offset.float(),
-        None if whole.hidden is None else (whole.hidden[0].float(), whole.hidden[1].float(), whole.hidden[2].float()),
-        best, found,
-    )  # fmt: skip
+        whole.shift.float(),
+        whole.weight.float(),
+        whole.offset.float(),
+        hidden,
+        best,
+        found,
+        provenance or {},
+        time.process_time() - begun,
+    )
 
 
 def carried(given: ArmInput) -> Tensor:

@@ -13,7 +13,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from l2v.config import Config, register
 from l2v.errors import UserError
-from l2v.paths import conf_dir, local_path
+from l2v.paths import conf_dir, local_path, world_path
 from l2v.ranges import check_ranges
 from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
 from l2v.verbs.complaints import sentence
@@ -165,8 +165,8 @@ def _as_object(cfg: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(sentence(error)) from error
     check_ranges(config)
-    for part in (config.source, config.target, config.contrast, config.benchmark):
-        part.path = local_path(part.path)
+    for part in (config.source, config.target, config.contrast, config.neutral, config.benchmark):
+        part.path = local_path(world_path(part.path, config.runtime.world, Path("outputs", "worlds")))
     weights = config.method.weights
     weights.base, weights.checkpoint = local_path(weights.base), local_path(weights.checkpoint)
     return config

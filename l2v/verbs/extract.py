@@ -12,7 +12,7 @@ from functools import partial
 
 from l2v.errors import UserError
 
-PARTS = ("source", "target", "contrast", "method", "benchmark", "intervention", "decoding", "seed", "runtime")
+PARTS = ("source", "target", "contrast", "neutral", "method", "benchmark", "intervention", "decoding", "seed", "runtime")
 
 
 def main(arguments: list[str]) -> int:
@@ -26,12 +26,14 @@ def main(arguments: list[str]) -> int:
     from l2v.study.resolve import resolve
     from l2v.study.workers.devices import pick_device
     from l2v.study.workers.directions import ensure_directions
+    from l2v.study.workers.maps import ensure_maps
 
     job = Job(resolve(config), config)
     if not job.cell.steered:
         raise UserError(f"Method '{job.cell.method}' reads no direction; choose method=l2v or another arm.")
     # Only the paths go to standard output, for `$(l2v extract …)`.
     say = partial(print, file=sys.stderr)
-    for path in ensure_directions([job], pick_device(config.runtime.device), say):
+    device = pick_device(config.runtime.device)
+    for path in (*ensure_directions([job], device, say), *ensure_maps([job], device, say)):
         print(path)
     return 0

@@ -31,6 +31,7 @@ from l2v.study.resolve import resolve
 from l2v.study.workers.answer import cell_steering
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.directions import ensure_directions
+from l2v.study.workers.maps import ensure_maps
 from l2v.study.workers.weights import target_spec
 from l2v.verbs.compose import compose
 
@@ -74,6 +75,7 @@ class L2VModel(LM):
         self._device = pick_device(runtime.device if device in (None, "", "auto") else str(device))
         job = Job(self.cell, self.config)
         ensure_directions([job], self._device, logging.getLogger(__name__).info)
+        ensure_maps([job], self._device, logging.getLogger(__name__).info)
         self.target = load_model(target_spec(job), kind_of_target(self.config.target), self._device)
         self.steering = cell_steering(job, self.target.width)
         self.templated: set[str] = set()

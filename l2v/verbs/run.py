@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from l2v.study.compute import Outcome
 
 PARTS = (
-    "study", "source", "target", "processor", "contrast", "method", "benchmark", "intervention", "decoding", "protocol", "seed",
+    "study", "source", "target", "processor", "contrast", "neutral", "method", "benchmark", "intervention", "decoding",
+    "protocol", "seed",
     "scorer", "judge", "runtime", "executor", "tracker", "experiment", "blocks", "where", "dry_run", "list_cells",
 )  # fmt: skip
 

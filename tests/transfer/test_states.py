@@ -75,7 +75,7 @@ def test_ridge_finds_a_linear_map_that_is_there() -> None:
 
 def test_ridge_is_the_closed_form_in_the_primal() -> None:
     """With noise the map is the textbook's (X^T X + cI)^-1 X^T Y for one of the penalties."""
-    from l2v.transfer.vectors import PENALTIES
+    from l2v.transfer.maps import PENALTIES
 
     random = torch.Generator().manual_seed(4)
     x, y = torch.randn(40, 6, generator=random).double(), torch.randn(40, 5, generator=random).double()

@@ -25,9 +25,10 @@ from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import open_line, sealed_line, tell_once
 from l2v.study.model_files import kind_of_target, model_spec
-from l2v.study.plan import EXTRACTION_SCHEMA, Reading, job_readings, norm_reading, readings
+from l2v.study.plan import EXTRACTION_SCHEMA, Reading, fitting, job_readings, norm_reading, readings
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
+from l2v.study.workers.maps import load_map, map_path
 from l2v.transfer.arms import ARMS, build_vector
 from l2v.transfer.contrast import ANSWERED, Chat, ContrastQuestion, Pair, build_pairs, load_questions, sample_questions
 from l2v.transfer.directions import Directions, has_digests
@@ -282,14 +283,18 @@ def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
     scale "direction": the norm of the unfiltered source direction; "relative": the median activation norm of the target's
     layer. Raises UserError naming the cell when no such vector exists.
     """
-    assert cell.layer is not None and cell.source_layer is not None
+    assert cell.layer is not None
     paths = [directions_path(outputs, reading.id) for reading in job_readings(cell)]
     arm, source = ARMS[cell.method], load_directions(paths[0])
-    states = None if arm.needs == "mean" else Directions.load_states(paths[0], cell.source_layer)
+    learned = fitting(cell)
+    carry = None if learned is None else load_map(map_path(outputs, learned.id))
+    source_layer = cell.source_layer if carry is None else carry.source_layer
+    assert source_layer is not None
+    states = None if arm.needs == "mean" else Directions.load_states(paths[0], source_layer)
     targets = Directions.load_states(paths[1], cell.layer) if arm.needs == "both" else None
     try:
-        mean = source.mean[cell.source_layer]
-        vector = build_vector(cell.method, mean, width, cell.cutoff, cell.seed or 0, states, targets)
+        mean = source.mean[source_layer]
+        vector = build_vector(cell.method, mean, width, cell.cutoff, cell.seed or 0, states, targets, carry)
     except UserError as error:
         raise UserError(f"{cell.describe()}: {error}") from error
     if cell.scale == "relative":

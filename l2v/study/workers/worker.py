@@ -18,7 +18,7 @@ from tqdm import tqdm
 from l2v.disk import Record
 from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import Cell, Job
-from l2v.study.plan import Group, Unit, block_key, blocks, from_place, job_readings, readings, shuffled, units
+from l2v.study.plan import Group, Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
 from l2v.study.score import score_cell, scoring_of
 from l2v.study.store import CellFolder
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hashes
@@ -26,6 +26,7 @@ from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.workers.directions import directions_path, ensure_directions
 from l2v.study.workers.heartbeat import Heartbeat
+from l2v.study.workers.maps import ensure_maps
 from l2v.study.workers.run import Run, note_failure
 from l2v.study.workers.workload import Workload
 
@@ -89,6 +90,7 @@ class Worker:
             # The models that they are read from need the room.
             self.targets.release()
         ensure_directions(todo, self.device, self.note, self.worker, self._no_directions)
+        ensure_maps(todo, self.device, self.note, self.worker, self._no_directions)
         try:
             self._walk()
         finally:
@@ -238,10 +240,11 @@ class Worker:
             self._note_aside(job.cell, reason)
 
     def _no_directions(self, reading: str, error: Exception) -> None:
-        """Set the cells aside that need directions which could not be read; the others go on."""
+        """Set the cells aside that need directions or a map which could not be had; the others go on."""
         self._raise_if_all(error)
         for job in self.work.jobs:
-            if not self._closed(job) and reading in {needed.id for needed in job_readings(job.cell)}:
+            needed = {one.id for one in (*job_readings(job.cell), fitting(job.cell)) if one is not None}
+            if not self._closed(job) and reading in needed:
                 self._note_aside(job.cell, note_aside(self.run_record, job, self.worker.name, error))
 
     def _raise_if_all(self, error: Exception) -> None:

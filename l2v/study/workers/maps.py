@@ -1,0 +1,186 @@
+"""Learned maps for cells: both models' states of the neutral texts, read once, and the maps, fitted once for all cells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from l2v.config import Config
+from l2v.disk import disk_errors
+from l2v.errors import StudyError, UserError
+from l2v.identity import digest
+from l2v.steering.models import LoadedModel, load_model, release_memory
+from l2v.study.cells import Job, ModelId
+from l2v.study.model_files import kind_of_target, model_spec
+from l2v.study.plan import MAP_SCHEMA, Fitting, NeutralReading, fitting
+from l2v.study.workers.claims import claim
+from l2v.study.workers.heartbeat import Heartbeat
+from l2v.transfer import neutral
+from l2v.transfer.contrast import Chat
+from l2v.transfer.maps import StateMap, fit_best_layer, shuffled
+
+# How soon a worker looks again at what another one reads or fits.
+POLL_SECONDS = 0.5
+
+Failed = Callable[[str, Exception], None]
+
+
+def map_path(outputs: str | Path, fitting_id: str) -> Path:
+    """Where a map is kept."""
+    return Path(outputs) / "cache" / "maps" / f"{fitting_id}.safetensors"
+
+
+def states_path(outputs: str | Path, reading_id: str) -> Path:
+    """The folder of a model's states of neutral texts."""
+    return Path(outputs) / "cache" / "neutral" / reading_id
+
+
+def neutral_chats(config: Config) -> list[Chat]:
+    """The texts that a configuration draws. Raises UserError where there are too few."""
+    chosen, columns = config.neutral, config.neutral.columns
+    names = {"question": columns.question, "response": columns.response, "domain": columns.domain}
+    revision = None if chosen.path else chosen.revision
+    where = chosen.path or chosen.id
+    return neutral.load_chats(where, revision, chosen.split, names, list(chosen.domains), chosen.texts, chosen.seed)
+
+
+def ensure_maps(
+    jobs: Sequence[Job], device: str, say: Any = print, worker: Heartbeat | None = None, failed: Failed | None = None
+) -> list[Path]:
+    """Read and fit what the jobs' learned maps need and the cache lacks; two workers never do the same.
+
+    Returns the paths of all needed maps. `worker`, `failed`: as in `ensure_directions`, told the ids of maps.
+    """
+    needed = {found.id: (found, job) for job in jobs if (found := fitting(job.cell)) is not None}
+    if not needed:
+        return []
+    config = jobs[0].config
+    outputs = config.runtime.outputs
+    lost: dict[str, Exception] = {}
+    waiting: dict[Path, _Task] = {}
+    shelf = _Models(device)
+    missing = [(one, job) for one, job in needed.values() if not _whole(map_path(outputs, one.id))]
+    readings = {r.id: (r, job) for one, job in missing for r in (one.source, one.target)}
+    for reading, job in sorted(readings.values(), key=lambda found: str(found[0].model)):
+        waiting[states_path(outputs, reading.id)] = _Task(partial(_read, reading, job, shelf, say))
+    for one, job in missing:
+        needs = tuple(states_path(outputs, r.id) for r in (one.source, one.target))
+        waiting[map_path(outputs, one.id)] = _Task(partial(_fit, one, job, lost, say), needs)
+    with ExitStack() as stack:
+        own = Heartbeat(outputs, config.executor.heartbeat, config.executor.expire)
+        worker = worker or stack.enter_context(own)
+        while waiting := {path: task for path, task in waiting.items() if not _attend(path, task, worker, lost)}:
+            if worker.asked_to_end:
+                break
+            time.sleep(POLL_SECONDS)
+    for id_, error in lost.items():
+        if isinstance(error, StudyError) or (failed is None and id_ in needed):
+            raise error
+        if failed is not None and id_ in needed:
+            failed(id_, error)
+    return [map_path(outputs, id_) for id_ in needed]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Something to make, and the folders that it is made from."""
+
+    make: Callable[[], None]
+    needs: tuple[Path, ...] = ()
+
+
+def _attend(path: Path, task: _Task, worker: Heartbeat, lost: dict[str, Exception]) -> bool:
+    """Make what lies at `path` unless it is there or another one makes it; True when it is made or cannot be."""
+    if path.is_dir() or _whole(path):
+        return True
+    if any(not need.is_dir() and need.name not in lost for need in task.needs):
+        return False
+    if worker.asked_to_end or (held := claim(path.parent / "claims", path.stem, worker)) is None:
+        return False
+    try:
+        with disk_errors(path):
+            task.make()
+    except Exception as error:
+        lost[path.stem] = error
+    finally:
+        held.release()
+    return True
+
+
+def _whole(path: Path) -> bool:
+    """Whether a map is there and can be read."""
+    try:
+        return path.exists() and bool(load_map(path))
+    except UserError:
+        path.unlink(missing_ok=True)
+        return False
+
+
+class _Models:
+    """The model that was loaded last."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.known: tuple[ModelId, str] | None = None
+        self.loaded: LoadedModel | None = None
+
+    def get(self, reading: NeutralReading, config: Config) -> LoadedModel:
+        if self.known != (reading.model, reading.role) or self.loaded is None:
+            self.loaded = None
+            release_memory()
+            own = reading.role == "target"
+            chosen, kind = (config.target, kind_of_target(config.target)) if own else (config.source, "text")
+            self.loaded, self.known = load_model(model_spec(chosen), kind, self.device), (reading.model, reading.role)
+        return self.loaded
+
+
+def _read(reading: NeutralReading, job: Job, shelf: _Models, say: Any) -> None:
+    config, chats = job.config, neutral_chats(job.config)
+    loaded, outputs = shelf.get(reading, config), config.runtime.outputs
+    neutral.read_states(
+        loaded.model, loaded.tokenizer, loaded.layers, chats, config.neutral.places, states_path(outputs, reading.id),
+        reading.settings(), config.runtime.batch_tokens, loaded.processor is not None,
+    )  # fmt: skip
+    say(f"neutral texts read: {reading.model.name} x {reading.neutral.name} ({len(chats)} texts)")
+
+
+def _fit(one: Fitting, job: Job, lost: dict[str, Exception], say: Any) -> None:
+    outputs = job.config.runtime.outputs
+    if error := next((lost[r.id] for r in (one.source, one.target) if r.id in lost), None):
+        raise error
+    folder = states_path(outputs, one.source.id)
+    y = neutral.load_states(states_path(outputs, one.target.id), one.layer)
+    texts = torch.arange(len(y)) // one.target.neutral.places
+    if one.shuffled:
+        y = y[shuffled(texts, one.seed or 0)]
+    layers = [one.source_layer] if one.source_layer is not None else range(len(list(folder.glob("*.safetensors"))))
+    fitted = fit_best_layer(one.map, partial(neutral.load_states, folder), layers, y, texts, one.seed or 0, one.settings())
+    fitted.save(map_path(outputs, one.id))
+    pairing = ", texts shuffled" if one.shuffled else ""
+    say(
+        f"map fitted: {one.map}{pairing}, {one.source.model.name} block {fitted.source_layer} -> {one.target.model.name} block "
+        f"{one.layer}, R^2 {fitted.held_out:.3f} on texts left out, {fitted.seconds:.1f} s"
+    )
+
+
+def load_map(path: Path) -> StateMap:
+    """A map of the cache. Raises UserError for a file that is missing, damaged, or of another map."""
+    try:
+        return _load(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); repeat the command, which computes it again.") from error
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path, _written: int) -> StateMap:
+    found = StateMap.load(path)
+    if digest({"map": MAP_SCHEMA, **found.provenance}) != path.stem:
+        raise UserError(f"{path} holds another map than its name says; delete it and it is computed again.")
+    return found

@@ -1,0 +1,147 @@
+"""Learned maps in a study: fitted once for all cells, on neutral texts alone, with controls of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from l2v.errors import UserError
+from l2v.paths import PACKAGE, world_path
+from l2v.study.cells import Cell, Job
+from l2v.study.plan import fitting
+from l2v.study.resolve import resolve
+from l2v.study.workers.directions import cell_vector, ensure_directions
+from l2v.study.workers.maps import ensure_maps, load_map, states_path
+from l2v.transfer import neutral
+
+Config = Callable[..., Any]
+QUIET = ("runtime.progress=false", "runtime.device=cpu", "neutral.texts=40", "contrast.per_domain=20", "intervention.layer=3")
+
+
+def job(config: Config, outputs: Path, *changes: str) -> Job:
+    chosen = config(*QUIET, f"runtime.outputs={outputs}", *changes)
+    return Job(resolve(chosen), chosen)
+
+
+def learned(config: Config, outputs: Path, method: str, *changes: str) -> Job:
+    return job(config, outputs, f"method.name={method}", "source.name=mini_stranger_a",
+               f"source.path={PACKAGE}/mini/checkpoints/stranger_a", *changes)  # fmt: skip
+
+
+def silent(_message: str) -> None:
+    """Nothing is said."""
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+def test_no_map_is_shown_a_text_of_the_contrast(config: Config, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models are asked neutral texts alone while a map is made, no direction is read, another contrast changes nothing."""
+    asked: list[str] = []
+    places = neutral.token_places
+
+    def noted(tokenizer: Any, chat: Any, *rest: Any) -> Any:
+        asked.append(chat.user)
+        return places(tokenizer, chat, *rest)
+
+    monkeypatch.setattr(neutral, "token_places", noted)
+    one, other = (learned(config, outputs, "ridge_neutral", f"contrast.per_domain={n}") for n in (20, 10))
+    said: list[str] = []
+    (path,) = ensure_maps([one], "cpu", said.append)
+    contrast = [
+        json.loads(line)["question"] for line in (PACKAGE / "mini" / "data" / "contrast.jsonl").read_text().splitlines()
+    ]
+    assert len(asked) == 2 * 40
+    assert not [text for text in asked for question in contrast if question in text]
+    assert not (outputs / "cache" / "directions").exists()
+    assert ensure_maps([other], "cpu", said.append) == [path]
+    assert [line.split(":")[0] for line in said] == ["neutral texts read"] * 2 + ["map fitted"]
+    found = fitting(one.cell)
+    assert found is not None and "contrast" not in json.dumps(found.settings())
+    rows = neutral.load_states(states_path(outputs, found.target.id), 3)
+    assert torch.allclose(load_map(path).offset, rows.mean(dim=0), atol=1e-5), "fitted on these rows and no others"
+
+
+def test_cells_share_maps_and_controls_have_their_own(config: Config, outputs: Path) -> None:
+    first = learned(config, outputs, "ridge_neutral", "intervention.alpha=0.3")
+    again = learned(config, outputs, "ridge_neutral", "intervention.alpha=0.7")
+    control = [learned(config, outputs, "shuffled_map", "method.map=ridge_neutral", f"seed={seed}") for seed in (0, 1)]
+    random = learned(config, outputs, "mapped_random", "method.map=ridge_neutral", "seed=3")
+    paths = ensure_maps([first, again, *control, random], "cpu", silent)
+    assert len(set(paths)) == 3, "the random direction goes through the arm's own map"
+    shared = fitting(first.cell)
+    assert shared is not None and shared == fitting(random.cell)
+    maps = {path.stem: load_map(path) for path in paths}
+    assert all(maps[shared.id].held_out > found.held_out for key, found in maps.items() if key != shared.id)
+    ensure_directions([first, random], "cpu", silent)
+    vectors = [cell_vector(one.cell, str(outputs), 96) for one in (first, random)]
+    assert float(torch.cosine_similarity(*vectors, dim=0)) < 0.9
+
+
+def test_a_given_block_is_taken_and_the_best_is_found(config: Config, outputs: Path) -> None:
+    free, given = (learned(config, outputs, "procrustes", *more) for more in ((), ("intervention.source_layer=1",)))
+    assert (free.cell.source_layer, given.cell.source_layer) == (None, 1)
+    best, own = (load_map(path) for path in ensure_maps([free, given], "cpu", silent))
+    assert sorted(best.reconstruction) == [0, 1, 2, 3]
+    assert best.held_out == max(best.reconstruction.values())
+    assert own.reconstruction == {1: pytest.approx(best.reconstruction[1])}
+
+
+def test_cells_without_a_map_are_as_before_and_those_with_one_come_back(config: Config, tmp_path: Path) -> None:
+    from dataclasses import asdict
+
+    plain, other = job(config, tmp_path).cell, job(config, tmp_path, "neutral.texts=50", "neutral.places=2").cell
+    assert plain.id == other.id and plain.neutral is None
+    old = {name: value for name, value in asdict(plain).items() if name not in ("neutral", "map")}
+    assert Cell.from_dict(old).id == plain.id
+    cell = learned(config, tmp_path, "shuffled_map", "method.map=cca").cell
+    assert Cell.from_dict(json.loads(json.dumps(asdict(cell)))).id == cell.id
+    ids = {learned(config, tmp_path, "cca", *more).cell.id for more in ((), ("neutral.texts=50",), ("neutral.places=2",))}
+    assert len(ids) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (("method.name=cca", "neutral.texts=5"), "neutral.texts=5 must be at least 10"),
+        (("method.name=cca", "neutral.places=0"), "neutral.places=0 must be at least 1"),
+        (("method.name=shuffled_map", "method.map=l2v"), "Unknown method.map 'l2v'"),
+        (("method.name=cca", "neutral.path=nowhere.jsonl"), "nowhere.jsonl"),
+        (("method.name=cca", "target.id=Qwen/Qwen2-VL-7B", "contrast.chosen=true", "source.chosen=true"),
+         "No neutral texts were chosen"),
+    ],
+)  # fmt: skip
+def test_bad_settings_are_told(config: Config, tmp_path: Path, changes: tuple[str, ...], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        job(config, tmp_path, *changes)
+
+
+def test_a_failed_map_is_told_and_the_others_are_made(config: Config, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from l2v.transfer import maps
+
+    def fails(*_: Any) -> Any:
+        raise UserError("no such map")
+
+    monkeypatch.setitem(maps.FITS, "anchors", fails)
+    jobs = [learned(config, outputs, name) for name in ("anchors", "cca")]
+    failed: list[str] = []
+    _, path = ensure_maps(jobs, "cpu", silent, failed=lambda id_, error: failed.append(f"{id_}: {error}"))
+    found = fitting(jobs[0].cell)
+    assert found is not None and failed == [f"{found.id}: no such map"] and path.exists()
+
+
+def test_another_worlds_models_are_taken_where_it_has_them(tmp_path: Path) -> None:
+    (tmp_path / "odd" / "checkpoints" / "stranger_a").mkdir(parents=True)
+    stranger, vlm = "package:mini/checkpoints/stranger_a", "package:mini/checkpoints/vlm"
+    assert world_path(stranger, "odd", tmp_path) == str(tmp_path / "odd" / "checkpoints" / "stranger_a")
+    assert [world_path(path, "odd", tmp_path) for path in (vlm, "/own", None)] == [vlm, "/own", None]
+    assert world_path(stranger, "0", tmp_path) == stranger
+    with pytest.raises(UserError, match="runtime.world=2: .* holds no models; `make worlds` trains them"):
+        world_path(stranger, "2", tmp_path)
