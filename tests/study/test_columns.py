@@ -85,7 +85,16 @@ def test_a_line_says_what_is_not_usual_and_nothing_else(config: Callable[..., An
 def test_whether_an_arm_is_a_null_stands_with_the_arm() -> None:
     """The null arms of METHOD 7, and no others: what they draw has nothing to do with the source's direction."""
     nulls = {name for name, arm in ARMS.items() if arm.null}
-    assert nulls == {"random", "random_low_pass", "permuted", "rotated", "random_bins", "shuffled_labels"}
+    assert nulls == {
+        "random",
+        "random_low_pass",
+        "permuted",
+        "rotated",
+        "random_bins",
+        "shuffled_labels",
+        "shuffled_map",
+        "mapped_random",
+    }
 
 
 def test_every_setting_has_one_role() -> None:
