@@ -170,11 +170,12 @@ def _run(configs: Sequence[Config]) -> pd.DataFrame:
     from l2v.study.results import read_selection
     from l2v.study.store import Store
     from l2v.study.workers.executors import Submitted
+    from l2v.track.agent import agent_run
     from l2v.track.follower import followed
 
     first = configs[0]
     store = Store(first.runtime.outputs, first.study)
-    with followed(first.runtime.outputs, first.study, first.tracker):
+    with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)):
         try:
             plan, outcome = run_study(configs)
         except Submitted as message:

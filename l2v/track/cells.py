@@ -26,7 +26,7 @@ from l2v.track.tracker import Artifact, File, Scalar, Table, TrackedRun, clean
 from l2v.transfer.directions import Summary
 
 # Raised when runs are built in another way: what was uploaded before is then uploaded again.
-FORMAT = 2
+FORMAT = 3
 LONGEST_TAG = 64
 
 
@@ -153,8 +153,14 @@ class CellRuns:
             group=self.store.study,
             job_type="extract",
             tags=tuple(name[:LONGEST_TAG] for name in names),
-            config=settings | {"directions": reading, "study": self.store.study},
-            summary={"pairs": read.n, "layers": len(read.norm), "width": read.width},
+            config=settings
+            | {
+                "directions": reading,
+                "study": self.store.study,
+                "pairs": read.n,
+                "layers": len(read.norm),
+                "width": read.width,
+            },
             tables={"layers": Table(columns, rows)},
             produced=(artifact,),
         )

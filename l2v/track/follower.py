@@ -25,6 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from l2v.config import TrackerConfig
 from l2v.errors import printable
+from l2v.track.agent import AgentRun
 from l2v.track.ledger import Ledger, Planned, Swept, distinct, reason, sweep
 from l2v.track.tracker import Tracker
 from l2v.track.trackers import check_tracker, open_tracker
@@ -42,17 +43,18 @@ BESIDE = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": 
 
 
 @contextlib.contextmanager
-def followed(outputs: str, study: str, tracker: TrackerConfig) -> Iterator[None]:
+def followed(outputs: str, study: str, tracker: TrackerConfig, agent: AgentRun | None = None) -> Iterator[None]:
     """Upload the cells of outputs/<study> as they are finished within this context, and the study's report at its end.
 
-    Leaving it takes at most tracker.timeout seconds (a few after Ctrl-C); what happened is told on stderr, a failure when it
+    agent: in a W&B sweep, the one run and its cell; nothing else is uploaded, and that at the end. Leaving it takes at most
+    tracker.timeout seconds (a few after Ctrl-C); what happened is told on stderr, a failure when it
     first happens and at the end. Raises UserError, before anything is done, as `check_tracker` does; otherwise nothing.
     """
     check_tracker(tracker)
     if tracker.name == "none":
         yield
         return
-    follower = _Follower(outputs, study, tracker)
+    follower = _Follower(outputs, study, tracker, agent)
     patience = tracker.timeout
     try:
         yield
@@ -66,12 +68,12 @@ def followed(outputs: str, study: str, tracker: TrackerConfig) -> Iterator[None]
 class _Follower:
     """The parent's side: the process, what it tells, and its end."""
 
-    def __init__(self, outputs: str, study: str, tracker: TrackerConfig) -> None:
-        self.study, self.tracker, self.outputs = study, tracker, outputs
+    def __init__(self, outputs: str, study: str, tracker: TrackerConfig, agent: AgentRun | None) -> None:
+        self.study, self.tracker, self.outputs, self.agent = study, tracker, outputs, agent
         self.failure = ""
         self.end: dict[str, Any] | None = None
         self.last_words: deque[str] = deque(maxlen=20)
-        asked = json.dumps({"outputs": outputs, "study": study, "tracker": asdict(tracker)})
+        asked = json.dumps({"outputs": outputs, "study": study, "tracker": asdict(tracker), "agent": agent and asdict(agent)})
         command = [sys.executable, "-m", "l2v.track.follower", asked]
         pipe = subprocess.PIPE
         # A session of its own: Ctrl-C is for the study, and a kill reaches the tracker's own processes too.
@@ -124,14 +126,18 @@ class _Follower:
     def _tell(self, late: str) -> None:
         path = Path(self.outputs) / self.study
         finished = {done.parent.name for done in path.glob("cells/*/DONE")}
-        there = finished & set(Ledger(path, self.tracker).read())
-        counted = f"tracking: {len(there)} of {len(finished)} cells uploaded"
+        known = set(Ledger(path, self.tracker).read())
+        if self.agent is not None:
+            counted = f"tracking: the sweep's run {self.agent.run} {'written' if self.agent.run in known else 'not written'}"
+        else:
+            done = "uploaded" if (self.end or {}).get("place") == "online" else "written"
+            counted = f"tracking: {len(finished & known)} of {len(finished)} cells {done}"
         if self.end is not None and not self.end["failed"] and not late:
             _say(f"{counted} ({self.tracker.name}, project '{self.tracker.project}'); {self.end['told']}")
             return
         died = f"its process ended: {self.last_words[-1] if self.last_words else self.process.returncode}"
         why = late or self.failure or ("" if self.end is not None else died)
-        _say(f"{counted} ({why}); `{self._command()}` uploads the rest.")
+        _say(f"{counted} ({why}); `{self._command()}` writes the rest.")
 
     def _command(self) -> str:
         usual = TrackerConfig()
@@ -153,7 +159,10 @@ def _say(sentence: str) -> None:
 class _Child:
     """The process's side: looks for finished cells until its input ends, then makes the study's runs complete."""
 
-    def __init__(self, outputs: str, study: str, tracker: TrackerConfig, reports: IO[str]) -> None:
+    def __init__(
+        self, outputs: str, study: str, tracker: TrackerConfig, reports: IO[str], agent: AgentRun | None = None
+    ) -> None:
+        self.agent = agent
         self.outputs, self.study, self.config, self.reports = outputs, study, tracker, reports
         self.path = Path(outputs) / study
         self.ledger = Ledger(self.path, tracker)
@@ -163,8 +172,7 @@ class _Child:
         """Follow the study to its end."""
         pause = POLL_SECONDS
         while not _over(pause):
-            new = self._new()
-            if not new:
+            if self.agent is not None or not self._new():
                 continue
             failed = self._pass(whole=False)
             pause = min(2 * pause, MOST_SECONDS) if failed else POLL_SECONDS
@@ -176,7 +184,7 @@ class _Child:
         failed = self._pass(whole=True)
         told = self.tracker.told()
         self.tracker.finish()
-        self._report(end={"failed": failed, "told": told})
+        self._report(end={"failed": failed, "told": told, "place": self.tracker.place})
 
     def _new(self) -> set[str]:
         """The finished cells that were never uploaded."""
@@ -195,7 +203,8 @@ class _Child:
         if whole:
             from l2v.track.study import whole_study
 
-            yield from distinct(whole_study(self.cells))
+            planned = distinct(whole_study(self.cells))
+            yield from planned if self.agent is None else self.agent.of(planned)
             return
         new = self._new()
         folders = [folder for folder in self.cells.finished() if folder.id in new]
@@ -238,7 +247,8 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     # Reports have the output for themselves; whatever a tracker prints goes the other way.
     reports, sys.stdout = sys.stdout, sys.stderr
-    _Child(asked["outputs"], asked["study"], TrackerConfig(**asked["tracker"]), reports).run()
+    agent = AgentRun(**asked["agent"]) if asked["agent"] else None
+    _Child(asked["outputs"], asked["study"], TrackerConfig(**asked["tracker"]), reports, agent).run()
 
 
 if __name__ == "__main__":

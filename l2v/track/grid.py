@@ -12,10 +12,15 @@ from l2v.report.style import DIVERGING
 
 # More figures than that nobody looks at; the table holds every cell.
 MOST = 60
+MOST_NUMBERS = 150  # cells of a panel whose figures can be read
+INK = "#111111"  # of the ring around what the arm reports
 
 
 def heatmaps(results: pd.DataFrame, scorer: str) -> dict[str, Any]:
-    """Plotly figures by name, for every arm with several layers or alphas; from rows of results.csv. Seeds are averaged."""
+    """Plotly figures by name, for every arm with several layers or alphas; from rows of results.csv.
+
+    Seeds are averaged; a ring is around what is reported.
+    """
     rows = named(results[(results["scorer"] == scorer) & (results["metric"] == HEADLINE)])
     rows["arm"] = arm_names(rows, without="seed")
     found: dict[str, Any] = {}
@@ -51,11 +56,16 @@ def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
             y=[f"{layer:g}" for layer in shown.index],
             text=[[notes.get((layer, alpha), "") for alpha in shown.columns] for layer in shown.index],
             hovertemplate=f"layer %{{y}}, alpha %{{x}}<br>%{{z:.1f}} {what}<br>%{{text}}<extra></extra>",
+            texttemplate="%{z:.0f}" if shown.size <= MOST_NUMBERS else None,
             coloraxis="coloraxis",
             xgap=2,
             ygap=2,
         )
         figure.add_trace(heat, row=1, col=column)
+        for _, cell in panel[panel["reported"].astype(bool)].iterrows():
+            x, y = shown.columns.get_loc(cell["alpha"]), shown.index.get_loc(cell["layer"])
+            ring = {"color": INK, "width": 3}
+            figure.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line=ring, row=1, col=column)
         figure.update_xaxes(title="alpha", type="category", row=1, col=column)
     figure.update_yaxes(title="layer", type="category", col=1)
     scale = {"colorscale": [list(stop) for stop in DIVERGING], "cmid": 0} if differences else {"colorscale": "Viridis"}

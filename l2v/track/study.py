@@ -74,8 +74,8 @@ def _score_run(run_id: str, study: str, scorer: str, rows: pd.DataFrame) -> Trac
         group=study,
         job_type="score",
         tags=(scorer,),
-        config={"study": study, "scorer": scorer},
-        summary={"cells": len(rows), "responses": int(rows["n"].sum()), **flat(shares)},
+        # Not figures of a run that a dashboard would draw beside the cells' accuracies.
+        config={"study": study, "scorer": scorer, "cells": len(rows), "responses": int(rows["n"].sum()), **flat(shares)},
         tables={"cells": as_table(_columns(rows, GRID))},
     )
 
@@ -108,11 +108,11 @@ def _report_run(run_id: str, study: Study, files: dict[str, File]) -> TrackedRun
         group=name,
         job_type="report",
         tags=tuple(sorted({str(name)[:64] for name in (*shown["target"], *shown["benchmark"])})),
-        config={"study": name, "scorer": scorer},
-        summary={
+        config={
+            "study": name,
+            "scorer": scorer,
             "cells": study.results["cell"].nunique(),
             "reported": shown["cell"].nunique(),
-            "scorer": scorer,
             **_raced(study),
         },
         tables={

@@ -75,6 +75,7 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     from l2v.study.cells import Job
     from l2v.study.protocol import run_study
     from l2v.study.workers.executors import Submitted
+    from l2v.track.agent import agent_run
     from l2v.track.follower import followed
 
     if (kept := KEPT.get()) is not None:
@@ -83,7 +84,7 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     first = configs[0]
     if first.dry_run:
         return [None] * len(configs), _list(configs)
-    with followed(first.runtime.outputs, first.study, first.tracker):
+    with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)):
         try:
             plan, outcome = run_study(configs)
         except Submitted as message:

@@ -69,12 +69,12 @@ def test_a_followed_study_is_uploaded_as_it_goes_and_whole_at_its_end(
     told = capsys.readouterr()
     assert told.out == ""
     synced = f"wandb sync {study}/track/wandb/offline-run-*"
-    assert told.err == f"tracking: 2 of 2 cells uploaded (wandb, project 'l2v'); {synced}\n"
+    assert told.err == f"tracking: 2 of 2 cells written (wandb, project 'l2v'); {synced}\n"
     runs = wandb_files.read_all(study)
     assert sorted(run.job_type for run in runs) == ["extract", "report", "run", "run", "score"]
     assert [run.config["method"] for run in runs if "official/accuracy/diff" in run.summary] == ["l2v"]
     later = l2v("track", "study=beside", f"outputs={outputs}", "progress=false")
-    assert later.out.startswith("0 cells uploaded, 2 already there; 0 other runs")
+    assert later.out.startswith("0 cells written, 2 already there; 0 other runs")
 
 
 def test_no_tracker_starts_nothing(tiny: Callable[..., Any], outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +112,7 @@ def test_a_tracker_that_fails_costs_nothing(
     told = capsys.readouterr()
     assert told.out == ""
     lines = told.err.splitlines()
-    assert lines[-1].startswith("tracking: 0 of 2 cells uploaded (") and said in lines[-1]
+    assert lines[-1].startswith("tracking: 0 of 2 cells written (") and said in lines[-1]
     assert lines[-1].endswith(f"`l2v track study={study} tracker=wandb outputs={outputs}` uploads the rest.")
     # The first failure is told once, when it happens.
     assert [line for line in lines[:-1] if "failed" not in line] == []

@@ -189,7 +189,7 @@ def test_directions_go_from_their_extraction_into_the_cells_that_used_them(uploa
     ((name, path),) = made.files.items()
     assert path.read_bytes() == (study.parent / "cache" / "directions" / name).read_bytes()
     layers = extract.table("layers")
-    assert len(layers) == extract.summary["layers"]
+    assert len(layers) == extract.config["layers"]
     assert all(row["norm"] > 0 and row["trace"] > 0 for row in layers)
     assert extract.config["contrast_id"] == "l2v/mini-contrast"
     for cell, row in results(study).items():
@@ -235,7 +235,7 @@ def test_the_report_run_holds_the_grid_the_heatmaps_and_what_lies_in_the_study(s
     diffs = [100 * row["diff"] for row in results(study).values() if row["method"] != "direct"]
     assert shown == sorted(round(value, 4) for value in diffs)
     score = runs["score-shown-official"]
-    assert (score.job_type, score.summary["cells"], score.summary["responses"]) == ("score", CELLS, CELLS * ITEMS)
+    assert (score.job_type, score.config["cells"], score.config["responses"]) == ("score", CELLS, CELLS * ITEMS)
 
 
 def media(summary: dict[str, Any], prefix: str = "") -> dict[str, str]:
@@ -262,12 +262,12 @@ def numbers(z: Any) -> list[float]:
 
 def test_a_repetition_adds_nothing(uploaded: tuple[Path, Any], l2v: Callable[..., Any]) -> None:
     study, first = uploaded
-    assert first.out.startswith(f"{CELLS} cells uploaded, 0 already there")
+    assert first.out.startswith(f"{CELLS} cells written, 0 already there")
     assert f"wandb sync {study}/track/wandb/offline-run-*" in first.out
     before = listing(study)
     second = tracker_of(study, l2v)()
     assert (second.code, second.err) == (0, "")
-    assert second.out.startswith(f"0 cells uploaded, {CELLS} already there; 0 other runs")
+    assert second.out.startswith(f"0 cells written, {CELLS} already there; 0 other runs")
     assert listing(study) == before
 
 
@@ -325,7 +325,7 @@ def test_a_cell_that_is_scored_again_is_updated_under_its_id(
     before = set(by_id(again))
     assert l2v("score", "study=shown", f"outputs={again.parent}", "scorer=robust").code == 0
     answer = track_again()
-    assert answer.out.startswith(f"{CELLS} cells uploaded, 0 already there")
+    assert answer.out.startswith(f"{CELLS} cells written, 0 already there")
     runs = by_id(again)
     assert set(runs) == before | {"score-shown-robust"}
     for cell in cells(again):
@@ -334,7 +334,7 @@ def test_a_cell_that_is_scored_again_is_updated_under_its_id(
 
 def test_offline_files_that_were_removed_are_made_again(again: Path, track_again: Callable[..., Any]) -> None:
     shutil.rmtree(again / "track" / "wandb")
-    assert track_again().out.startswith(f"{CELLS} cells uploaded")
+    assert track_again().out.startswith(f"{CELLS} cells written")
     assert cells(again) <= set(by_id(again))
 
 
@@ -451,7 +451,7 @@ def test_uploads_that_fail_are_told_and_end_with_1(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     answer = track("tracker.mode=offline")
     assert answer.code == 1
-    assert answer.out.startswith("0 cells uploaded")
+    assert answer.out.startswith("0 cells written")
     assert "3 uploads failed" in answer.err and "RuntimeError: no room for $WANDB_API_KEY" in answer.err
     assert "Given up" in answer.err and "Traceback" not in answer.err
     assert KEY not in answer.out + answer.err

@@ -80,7 +80,7 @@ def settings(runs: dict[str, tuple[dict[str, Any], dict[str, Any]]]) -> dict[str
 def test_the_database_holds_each_cell_once(study: Path, first: tuple[str, str]) -> None:
     out, err = first
     assert err == ""
-    assert out.splitlines()[0].startswith(f"{CELLS} cells uploaded, 0 already there")
+    assert out.splitlines()[0].startswith(f"{CELLS} cells written, 0 already there")
     folder = shlex.quote(str(study / "track" / "trackio"))
     assert out.splitlines()[1:] == [f"TRACKIO_DIR={folder} trackio show --project l2v"]
     runs = logged(study)
