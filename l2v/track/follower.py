@@ -137,7 +137,7 @@ class _Follower:
             return
         died = f"its process ended: {self.last_words[-1] if self.last_words else self.process.returncode}"
         why = late or self.failure or ("" if self.end is not None else died)
-        _say(f"{counted} ({why}); `{self._command()}` writes the rest.")
+        _say(f"{counted} ({why}); `{self._command()}` uploads the rest.")
 
     def _command(self) -> str:
         usual = TrackerConfig()
