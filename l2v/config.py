@@ -165,8 +165,7 @@ class InterventionConfig:
     """What is injected where (Eq. 6-9)."""
 
     layer: int | None = None  # decoder block of the target, 0-based; None: the middle one (science)
-    # decoder block of the source; None: at the same relative depth, of learned maps the one that reconstructs best (science)
-    source_layer: int | None = None
+    source_layer: int | None = None  # block of the source; None: at the same relative depth, of maps the best fit (science)
     alpha: float = 0.5  # strength, at least 0; 0 changes nothing (science)
     cutoff: Any = None  # k, a share of the spectrum (0 to 1), or "energy:0.9"; None: 400, narrow models a third (science)
     positions: str = "all"  # all, text, generated, decode, prompt or release (science)
