@@ -98,3 +98,14 @@ def test_scores_are_printed_and_an_abstaining_scorer_says_why(grid: str, l2v: Ca
     share = sum(float(row["unresolved_share"]) for row in rows) / len(rows)
     assert share > 0.5, "the miniature's answers are none that robust reads"
     assert f"robust abstains on {100 * share:.0f} % of the answers" in answer.out
+
+
+def test_the_bar_names_its_phase_and_tells_no_time_left_before_it_is_known(
+    l2v_process: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ("study=phases", "benchmark.limit=4", f"runtime.outputs={tmp_path}", "runtime.page=false")
+    _, err = l2v_process("run", *words).communicate(timeout=120)
+    lines = [line for line in re.split(r"[\r\n]+", err) if "phases (dev)" in line]
+    named = [line.rpartition(", ")[2].split("]")[0].split()[0] for line in lines if line.count(",") > 1]
+    assert list(dict.fromkeys(named)) == ["reading", "loading", "answering", "scoring"], lines
+    assert [line for line in lines if " 0/4" in line and "<?" not in line] == []

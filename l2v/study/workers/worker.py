@@ -206,7 +206,6 @@ class Worker:
 
         `done` collects the ids of the cells whose rows of this unit are all stored.
         """
-        self.worker.tell(doing=f"answering {len(jobs)} cells: {jobs[0].cell.describe()}")
         try:
             self._answer(unit, jobs, held)
         except (StudyError, AskedToEndError, TakenOverError):
@@ -292,6 +291,7 @@ class Worker:
             for job in jobs:
                 folders[job.cell.id].begin(job.cell, locations(job))
             target = self.targets.of(jobs[0], self.device, self._loading)
+            self.worker.tell(doing=f"answering {len(jobs)} cells: {jobs[0].cell.describe()}")
             answer(target, jobs, folders, items, mine, keep, self._say)
         finally:
             for folder in folders.values():
