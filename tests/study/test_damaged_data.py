@@ -1,0 +1,106 @@
+"""Damage to benchmark data and contrast files, generated: the same rows as before, other rows under another identity, or one
+sentence that names the file; never a traceback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from l2v.benchmarks.catalogue import DataRef
+from l2v.benchmarks.harness import load_items
+from l2v.errors import UserError
+from l2v.identity import fingerprint
+from l2v.paths import PACKAGE
+from l2v.transfer.contrast import load_questions
+
+DATA = PACKAGE / "mini" / "data"
+CUTS = [f"cut {eighth}" for eighth in range(8)]
+FLIPS = [f"flipped {eighth}" for eighth in range(8)]
+HARMS = [*CUTS, *FLIPS, "emptied", "deleted", "a folder", "another's"]
+
+
+def benchmark_file(folder: Path, suffix: str) -> Path:
+    """Twelve items of the miniature benchmark."""
+    file = folder / f"dev{suffix}"
+    frame = pd.read_parquet(DATA / "dev.parquet").head(12)
+    if suffix == ".parquet":
+        frame.to_parquet(file)
+        return file
+    rows = frame.to_dict("records")
+    for number, row in enumerate(rows):
+        (folder / f"{number}.png").write_bytes(row["image"]["bytes"])
+    file.write_text("".join(json.dumps({**row, "image": f"{n}.png"}) + "\n" for n, row in enumerate(rows)))
+    return file
+
+
+def contrast_file(folder: Path, suffix: str) -> Path:
+    """Thirty pairs."""
+    rows = [{"question": f"Q{n}?", "cot": f"Step. So {n}.", "direct": str(n), "domain": "d"} for n in range(30)]
+    file = folder / f"pairs{suffix}"
+    if suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(file)
+    else:
+        file.write_text(json.dumps(rows) if suffix == ".json" else "".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def items_of(file: Path) -> list[Any]:
+    found = load_items(DataRef("mini", "dev", "", path=str(file.parent)), "direct")
+    return [(item.id, item.text, item.gold) for item in found]
+
+
+def pairs_of(file: Path) -> list[Any]:
+    return list(load_questions(str(file)))
+
+
+def harm(file: Path, how: str) -> None:
+    data = file.read_bytes()
+    kind, _, eighth = how.partition(" ")
+    place = len(data) * int(eighth) // 8 + 5 if eighth.isdecimal() else 0
+    if kind == "cut":
+        file.write_bytes(data[:place])
+    elif kind == "flipped":
+        file.write_bytes(data[:place] + bytes([data[place] ^ 0x80]) + data[place + 1 :])
+    elif how == "emptied":
+        file.write_bytes(b"")
+    elif how == "another's":
+        shutil.copy(PACKAGE.parent / "pyproject.toml", file)
+    else:
+        file.unlink()
+        if how == "a folder":
+            file.mkdir()
+
+
+KINDS: dict[str, tuple[Callable[[Path, str], Path], Callable[[Path], list[Any]]]] = {
+    "benchmark": (benchmark_file, items_of),
+    "contrast": (contrast_file, pairs_of),
+}
+FILES = [
+    ("benchmark", ".parquet"),
+    ("benchmark", ".jsonl"),
+    ("contrast", ".json"),
+    ("contrast", ".jsonl"),
+    ("contrast", ".parquet"),
+]
+
+
+@pytest.mark.parametrize("how", HARMS)
+@pytest.mark.parametrize(("kind", "suffix"), FILES)
+def test_damaged_data_are_told_by_file_or_known_as_others(kind: str, suffix: str, how: str, tmp_path: Path) -> None:
+    write, read = KINDS[kind]
+    file = write(tmp_path, suffix)
+    whole, known = read(file), fingerprint(str(file))
+    harm(file, how)
+    try:
+        found = read(file)
+    except UserError as error:
+        named = str(tmp_path) in str(error) or any(row[0] in str(error) for row in whole if kind == "benchmark")
+        assert named and len(str(error).splitlines()) == 1, error
+    else:
+        assert found == whole or fingerprint(str(file)) != known, "other rows under the identity of the whole ones"
