@@ -81,8 +81,10 @@ _MARK = re.compile(
     rf"|\b(?:correct|right|best|appropriate)\s+(?:option|choice|letter|match|statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
-    r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选"
-    r"|<answer>|<conclusion>|^####(?=\s{0,3}[^\s#])"
+    r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
+    r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
+    r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
+    r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choose|pick|select|go with|"
     r"opt for|mean|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
     re.IGNORECASE,
@@ -150,6 +152,35 @@ def _lists_options(line: str, after: str) -> bool:
     return first is not None and second is not None and ord(second.group(1)) == ord(first.group(1)) + 1
 
 
+# Before "answer": what makes it the response's own. "Tom's answer", "a possible answer", "the bonus answer" are not.
+_OWN = re.compile(
+    r"(?:^|[^\w'’\s]\s*|\b(?:the|my|our|question's|problem's|this|so|is|that|and|but|thus|hence|therefore|only|as|to|yes|no|final)\s+)"
+    r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|most|more|"
+    r"likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|closest|nearest|"
+    r"logical|complete|definitive|single|valid|obvious|clear|decimal|integer|rounded|written|full|unique|corrected|new|revised|"
+    r"updated|expected|least|and|or)\s+)*$",
+    re.IGNORECASE,
+)
+# "I doubt that the answer is", "there is no reason to say that"; behind it: "is false", "which is wrong".
+_GOVERNED = re.compile(r"\b(?:that|whether|if|to (?:say|think|conclude|believe|claim))\b[^,;]{0,30}$", re.IGNORECASE)
+_REFUTED = re.compile(
+    rf"^(?:(?!\b(?:because|since|as|while|and|but)\b)[^,;]){{1,30}}?,? ?(?:which )?\b(?:is|was|seems|are) (?:\w+ly )?(?:an? )?"
+    rf"(?:{JUDGED_WRONG}|not (?:true|right|correct|valid))\b|^[^,;]{{1,30}}, which (?:contradicts|fails|is not|cannot)\b",
+    re.IGNORECASE,
+)
+
+
+def _disowned(clause: Clause, start: int, end: int, marker: str) -> bool:
+    """Whether a marker is not the response's own ("Tom's answer is"), or governed or followed by what refutes it."""
+    before = clause.text[:start]
+    named = re.match(r"\W*((?:\w+\s+)*)answers?\b", marker, re.IGNORECASE)
+    if named and not _OWN.search(before + named.group(1)):
+        return True
+    if clause.kind in (Kind.DENIAL, Kind.REFUSAL, Kind.WITHDRAWAL) and _GOVERNED.search(before):
+        return True
+    return bool(_REFUTED.match(clause.text[end:].lstrip(" *_:$\"'")))
+
+
 def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
     """(claim, whether it is denied) of every marker in a clause."""
     for match in list(_MARK.finditer(clause.text))[-4:]:
@@ -157,6 +188,8 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseCla
         if match.group().lower().rstrip(" *_:\"'").endswith(("n't", "not", "not be", "n't be")):
             content = f"not {content}"
         if not content or "\\boxed" in content or (content not in clause.text and classify(content, asked) in _SILENT):
+            continue
+        if _disowned(clause, match.start(), match.end(), match.group()):
             continue
         if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
             continue

@@ -47,9 +47,16 @@ def _table(*patterns: str) -> re.Pattern[str]:
     return re.compile("|".join(patterns), re.IGNORECASE)
 
 
-JUDGED_WRONG = r"(?:wrong|incorrect|false|impossible|implausible|mistaken|invalid|ruled out|eliminated|excluded|discarded)"
+# What a predicate says of an answer that is none: "is wrong", "is a trap", "fails", "makes no sense".
+JUDGED_WRONG = (
+    r"(?:(?:not (?:even )?)?(?:wrong|incorrect|false|untrue|impossible|implausible|mistaken|invalid|absurd|nonsense|misleading|"
+    r"ruled out|eliminated|excluded|discarded|rejected|refuted|dismissed|out of the question|off the table)|"
+    r"(?:an? |only |just |one |his |her |their |my )+(?:\w+ )?(?:trap|distractor|decoy|mistake|error|slip|guess|possibility|candidate|"
+    r"red herring|example|(?:wrong|false|incorrect|first|common) \w+|(?:wrong|false|incorrect) (?:answer|option|statement)))"
+)
 _INSTRUCTION = _table(
-    r"^\W*(?:hints?|instructions?|system|note to (?:the )?\w+)\s*:",
+    r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
+    r"note to (?:the )?\w+)\s*\d?:|^\W*(?:mark|accept|grade) \S",
     r"^\W*please\b",
     r"^\W*(?:answer|respond|reply|end|finish|conclude|write|give|choose|select|pick|round|provide|put|box|mark|start|state)\s+"
     r"(?:with|the (?:question|answer|correct|option|letter|final|best)|your|in|one|from|between|this|as|it|down|to|"
@@ -71,7 +78,7 @@ _WITHDRAWS = _table(
     r"overlooked)\b",
     r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
-    rf"off)\b(?! to\b)",
+    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be\b(?! \w+ than)|\bjust kidding\b",
     r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
@@ -91,6 +98,7 @@ _REFUSES = _table(
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends on what|"
     r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
     r"\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|determinable|known)\b",
+    r"\b(?:no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|(?:refuse|decline) to|(?:not|n't) convinced)\b",
     r"\b(?:undetermined|indeterminate|undefined answer|unknown answer|just a guess|only a guess|be a guess|please provide|"
     r"i'?m sorry,? but)\b",
     r"\bno (?:correct |right |valid |single |given )?(?:answer|option|choice)s?\b(?! (?:is|are) needed)",
@@ -109,7 +117,8 @@ _NEGATIVE = (
 )
 DENIED_AFTER = re.compile(
     r"^\W{0,6}(?:(?:definitely|certainly|clearly|surely|obviously|probably|therefore|thus|simply|likely) )?"
-    rf"(?:not|n't|never|neither|nor|none of|anything but|far from|other than|different from|unlike|{JUDGED_WRONG}|no longer)"
+    r"(?:not|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|other than|different from|unlike|"
+    rf"unrelated|{JUDGED_WRONG}|no longer)"
     r"(?!\w)",
     re.IGNORECASE,
 )
@@ -124,47 +133,69 @@ _DENIES = _table(
     rf"too \w+)\b",
     r"(?:\b(?:is|are|was|were|do|does|did|can|could|will|would|should|must|has|have|may|might|need)(?:n't| not|not)|\bcannot|"
     r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
-    rf"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|far from|not even)\b|"
-    rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)",
+    r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|far "
+    r"from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|used to|"
+    r"fails|makes? no sense|contradicts|lies beyond|no way)\b|≠|\\neq?\b",
+    rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
+    r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
 )
 _SUPPOSES = _table(
-    r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let'?s (?:say|assume|suppose)|imagine|e\.g|for (?:example|"
-    r"instance)|had|were|unless|whether|in case|"
-    r"provided that|say)\b|^\W*(?:and |so )?let \$?\w+\$? (?:be\b|=)",
+    r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let(?:'?s| us| me) (?:say|assume|suppose|test|try|check)|imagine|"
+    r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided that|say)\b|^\W*(?:and |so )?let \$?\w+\$? (?:be\b|=)",
     r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
+    r"\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|"
+    r"\b(?:in|for) (?:an?|another|the (?:other|mirrored|opposite|reverse\w*|general)) [^,]{1,40}\b(?:the )?answer (?:is|would)\b",
     r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
     r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|mark)\b.{1,30}\b(?:be (?:the|a|an)|as (?:the|a|an|our|"
     r"my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
-    r"\b(?:second|other|another|alternative) (?:opinion|guess|choice|candidate|answer|possibility)\b",
+    r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|possibility)\b|"
+    r"\bone of the (?:options|choices|candidates|possibilities)\b|\boptions include\b",
     r"\b(?:satisf(?:y|ies)|would (?:also )?(?:fit|work|do))\b|\b(?:(?:option|choice) [A-J]|[B-HJ])\)? would (?!be the)",
-    r"^\W*(?:looking at|considering|testing|trying|checking|consider|examin\w+|starting with|take)\b",
+    r"^\W*(?:(?:looking at|considering|testing|trying|checking|examin\w+|starting with)\b(?!.*\banswer)|consider\b|take\b)",
 )
-_SPEAKER = (
-    r"(?:students?|friends?|teachers?|classmates?|someone|somebody|people|others?|he|she|they|one|you|calculator|key|hint|"
-    r"textbook|book|many|some|who|everyone)"
+# Who may say what is not the response's own word: a name, "my friend", "most people"; not "the figure", "it" or "we".
+_ONE = (
+    r"(?:student|friend|teacher|classmate|brother|sister|mother|father|colleague|someone|somebody|he|she|one|user|model|calculator|"
+    r"key|hint|prompt|caption|textbook|book|wikipedia|google|internet|rumou?r|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
 )
+_MANY = r"(?:people|others?|students|friends|they|you|(?:many|most|some|those)(?: who)?(?! likely| prob))"
+_NAME = r"(?-i:(?!(?:It|This|That|These|We|There|The|Which|What|Here|And|So|But|As|If)\b)[A-Z][a-z]+)"
 _SAYS = (
-    r"(?:says?|said|claims?|claimed|thinks?|thought|argues?|argued|believes?|answered|wrote|guess(?:es|ed)?|suggests?|might|"
-    r"may|could|would|picked|chose)"
+    r"(?:(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|insist|vote|state|list|write)(?:e?d|s)|guesses|said|"
+    r"thought|wrote|chose|told|replie[ds]|has it|might|may|could|would)"
+)
+_SAY = r"(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|might|may|could|would)"
+_SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? {_SAYS}|\b{_MANY} (?:\w+ )?{_SAY})"
+_FIGURE = (
+    r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|book|caption|"
+    r"user|prompt|textbook|others?))"
 )
 _QUOTES = _table(
-    rf"\b{_SPEAKER}(?: \w+)? {_SAYS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|"
-    rf"choose))?(?=.*\b(?:answer|option|it is|it's|that)\b|\W*\w{{1,6}}\W*$|,? but)",
-    rf"\b(?:[A-Z][a-z]+|my \w+|a \w+|the \w+) {_SAYS} (?:that )?(?:the )?(?:answer|option|result|solution|it)\b",
+    rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
+    r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\W*\w*\W*$|,? but)",
+    rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
+    rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b|"
+    r"\bthe opinion of\b",
+    rf"^\W*(?:{_NAME}|{_ONE})\s?:\s?[\"'“]|\bwhat {_SPEAKS}\b",
+    r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|rumou?red|told|"
+    r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
+    r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
     r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b|"
     r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
-    r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$|\baccording to (?:him|her|them|an? |my |"
-    r"the (?:student|teacher|hint|key|book))",
+    r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$",
+    rf"\baccording to (?!{_FIGURE})",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
+    r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|similar|bonus)) |"
+    r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
 _REMARKS = _table(
     r"^\W{0,4}(?:i hope|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
-    r"result|solution)\W*$|disclaimer|explanation:?\W*$|```|---)"
+    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)"
 )
 CONCLUDES = _table(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
@@ -253,7 +284,7 @@ _BREAK = re.compile(
 )
 _CONCESSION = re.compile(
     r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
-    r"regardless of)\b[^,]{1,120},\s*",
+    r"regardless of|(?:un)?like|contrary to|rather than|instead of|apart from|besides|aside from)\b[^,]{1,120},\s*",
     re.IGNORECASE,
 )
 _CONTRASTED = re.compile(
@@ -288,7 +319,7 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
         for offset, piece, contrast in _pieces(sentence, asked):
             kind = Kind.REMARK if contrast else classify(piece, asked)
             found.append(Clause(piece, at + offset, line[offset:].strip() if offset else line, number, kind))
-    return _lists(found, options)
+    return _lists(found, asked, options)
 
 
 def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
@@ -325,11 +356,6 @@ def _prefixed(piece: str, asked: str) -> Iterator[tuple[int, str]]:
 
 _YES_NO = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):]|\W*$))")
-_APPROVED = re.compile(
-    r"^(?:[:(\s–—-]|is|this)*\s*(?:correct|right|true|yes|✓|✔|✅)\b\W*$|[:(–—-]\s*\*{0,2}(?:correct|right|true|yes)\W*$|"
-    r"[✓✔✅]\W*$",
-    re.IGNORECASE,
-)
 _JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
 _DISAPPROVED = re.compile(r"[:(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\W*$|[✗✘❌×]\W*$", re.IGNORECASE)
 
@@ -342,7 +368,7 @@ def _label(clause: Clause) -> str | None:
     return (match.group(1) or match.group(2)) if match else None
 
 
-def _lists(clauses: list[Clause], options: Sequence[str]) -> list[Clause]:
+def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Clause]:
     """Lines that go through the options ("A. …" over "B. …", or their texts) are a list; so is one that judges its option."""
     labels = [_label(c) for c in clauses]
     texts = {_same(o) for o in options if o.strip()}
@@ -359,16 +385,17 @@ def _lists(clauses: list[Clause], options: Sequence[str]) -> list[Clause]:
             or (len(named) > 1 and _same(clause.text) in named)
         ):
             found[i] = replace(clause, kind=Kind.LIST)
-        if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, options):
+        if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, asked, options):
             found[i] = replace(clause, kind=Kind.ASSERTION)
     return found
 
 
-def _is_option(label: str, line: str, options: Sequence[str]) -> bool:
-    """Whether a line is an option with its own text ("B: neither; both are equal", "(A) Yes, it is")."""
+def _is_option(label: str, line: str, asked: str, options: Sequence[str]) -> bool:
+    """Whether a line is an option with its own text ("B: neither; both are equal") and nothing that takes it back."""
     at, rest = ord(label) - ord("A"), _same(_LABELLED.sub("", line, count=1))
     text = _same(options[at]) if at < len(options) else ""
-    return bool(text) and rest.startswith(text) and not rest[len(text) : len(text) + 1].isalnum()
+    behind = rest[len(text) :]
+    return bool(text) and rest.startswith(text) and not behind[:1].isalnum() and classify(f"it{behind}", asked) in ASSERTING
 
 
 def _same(text: str) -> str:
