@@ -69,16 +69,16 @@ _WRONG_BOX = re.compile(rf"^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JU
 # Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
 _IS = (
     r"(?:is|are|was|would be|will be|should be|must be|has to be|might be|could be|may be|cannot be|can't be|can not be|isn't|"
-    r"wasn't|is not)(?!\w)"
+    r"wasn't|is not|(?:appears|seems|turns out|works out|comes out) (?:to be|as)|comes (?:out )?to|equals)(?!\w)"
 )
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = re.compile(
-    rf"(?:\banswers?\b{_OF}{_EMPHASIS}{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
+    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
     rf"|(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
     rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|\s-\s)"
     rf"|\b(?:final|correct)\s+answer{_EMPHASIS}:"
-    rf"|\b(?:correct|right|best|appropriate)\s+(?:option|choice|letter|match|statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
+    rf"|\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
     r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
@@ -86,13 +86,13 @@ _MARK = re.compile(
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choose|pick|select|go with|"
-    r"opt for|mean|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
+    r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
     re.IGNORECASE,
 )
 _RIGHT_AFTER = re.compile(
     r"(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
-    r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best)\s+"
+    r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer)\b|(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
     r"matches|remains|is left)\b"
 )
@@ -126,7 +126,7 @@ _UNBOXED = (Kind.INSTRUCTION, Kind.QUESTION, Kind.QUOTATION, Kind.HYPOTHESIS)
 _NEAREST = re.compile(
     r"^\W{0,3}(?:(?:closest|nearest|most similar|equal|equivalent) to|(?:most |very )?(?:probably|likely|certainly|definitely|"
     r"clearly|"
-    r"surely|indeed|simply|obviously))\s+",
+    r"surely|indeed|simply|obviously|of course|therefore|thus|then)),?\s+",
     re.IGNORECASE,
 )
 
@@ -156,7 +156,7 @@ def _lists_options(line: str, after: str) -> bool:
 _OWN = re.compile(
     r"(?:^|[^\w'’\s]\s*|\b(?:the|my|our|question's|problem's|this|so|is|that|and|but|thus|hence|therefore|only|as|to|yes|no|final)\s+)"
     r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|most|more|"
-    r"likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|closest|nearest|"
+    r"remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|closest|nearest|"
     r"logical|complete|definitive|single|valid|obvious|clear|decimal|integer|rounded|written|full|unique|corrected|new|revised|"
     r"updated|expected|least|and|or)\s+)*$",
     re.IGNORECASE,
@@ -170,12 +170,19 @@ _REFUTED = re.compile(
 )
 
 
-def _disowned(clause: Clause, start: int, end: int, marker: str) -> bool:
-    """Whether a marker is not the response's own ("Tom's answer is"), or governed or followed by what refutes it."""
+_ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
+
+
+def _others(clause: Clause) -> Clause:
+    """The clause, as a quotation where it speaks of an answer that is not the response's own."""
+    named = [m.start() for m in _ANSWER.finditer(clause.text)]
+    other = clause.kind in ASSERTING and named and not any(_OWN.search(clause.text[:at]) for at in named)
+    return replace(clause, kind=Kind.QUOTATION) if other else clause
+
+
+def _disowned(clause: Clause, start: int, end: int) -> bool:
+    """Whether a marker is governed ("I doubt that") or followed ("which is wrong") by what refutes it."""
     before = clause.text[:start]
-    named = re.match(r"\W*((?:\w+\s+)*)answers?\b", marker, re.IGNORECASE)
-    if named and not _OWN.search(before + named.group(1)):
-        return True
     if clause.kind in (Kind.DENIAL, Kind.REFUSAL, Kind.WITHDRAWAL) and _GOVERNED.search(before):
         return True
     return bool(_REFUTED.match(clause.text[end:].lstrip(" *_:$\"'")))
@@ -189,7 +196,7 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseCla
             content = f"not {content}"
         if not content or "\\boxed" in content or (content not in clause.text and classify(content, asked) in _SILENT):
             continue
-        if _disowned(clause, match.start(), match.end(), match.group()):
+        if _disowned(clause, match.start(), match.end()):
             continue
         if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
             continue
@@ -224,9 +231,10 @@ def first_sentence(line: str) -> str:
 _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|user|human|instruction|query|example|"
     r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
-    r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
+    r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
 )
+_TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
     r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following)|let(?:'?s| me) (?!say|assume|suppose|guess)\w+)\b"
@@ -240,6 +248,7 @@ _DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclea
 
 def own_part(text: str) -> str:
     """The response without what it invents behind its answer: another question, another turn of a dialogue."""
+    text = _TURN_OF_ANSWER.sub("Answer:", text)
     if _DIALOGUE.match(text):
         text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     for match in _HEADER.finditer(text):
@@ -282,7 +291,7 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     """
     text = own_part(response)
     asked = f"{asked}\n{' '.join(options)}"
-    clauses = in_clauses(text, asked, options)
+    clauses = [_others(clause) for clause in in_clauses(text, asked, options)]
     explicit, denied = _explicit(text, clauses, asked)
     withdrawn = _withdrawn_until(clauses)
     found = [c for c in explicit if c.at >= withdrawn]
@@ -298,6 +307,13 @@ _SUBJECT = re.compile(
 )
 
 
+_IS_ANSWER = re.compile(
+    r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but)\b[\s,]*)?([^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+"
+    r"(?:therefore |thus |indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|right)\W*$)",
+    re.IGNORECASE,
+)
+
+
 def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[ResponseClaim], list[ResponseClaim]]:
     """Boxes and markers: (asserted, denied)."""
     asserted, denied = [], []
@@ -309,6 +325,8 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
                 asserted.append(claim)
         if clause.kind is Kind.DENIAL and (subject := _SUBJECT.match(clause.text)):
             denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
+        if clause.kind in ASSERTING and (named := _IS_ANSWER.match(clause.text)) and not _VERB.search(named.group(1)):
+            asserted.append(ResponseClaim(named.group(1), MARKER, named.group(1), clause.at))
     for before, clause in zip(clauses, clauses[1:], strict=False):
         if (
             before.kind is Kind.WITHDRAWAL
@@ -371,13 +389,35 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     words = one.split()
     if len(set(words)) == 1:
         one = words[0]
-    if len(set(lines)) == 1 and is_bare(one) and all(c.kind in ASSERTING for c in said):
+    alone = all(c.kind in ASSERTING for c in said) and not any(c.kind is Kind.CONCLUSION for c in said[1:])
+    if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
         return [ResponseClaim(one, WHOLE, one)]
     found = _ending(said, lines)
     first = said[0]
     if not explicit and first.kind in ASSERTING:
         found.append(ResponseClaim(first.text, OPENING, lines[0], first.at))
     return found
+
+
+# "So I'd say it's …": what follows is the answer, where it is short and no sentence.
+_LEAD_IN = re.compile(
+    r"^\W{0,4}(?:(?:so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|consequently|step \d{1,2}|conclusion|"
+    r"leaving|giving|making|yielding)\b[\s,.:]*)*"
+    r"(?:(?:i|we)(?:'d|'ll| would| will| must| can| have to)?\s+(?:say|answer|guess|think|believe|conclude|estimate|get|find|obtain|"
+    r"have|see|count)\s+(?:that\s+)?)?"
+    r"(?:(?:it|this|that|there|the (?:\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|are|equals|"
+    r"becomes|comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?"
+    r"(?:(?:\w+ly|indeed|of course|just|still)\b[\s,]*)*",
+    re.IGNORECASE,
+)
+
+
+def _shortly(text: str) -> str | None:
+    """The answer of a sentence that is nothing but "So it is …" and an answer."""
+    lead = _LEAD_IN.match(text)
+    short = text[lead.end() :].strip(" ,:") if lead else text
+    bare = lead and re.search(r"\w", lead.group()) and re.search(r"[\d=+√π\\^]|^\W*[A-J]\W*$", short) and not _VERB.search(short)
+    return short if bare and len(short) <= 60 and len(_WORD.findall(short)) <= 2 else None
 
 
 # A last word on which no sentence ends.
@@ -403,9 +443,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         and last.kind is not Kind.CONCLUSION
     ):
         return []
-    short = CONCLUDES.sub("", last.text).strip(" ,:")
-    said_shortly = _BARE_LINE.match(short) and last.kind is Kind.CONCLUSION
-    claim = ResponseClaim(short if said_shortly else last.text, LAST_SENTENCE, last.line, last.at, last.kind is Kind.CONDITION)
+    claim = ResponseClaim(_shortly(last.text) or last.text, LAST_SENTENCE, last.line, last.at, last.kind is Kind.CONDITION)
     if len(said) == 1:
         return [replace(claim, how=STATEMENT)]
     found = []

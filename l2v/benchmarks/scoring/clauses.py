@@ -78,7 +78,7 @@ _WITHDRAWS = _table(
     r"overlooked)\b",
     r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
-    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be\b(?! \w+ than)|\bjust kidding\b",
+    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|\bjust kidding\b",
     r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
@@ -147,7 +147,8 @@ _SUPPOSES = _table(
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
     r"\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|"
-    r"\b(?:in|for) (?:an?|another|the (?:other|mirrored|opposite|reverse\w*|general)) [^,]{1,40}\b(?:the )?answer (?:is|would)\b",
+    r"\b(?:in|for) (?:an?|another) [^.]{1,40}\banswer would\b|\bin (?:another|the (?:other|mirrored|opposite|reverse\w*|general)) "
+    r"[^.]{1,40}\banswer (?:is|would)\b",
     r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
     r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|mark)\b.{1,30}\b(?:be (?:the|a|an)|as (?:the|a|an|our|"
     r"my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
@@ -165,21 +166,22 @@ _MANY = r"(?:people|others?|students|friends|they|you|(?:many|most|some|those)(?
 _NAME = r"(?-i:(?!(?:It|This|That|These|We|There|The|Which|What|Here|And|So|But|As|If)\b)[A-Z][a-z]+)"
 _SAYS = (
     r"(?:(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|insist|vote|state|list|write)(?:e?d|s)|guesses|said|"
-    r"thought|wrote|chose|told|replie[ds]|has it|might|may|could|would)"
+    r"thought|wrote|chose|told|replie[ds]|has it)"
 )
-_SAY = r"(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|might|may|could|would)"
-_SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? {_SAYS}|\b{_MANY} (?:\w+ )?{_SAY})"
+_SAY = r"(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|be (?:tempted|inclined))"
+_MAY = r"(?:might|may|could|would)"
+_SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
 _FIGURE = (
     r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|book|caption|"
     r"user|prompt|textbook|others?))"
 )
 _QUOTES = _table(
     rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
-    r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\W*\w*\W*$|,? but)",
+    r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b|"
     r"\bthe opinion of\b",
-    rf"^\W*(?:{_NAME}|{_ONE})\s?:\s?[\"'“]|\bwhat {_SPEAKS}\b",
+    rf"\b{_ONE} gives\b|^\W*(?:{_NAME}|{_ONE})\s?:\s?[\"'“]|\bwhat {_SPEAKS}\b",
     r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|rumou?red|told|"
     r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
@@ -192,7 +194,7 @@ _QUOTES = _table(
     r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
 _REMARKS = _table(
-    r"^\W{0,4}(?:i hope|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
+    r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
     r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)"
@@ -200,7 +202,7 @@ _REMARKS = _table(
 CONCLUDES = _table(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
     r"in summary|as a result|accordingly|"
-    r"overall|to summari[sz]e|this means|we (?:get|have|find|conclude|obtain)|it follows|∴)(?!\w)"
+    r"overall|to summari[sz]e|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|this means|we (?:get|have|find|conclude|obtain)|it follows|∴)(?!\w)"
 )
 _LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
 _LETTERS_LISTED = re.compile(
@@ -278,7 +280,7 @@ _BREAK = re.compile(
     r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|no,? wait|no,|wait|sorry|i mean|"
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|no,? wait|no,|wait|sorry|i mean|"
     r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
     re.IGNORECASE,
 )
@@ -291,6 +293,8 @@ _CONTRASTED = re.compile(
     r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)",
     re.IGNORECASE,
 )
+# What stands in front of a comma and governs what follows.
+_FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|had|when)\b", re.IGNORECASE)
 _MOST = 400
 
 
@@ -334,6 +338,8 @@ def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
         yield instead.start(3), f"{instead.group(1)} {instead.group(3)}".strip(), False
         return
     contrast, breaks = False, [] if _LABELLED.match(sentence) else list(_BREAK.finditer(sentence, start))
+    if _FRONT.match(sentence, start):
+        breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that)\b", sentence[b.end() :], re.IGNORECASE)]
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
         for offset, piece in _prefixed(_CONTRASTED.sub("", sentence[start:end]), asked):
@@ -357,6 +363,9 @@ def _prefixed(piece: str, asked: str) -> Iterator[tuple[int, str]]:
 _YES_NO = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):]|\W*$))")
 _JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
+_APPROVED = re.compile(
+    r"[:(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b\W*$|[✓✔✅]\W*$|[.:–—-]\s*\*{0,2}correct[!.]", re.IGNORECASE
+)
 _DISAPPROVED = re.compile(r"[:(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\W*$|[✗✘❌×]\W*$", re.IGNORECASE)
 
 
@@ -374,6 +383,7 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
     texts = {_same(o) for o in options if o.strip()}
     named = {_same(c.text) for c in clauses if c.text == c.line and _same(c.text) in texts}
     found = list(clauses)
+    judged = [_DISAPPROVED.search(c.line) or _JUDGING.match(c.line) for c, label in zip(clauses, labels, strict=True) if label]
     for i, (clause, label) in enumerate(zip(clauses, labels, strict=True)):
         before, after = (labels[i - 1] if i else None), (labels[i + 1] if i + 1 < len(labels) else None)
         in_order = (
@@ -384,7 +394,11 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
             or (label and (_DISAPPROVED.search(clause.text) or _JUDGING.match(clause.line)))
             or (len(named) > 1 and _same(clause.text) in named)
         ):
-            found[i] = replace(clause, kind=Kind.LIST)
+            # Where the options are judged one by one, the one that is approved is chosen.
+            chosen = label and any(judged) and _APPROVED.search(clause.line)
+            found[i] = replace(clause, text=f"Option {label}", kind=Kind.CONCLUSION if chosen else Kind.LIST)
+            if not chosen:
+                found[i] = replace(clause, kind=Kind.LIST)
         if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, asked, options):
             found[i] = replace(clause, kind=Kind.ASSERTION)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 # A commitment stands near the end of a response; what comes before so many characters cannot matter, and costs time.
@@ -34,7 +35,7 @@ def clean(response: str | None) -> str:
 
     Thoughts (<think>), closed or not, are not read, nor is what follows the end of the model's turn.
     """
-    text = _spoken(response or "")[-TAIL:].replace("\r\n", "\n").translate(_TABLE)
+    text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
     if not text.isascii():
         text = _levelled("".join(c for c in text if not 0xD800 <= ord(c) <= 0xDFFF))
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
@@ -56,6 +57,25 @@ def _spoken(text: str) -> str:
     # A turn that held a thought alone is over all the same.
     over = end and (closed or opened or text[: end.start()].strip())
     return text[: end.start()] if over and end else _ENDS.sub(" ", text)
+
+
+_FENCED = re.compile(r"^\s*```\w*\s*(.*?)\s*```\s*$", re.DOTALL)
+_KEY = re.compile(r"(?:final|correct|predicted)?[\s_-]*(?:answer|option|choice|prediction|result)", re.IGNORECASE)
+
+
+def _unpacked(text: str) -> str:
+    """The answer of a response that is one JSON object: of a key such as "final_answer", or of its only one."""
+    fenced = _FENCED.match(text)
+    inner = fenced.group(1) if fenced else text.strip()
+    if not inner.startswith("{") or not inner.endswith("}") or len(inner) > 5000:
+        return inner if fenced and "\n" not in inner and len(inner) <= 60 else text
+    try:
+        found = json.loads(inner)
+    except (ValueError, RecursionError):
+        return text
+    keys = [k for k in found if _KEY.fullmatch(k.strip())] if len(found) > 1 else list(found)
+    value = found[keys[0]] if len(keys) == 1 else None
+    return f"Answer: {value}" if isinstance(value, str | int | float) and not isinstance(value, bool) else text
 
 
 def _levelled(text: str) -> str:
@@ -134,6 +154,7 @@ def squeeze(text: str) -> str:
     kept = []
     for i, word in enumerate(words):
         between = 0 < i < len(words) - 1 and words[i - 1][-1:].isdigit() and words[i + 1][:1].isdigit()
-        if word not in _DROPPED or (word in ",:" and between):
+        minutes = word == "'" and i and words[i - 1][-1:].isdigit()
+        if word not in _DROPPED or (word in ",:" and between) or minutes:
             kept.append(word)
     return "".join(kept)

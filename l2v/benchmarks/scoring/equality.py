@@ -118,6 +118,7 @@ def _without_label(text: str) -> tuple[str, str]:
 
 
 def _compare_texts(gold: str, text: str) -> Comparison | None:
+    text = _REASON.split(text, maxsplit=1)[0]
     if not text.strip() or len(text) > 2 * LONGEST_EXPRESSION:
         return None
     gold_plain, text_plain = plain(gold), plain(text).rstrip(".")
@@ -139,7 +140,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
-    parts = re.split(r"\s(?:is|are|was|were|would be)\s|:\s", text)
+    parts = re.split(r"\s(?:is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes)\s|:\s", text)
     return parts[-1:] if len(parts) > 1 else []
 
 
@@ -150,6 +151,14 @@ def _compare_sides(gold: str, text: str) -> Comparison | None:
     if a is not None and b is not None:
         return Comparison(same_number(b, a), "number", _shown(b))
     return _compare_elements(gold, text)
+
+
+# Where a claim ends and its reason begins ("x+1, since the lines are parallel").
+_REASON = re.compile(
+    r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which|so that)\b|\s\((?:see|as|because|from)\b|"
+    r"\s[-–—]\s(?=because|since)|(?:です|입니다|이다)?[。.]*$",
+    re.IGNORECASE,
+)
 
 
 _BRACKETED = re.compile(r"^([\[({])(.*)([\])}])$", re.DOTALL)

@@ -20,7 +20,7 @@ _VERBS = re.compile(
     r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?!\d)|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3})|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
+    r"[,;](?!\d)|:\s|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
     r"for|at|as|than|while|with|during|"
     r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
 )

@@ -88,7 +88,7 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
     claims = read_claims(text, question.text, question.options)
     found = list(claims.asserted)
     own = own_part(text)
-    if letters and whole_option(own, question.options) is not None:
+    if letters and not own.endswith("?") and whole_option(own, question.options) is not None:
         found.insert(0, ResponseClaim(own, WHOLE, own))
     for i, claim in enumerate(found):
         verdict = judge(claim)

@@ -68,11 +68,11 @@ _NO_UNITS = {
     "or", "and", "to", "than", "was", "were", "has", "have", "had", "do", "did", "but", "not", "is", "are", "if", "times",
     "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be",
 }  # fmt: skip
-_WORD_FACTORS = {"hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
+_WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _LEAD = re.compile(
     r"^(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|equal to|equals|a total of|therefore|"
-    r"thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
+    r"in|thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
     r"rs\.?)(?![A-Za-z])[\s:,]*){1,4}",
     re.IGNORECASE,
 )
@@ -89,8 +89,8 @@ def read_value(text: str) -> Value | None:
     if not words:
         return None
     if (mixed := _MIXED_WORDS.match(words)) is not None:
-        part = _number_words(mixed.group(2).replace(" and ", " "))
-        return Value(float(mixed.group(1)) + part.number) if part and 0 < part.number < 1 else None
+        whole, part = _number_words(mixed.group(1)), _number_words(mixed.group(2))
+        return Value(whole.number + part.number) if whole and part and 0 < part.number < 1 else None
     match = _EXPRESSION.match(words)
     if match is None or not any(c.isdigit() or c == "π" for c in match.group()):
         return _number_words(words)
@@ -109,7 +109,7 @@ def read_value(text: str) -> Value | None:
 
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,\[(])(\d+),(\d{1,2}|\d{4,}|(?<=(?<!\d)0,)\d{3})(?![\d,.)\]])")
 _MIXED_WORDS = re.compile(
-    r"^(\d{1,9}) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|tenth)s?)\b[\w ]{0,20}$"
+    r"^(\d{1,9}|[a-z]+(?:-[a-z]+)?) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|tenth)s?)\b[\w ]{0,20}$"
 )
 
 
@@ -126,7 +126,7 @@ def _unbracketed(text: str) -> str:
 
 
 # m/s^2, kg·m^2, km/h
-_COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·]\s?[A-Za-z]{1,4}(?:\^?-?\d)?){1,3}$")
+_COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·×*]\s?[A-Za-z]{1,4}(?:\^?-?\d)?){1,3}$")
 
 
 def _decimals(head: str) -> int | None:
