@@ -109,7 +109,7 @@ _UNKNOWN = re.compile(
     re.IGNORECASE,
 )
 _AS = re.compile(
-    r"^\W{0,4}\(?[A-J]\)?\W{0,2}\s+(?:as|to be)\s+(?!(?:\w+ ){0,2}(?:answer|option|choice|correct))", re.IGNORECASE
+    r"^\W{0,4}\(?[A-J]\)?[*\"']{0,2}\s+(?:as|to be)\s+(?!(?:\w+ ){0,2}(?:answer|option|choice|correct))", re.IGNORECASE
 )
 _OTHER_QUESTION = re.compile(
     r"\b(?:previous|first|second|last|next|other|earlier|another|similar)\s+(?:question|problem|part)", re.IGNORECASE
@@ -200,7 +200,7 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseCla
             continue
         if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
             continue
-        content = _NEAREST.sub("", content)
+        content = re.sub(r"(?:です|だ|입니다|이다)\W*$", "", _NEAREST.sub("", content))
         at = clause.at + match.end()
         stands = text.startswith(clause.text, clause.at) and (content in clause.text or content[4:] in clause.text)
         line = text[at:].split("\n", 1)[0].strip(" *_:\"'") if stands else content
@@ -416,7 +416,7 @@ def _shortly(text: str) -> str | None:
     """The answer of a sentence that is nothing but "So it is …" and an answer."""
     lead = _LEAD_IN.match(text)
     short = text[lead.end() :].strip(" ,:") if lead else text
-    bare = lead and re.search(r"\w", lead.group()) and re.search(r"[\d=+√π\\^]|^\W*[A-J]\W*$", short) and not _VERB.search(short)
+    bare = lead and re.search(r"\w", lead.group()) and re.search(r"[\d=+√π\\^]|^\W*(?:[A-J]|yes|no|true|false)\W*$", short) and not _VERB.search(short)
     return short if bare and len(short) <= 60 and len(_WORD.findall(short)) <= 2 else None
 
 
@@ -448,7 +448,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         return [replace(claim, how=STATEMENT)]
     found = []
     alone = last.text == lines[-1] or (last.sentence != said[-2].sentence and said[-2].kind is Kind.INSTRUCTION)
-    if alone and _BARE_LINE.match(last.text) and not _step(lines):
+    if alone and _BARE_LINE.match(claim.text) and not _step(lines):
         found.append(replace(claim, how=LAST_LINE))
     whole = _whole_sentence(said)
     if last.kind is Kind.CONCLUSION and (_ENDED.search(last.text) or _LAST_WORD_IS_VALUE.search(last.text)):

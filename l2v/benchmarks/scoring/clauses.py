@@ -270,7 +270,7 @@ def _labels(text: str) -> list[str]:
 # A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
 # lone letter at the beginning of a line ("B. text") or an abbreviation does not.
 _STOP = re.compile(
-    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)"
+    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)"
     r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
     # What begins like this is a sentence of its own, even where no stop stands before it.
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"

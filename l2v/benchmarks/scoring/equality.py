@@ -44,7 +44,7 @@ def given_numbers(text: str) -> frozenset[float]:
     return numbers_in(text)
 
 
-_PERCENT = re.compile(r"percent|per cent|%")
+_PERCENT, _SCALED = re.compile(r"percent|per cent|%"), re.compile(r"thousand|million|billion|trillion")
 
 
 def compare(question: Question, text: str, how: str) -> Comparison | None:
@@ -79,9 +79,10 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     same = partial(
         same_number, gold=gold, exact=question.kind == INTEGER, decimals=question.decimals, tolerance=question.tolerance
     )
-    equal: bool | None = same(value, asks_percent=bool(_PERCENT.search(question.text.lower())))
-    if not equal and value.percent and same(replace(value, percent=False)):
-        # "5%" for 5 where nothing says per cent: right in a chart of percentages, wrong in a count.
+    asked = question.text.lower()
+    equal: bool | None = same(value, asks_percent=bool(_PERCENT.search(asked)), asks_scale=bool(_SCALED.search(asked)))
+    if not equal and (value.percent or value.scale != 1) and same(replace(value, percent=False, scale=1.0)):
+        # "5%" or "5 million" for 5 where nothing says per cent or millions: right in a chart of them, wrong in a count.
         equal = None
     if equal and _other_symbol(_without_label(plain(question.gold))[0], label):
         equal = None
@@ -212,8 +213,10 @@ def _compare_tail(gold: str, text: str) -> Comparison | None:
     """A concluding sentence against a gold that is no number: only agreement can be read with certainty."""
     if squeeze(text) == squeeze(gold):
         return Comparison(True, "text", text)
-    for part in _last_parts(plain(text[-300:]).rstrip(".")):
-        if squeeze(part) == squeeze(gold) or _without_label(part)[1] == _without_label(plain(gold))[1]:
+    said = _REASON.split(text[-300:], maxsplit=1)[0]
+    for part in (said, *_last_parts(plain(said).rstrip("."))):
+        side = part if "=" in gold else part.rsplit("=", 1)[-1]
+        if squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]:
             return Comparison(True, "text", part)
     return None
 

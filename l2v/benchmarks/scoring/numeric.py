@@ -20,7 +20,7 @@ _VERBS = re.compile(
     r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?!\d)|:\s|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
+    r"[,;](?!\d)|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
     r"for|at|as|than|while|with|during|"
     r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
 )
@@ -186,20 +186,21 @@ def same_number(
     decimals: int | None = None,
     tolerance: float | None = None,
     asks_percent: bool = False,
+    asks_scale: bool = False,
 ) -> bool:
     """Whether a response's number is the gold.
 
     exact: only equal values count (INTEGER golds). tolerance: absolute. decimals: both are rounded to so many places.
     With none of these whole numbers must be equal and decimals agree within RELATIVE. Units of one dimension are converted,
-    other units ignored; "5 million" matches 5 and 5000000; "5%" matches 0.05, and 5 where per cent is asked for.
+    other units ignored; "5 million" matches 5000000, and 5 where millions are asked for (asks_scale); "5%" matches 0.05, and 5 where per cent is asked for.
     """
     return any(
         _equal(a, b, whole, exact, decimals, tolerance)
-        for a, b, whole in _interpretations(read, gold, asks_percent or gold.percent)
+        for a, b, whole in _interpretations(read, gold, asks_percent or gold.percent, asks_scale or read.scale == gold.scale)
     )
 
 
-def _interpretations(read: Value, gold: Value, asks_percent: bool) -> list[tuple[float, float, bool]]:
+def _interpretations(read: Value, gold: Value, asks_percent: bool, asks_scale: bool) -> list[tuple[float, float, bool]]:
     """(response's number, gold's number, both written whole) in every unit in which they may be compared."""
     whole = read.integer and gold.integer
     bases = to_base(read), to_base(gold)
@@ -207,7 +208,7 @@ def _interpretations(read: Value, gold: Value, asks_percent: bool) -> list[tuple
         factor = bases[1][1] / gold.number if gold.number else 1.0
         return [(bases[0][1] / factor, gold.number, False)]
     found = []
-    if read.percent == gold.percent or asks_percent:
+    if (read.percent == gold.percent or asks_percent) and asks_scale:
         found.append((read.number, gold.number, whole))
     if read.percent and not gold.percent:
         found.append((read.number / 100, gold.number, False))

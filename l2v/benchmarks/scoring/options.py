@@ -112,10 +112,15 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
         found = known.where([bool(t) and t == plain(text) for t in known.plain])
     else:
         squeezed = squeeze(text)
+        squeezed = _YES_NO.get(squeezed, squeezed)
         found = known.where([bool(s) and s == squeezed for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if found else None
 
 
+# Other languages' words for the options "Yes" and "No".
+_YES_NO = dict.fromkeys("是 是的 对 對 ja oui sí はい 예 да".split(), "yes") | dict.fromkeys(
+    "否 不是 不 不对 nein non いいえ 아니요 нет".split(), "no"
+)
 _ALONE = re.compile(r"^\W{0,4}([A-Ja-j])\W{0,4}$")
 _IN_BRACKETS = re.compile(r"(?<![\w\\])[(\[]\s?([A-Ja-j])\s?[)\]]")
 _LEADING = re.compile(r"^[\s*({\[]{0,4}([A-J])(?:\*{0,2}\s?[.:)\]]|\s[-–]\s)")

@@ -189,7 +189,9 @@ def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _
 
 def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | _Pending | None:
     if claim.how == OPENING and read_value(claim.line) is None:
-        return None
+        # An expression in front: read where it agrees; what it does else is open.
+        first = compare(question, claim.line, BOXED) if is_mathematics(plain(claim.line)) else None
+        return _verdict(question, claim, first) if first and first.equal and first.by != "number" else None
     found = compare(question, claim.text, claim.how)
     if claim.line != claim.text and (found is None or not found.equal):
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
@@ -207,6 +209,8 @@ def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     if claim.how != BOXED:
         return None
     text = _shown(claim.text)
+    if "!" in text and is_mathematics(plain(claim.text)):
+        return Verdict(None, text, "undecided", f"{text} and {question.gold} could not be compared")
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 
 
