@@ -158,7 +158,7 @@ _OWN = re.compile(
     r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|most|more|"
     r"remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|closest|nearest|"
     r"logical|complete|definitive|single|valid|obvious|clear|decimal|integer|rounded|written|full|unique|corrected|new|revised|"
-    r"updated|expected|least|and|or)\s+)*$",
+    r"updated|expected|least|plausible|and|or)\s+)*$",
     re.IGNORECASE,
 )
 # "I doubt that the answer is", "there is no reason to say that"; behind it: "is false", "which is wrong".
@@ -176,6 +176,8 @@ _ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|m
 def _others(clause: Clause) -> Clause:
     """The clause, as a quotation where it speaks of an answer that is not the response's own."""
     named = [m.start() for m in _ANSWER.finditer(clause.text)]
+    if named and clause.kind is Kind.CONDITION and not clause.text.lower().startswith("if "):
+        return replace(clause, kind=Kind.HYPOTHESIS)
     other = clause.kind in ASSERTING and named and not any(_OWN.search(clause.text[:at]) for at in named)
     return replace(clause, kind=Kind.QUOTATION) if other else clause
 
@@ -183,7 +185,7 @@ def _others(clause: Clause) -> Clause:
 def _disowned(clause: Clause, start: int, end: int) -> bool:
     """Whether a marker is governed ("I doubt that") or followed ("which is wrong") by what refutes it."""
     before = clause.text[:start]
-    if clause.kind in (Kind.DENIAL, Kind.REFUSAL, Kind.WITHDRAWAL) and _GOVERNED.search(before):
+    if clause.kind in (Kind.DENIAL, Kind.REFUSAL, Kind.WITHDRAWAL, Kind.QUOTATION) and _GOVERNED.search(before):
         return True
     return bool(_REFUTED.match(clause.text[end:].lstrip(" *_:$\"'")))
 

@@ -62,7 +62,9 @@ _INSTRUCTION = _table(
     r"(?:with|the (?:question|answer|correct|option|letter|final|best)|your|in|one|from|between|this|as|it|down|to|"
     r"only)\b(?!\s+is\b)",
     r"^\W*(?:ignore|disregard|count|treat|grade|score|consider) (?:the|this|all|any|every|previous|my)\b",
-    r"\b(?:you|graders?|judges?) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|say|end|mark|"
+    r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
+    r"\byour task\b|\b(?:expected|required|output|answer) format\b",
+    r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|reply|respond|say|end|mark|"
     r"accept|count|give|choose)\b",
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
     r"\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
@@ -78,13 +80,15 @@ _WITHDRAWS = _table(
     r"overlooked)\b",
     r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
-    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|\bjust kidding\b",
+    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
+    r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|the above))\b|"
+    r"^\W*(?:false|wrong|incorrect|not|not really|not so|or not)\W*$",
     r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
 )
 REAFFIRMS = _table(
-    r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:\w+ )?(?:still |indeed )?(?:right|"
+    r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:(?!not|nearly|almost)\w+ )?(?:still |indeed )?(?:right|"
     r"correct|confirmed|verified|consistent)\b",
     r"\b(?:confirms?|verif(?:y|ies)|stands)\b",
     r"^\W*(?:yes|ok(?:ay)?|right|correct|good)\W*$",
@@ -117,7 +121,8 @@ _NEGATIVE = (
 )
 DENIED_AFTER = re.compile(
     r"^\W{0,6}(?:(?:definitely|certainly|clearly|surely|obviously|probably|therefore|thus|simply|likely) )?"
-    r"(?:not|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|other than|different from|unlike|"
+    r"(?:['\"“]?not|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|hardly|nowhere|smaller than|larger than|greater than|less than|"
+    r"more than|either\b(?=.*\bor (?:un|not|no|some))|other than|different from|unlike|"
     rf"unrelated|{JUDGED_WRONG}|no longer)"
     r"(?!\w)",
     re.IGNORECASE,
@@ -135,14 +140,19 @@ _DENIES = _table(
     r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
     r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|far "
     r"from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|used to|"
-    r"fails|makes? no sense|contradicts|lies beyond|no way)\b|≠|\\neq?\b",
+    r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|no reason|"
+    r"everything but|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|nearly) (?:right|correct|it)|"
+    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out|(?:smaller|larger|greater|less|more|"
+    r"bigger|higher|lower|shorter|longer) than [\"'(]?(?:[A-J]\b|the))\b|\bain't\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
     r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
 )
 _SUPPOSES = _table(
     r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let(?:'?s| us| me) (?:say|assume|suppose|test|try|check)|imagine|"
-    r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided that|say)\b|^\W*(?:and |so )?let \$?\w+\$? (?:be\b|=)",
+    r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided|hypothetically|theoretically|in theory|as an example|"
+    r"(?:only )?if (?:so|not|only)|say)\b|\bin (?:the|this|that|an?) (?:\w+ )?(?:example|sample|worst case|draft|exercise)\b|"
+    r"\b(?:might|may|could|would have) be(?:en)? (?:the (?:answer|correct|right)|correct|right|true)\b|^\W*(?:and |so )?let \$?\w+\$? (?:be\b|=)",
     r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
@@ -160,9 +170,9 @@ _SUPPOSES = _table(
 # Who may say what is not the response's own word: a name, "my friend", "most people"; not "the figure", "it" or "we".
 _ONE = (
     r"(?:student|friend|teacher|classmate|brother|sister|mother|father|colleague|someone|somebody|he|she|one|user|model|calculator|"
-    r"key|hint|prompt|caption|textbook|book|wikipedia|google|internet|rumou?r|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
+    r"key|hint|prompt|caption|reader|website|attempt|approach|draft|textbook|book|wikipedia|google|internet|rumou?r|official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
 )
-_MANY = r"(?:people|others?|students|friends|they|you|(?:many|most|some|those)(?: who)?(?! likely| prob))"
+_MANY = r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?: who)?(?! likely| prob))"
 _NAME = r"(?-i:(?!(?:It|This|That|These|We|There|The|Which|What|Here|And|So|But|As|If)\b)[A-Z][a-z]+)"
 _SAYS = (
     r"(?:(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|insist|vote|state|list|write)(?:e?d|s)|guesses|said|"
@@ -181,7 +191,12 @@ _QUOTES = _table(
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b|"
     r"\bthe opinion of\b",
-    rf"\b{_ONE} gives\b|^\W*(?:{_NAME}|{_ONE})\s?:\s?[\"'“]|\bwhat {_SPEAKS}\b",
+    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|ha[ds]|proposed|would (?:get|conclude))\b|"
+    r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b|"
+    r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|chart|table|formula))|"
+    rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b|"
+    r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b|"
+    rf"^\W*(?:{_NAME}|{_ONE})\s?:\s?[\"'“]|\bwhat {_SPEAKS}\b",
     r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|rumou?red|told|"
     r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
@@ -224,6 +239,45 @@ _ADJECTIVES = re.compile(
 )
 
 
+# A letter or number as the subject of a sentence is claimed by few predicates ("is correct", "is the answer", "is the longest").
+_SUBJECT = re.compile(
+    r"^\W*(?:(?:so|thus|hence|therefore|clearly|obviously|then|but|and|here)\b[\s,]*)*"
+    r"(?:(?:the )?(?:option|choice|answer|letter|value|number)\s+)?[\"'“(\[$*]*(?:[A-J]|-?\d[\d.,/]*(?:\s?(?:°|%|[a-z]{1,3}(?<!\bis)))?)"
+    r"[\"'”)\]$*.°]*(?:,? (?:though|however|then))?,?\s+(?:(?:\w+ly|also) )?(?P<verb>is|was|has|had|looks?|seems?|appears?|could|may|might|"
+    r"would|comes?|came|leads?|violates?|fails?|makes?|breaks?|contradicts?|can|will|should|must)\b(?P<rest>.*)$",
+    re.IGNORECASE | re.DOTALL,
+)
+_CLAIMING = re.compile(
+    r"^(?:\W|be\b|have to be\b|been\b(?! \w+ (?:out|by))|\w+ly\b(?<!nearly)|thus|therefore|indeed|then|also|still|just|really|in fact)*"
+    r"(?:(?:the|our|my)\b(?!.{0,20}\b(?:wrong|first|other|previous|second|opposite|decoy|distractor|trap|example))|"
+    r"correct|right|true|valid|consistent|appropriate|accurate|chosen|selected|equal|left|shown|needed|required|visible|"
+    r"best|better|more|most|less|(?!other|never)\w+(?:er|est)|"
+    r"what (?:we|i|is|you|the)|how|where|an? (?:correct|valid|solution|root|better|good|right|\w+ (?:answer|choice|match|fit))|"
+    r"it|sense|[\d(=<]|at|on|in\b(?! (?:question|doubt))|between|next|parallel|perpendicular|along)",
+    re.IGNORECASE,
+)
+
+
+def _claimed(text: str) -> bool:
+    """Whether what is said of a letter or number that is a sentence's subject claims it; True where none is one."""
+    found = _SUBJECT.match(text)
+    if found is None or found["verb"].lower() in ("has", "must", "will", "should", "can"):
+        return not (found and re.match(r"\W*be(?:en)? (?:\w+ )?(?:ed|crossed|given|dismissed)\b", found["rest"]))
+    return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes") and bool(_CLAIMING.match(found["rest"]))
+
+
+# What "I" or "we" do when they claim; "I considered", "I disagree with", "we tried" claim nothing.
+_OWN_VERB = re.compile(
+    r"^\W*(?:(?:so|thus|hence|therefore|then|but|and|now|here|well|yes|no|finally|clearly)\b[\s,]*)*(?:i|we)\s(?!am\b|are\b|was\b|were\b|"
+    r"have\b|had\b|do\b|did\b|can\b|could\b|would\b|will\b|must\b|should\b|may\b|might\b|need\b|also\b|then\b|now\b|\w+ly\b|"
+    r"think|believe|conclude|say|choose|chose|pick|select|get|got|find|found|see|saw|count|obtain|obtained|know|guess|estimate|determin|"
+    r"infer|deduce|go|went|answer|note|observe|calculat|comput|identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
+    r"arrive|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|plug|divid|"
+    r"recall|start|look|assum|consider(?!ed)|deal|want|take|round|convert|apply|draw|define|write|eliminat|rul|denote)(?=\w)",
+    re.IGNORECASE,
+)
+
+
 def asked_for(denial: str, asked: str) -> bool:
     """Whether a question asks for just what would deny ("Which is least likely?")."""
     return any(word in asked.lower() for word in map(str.lower, _ADJECTIVES.findall(denial)))
@@ -256,6 +310,10 @@ def classify(text: str, asked: str = "") -> Kind:
     found = _DENIES.search(text)
     if found and not _COUNTED.search(text) and not (asked_for(found.group(), asked)):
         return Kind.DENIAL
+    if not _claimed(text) and not asked_for(text, asked):
+        return Kind.DENIAL
+    if _OWN_VERB.match(text):
+        return Kind.QUOTATION
     if len(set(_labels(text))) > 1 or _LETTERS_LISTED.search(text):
         return Kind.LIST
     if _IF.search(text):
@@ -409,7 +467,7 @@ def _is_option(label: str, line: str, asked: str, options: Sequence[str]) -> boo
     at, rest = ord(label) - ord("A"), _same(_LABELLED.sub("", line, count=1))
     text = _same(options[at]) if at < len(options) else ""
     behind = rest[len(text) :]
-    return bool(text) and rest.startswith(text) and not behind[:1].isalnum() and classify(f"it{behind}", asked) in ASSERTING
+    return bool(text) and rest.startswith(text) and not behind[:1].isalnum() and classify(f"{label}{behind}", asked) in ASSERTING
 
 
 def _same(text: str) -> str:

@@ -23,6 +23,7 @@ _TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<]{0,600})<\|end_of_box\|>")
+_STRUCK = re.compile(r"~~[^~\n]{1,300}~~|<(?:del|strike)>[^<]{0,300}</(?:del|strike)>")
 _RAISED = re.compile(r"[⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ]+")
 _LEVEL = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ", "-+0123456789nx")
 _MARKER_AS_TEXT = re.compile(
@@ -43,6 +44,7 @@ def clean(response: str | None) -> str:
 
 def _spoken(text: str) -> str:
     """The response proper: without thoughts, and up to the first end of its turn."""
+    text = _STRUCK.sub(" ", text)
     if "<" not in text:
         return text
     closed = list(_CLOSED.finditer(text))
