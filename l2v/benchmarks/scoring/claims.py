@@ -63,6 +63,7 @@ class Claims:
 _DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?)[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 
 
+_DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
 _WRONG_BOX = re.compile(rf"^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
 
 
@@ -76,7 +77,7 @@ _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = re.compile(
     rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
     rf"|(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|\s-\s)"
+    rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)"
     rf"|\b(?:final|correct)\s+answer{_EMPHASIS}:"
     rf"|\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
@@ -85,7 +86,7 @@ _MARK = re.compile(
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
-    r"|(?<![/\w])(?:i|we)(?:'d|'ll)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choose|pick|select|go with|"
+    r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
     re.IGNORECASE,
 )
@@ -126,7 +127,8 @@ _UNBOXED = (Kind.INSTRUCTION, Kind.QUESTION, Kind.QUOTATION, Kind.HYPOTHESIS)
 _NEAREST = re.compile(
     r"^\W{0,3}(?:(?:closest|nearest|most similar|equal|equivalent) to|(?:most |very )?(?:probably|likely|certainly|definitely|"
     r"clearly|"
-    r"surely|indeed|simply|obviously|of course|therefore|thus|then)),?\s+",
+    r"surely|indeed|simply|obviously|of course|therefore|thus|then|exactly|precisely|still|now|just|actually|in (?:short|fact)|"
+    r"none other than|(?:with(?:out)? )(?:a |any )?doubt)),?\s+",
     re.IGNORECASE,
 )
 
@@ -310,7 +312,8 @@ _SUBJECT = re.compile(
 
 
 _IS_ANSWER = re.compile(
-    r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but)\b[\s,]*)?([^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+"
+    r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but|clearly|obviously)\b[\s,]*)?(?:(?:i|we) (?:think|believe|conclude) (?:that )?)?"
+    r"((?-i:\(?[A-J]\)?)|[^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+"
     r"(?:therefore |thus |indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|right)\W*$)",
     re.IGNORECASE,
 )
@@ -341,7 +344,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
     for at, content in boxed_claims(text):
         around = next((c for c in reversed(clauses) if c.at <= at), None)
         claim = ResponseClaim(content, BOXED, content, at)
-        if _DENIED_BOX.search(text[max(0, at - 30) : at]) or _WRONG_BOX.match(
+        if _DENIED_IN.match(content) or _DENIED_BOX.search(text[max(0, at - 30) : at]) or _WRONG_BOX.match(
             text[at : at + len(content) + 80].partition(content)[2]
         ):
             denied.append(claim)
@@ -391,7 +394,9 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     words = one.split()
     if len(set(words)) == 1:
         one = words[0]
-    alone = all(c.kind in ASSERTING for c in said) and not any(c.kind is Kind.CONCLUSION for c in said[1:])
+    one = said[0].text if len(said) == 1 < len(clauses) and len(lines) == 1 else one
+    alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
+    alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
         return [ResponseClaim(one, WHOLE, one)]
     found = _ending(said, lines)
@@ -403,10 +408,11 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
 
 # "So I'd say it's …": what follows is the answer, where it is short and no sentence.
 _LEAD_IN = re.compile(
-    r"^\W{0,4}(?:(?:so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|consequently|step \d{1,2}|conclusion|"
+    r"^\W{0,4}(?:(?:of course|clearly|obviously|so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|consequently|step \d{1,2}|conclusion|"
     r"leaving|giving|making|yielding)\b[\s,.:]*)*"
     r"(?:(?:i|we)(?:'d|'ll| would| will| must| can| have to)?\s+(?:say|answer|guess|think|believe|conclude|estimate|get|find|obtain|"
-    r"have|see|count)\s+(?:that\s+)?)?"
+    r"have|see|count|am (?:sure|certain|confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|going with)\s+(?:that\s+)?|"
+    r"this (?:means|shows|implies|tells us)\s+(?:that\s+)?)?"
     r"(?:(?:it|this|that|there|the (?:\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|are|equals|"
     r"becomes|comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?"
     r"(?:(?:\w+ly|indeed|of course|just|still)\b[\s,]*)*",
@@ -417,7 +423,7 @@ _LEAD_IN = re.compile(
 def _shortly(text: str) -> str | None:
     """The answer of a sentence that is nothing but "So it is …" and an answer."""
     lead = _LEAD_IN.match(text)
-    short = text[lead.end() :].strip(" ,:") if lead else text
+    short = re.split(r",? (?:because|since|as)\b", text[lead.end() :])[0].strip(" ,:") if lead else text
     bare = lead and re.search(r"\w", lead.group()) and re.search(r"[\d=+√π\\^]|^\W*(?:[A-J]|yes|no|true|false)\W*$", short) and not _VERB.search(short)
     return short if bare and len(short) <= 60 and len(_WORD.findall(short)) <= 2 else None
 
@@ -483,5 +489,9 @@ def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
     last = len(said) - 1
     while last > 0 and said[last - 1].kind in _BEHIND[1:]:
         last -= 1
-    before = [c for c in said[max(0, last - 2) : last] if c.kind is Kind.CONCLUSION and firsts[c.sentence] == c.at]
-    return [ResponseClaim(c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]
+    before = [
+        c
+        for c in said[max(0, last - 2) : last]
+        if firsts[c.sentence] == c.at and (c.kind is Kind.CONCLUSION or c.kind is Kind.ASSERTION and _shortly(c.text))
+    ]
+    return [ResponseClaim(_shortly(c.text) or c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]

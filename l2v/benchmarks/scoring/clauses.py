@@ -121,7 +121,7 @@ _NEGATIVE = (
 )
 DENIED_AFTER = re.compile(
     r"^\W{0,6}(?:(?:definitely|certainly|clearly|surely|obviously|probably|therefore|thus|simply|likely) )?"
-    r"(?:['\"“]?not|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|hardly|nowhere|smaller than|larger than|greater than|less than|"
+    r"(?:['\"“]?not|≠|\\neq?\b|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|hardly|nowhere|smaller than|larger than|greater than|less than|"
     r"more than|either\b(?=.*\bor (?:un|not|no|some))|other than|different from|unlike|"
     rf"unrelated|{JUDGED_WRONG}|no longer)"
     r"(?!\w)",
@@ -142,8 +142,8 @@ _DENIES = _table(
     r"from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|used to|"
     r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|no reason|"
     r"everything but|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|nearly) (?:right|correct|it)|"
-    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out|(?:smaller|larger|greater|less|more|"
-    r"bigger|higher|lower|shorter|longer) than [\"'(]?(?:[A-J]\b|the))\b|\bain't\b|≠|\\neq?\b",
+    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out)\b|\bain't\b|"
+    r"^\W*(?:wrong|incorrect|rejected|excluded)\b[^:]{0,12}:|\banswer is (?:smaller|larger|greater|less|more|bigger|higher|lower) than\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
     r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
@@ -172,8 +172,14 @@ _ONE = (
     r"(?:student|friend|teacher|classmate|brother|sister|mother|father|colleague|someone|somebody|he|she|one|user|model|calculator|"
     r"key|hint|prompt|caption|reader|website|attempt|approach|draft|textbook|book|wikipedia|google|internet|rumou?r|official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
 )
-_MANY = r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?: who)?(?! likely| prob))"
-_NAME = r"(?-i:(?!(?:It|This|That|These|We|There|The|Which|What|Here|And|So|But|As|If)\b)[A-Z][a-z]+)"
+_MANY = (
+    r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|think|answer|"
+    r"choose|pick)\b)(?: who)?)"
+)
+_NAME = (
+    r"(?-i:(?!(?:It|This|That|These|We|There|The|Which|What|Here|And|So|But|As|If|Answer|Final|Result|Option|Choice|"
+    r"Solution|Conclusion|Response|Output|Correct|Explanation|Reason)\b)[A-Z][a-z]+)"
+)
 _SAYS = (
     r"(?:(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|insist|vote|state|list|write)(?:e?d|s)|guesses|said|"
     r"thought|wrote|chose|told|replie[ds]|has it)"
@@ -191,12 +197,12 @@ _QUOTES = _table(
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b|"
     r"\bthe opinion of\b",
-    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|ha[ds]|proposed|would (?:get|conclude))\b|"
+    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b|"
     r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b|"
     r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|chart|table|formula))|"
     rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b|"
     r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b|"
-    rf"^\W*(?:{_NAME}|{_ONE})\s?:\s?[\"'“]|\bwhat {_SPEAKS}\b",
+    rf"^\W*(?:{_NAME}\s?:\s?[\"'“]|{_ONE}\s?:)|\bwhat {_SPEAKS}\b",
     r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|rumou?red|told|"
     r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
@@ -242,7 +248,7 @@ _ADJECTIVES = re.compile(
 # A letter or number as the subject of a sentence is claimed by few predicates ("is correct", "is the answer", "is the longest").
 _SUBJECT = re.compile(
     r"^\W*(?:(?:so|thus|hence|therefore|clearly|obviously|then|but|and|here)\b[\s,]*)*"
-    r"(?:(?:the )?(?:option|choice|answer|letter|value|number)\s+)?[\"'“(\[$*]*(?:[A-J]|-?\d[\d.,/]*(?:\s?(?:°|%|[a-z]{1,3}(?<!\bis)))?)"
+    r"(?:(?:the )?(?:option|choice|answer|letter|value|number)\s+)?[\"'“(\[$*]*(?:(?-i:[A-HJ])|-?\d[\d.,/]*(?:\s?(?:°|%|[a-z]{1,3}(?<!\bis)))?)"
     r"[\"'”)\]$*.°]*(?:,? (?:though|however|then))?,?\s+(?:(?:\w+ly|also) )?(?P<verb>is|was|has|had|looks?|seems?|appears?|could|may|might|"
     r"would|comes?|came|leads?|violates?|fails?|makes?|breaks?|contradicts?|can|will|should|must)\b(?P<rest>.*)$",
     re.IGNORECASE | re.DOTALL,
@@ -250,7 +256,7 @@ _SUBJECT = re.compile(
 _CLAIMING = re.compile(
     r"^(?:\W|be\b|have to be\b|been\b(?! \w+ (?:out|by))|\w+ly\b(?<!nearly)|thus|therefore|indeed|then|also|still|just|really|in fact)*"
     r"(?:(?:the|our|my)\b(?!.{0,20}\b(?:wrong|first|other|previous|second|opposite|decoy|distractor|trap|example))|"
-    r"correct|right|true|valid|consistent|appropriate|accurate|chosen|selected|equal|left|shown|needed|required|visible|"
+    r"missing|option|choice|correct|right|true|valid|consistent|appropriate|accurate|chosen|selected|equal|left|shown|needed|required|visible|"
     r"best|better|more|most|less|(?!other|never)\w+(?:er|est)|"
     r"what (?:we|i|is|you|the)|how|where|an? (?:correct|valid|solution|root|better|good|right|\w+ (?:answer|choice|match|fit))|"
     r"it|sense|[\d(=<]|at|on|in\b(?! (?:question|doubt))|between|next|parallel|perpendicular|along)",
@@ -263,7 +269,7 @@ def _claimed(text: str) -> bool:
     found = _SUBJECT.match(text)
     if found is None or found["verb"].lower() in ("has", "must", "will", "should", "can"):
         return not (found and re.match(r"\W*be(?:en)? (?:\w+ )?(?:ed|crossed|given|dismissed)\b", found["rest"]))
-    return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes") and bool(_CLAIMING.match(found["rest"]))
+    return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes", "would") and bool(_CLAIMING.match(found["rest"]))
 
 
 # What "I" or "we" do when they claim; "I considered", "I disagree with", "we tried" claim nothing.
@@ -271,7 +277,7 @@ _OWN_VERB = re.compile(
     r"^\W*(?:(?:so|thus|hence|therefore|then|but|and|now|here|well|yes|no|finally|clearly)\b[\s,]*)*(?:i|we)\s(?!am\b|are\b|was\b|were\b|"
     r"have\b|had\b|do\b|did\b|can\b|could\b|would\b|will\b|must\b|should\b|may\b|might\b|need\b|also\b|then\b|now\b|\w+ly\b|"
     r"think|believe|conclude|say|choose|chose|pick|select|get|got|find|found|see|saw|count|obtain|obtained|know|guess|estimate|determin|"
-    r"infer|deduce|go|went|answer|note|observe|calculat|comput|identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
+    r"repeat|confirm|forg[eo]t|miss|overlook|misread|add|report|infer|deduce|go|went|answer|note|observe|calculat|comput|identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
     r"arrive|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|plug|divid|"
     r"recall|start|look|assum|consider(?!ed)|deal|want|take|round|convert|apply|draw|define|write|eliminat|rul|denote)(?=\w)",
     re.IGNORECASE,
@@ -393,7 +399,8 @@ def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
     start = concession.end() if concession else 0
     if instead := _NOT_BUT.match(sentence, start):
         yield start, sentence[start : instead.end(2)], False
-        yield instead.start(3), f"{instead.group(1)} {instead.group(3)}".strip(), False
+        whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
+        yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
         return
     contrast, breaks = False, [] if _LABELLED.match(sentence) else list(_BREAK.finditer(sentence, start))
     if _FRONT.match(sentence, start):
