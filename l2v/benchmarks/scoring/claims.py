@@ -85,6 +85,7 @@ _MARK = re.compile(
     r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
+    r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
     r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
@@ -233,7 +234,7 @@ def first_sentence(line: str) -> str:
 
 
 _HEADER = re.compile(
-    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|user|human|instruction|query|example|"
+    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|query|example|"
     r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
     r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
@@ -359,6 +360,11 @@ def _unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
         last, before = claims[-1], claims[-2]
         if last.at + len(last.text) >= len(text) - 2 and last.how == before.how == MARKER and before.text != last.text:
             return claims[:-1] if before.text.startswith(last.text) else claims
+    texts = [claim.text for claim in claims[-4:]]
+    if len(texts) == 4 and texts[:2] == texts[2:] and texts[0] != texts[1]:
+        # To and fro without a word in between.
+        both = ", ".join(text.rstrip(".") for text in texts[:2])
+        return [replace(claims[-1], text=both, line=both)]
     if len(claims) > 2 and claims[-2].text == claims[-3].text and claims[-2].how == claims[-1].how == MARKER:
         # The same, where it runs on into something else.
         value = re.match(r"\S+", claims[-1].text)

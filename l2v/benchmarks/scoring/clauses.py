@@ -94,6 +94,7 @@ REAFFIRMS = _table(
     r"^\W*(?:yes|ok(?:ay)?|right|correct|good)\W*$",
 )
 _REFUSES = _table(
+    r"^\W*(?:in order )?to (?:tell|say|determine|know|decide|be sure|answer)\b.*\b(?:required|needed|necessary|need|would)\b",
     r"\b(?:cannot|can't|can ?not|could not|couldn't|unable to|not able to|hard to|difficult to|impossible to|no way to|"
     r"not possible to|isn't possible to|"
     r"is not possible|unclear|don't know|do not know|not (?:sure|certain)|unsure|give up|hard to say)\b"
@@ -215,6 +216,7 @@ _QUOTES = _table(
     r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
 _REMARKS = _table(
+    r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$",
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"

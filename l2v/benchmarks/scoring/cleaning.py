@@ -23,6 +23,7 @@ _TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<]{0,600})<\|end_of_box\|>")
+_DISPLAYED = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split)\*?\}")
 _STRUCK = re.compile(r"~~[^~\n]{1,300}~~|<(?:del|strike)>[^<]{0,300}</(?:del|strike)>")
 _RAISED = re.compile(r"[⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ]+")
 _LEVEL = str.maketrans("⁻⁺⁰¹²³⁴⁵⁶⁷⁸⁹ⁿˣ", "-+0123456789nx")
@@ -39,6 +40,8 @@ def clean(response: str | None) -> str:
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
     if not text.isascii():
         text = _levelled("".join(c for c in text if not 0xD800 <= ord(c) <= 0xDFFF))
+    if "\\begin{" in text:
+        text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
 
 
@@ -115,6 +118,7 @@ _LATEX = [
         " ",
     ),
     (re.compile(r"\{,\}"), ","),
+    (re.compile(r"(?<=\{)[bp]matrix(?=\})"), "matrix"),
     (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), "×"),
     (re.compile(r"\\(?=[%$#&_{}])|\\[()\[\]]|\$|`|\*\*|__"), ""),
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, Question
-from l2v.benchmarks.scoring.claims import SENTENCES
+from l2v.benchmarks.scoring.claims import BOXED, SENTENCES
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
 from l2v.benchmarks.scoring.values import UNITS, Value, read_value
@@ -53,6 +53,7 @@ def compare(question: Question, text: str, how: str) -> Comparison | None:
     how: the kind of claim (claims.py); in a sentence the answer stands at the end.
     """
     tail = how in SENTENCES
+    text = text if how == BOXED or tail else _SINCE.split(text, maxsplit=1)[0]
     gold = gold_value(question.gold, question.unit)
     if question.kind == LIST:
         found = [_compare_lists(question.gold, part) for part in (text, *_last_parts(plain(text)))]
@@ -141,7 +142,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
-    parts = re.split(r"\s(?:is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes)\s|:\s", text)
+    parts = re.split(r"\s(?:is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes)\s|:\s|∈|\\in(?![a-z])", text)
     return parts[-1:] if len(parts) > 1 else []
 
 
@@ -154,6 +155,7 @@ def _compare_sides(gold: str, text: str) -> Comparison | None:
     return _compare_elements(gold, text)
 
 
+_SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(
     r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which|so that)\b|\s\((?:see|as|because|from)\b|"

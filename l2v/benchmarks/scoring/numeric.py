@@ -20,7 +20,7 @@ _VERBS = re.compile(
     r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?!\d)|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
+    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
     r"for|at|as|than|while|with|during|"
     r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
 )
@@ -29,12 +29,12 @@ _NUMBER = r"\W{0,3}\d[\d.,]*"
 BOUND = re.compile(
     r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|up to|"
     r"between|"
-    r"over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|longer)(?: than)?|anything but|double|twice|"
+    r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|longer)(?: than)?|anything but|double|twice|"
     r"triple|"
     r"half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
     r"[<>≤≥≠±]\s*)"
-    rf"{_NUMBER}(?:\s+and\s+\d[\d.,]*)?|"
+    rf"{_NUMBER}(?:(?:\s?[a-z°%]{{1,4}})?\s+and\s+\d[\d.,]*)?|"
     r"\d[\d.,]*\s+(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger)\s+than|(?:raised )?to the power of|"
     rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}",
     re.IGNORECASE,
@@ -70,6 +70,9 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
         return bold[0]
     text = plain(text[-300:] if tail else text[:300])
     if not tail:
+        behind = _BEHIND_COLON.search(text)
+        if behind and (named := read_value(behind.group(1))) is not None:
+            return named
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
@@ -84,6 +87,7 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
     return found or (None if how == LAST_SENTENCE else _only_number(text, given))
 
 
+_BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
 _LABELLED = re.compile(r"^[A-Za-z ]{2,25}:\s*(\S.{0,60})$")
 
 
@@ -126,10 +130,12 @@ def _after_verbs(text: str, given: frozenset[float]) -> Value | None:
     if not new or not all(near(value, new[0][1]) for _, value in new):
         return None
     at, value = new[0]
-    before = numbers_in(text[:at]) - given - {value.number}
+    # Of the clause alone, and without its year: "Born in 1911 and 1919, they are 8 years apart", "In 2020 there were …".
+    before = numbers_in(_YEAR.sub("", text[:at].rsplit(", ", 1)[-1])) - given - {value.number}
     return None if before and "=" not in text and not _WE_GET.search(text[:at] + " " + text[at : at + 12]) else value
 
 
+_YEAR = re.compile(r"\b[Ii]n (?:19|20)\d\d\b")
 _WE_GET = re.compile(r"\b(?:we|i) (?:get|obtain|find|have|see|count)\b", re.IGNORECASE)
 
 
@@ -161,9 +167,9 @@ def near(a: Value, b: Value) -> bool:
     bases = to_base(a), to_base(b)
     if bases[0] and bases[1] and bases[0][0] == bases[1][0] and a.unit != b.unit:
         return _close(bases[0][1], bases[1][1], EXACT if a.integer and b.integer else RELATIVE)
-    if a.percent != b.percent and not (a.integer or b.integer):
-        scaled = a.number / 100 if a.percent else b.number / 100
-        if _close(scaled, b.number if a.percent else a.number, EXACT):
+    if a.percent != b.percent:
+        percent, other = (a, b) if a.percent else (b, a)
+        if not other.integer and _close(percent.number / 100, other.number, EXACT):
             return True
     return _close(a.number, b.number, EXACT) or _rounds_to(a, b) or _rounds_to(b, a)
 

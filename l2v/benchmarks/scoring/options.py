@@ -111,13 +111,17 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
     if to_the_letter:
         found = known.where([bool(t) and t == plain(text) for t in known.plain])
     else:
-        squeezed = squeeze(text)
+        squeezed = squeeze(_RANGE.sub(r"\1-\2", text))
         squeezed = _YES_NO.get(squeezed, squeezed)
         found = known.where([bool(s) and s == squeezed for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if found else None
 
 
 # Other languages' words for the options "Yes" and "No".
+_RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and)\s*(\d)", re.IGNORECASE)
+_ORDINAL = re.compile(
+    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|last)\b)", re.IGNORECASE
+)
 _YES_NO = dict.fromkeys("是 是的 对 對 ja oui sí はい 예 да".split(), "yes") | dict.fromkeys(
     "否 不是 不 不对 nein non いいえ 아니요 нет".split(), "no"
 )
@@ -139,6 +143,11 @@ def _letter(text: str, known: _Options) -> OptionReading | None:
     singles = _BETWEEN.sub(" ", text).split()
     if len(singles) > 1 and all(len(w) == 1 and w.upper() in known.letters for w in singles):
         return OptionReading(frozenset(w.upper() for w in singles), "letter")
+    ordinal = _ORDINAL.search(text)
+    if ordinal and known.texts and not _DENIED.search(text.lower()):
+        at = ("first", "second", "third", "fourth", "fifth", "last").index(ordinal.group(1).lower())
+        at = at if at < 5 else len(known.texts) - 1
+        return OptionReading(frozenset(known.letters[at : at + 1]), "letter")
     for pattern in (_ALONE, _IN_BRACKETS, _LEADING, _NAMED, _FIRST):
         matches = [m for m in pattern.finditer(text) if m.group(1).upper() in known.letters]
         if pattern is _NAMED:
@@ -209,9 +218,11 @@ def _mention(text: str, how: str, known: _Options) -> OptionReading | None:
     readable = [bool(o.strip()) and o.strip() not in _SMALL_WORDS and not _is_short(o) for o in known.spaced]
     if not all(readable[i] or o.strip() in _SMALL_WORDS or not o.strip() for i, o in enumerate(known.spaced)):
         return None
-    hits = [ok and o in spaced for ok, o in zip(readable, known.spaced, strict=True)]
-    texts = [o for o, hit in zip(known.spaced, hits, strict=True) if hit]
-    hits = [hit and not any(o != other and o in other for other in texts) for o, hit in zip(known.spaced, hits, strict=True)]
+    left, hits = spaced, [False] * len(readable)
+    for i in sorted(range(len(readable)), key=lambda i: -len(known.spaced[i])):
+        # Longer texts first: "red or dark red" names both, "dark red" one.
+        hits[i] = readable[i] and known.spaced[i] in left
+        left = left.replace(known.spaced[i], " … ") if hits[i] else left
     found = frozenset(known.where(hits))
     return OptionReading(found, "option_text") if len(found) == 1 else None
 
