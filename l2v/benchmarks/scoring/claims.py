@@ -242,7 +242,7 @@ _HEADER = re.compile(
 _TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
-    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following)|let(?:'?s| me) (?!say|assume|suppose|guess)\w+)\b"
+    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|guess)\w+)\b"
     r"[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
     re.IGNORECASE,
 )
@@ -345,8 +345,10 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
     for at, content in boxed_claims(text):
         around = next((c for c in reversed(clauses) if c.at <= at), None)
         claim = ResponseClaim(content, BOXED, content, at)
-        if _DENIED_IN.match(content) or _DENIED_BOX.search(text[max(0, at - 30) : at]) or _WRONG_BOX.match(
-            text[at : at + len(content) + 80].partition(content)[2]
+        if (
+            _DENIED_IN.match(content)
+            or _DENIED_BOX.search(text[max(0, at - 30) : at])
+            or _WRONG_BOX.match(text[at : at + len(content) + 80].partition(content)[2])
         ):
             denied.append(claim)
         elif around is None or around.kind not in _UNBOXED or len(around.text) > 300:
@@ -430,7 +432,12 @@ def _shortly(text: str) -> str | None:
     """The answer of a sentence that is nothing but "So it is …" and an answer."""
     lead = _LEAD_IN.match(text)
     short = re.split(r",? (?:because|since|as)\b", text[lead.end() :])[0].strip(" ,:") if lead else text
-    bare = lead and re.search(r"\w", lead.group()) and re.search(r"[\d=+√π\\^]|^\W*(?:[A-J]|yes|no|true|false)\W*$", short) and not _VERB.search(short)
+    bare = (
+        lead
+        and re.search(r"\w", lead.group())
+        and re.search(r"[\d=+√π\\^]|^\W*(?:[A-J]|yes|no|true|false)\W*$", short)
+        and not _VERB.search(short)
+    )
     return short if bare and len(short) <= 60 and len(_WORD.findall(short)) <= 2 else None
 
 

@@ -220,7 +220,7 @@ _REMARKS = _table(
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
-    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)"
+    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = _table(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
@@ -271,7 +271,9 @@ def _claimed(text: str) -> bool:
     found = _SUBJECT.match(text)
     if found is None or found["verb"].lower() in ("has", "must", "will", "should", "can"):
         return not (found and re.match(r"\W*be(?:en)? (?:\w+ )?(?:ed|crossed|given|dismissed)\b", found["rest"]))
-    return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes", "would") and bool(_CLAIMING.match(found["rest"]))
+    return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes", "would") and bool(
+        _CLAIMING.match(found["rest"])
+    )
 
 
 # What "I" or "we" do when they claim; "I considered", "I disagree with", "we tried" claim nothing.
@@ -476,7 +478,9 @@ def _is_option(label: str, line: str, asked: str, options: Sequence[str]) -> boo
     at, rest = ord(label) - ord("A"), _same(_LABELLED.sub("", line, count=1))
     text = _same(options[at]) if at < len(options) else ""
     behind = rest[len(text) :]
-    return bool(text) and rest.startswith(text) and not behind[:1].isalnum() and classify(f"{label}{behind}", asked) in ASSERTING
+    return (
+        bool(text) and rest.startswith(text) and not behind[:1].isalnum() and classify(f"{label}{behind}", asked) in ASSERTING
+    )
 
 
 def _same(text: str) -> str:

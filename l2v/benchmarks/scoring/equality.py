@@ -142,7 +142,9 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
-    parts = re.split(r"\s(?:is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes)\s|:\s|∈|\\in(?![a-z])", text)
+    parts = re.split(
+        r"\s(?:is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes)\s|:\s|∈|\\in(?![a-z])", text
+    )
     return parts[-1:] if len(parts) > 1 else []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from l2v.benchmarks.scoring.claims import BARE, LAST_SENTENCE, SENTENCES
@@ -167,6 +168,10 @@ def near(a: Value, b: Value) -> bool:
     bases = to_base(a), to_base(b)
     if bases[0] and bases[1] and bases[0][0] == bases[1][0] and a.unit != b.unit:
         return _close(bases[0][1], bases[1][1], EXACT if a.integer and b.integer else RELATIVE)
+    if {a.unit, b.unit} == {"", "°"}:
+        radians, degrees = (b, a) if a.unit else (a, b)
+        if radians.decimals is None and _close(math.degrees(radians.number), degrees.number, EXACT):
+            return True
     if a.percent != b.percent:
         percent, other = (a, b) if a.percent else (b, a)
         if not other.integer and _close(percent.number / 100, other.number, EXACT):

@@ -59,10 +59,12 @@ def _prepare(options: tuple[str, ...]) -> _Options:
     )
 
 
-def read_option(claim: ResponseClaim, options: tuple[str, ...], given: frozenset[float] = frozenset()) -> OptionReading | None:
+def read_option(
+    claim: ResponseClaim, options: tuple[str, ...], given: frozenset[float] = frozenset(), asks_not: bool = False
+) -> OptionReading | None:
     """The option that a claim names; None when it names none. With no `options` only letters A to J are read.
 
-    given: the numbers of the question, which sentences repeat beside their answer.
+    given: the numbers of the question, which sentences repeat beside their answer. asks_not: whether it asks what is not so.
     """
     known, how = _prepare(options), claim.how
     if how == OPENING:
@@ -83,7 +85,7 @@ def read_option(claim: ResponseClaim, options: tuple[str, ...], given: frozenset
         _same_text(_IS.split(text)[-1], known)
         or _same_text(plain(text).rsplit("=", 1)[-1], known)
         or _value(text, how, known, given)
-        or _mention(text, how, known)
+        or _mention(text, how, known, asks_not)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
 
@@ -120,7 +122,8 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
 # Other languages' words for the options "Yes" and "No".
 _RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and)\s*(\d)", re.IGNORECASE)
 _ORDINAL = re.compile(
-    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|last)\b)", re.IGNORECASE
+    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|last)\b)",
+    re.IGNORECASE,
 )
 _YES_NO = dict.fromkeys("是 是的 对 對 ja oui sí はい 예 да".split(), "yes") | dict.fromkeys(
     "否 不是 不 不对 nein non いいえ 아니요 нет".split(), "no"
@@ -206,12 +209,12 @@ def _spaced(text: str) -> str:
     return f" {' '.join(_TOKENS.findall(plain(text).lower()))} "
 
 
-def _mention(text: str, how: str, known: _Options) -> OptionReading | None:
+def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionReading | None:
     """The only option whose text is mentioned; longer texts hide the shorter ones inside them."""
     if known.bare:
         return None
     spaced = _spaced(BOUND.sub("…", plain(text[-300:] if how in SENTENCES else text)))
-    if _DENIED.search(spaced):
+    if bool(_DENIED.search(spaced)) != (asks_not and how in SENTENCES):
         return None
     if is_mathematics(plain(text)):
         return None
@@ -297,6 +300,11 @@ def _opening(line: str, known: _Options) -> OptionReading | None:
     if alone and alone.group(1) in known.letters:
         return OptionReading(frozenset(alone.group(1)), "letter")
     clause = _CLAUSE.split(line.lstrip("* "), maxsplit=1)[0]
+    if line.lstrip("* ")[len(clause) : len(clause) + 1] == "," and any(
+        o in _spaced(line[len(clause) :]) for o in known.spaced if o.strip()
+    ):
+        # "A whale, a bat and a mouse are …"
+        return None
     return _same_text(clause, known) if clause and clause != line else _same_text(line, known)
 
 

@@ -126,6 +126,7 @@ def _right(verdict: Verdict | _Pending) -> bool:
     return isinstance(verdict, _Pending) or verdict.correct is True
 
 
+_ASKS_NOT = re.compile(r"\bNOT\b|\b(?:is|are|does|do|can|could)(?: not|n't) (?!\w+\?)|\b(?:which|what)\b.*\bnot\b|\bexcept\b")
 _SEVERAL = re.compile(r"^\(?[A-J]\)?(?:[\s,;]+\(?[A-J]\)?)+$")
 
 
@@ -147,7 +148,7 @@ def _judge_letters(question: Question, gold: str, claim: ResponseClaim) -> Verdi
 
 
 def _judge_choice(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _Pending | None:
-    reading = read_option(claim, question.options, given_numbers(question.text))
+    reading = read_option(claim, question.options, given_numbers(question.text), bool(_ASKS_NOT.search(question.text)))
     if reading is None:
         return _unnamed(question, gold, claim)
     extraction, rule = _shown(claim.text), f"{claim.how}+{reading.by}"

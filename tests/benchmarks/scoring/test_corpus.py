@@ -40,13 +40,13 @@ def judged() -> list[tuple[dict[str, Any], Verdict]]:
 
 
 def test_the_corpus_is_what_it_says() -> None:
-    assert len(CASES) >= 600 and {case["half"] for case in CASES} == {"aside", "open"}
+    assert len(CASES) >= 600 and {case["half"] for case in CASES} == {"aside", "open", "fresh", "sealed"}
     assert all(case["why"] and case["must"] in ("right", "wrong", "none") for case in CASES)
     assert all((case["must"] == "right") == (case["gold"] == case["says"]) for case in CASES)
     assert min(Counter(case["file"] for case in CASES).values()) >= 100
 
 
-@pytest.mark.parametrize("half", ["aside", "open"])
+@pytest.mark.parametrize("half", ["aside", "open", "fresh", "sealed"])
 def test_claims_are_read_as_what_they_are(half: str, judged: list[tuple[dict[str, Any], Verdict]]) -> None:
     own = [(case, verdict) for case, verdict in judged if case["half"] == half]
     accepted = [c["id"] for c, v in own if c["must"] != "right" and v.correct is True]
@@ -97,7 +97,7 @@ def _with(case: dict[str, Any], addition: str) -> str:
 @pytest.mark.parametrize("addition", ADDED)
 def test_no_denial_list_or_second_question_behind_a_response_makes_it_right(addition: str) -> None:
     """Every case under every addition, not a sample of them."""
-    cases = [c for c in CASES if c["must"] != "right" and c["response"].strip(" ?.")]
+    cases = [c for c in CASES if c["must"] != "right" and c["response"].strip(" ?.\n")]
     before = {c["id"]: robust(question(c), c["response"]).correct for c in cases}
     turned = [c["id"] for c in cases if before[c["id"]] is not True and robust(question(c), _with(c, addition)).correct is True]
     assert len(cases) > 500 and not turned
