@@ -28,6 +28,7 @@ from l2v.benchmarks.scoring.clauses import (
     sentences,
     unreal,
 )
+from l2v.benchmarks.scoring.tables import Table
 
 BOXED, MARKER, WHOLE, STATEMENT = "boxed", "answer", "whole", "statement"
 CONCLUSION, LAST_SENTENCE, LAST_LINE, OPENING = "conclusion", "last_sentence", "last_line", "opening"
@@ -74,12 +75,13 @@ _IS = (
 )
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
-_MARK = re.compile(
+_MARK = Table(
     rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
     rf"|(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
     rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)"
     rf"|\b(?:final|correct)\s+answer{_EMPHASIS}:"
-    rf"|\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
+    rf"|\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|"
+    rf"statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
     r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
@@ -87,16 +89,16 @@ _MARK = re.compile(
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
     r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
-    r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|pick(?:ing)?|select|go(?:ing)? with|"
+    r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
+    r"pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
-    re.IGNORECASE,
 )
-_RIGHT_AFTER = re.compile(
-    r"(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
+_RIGHT_AFTER = Table(
+    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer)\b|(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
-    r"matches|remains|is left)\b"
+    r"matches|remains|is left)\b)",
 )
 _NOT_YET = re.compile(
     r"^\W{0,6}(?:(?:correct|right)\W*$|true that|clear\b|given (?:by|as)?|based|determined|found|calculated|obtained|computed|"
@@ -157,9 +159,12 @@ def _lists_options(line: str, after: str) -> bool:
 
 # Before "answer": what makes it the response's own. "Tom's answer", "a possible answer", "the bonus answer" are not.
 _OWN = re.compile(
-    r"(?:^|[^\w'’\s]\s*|\b(?:the|my|our|question's|problem's|this|so|is|that|and|but|thus|hence|therefore|only|as|to|yes|no|final)\s+)"
-    r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|most|more|"
-    r"remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|closest|nearest|"
+    r"(?:^|[^\w'’\s]\s*|\b(?:the|my|our|question's|problem's|this|so|is|that|and|but|thus|hence|therefore|only|as|to|yes|no|"
+    r"final)\s+)"
+    r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|"
+    r"most|more|"
+    r"remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|"
+    r"closest|nearest|"
     r"logical|complete|definitive|single|valid|obvious|clear|decimal|integer|rounded|written|full|unique|corrected|new|revised|"
     r"updated|expected|least|plausible|and|or)\s+)*$",
     re.IGNORECASE,
@@ -195,7 +200,7 @@ def _disowned(clause: Clause, start: int, end: int) -> bool:
 
 def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
     """(claim, whether it is denied) of every marker in a clause."""
-    for match in list(_MARK.finditer(clause.text))[-4:]:
+    for match in _MARK.finditer(clause.text, clause.bits)[-4:]:
         content = _content(text, clause, match.end())
         if match.group().lower().rstrip(" *_:\"'").endswith(("n't", "not", "not be", "n't be")):
             content = f"not {content}"
@@ -218,7 +223,7 @@ def _marked(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseCla
         ):
             negative = DENIED_BEFORE.search(clause.text[: match.start()])
             yield claim, negative is not None and not asked_for(negative.group(), asked)
-    for match in [] if clause.kind in (Kind.REFUSAL, Kind.LIST) else list(_RIGHT_AFTER.finditer(clause.text))[-4:]:
+    for match in [] if clause.kind in (Kind.REFUSAL, Kind.LIST) else _RIGHT_AFTER.finditer(clause.text, clause.bits)[-4:]:
         before = clause.text[max(0, match.start() - 30) : max(match.start(1), match.start(2))]
         refuted = bool(re.search(r"\bnot\s+(?:option |choice )?\(?$|n't .{0,12}$", before, re.IGNORECASE))
         letter = match.group(1) or match.group(2)
@@ -234,7 +239,8 @@ def first_sentence(line: str) -> str:
 
 
 _HEADER = re.compile(
-    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|query|example|"
+    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
+    r"query|example|"
     r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
     r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
@@ -242,7 +248,8 @@ _HEADER = re.compile(
 _TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
-    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|guess)\w+)\b"
+    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|"
+    r"guess)\w+)\b"
     r"[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
     re.IGNORECASE,
 )
@@ -313,9 +320,11 @@ _SUBJECT = re.compile(
 
 
 _IS_ANSWER = re.compile(
-    r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but|clearly|obviously)\b[\s,]*)?(?:(?:i|we) (?:think|believe|conclude) (?:that )?)?"
+    r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but|clearly|obviously)\b[\s,]*)?(?:(?:i|we) (?:think|believe|"
+    r"conclude) (?:that )?)?"
     r"((?-i:\(?[A-J]\)?)|[^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+"
-    r"(?:therefore |thus |indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|right)\W*$)",
+    r"(?:therefore |thus |indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|"
+    r"right)\W*$)",
     re.IGNORECASE,
 )
 
@@ -416,12 +425,16 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
 
 # "So I'd say it's …": what follows is the answer, where it is short and no sentence.
 _LEAD_IN = re.compile(
-    r"^\W{0,4}(?:(?:of course|clearly|obviously|so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|consequently|step \d{1,2}|conclusion|"
+    r"^\W{0,4}(?:(?:of course|clearly|obviously|so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|"
+    r"consequently|step \d{1,2}|conclusion|"
     r"leaving|giving|making|yielding)\b[\s,.:]*)*"
-    r"(?:(?:i|we)(?:'d|'ll| would| will| must| can| have to)?\s+(?:say|answer|guess|think|believe|conclude|estimate|get|find|obtain|"
-    r"have|see|count|am (?:sure|certain|confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|going with)\s+(?:that\s+)?|"
+    r"(?:(?:i|we)(?:'d|'ll| would| will| must| can| have to)?\s+(?:say|answer|guess|think|believe|conclude|estimate|get|find|"
+    r"obtain|"
+    r"have|see|count|am (?:sure|certain|confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|"
+    r"going with)\s+(?:that\s+)?|"
     r"this (?:means|shows|implies|tells us)\s+(?:that\s+)?)?"
-    r"(?:(?:it|this|that|there|the (?:\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|are|equals|"
+    r"(?:(?:it|this|that|there|the (?:\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|"
+    r"are|equals|"
     r"becomes|comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?"
     r"(?:(?:\w+ly|indeed|of course|just|still)\b[\s,]*)*",
     re.IGNORECASE,

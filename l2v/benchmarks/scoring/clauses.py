@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from functools import lru_cache
+
+from l2v.benchmarks.scoring.tables import Table, possible
 
 
 class Kind(Enum):
@@ -34,27 +37,28 @@ ASSERTING = (Kind.ASSERTION, Kind.CONCLUSION, Kind.CONDITION)
 
 @dataclass(frozen=True)
 class Clause:
-    """A clause with its place: at, its start in the response; line, the rest of its line; sentence, a number."""
+    """A clause with its place: at, its start in the response; line, the rest of its line; sentence, a number.
+
+    bits: the patterns that may match in it (tables.py).
+    """
 
     text: str
     at: int
     line: str
     sentence: int
     kind: Kind
-
-
-def _table(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
+    bits: int
 
 
 # What a predicate says of an answer that is none: "is wrong", "is a trap", "fails", "makes no sense".
 JUDGED_WRONG = (
     r"(?:(?:not (?:even )?)?(?:wrong|incorrect|false|untrue|impossible|implausible|mistaken|invalid|absurd|nonsense|misleading|"
     r"ruled out|eliminated|excluded|discarded|rejected|refuted|dismissed|out of the question|off the table)|"
-    r"(?:an? |only |just |one |his |her |their |my )+(?:\w+ )?(?:trap|distractor|decoy|mistake|error|slip|guess|possibility|candidate|"
+    r"(?:an? |only |just |one |his |her |their |my )+(?:\w+ )?(?:trap|distractor|decoy|mistake|error|slip|guess|possibility|"
+    r"candidate|"
     r"red herring|example|(?:wrong|false|incorrect|first|common) \w+|(?:wrong|false|incorrect) (?:answer|option|statement)))"
 )
-_INSTRUCTION = _table(
+_INSTRUCTION = Table(
     r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
     r"note to (?:the )?\w+)\s*\d?:|^\W*(?:mark|accept|grade) \S",
     r"^\W*please\b",
@@ -64,36 +68,39 @@ _INSTRUCTION = _table(
     r"^\W*(?:ignore|disregard|count|treat|grade|score|consider) (?:the|this|all|any|every|previous|my)\b",
     r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
     r"\byour task\b|\b(?:expected|required|output|answer) format\b",
-    r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|reply|respond|say|end|mark|"
+    r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
+    r"reply|respond|say|end|mark|"
     r"accept|count|give|choose)\b",
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
     r"\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
 )
-_TAKEN_BACK = _table(
+_TAKEN_BACK = Table(
     r"^\W*(?:and |but |oh,? |ah,? |so )?(?:wait|hmm+|hold on|hang on|oops|correction|edit|erratum|scratch that|strike that|"
     r"on second thoughts?|actually,? (?:no|wait)|actually|no,? wait|no(?=[:,.!]|$)|i mean|or rather|"
     r"(?:my|i) (?:mistake|bad|apolog\w+)|(?:i'?m )?sorry|apologies|never ?mind)(?!\w)[\s,:.!—-]*",
 )
-_WITHDRAWS = _table(
+_WITHDRAWS = Table(
     _TAKEN_BACK.pattern,
     r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
     r"overlooked)\b",
     r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
     r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
-    r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|the above))\b|"
+    r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|"
+    r"the above))\b|"
     r"^\W*(?:false|wrong|incorrect|not|not really|not so|or not)\W*$",
     r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
 )
-REAFFIRMS = _table(
-    r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:(?!not|nearly|almost)\w+ )?(?:still |indeed )?(?:right|"
+REAFFIRMS = Table(
+    r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:(?!not|nearly|"
+    r"almost)\w+ )?(?:still |indeed )?(?:right|"
     r"correct|confirmed|verified|consistent)\b",
     r"\b(?:confirms?|verif(?:y|ies)|stands)\b",
     r"^\W*(?:yes|ok(?:ay)?|right|correct|good)\W*$",
 )
-_REFUSES = _table(
+_REFUSES = Table(
     r"^\W*(?:in order )?to (?:tell|say|determine|know|decide|be sure|answer)\b.*\b(?:required|needed|necessary|need|would)\b",
     r"\b(?:cannot|can't|can ?not|could not|couldn't|unable to|not able to|hard to|difficult to|impossible to|no way to|"
     r"not possible to|isn't possible to|"
@@ -122,7 +129,8 @@ _NEGATIVE = (
 )
 DENIED_AFTER = re.compile(
     r"^\W{0,6}(?:(?:definitely|certainly|clearly|surely|obviously|probably|therefore|thus|simply|likely) )?"
-    r"(?:['\"“]?not|≠|\\neq?\b|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|hardly|nowhere|smaller than|larger than|greater than|less than|"
+    r"(?:['\"“]?not|≠|\\neq?\b|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|hardly|nowhere|"
+    r"smaller than|larger than|greater than|less than|"
     r"more than|either\b(?=.*\bor (?:un|not|no|some))|other than|different from|unlike|"
     rf"unrelated|{JUDGED_WRONG}|no longer)"
     r"(?!\w)",
@@ -134,47 +142,59 @@ _NOT_BUT = re.compile(
     r"actually\s+)?(.+)$",
     re.IGNORECASE,
 )
-_DENIES = _table(
+_DENIES = Table(
     rf"\b(?:is|are|was|were|be|being|seems?|looks?)(?: \w+ly| also)? (?:{JUDGED_WRONG}|(?:un|im)(?:likely|plausible|probable)|"
     rf"too \w+)\b",
     r"(?:\b(?:is|are|was|were|do|does|did|can|could|will|would|should|must|has|have|may|might|need)(?:n't| not|not)|\bcannot|"
     r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
-    r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|far "
-    r"from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|used to|"
-    r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|no reason|"
+    r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|"
+    r"far "
+    r"from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|"
+    r"used to|"
+    r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|"
+    r"no reason|"
     r"everything but|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|nearly) (?:right|correct|it)|"
     r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out)\b|\bain't\b|"
-    r"^\W*(?:wrong|incorrect|rejected|excluded)\b[^:]{0,12}:|\banswer is (?:smaller|larger|greater|less|more|bigger|higher|lower) than\b|≠|\\neq?\b",
+    r"^\W*(?:wrong|incorrect|rejected|excluded)\b[^:]{0,12}:|\banswer is (?:smaller|larger|greater|less|more|bigger|higher|"
+    r"lower) than\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
     r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
 )
-_SUPPOSES = _table(
-    r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let(?:'?s| us| me) (?:say|assume|suppose|test|try|check)|imagine|"
-    r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided|hypothetically|theoretically|in theory|as an example|"
+_SUPPOSES = Table(
+    r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let(?:'?s| us| me) (?:say|assume|suppose|test|try|check)|"
+    r"imagine|"
+    r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided|hypothetically|theoretically|in theory|"
+    r"as an example|"
     r"(?:only )?if (?:so|not|only)|say)\b|\bin (?:the|this|that|an?) (?:\w+ )?(?:example|sample|worst case|draft|exercise)\b|"
-    r"\b(?:might|may|could|would have) be(?:en)? (?:the (?:answer|correct|right)|correct|right|true)\b|^\W*(?:and |so )?let \$?\w+\$? (?:be\b|=)",
+    r"\b(?:might|may|could|would have) be(?:en)? (?:the (?:answer|correct|right)|correct|right|true)\b|^\W*(?:and |"
+    r"so )?let \$?\w+\$? (?:be\b|=)",
     r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
     r"\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|"
-    r"\b(?:in|for) (?:an?|another) [^.]{1,40}\banswer would\b|\bin (?:another|the (?:other|mirrored|opposite|reverse\w*|general)) "
+    r"\b(?:in|for) (?:an?|another) [^.]{1,40}\banswer would\b|\bin (?:another|the (?:other|mirrored|opposite|reverse\w*|"
+    r"general)) "
     r"[^.]{1,40}\banswer (?:is|would)\b",
     r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
     r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|mark)\b.{1,30}\b(?:be (?:the|a|an)|as (?:the|a|an|our|"
     r"my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
-    r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|possibility)\b|"
+    r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|"
+    r"possibility)\b|"
     r"\bone of the (?:options|choices|candidates|possibilities)\b|\boptions include\b",
     r"\b(?:satisf(?:y|ies)|would (?:also )?(?:fit|work|do))\b|\b(?:(?:option|choice) [A-J]|[B-HJ])\)? would (?!be the)",
     r"^\W*(?:(?:looking at|considering|testing|trying|checking|examin\w+|starting with)\b(?!.*\banswer)|consider\b|take\b)",
 )
 # Who may say what is not the response's own word: a name, "my friend", "most people"; not "the figure", "it" or "we".
 _ONE = (
-    r"(?:student|friend|teacher|classmate|brother|sister|mother|father|colleague|someone|somebody|he|she|one|user|model|calculator|"
-    r"key|hint|prompt|caption|reader|website|attempt|approach|draft|textbook|book|wikipedia|google|internet|rumou?r|official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
+    r"(?:student|friend|teacher|classmate|brother|sister|mother|father|colleague|someone|somebody|he|she|one|user|model|"
+    r"calculator|"
+    r"key|hint|prompt|caption|reader|website|attempt|approach|draft|textbook|book|wikipedia|google|internet|rumou?r|"
+    r"official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
 )
 _MANY = (
-    r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|think|answer|"
+    r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|"
+    r"think|answer|"
     r"choose|pick)\b)(?: who)?)"
 )
 _NAME = (
@@ -189,10 +209,11 @@ _SAY = r"(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|write
 _MAY = r"(?:might|may|could|would)"
 _SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
 _FIGURE = (
-    r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|book|caption|"
+    r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|"
+    r"book|caption|"
     r"user|prompt|textbook|others?))"
 )
-_QUOTES = _table(
+_QUOTES = Table(
     rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
     r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
@@ -200,11 +221,13 @@ _QUOTES = _table(
     r"\bthe opinion of\b",
     rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b|"
     r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b|"
-    r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|chart|table|formula))|"
+    r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|"
+    r"chart|table|formula))|"
     rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b|"
     r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b|"
     rf"^\W*(?:{_NAME}\s?:\s?[\"'“]|{_ONE}\s?:)|\bwhat {_SPEAKS}\b",
-    r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|rumou?red|told|"
+    r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|"
+    r"rumou?red|told|"
     r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
     r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b|"
@@ -212,20 +235,23 @@ _QUOTES = _table(
     r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$",
     rf"\baccording to (?!{_FIGURE})",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
-    r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|similar|bonus)) |"
+    r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
+    r"similar|bonus)) |"
     r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
-_REMARKS = _table(
+_REMARKS = Table(
     r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$",
-    r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|do you (?:have|want|need)|is there anything|(?:shall|"
+    r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
+    r"do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
     r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
-CONCLUDES = _table(
+CONCLUDES = Table(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
     r"in summary|as a result|accordingly|"
-    r"overall|to summari[sz]e|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|this means|we (?:get|have|find|conclude|obtain)|it follows|∴)(?!\w)"
+    r"overall|to summari[sz]e|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|this means|we (?:get|"
+    r"have|find|conclude|obtain)|it follows|∴)(?!\w)"
 )
 _LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
 _LETTERS_LISTED = re.compile(
@@ -250,15 +276,19 @@ _ADJECTIVES = re.compile(
 # A letter or number as the subject of a sentence is claimed by few predicates ("is correct", "is the answer", "is the longest").
 _SUBJECT = re.compile(
     r"^\W*(?:(?:so|thus|hence|therefore|clearly|obviously|then|but|and|here)\b[\s,]*)*"
-    r"(?:(?:the )?(?:option|choice|answer|letter|value|number)\s+)?[\"'“(\[$*]*(?:(?-i:[A-HJ])|-?\d[\d.,/]*(?:\s?(?:°|%|[a-z]{1,3}(?<!\bis)))?)"
-    r"[\"'”)\]$*.°]*(?:,? (?:though|however|then))?,?\s+(?:(?:\w+ly|also) )?(?P<verb>is|was|has|had|looks?|seems?|appears?|could|may|might|"
+    r"(?:(?:the )?(?:option|choice|answer|letter|value|number)\s+)?[\"'“(\[$*]*(?:(?-i:[A-HJ])|-?\d[\d.,/]*(?:\s?(?:°|%|"
+    r"[a-z]{1,3}(?<!\bis)))?)"
+    r"[\"'”)\]$*.°]*(?:,? (?:though|however|then))?,?\s+(?:(?:\w+ly|also) )?(?P<verb>is|was|has|had|looks?|seems?|appears?|"
+    r"could|may|might|"
     r"would|comes?|came|leads?|violates?|fails?|makes?|breaks?|contradicts?|can|will|should|must)\b(?P<rest>.*)$",
     re.IGNORECASE | re.DOTALL,
 )
 _CLAIMING = re.compile(
-    r"^(?:\W|be\b|have to be\b|been\b(?! \w+ (?:out|by))|\w+ly\b(?<!nearly)|thus|therefore|indeed|then|also|still|just|really|in fact)*"
+    r"^(?:\W|be\b|have to be\b|been\b(?! \w+ (?:out|by))|\w+ly\b(?<!nearly)|thus|therefore|indeed|then|also|still|just|"
+    r"really|in fact)*"
     r"(?:(?:the|our|my)\b(?!.{0,20}\b(?:wrong|first|other|previous|second|opposite|decoy|distractor|trap|example))|"
-    r"missing|option|choice|correct|right|true|valid|consistent|appropriate|accurate|chosen|selected|equal|left|shown|needed|required|visible|"
+    r"missing|option|choice|correct|right|true|valid|consistent|appropriate|accurate|chosen|selected|equal|left|shown|needed|"
+    r"required|visible|"
     r"best|better|more|most|less|(?!other|never)\w+(?:er|est)|"
     r"what (?:we|i|is|you|the)|how|where|an? (?:correct|valid|solution|root|better|good|right|\w+ (?:answer|choice|match|fit))|"
     r"it|sense|[\d(=<]|at|on|in\b(?! (?:question|doubt))|between|next|parallel|perpendicular|along)",
@@ -278,11 +308,15 @@ def _claimed(text: str) -> bool:
 
 # What "I" or "we" do when they claim; "I considered", "I disagree with", "we tried" claim nothing.
 _OWN_VERB = re.compile(
-    r"^\W*(?:(?:so|thus|hence|therefore|then|but|and|now|here|well|yes|no|finally|clearly)\b[\s,]*)*(?:i|we)\s(?!am\b|are\b|was\b|were\b|"
+    r"^\W*(?:(?:so|thus|hence|therefore|then|but|and|now|here|well|yes|no|finally|clearly)\b[\s,]*)*(?:i|we)\s(?!am\b|are\b|"
+    r"was\b|were\b|"
     r"have\b|had\b|do\b|did\b|can\b|could\b|would\b|will\b|must\b|should\b|may\b|might\b|need\b|also\b|then\b|now\b|\w+ly\b|"
-    r"think|believe|conclude|say|choose|chose|pick|select|get|got|find|found|see|saw|count|obtain|obtained|know|guess|estimate|determin|"
-    r"repeat|confirm|forg[eo]t|miss|overlook|misread|add|report|infer|deduce|go|went|answer|note|observe|calculat|comput|identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
-    r"arrive|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|plug|divid|"
+    r"think|believe|conclude|say|choose|chose|pick|select|get|got|find|found|see|saw|count|obtain|obtained|know|guess|"
+    r"estimate|determin|"
+    r"repeat|confirm|forg[eo]t|miss|overlook|misread|add|report|infer|deduce|go|went|answer|note|observe|calculat|comput|"
+    r"identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
+    r"arrive|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|"
+    r"plug|divid|"
     r"recall|start|look|assum|consider(?!ed)|deal|want|take|round|convert|apply|draw|define|write|eliminat|rul|denote)(?=\w)",
     re.IGNORECASE,
 )
@@ -298,26 +332,27 @@ def unreal(text: str) -> bool:
     return bool(_SUPPOSES.search(text) or _QUOTES.search(f"{text} "))
 
 
-def classify(text: str, asked: str = "") -> Kind:
+def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
-    if _REMARKS.match(text):
+    bits = possible(text) if bits is None else bits
+    if _REMARKS.match(text, bits):
         return Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):
         return Kind.QUESTION
-    if _INSTRUCTION.search(text):
+    if _INSTRUCTION.search(text, bits):
         return Kind.INSTRUCTION
-    if re.fullmatch(r"\W*(?:yes|no)\W*", text, re.IGNORECASE) and _YES_NO.search(asked):
+    if len(text) < 12 and re.fullmatch(r"\W*(?:yes|no)\W*", text, re.IGNORECASE) and _asks_yes_no(asked):
         return Kind.ASSERTION
-    if _WITHDRAWS.search(text) and not REAFFIRMS.search(text):
+    if _WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
-    if _REFUSES.search(text):
+    if _REFUSES.search(text, bits):
         return Kind.REFUSAL
-    if _QUOTES.search(text):
+    if _QUOTES.search(text, bits):
         return Kind.QUOTATION
-    if _SUPPOSES.search(text):
+    if _SUPPOSES.search(text, bits):
         # Asked what would happen, an answer says what would.
         return Kind.CONDITION if re.search(r"\bif\b|\bwould\b", asked, re.IGNORECASE) and _IF.search(text) else Kind.HYPOTHESIS
-    found = _DENIES.search(text)
+    found = _DENIES.search(text, bits)
     if found and not _COUNTED.search(text) and not (asked_for(found.group(), asked)):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
@@ -344,13 +379,13 @@ _STOP = re.compile(
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
     r"Is (?:the|it|this)|Suppose|Imagine) )"
 )
-_BREAK = re.compile(
+_BREAK = Table(
     r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|no,? wait|no,|wait|sorry|i mean|"
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
+    r"resulting in|which (?:gives|leaves|makes)|no,? wait|no,|wait|sorry|i mean|"
     r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
-    re.IGNORECASE,
 )
 _CONCESSION = re.compile(
     r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
@@ -388,13 +423,15 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
     found = []
     for number, (at, sentence, line) in enumerate(sentences(text)):
-        for offset, piece, contrast in _pieces(sentence, asked):
-            kind = Kind.REMARK if contrast else classify(piece, asked)
-            found.append(Clause(piece, at + offset, line[offset:].strip() if offset else line, number, kind))
+        bits = possible(sentence)
+        for offset, piece, contrast in _pieces(sentence, asked, bits):
+            own = bits if piece == sentence else possible(piece)
+            kind = Kind.REMARK if contrast else classify(piece, asked, own)
+            found.append(Clause(piece, at + offset, line[offset:].strip() if offset else line, number, kind, own))
     return _lists(found, asked, options)
 
 
-def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
+def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:
     """(offset, clause, whether it is only the other half of "this, not that"); a concession in front is left out."""
     if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
         yield 0, sentence, False
@@ -406,12 +443,15 @@ def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
         whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
         yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
         return
-    contrast, breaks = False, [] if _LABELLED.match(sentence) else list(_BREAK.finditer(sentence, start))
+    contrast, breaks = (
+        False,
+        [] if _LABELLED.match(sentence) else [m for m in _BREAK.finditer(sentence, bits) if m.start() >= start],
+    )
     if _FRONT.match(sentence, start):
         breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that)\b", sentence[b.end() :], re.IGNORECASE)]
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
-        for offset, piece in _prefixed(_CONTRASTED.sub("", sentence[start:end]), asked):
+        for offset, piece in _prefixed(_CONTRASTED.sub("", sentence[start:end]), asked, bits):
             yield start + offset, piece, contrast
         if match:
             start = match.end()
@@ -419,17 +459,21 @@ def _pieces(sentence: str, asked: str) -> Iterator[tuple[int, str, bool]]:
             contrast = word.endswith("not") or word in ("although", "though", "even though", "whereas")
 
 
-def _prefixed(piece: str, asked: str) -> Iterator[tuple[int, str]]:
+@lru_cache(maxsize=4096)
+def _asks_yes_no(asked: str) -> bool:
+    return re.search(r"\b(?:yes|no)\b", asked, re.IGNORECASE) is not None
+
+
+def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
     """A clause, apart from a "No, " or "Correction: " in front of it."""
-    yes_no = re.match(r"^\W{0,4}(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", piece, re.IGNORECASE) if _YES_NO.search(asked) else None
-    match = yes_no or _TAKEN_BACK.match(piece)
+    yes_no = re.match(r"^\W{0,4}(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", piece, re.IGNORECASE) if _asks_yes_no(asked) else None
+    match = yes_no or _TAKEN_BACK.match(piece, bits)
     cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0
     for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
         if part.strip():
             yield start + len(part) - len(part.lstrip()), part.strip()
 
 
-_YES_NO = re.compile(r"\b(?:yes|no)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):]|\W*$))")
 _JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
 _APPROVED = re.compile(

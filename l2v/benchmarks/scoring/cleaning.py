@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 
 # A commitment stands near the end of a response; what comes before so many characters cannot matter, and costs time.
 TAIL = 20_000
@@ -124,6 +125,13 @@ _LATEX = [
 ]
 
 
+# Those that need no backslash.
+_UNSLASHED = [(pattern, put) for pattern, put in _LATEX if not re.fullmatch(r"(?:\\\\[^|]*\|?)+", pattern.pattern)]
+# Without one of these there is nothing to unwrap.
+_WRAPPED = re.compile(r"[\\^$`*_~{<>!]|sqrt|pi|inf|\d\s?[xX]\s?\d")
+
+
+@lru_cache(maxsize=2**15)
 def plain(text: str) -> str:
     """One line of text without LaTeX and markdown wrappers.
 
@@ -131,10 +139,11 @@ def plain(text: str) -> str:
     """
     text = text[:300].translate(_TABLE)
     text = text if text.isascii() else _levelled(text)
-    for _ in range(2):
-        text = _WORDS.sub(r" \1", text)
-    for pattern, put in _LATEX:
-        text = pattern.sub(put, text)
+    if _WRAPPED.search(text):
+        for _ in range(2 if "\\" in text else 0):
+            text = _WORDS.sub(r" \1", text)
+        for pattern, put in _LATEX if "\\" in text else _UNSLASHED:
+            text = pattern.sub(put, text)
     return " ".join(text.split()).strip(" *_\"'")
 
 

@@ -161,7 +161,8 @@ _SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(
     r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which|so that)\b|\s\((?:see|as|because|from)\b|"
-    r"\s[-–—]\s(?=because|since|as)|,?\s(?:of course|no doubt|and nothing else|i (?:think|believe|guess))\b|\s[✓✔✅]|(?:です|입니다|이다)?[。.]*$",
+    r"\s[-–—]\s(?=because|since|as)|,?\s(?:of course|no doubt|and nothing else|i (?:think|believe|guess))\b|\s[✓✔✅]|(?:です|"
+    r"입니다|이다)?[。.]*$",
     re.IGNORECASE,
 )
 

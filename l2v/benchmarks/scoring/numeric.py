@@ -21,7 +21,8 @@ _VERBS = re.compile(
     r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
+    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
+    r"\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
     r"for|at|as|than|while|with|during|"
     r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
 )
@@ -30,7 +31,8 @@ _NUMBER = r"\W{0,3}\d[\d.,]*"
 BOUND = re.compile(
     r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|up to|"
     r"between|"
-    r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|longer)(?: than)?|anything but|double|twice|"
+    r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|"
+    r"longer)(?: than)?|anything but|double|twice|"
     r"triple|"
     r"half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"

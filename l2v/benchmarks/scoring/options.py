@@ -122,11 +122,12 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
 # Other languages' words for the options "Yes" and "No".
 _RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and)\s*(\d)", re.IGNORECASE)
 _ORDINAL = re.compile(
-    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|last)\b)",
+    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|"
+    r"last)\b)",
     re.IGNORECASE,
 )
-_YES_NO = dict.fromkeys("是 是的 对 對 ja oui sí はい 예 да".split(), "yes") | dict.fromkeys(
-    "否 不是 不 不对 nein non いいえ 아니요 нет".split(), "no"
+_YES_NO = dict.fromkeys(["是", "是的", "对", "對", "ja", "oui", "sí", "はい", "예", "да"], "yes") | dict.fromkeys(
+    ["否", "不是", "不", "不对", "nein", "non", "いいえ", "아니요", "нет"], "no"
 )
 _ALONE = re.compile(r"^\W{0,4}([A-Ja-j])\W{0,4}$")
 _IN_BRACKETS = re.compile(r"(?<![\w\\])[(\[]\s?([A-Ja-j])\s?[)\]]")

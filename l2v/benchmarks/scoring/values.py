@@ -109,7 +109,8 @@ def read_value(text: str) -> Value | None:
 
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,\[(])(\d+),(\d{1,2}|\d{4,}|(?<=(?<!\d)0,)\d{3})(?![\d,.)\]])")
 _MIXED_WORDS = re.compile(
-    r"^(\d{1,9}|[a-z]+(?:-[a-z]+)?) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|tenth)s?)\b[\w ]{0,20}$"
+    r"^(\d{1,9}|[a-z]+(?:-[a-z]+)?) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|"
+    r"tenth)s?)\b[\w ]{0,20}$"
 )
 
 
