@@ -12,7 +12,38 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.tables import Table, possible
+from l2v.benchmarks.scoring.phrases import (
+    ADJECTIVES,
+    APPROVED,
+    BREAK,
+    CLAIMING,
+    CONCESSION,
+    CONCLUDES,
+    CONTRASTED,
+    COUNTED,
+    DENIES,
+    DISAPPROVED,
+    FRONT,
+    IF,
+    INSTRUCTION,
+    JUDGING,
+    LABELLED,
+    LABELS,
+    LETTERS_LISTED,
+    LIST_HEAD,
+    NOT_BUT,
+    OWN_VERB,
+    QUOTES,
+    REAFFIRMS,
+    REFUSES,
+    REMARKS,
+    STOP,
+    SUBJECT,
+    SUPPOSES,
+    TAKEN_BACK,
+    WITHDRAWS,
+)
+from l2v.benchmarks.scoring.tables import possible
 
 
 class Kind(Enum):
@@ -50,354 +81,64 @@ class Clause:
     bits: int
 
 
-# What a predicate says of an answer that is none: "is wrong", "is a trap", "fails", "makes no sense".
-JUDGED_WRONG = (
-    r"(?:(?:not (?:even )?)?(?:wrong|incorrect|false|untrue|impossible|implausible|mistaken|invalid|absurd|nonsense|misleading|"
-    r"ruled out|eliminated|excluded|discarded|rejected|refuted|dismissed|out of the question|off the table)|"
-    r"(?:an? |only |just |one |his |her |their |my )+(?:\w+ )?(?:trap|distractor|decoy|mistake|error|slip|guess|possibility|"
-    r"candidate|"
-    r"red herring|example|(?:wrong|false|incorrect|first|common) \w+|(?:wrong|false|incorrect) (?:answer|option|statement)))"
-)
-_INSTRUCTION = Table(
-    r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
-    r"note to (?:the )?\w+)\s*\d?:|^\W*(?:mark|accept|grade) \S",
-    r"^\W*please\b",
-    r"^\W*(?:answer|respond|reply|end|finish|conclude|write|give|choose|select|pick|round|provide|put|box|mark|start|state)\s+"
-    r"(?:with|the (?:question|answer|correct|option|letter|final|best)|your|in|one|from|between|this|as|it|down|to|"
-    r"only)\b(?!\s+is\b)",
-    r"^\W*(?:ignore|disregard|count|treat|grade|score|consider) (?:the|this|all|any|every|previous|my)\b",
-    r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
-    r"\byour task\b|\b(?:expected|required|output|answer) format\b",
-    r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
-    r"reply|respond|say|end|mark|"
-    r"accept|count|give|choose)\b",
-    r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
-    r"\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
-)
-_TAKEN_BACK = Table(
-    r"^\W*(?:and |but |oh,? |ah,? |so )?(?:wait|hmm+|hold on|hang on|oops|correction|edit|erratum|scratch that|strike that|"
-    r"on second thoughts?|actually,? (?:no|wait)|actually|no,? wait|no(?=[:,.!]|$)|i mean|or rather|"
-    r"(?:my|i) (?:mistake|bad|apolog\w+)|(?:i'?m )?sorry|apologies|never ?mind)(?!\w)[\s,:.!—-]*",
-)
-_WITHDRAWS = Table(
-    _TAKEN_BACK.pattern,
-    r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
-    r"overlooked)\b",
-    r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
-    rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
-    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
-    r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|"
-    r"the above))\b|"
-    r"^\W*(?:false|wrong|incorrect|not|not really|not so|or not)\W*$",
-    r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
-    r"start over)\b",
-    r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
-)
-REAFFIRMS = Table(
-    r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:(?!not|nearly|"
-    r"almost)\w+ )?(?:still |indeed )?(?:right|"
-    r"correct|confirmed|verified|consistent)\b",
-    r"\b(?:confirms?|verif(?:y|ies)|stands)\b",
-    r"^\W*(?:yes|ok(?:ay)?|right|correct|good)\W*$",
-)
-_REFUSES = Table(
-    r"^\W*(?:in order )?to (?:tell|say|determine|know|decide|be sure|answer)\b.*\b(?:required|needed|necessary|need|would)\b",
-    r"\b(?:cannot|can't|can ?not|could not|couldn't|unable to|not able to|hard to|difficult to|impossible to|no way to|"
-    r"not possible to|isn't possible to|"
-    r"is not possible|unclear|don't know|do not know|not (?:sure|certain)|unsure|give up|hard to say)\b"
-    r"(?! (?:both|all|be (?:true|right|correct|negative|zero|the|[A-J]\b|\W?\d)|have|exceed|equal))",
-    r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
-    r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends on what|"
-    r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
-    r"\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|determinable|known)\b",
-    r"\b(?:no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|(?:refuse|decline) to|(?:not|n't) convinced)\b",
-    r"\b(?:undetermined|indeterminate|undefined answer|unknown answer|just a guess|only a guess|be a guess|please provide|"
-    r"i'?m sorry,? but)\b",
-    r"\bno (?:correct |right |valid |single |given )?(?:answer|option|choice)s?\b(?! (?:is|are) needed)",
-    r"\b(?:all|any|several|each|both) (?:of )?(?:the |these )?(?:options?|choices?|answers?|statements?)\b.{0,20}\b(?:is|are|"
-    r"seems?|could|may|might) (?:\w+ )?(?:possible|plausible)",
-    r"\bnone of (?:the|these) (?:\w+ )?(?:options?|choices?|answers?|statements?|values?)\b.*\b(?:is|are|fits?|match\w*|"
-    r"works?|corresponds?|seems?|appl\w+|satisf\w+)\b",
-    r"\bnone of (?:the|these|them) (?:fits?|match\w*|works?|is (?:right|correct)|are (?:right|correct)|apply|applies)\b",
-)
-_NEGATIVE = (
-    r"(?:not|never|no way|nobody|no one|hardly|n't|doubt|incorrect|wrong|least|unlikely|implausible|worst|tempting|misleading|"
-    r"opposite|false|bad|second|"
-    r"previous|earlier|first|initial|initially|old|another|other|someone'?s|common|typical|popular|naive|what|whether|unless|"
-    r"suppose|"
-    r"assum(?:e|ing)|if|when)"
-)
-DENIED_AFTER = re.compile(
-    r"^\W{0,6}(?:(?:definitely|certainly|clearly|surely|obviously|probably|therefore|thus|simply|likely) )?"
-    r"(?:['\"“]?not|≠|\\neq?\b|n't|never|neither|nor|none of|anything but|far from|close to|(?:some|any)thing|hardly|nowhere|"
-    r"smaller than|larger than|greater than|less than|"
-    r"more than|either\b(?=.*\bor (?:un|not|no|some))|other than|different from|unlike|"
-    rf"unrelated|{JUDGED_WRONG}|no longer)"
-    r"(?!\w)",
-    re.IGNORECASE,
-)
-DENIED_BEFORE = re.compile(rf"(?<![\w-])(?:\w+)?({_NEGATIVE})(?:\s+[\w'-]{{1,14}}){{0,3}}\s+$", re.IGNORECASE)
-_NOT_BUT = re.compile(
-    r"((?:[^,;]{0,80}?(?:\b(?:is|are|was|were|be)\b|(?=n't)))?)\W{0,3}(?:n't|\bnot)\s+([^,;]{1,60}?),?\s+but\s+(?:rather\s+|"
-    r"actually\s+)?(.+)$",
-    re.IGNORECASE,
-)
-_DENIES = Table(
-    rf"\b(?:is|are|was|were|be|being|seems?|looks?)(?: \w+ly| also)? (?:{JUDGED_WRONG}|(?:un|im)(?:likely|plausible|probable)|"
-    rf"too \w+)\b",
-    r"(?:\b(?:is|are|was|were|do|does|did|can|could|will|would|should|must|has|have|may|might|need)(?:n't| not|not)|\bcannot|"
-    r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
-    r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|"
-    r"far "
-    r"from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|"
-    r"used to|"
-    r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|"
-    r"no reason|"
-    r"everything but|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|nearly) (?:right|correct|it)|"
-    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out)\b|\bain't\b|"
-    r"^\W*(?:wrong|incorrect|rejected|excluded)\b[^:]{0,12}:|\banswer is (?:smaller|larger|greater|less|more|bigger|higher|"
-    r"lower) than\b|≠|\\neq?\b",
-    rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
-    r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
-    r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
-)
-_SUPPOSES = Table(
-    r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let(?:'?s| us| me) (?:say|assume|suppose|test|try|check)|"
-    r"imagine|"
-    r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided|hypothetically|theoretically|in theory|"
-    r"as an example|"
-    r"(?:only )?if (?:so|not|only)|say)\b|\bin (?:the|this|that|an?) (?:\w+ )?(?:example|sample|worst case|draft|exercise)\b|"
-    r"\b(?:might|may|could|would have) be(?:en)? (?:the (?:answer|correct|right)|correct|right|true)\b|^\W*(?:and |"
-    r"so )?let \$?\w+\$? (?:be\b|=)",
-    r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
-    r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
-    r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
-    r"\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|"
-    r"\b(?:in|for) (?:an?|another) [^.]{1,40}\banswer would\b|\bin (?:another|the (?:other|mirrored|opposite|reverse\w*|"
-    r"general)) "
-    r"[^.]{1,40}\banswer (?:is|would)\b",
-    r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
-    r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|mark)\b.{1,30}\b(?:be (?:the|a|an)|as (?:the|a|an|our|"
-    r"my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
-    r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|"
-    r"possibility)\b|"
-    r"\bone of the (?:options|choices|candidates|possibilities)\b|\boptions include\b",
-    r"\b(?:satisf(?:y|ies)|would (?:also )?(?:fit|work|do))\b|\b(?:(?:option|choice) [A-J]|[B-HJ])\)? would (?!be the)",
-    r"^\W*(?:(?:looking at|considering|testing|trying|checking|examin\w+|starting with)\b(?!.*\banswer)|consider\b|take\b)",
-)
-# Who may say what is not the response's own word: a name, "my friend", "most people"; not "the figure", "it" or "we".
-_ONE = (
-    r"(?:student|friend|teacher|classmate|brother|sister|mother|father|colleague|someone|somebody|he|she|one|user|model|"
-    r"calculator|"
-    r"key|hint|prompt|caption|reader|website|attempt|approach|draft|textbook|book|wikipedia|google|internet|rumou?r|"
-    r"official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
-)
-_MANY = (
-    r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|"
-    r"think|answer|"
-    r"choose|pick)\b)(?: who)?)"
-)
-_NAME = (
-    r"(?-i:(?!(?:It|This|That|These|We|There|The|Which|What|Here|And|So|But|As|If|Answer|Final|Result|Option|Choice|"
-    r"Solution|Conclusion|Response|Output|Correct|Explanation|Reason)\b)[A-Z][a-z]+)"
-)
-_SAYS = (
-    r"(?:(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|insist|vote|state|list|write)(?:e?d|s)|guesses|said|"
-    r"thought|wrote|chose|told|replie[ds]|has it)"
-)
-_SAY = r"(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|be (?:tempted|inclined))"
-_MAY = r"(?:might|may|could|would)"
-_SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
-_FIGURE = (
-    r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|"
-    r"book|caption|"
-    r"user|prompt|textbook|others?))"
-)
-_QUOTES = Table(
-    rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
-    r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
-    rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
-    rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b|"
-    r"\bthe opinion of\b",
-    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b|"
-    r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b|"
-    r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|"
-    r"chart|table|formula))|"
-    rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b|"
-    r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b|"
-    rf"^\W*(?:{_NAME}\s?:\s?[\"'“]|{_ONE}\s?:)|\bwhat {_SPEAKS}\b",
-    r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|"
-    r"rumou?red|told|"
-    r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
-    r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
-    r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b|"
-    r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
-    r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$",
-    rf"\baccording to (?!{_FIGURE})",
-    r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
-    r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
-    r"similar|bonus)) |"
-    r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
-)
-_REMARKS = Table(
-    r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$",
-    r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
-    r"do you (?:have|want|need)|is there anything|(?:shall|"
-    r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
-    r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
-    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
-)
-CONCLUDES = Table(
-    r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
-    r"in summary|as a result|accordingly|"
-    r"overall|to summari[sz]e|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|this means|we (?:get|"
-    r"have|find|conclude|obtain)|it follows|∴)(?!\w)"
-)
-_LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
-_LETTERS_LISTED = re.compile(
-    r"(?<![\w(])\(?([A-J])\)?(?:,\s*(?:and |or )?\(?[A-J]\)?){2,}|\b(?:options?|choices?)\b[^.:]{0,20}:", re.IGNORECASE
-)
-_IF = re.compile(r"^\W{0,4}(?:and |so |but |then |therefore,? |thus,? |hence,? )?if\b|\S\s+if\s", re.IGNORECASE)
-
-
-# "10 people did not vote"
-_COUNTED = re.compile(
-    r"^\W*(?:[a-z]+[ ,]+){0,3}\d[\w ,.]{0,40}\b(?:do|does|did|have|has|were|are|was|will)(?:n't| not) (?!the |an? |correct|"
-    r"right|enough|possible|valid|true)\w+",
-    re.IGNORECASE,
-)
-_ADJECTIVES = re.compile(
-    r"\b(?:not|never|wrong|incorrect|false|impossible|invalid|least|unlikely|except|opposite|other|first|second|worst|"
-    r"common)\b|n't",
-    re.IGNORECASE,
-)
-
-
-# A letter or number as the subject of a sentence is claimed by few predicates ("is correct", "is the answer", "is the longest").
-_SUBJECT = re.compile(
-    r"^\W*(?:(?:so|thus|hence|therefore|clearly|obviously|then|but|and|here)\b[\s,]*)*"
-    r"(?:(?:the )?(?:option|choice|answer|letter|value|number)\s+)?[\"'“(\[$*]*(?:(?-i:[A-HJ])|-?\d[\d.,/]*(?:\s?(?:°|%|"
-    r"[a-z]{1,3}(?<!\bis)))?)"
-    r"[\"'”)\]$*.°]*(?:,? (?:though|however|then))?,?\s+(?:(?:\w+ly|also) )?(?P<verb>is|was|has|had|looks?|seems?|appears?|"
-    r"could|may|might|"
-    r"would|comes?|came|leads?|violates?|fails?|makes?|breaks?|contradicts?|can|will|should|must)\b(?P<rest>.*)$",
-    re.IGNORECASE | re.DOTALL,
-)
-_CLAIMING = re.compile(
-    r"^(?:\W|be\b|have to be\b|been\b(?! \w+ (?:out|by))|\w+ly\b(?<!nearly)|thus|therefore|indeed|then|also|still|just|"
-    r"really|in fact)*"
-    r"(?:(?:the|our|my)\b(?!.{0,20}\b(?:wrong|first|other|previous|second|opposite|decoy|distractor|trap|example))|"
-    r"missing|option|choice|correct|right|true|valid|consistent|appropriate|accurate|chosen|selected|equal|left|shown|needed|"
-    r"required|visible|"
-    r"best|better|more|most|less|(?!other|never)\w+(?:er|est)|"
-    r"what (?:we|i|is|you|the)|how|where|an? (?:correct|valid|solution|root|better|good|right|\w+ (?:answer|choice|match|fit))|"
-    r"it|sense|[\d(=<]|at|on|in\b(?! (?:question|doubt))|between|next|parallel|perpendicular|along)",
-    re.IGNORECASE,
-)
-
-
 def _claimed(text: str) -> bool:
     """Whether what is said of a letter or number that is a sentence's subject claims it; True where none is one."""
-    found = _SUBJECT.match(text)
+    found = SUBJECT.match(text)
     if found is None or found["verb"].lower() in ("has", "must", "will", "should", "can"):
         return not (found and re.match(r"\W*be(?:en)? (?:\w+ )?(?:ed|crossed|given|dismissed)\b", found["rest"]))
     return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes", "would") and bool(
-        _CLAIMING.match(found["rest"])
+        CLAIMING.match(found["rest"])
     )
-
-
-# What "I" or "we" do when they claim; "I considered", "I disagree with", "we tried" claim nothing.
-_OWN_VERB = re.compile(
-    r"^\W*(?:(?:so|thus|hence|therefore|then|but|and|now|here|well|yes|no|finally|clearly)\b[\s,]*)*(?:i|we)\s(?!am\b|are\b|"
-    r"was\b|were\b|"
-    r"have\b|had\b|do\b|did\b|can\b|could\b|would\b|will\b|must\b|should\b|may\b|might\b|need\b|also\b|then\b|now\b|\w+ly\b|"
-    r"think|believe|conclude|say|choose|chose|pick|select|get|got|find|found|see|saw|count|obtain|obtained|know|guess|"
-    r"estimate|determin|"
-    r"repeat|confirm|forg[eo]t|miss|overlook|misread|add|report|infer|deduce|go|went|answer|note|observe|calculat|comput|"
-    r"identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
-    r"arrive|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|"
-    r"plug|divid|"
-    r"recall|start|look|assum|consider(?!ed)|deal|want|take|round|convert|apply|draw|define|write|eliminat|rul|denote)(?=\w)",
-    re.IGNORECASE,
-)
 
 
 def asked_for(denial: str, asked: str) -> bool:
     """Whether a question asks for just what would deny ("Which is least likely?")."""
-    return any(word in asked.lower() for word in map(str.lower, _ADJECTIVES.findall(denial)))
+    return any(word in asked.lower() for word in map(str.lower, ADJECTIVES.findall(denial)))
 
 
 def unreal(text: str) -> bool:
     """Whether a text leads to what is not asserted: "If it were …, the answer would be", "My friend says the answer is"."""
-    return bool(_SUPPOSES.search(text) or _QUOTES.search(f"{text} "))
+    return bool(SUPPOSES.search(text) or QUOTES.search(f"{text} "))
 
 
 def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     bits = possible(text) if bits is None else bits
-    if _REMARKS.match(text, bits):
+    if REMARKS.match(text, bits):
         return Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):
         return Kind.QUESTION
-    if _INSTRUCTION.search(text, bits):
+    if INSTRUCTION.search(text, bits):
         return Kind.INSTRUCTION
     if len(text) < 12 and re.fullmatch(r"\W*(?:yes|no)\W*", text, re.IGNORECASE) and _asks_yes_no(asked):
         return Kind.ASSERTION
-    if _WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
+    if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
-    if _REFUSES.search(text, bits):
+    if REFUSES.search(text, bits):
         return Kind.REFUSAL
-    if _QUOTES.search(text, bits):
+    if QUOTES.search(text, bits):
         return Kind.QUOTATION
-    if _SUPPOSES.search(text, bits):
+    if SUPPOSES.search(text, bits):
         # Asked what would happen, an answer says what would.
-        return Kind.CONDITION if re.search(r"\bif\b|\bwould\b", asked, re.IGNORECASE) and _IF.search(text) else Kind.HYPOTHESIS
-    found = _DENIES.search(text, bits)
-    if found and not _COUNTED.search(text) and not (asked_for(found.group(), asked)):
+        return Kind.CONDITION if re.search(r"\bif\b|\bwould\b", asked, re.IGNORECASE) and IF.search(text) else Kind.HYPOTHESIS
+    found = DENIES.search(text, bits)
+    if found and not COUNTED.search(text) and not (asked_for(found.group(), asked)):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL
-    if _OWN_VERB.match(text):
+    if OWN_VERB.match(text):
         return Kind.QUOTATION
-    if len(set(_labels(text))) > 1 or _LETTERS_LISTED.search(text):
+    if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
         return Kind.LIST
-    if _IF.search(text):
+    if IF.search(text):
         return Kind.CONDITION
     return Kind.CONCLUSION if CONCLUDES.match(text) else Kind.ASSERTION
 
 
 def _labels(text: str) -> list[str]:
-    return [a or b for a, b in _LABELS.findall(text)]
+    return [a or b for a, b in LABELS.findall(text)]
 
 
-# A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
-# lone letter at the beginning of a line ("B. text") or an abbreviation does not.
-_STOP = re.compile(
-    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)"
-    r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
-    # What begins like this is a sentence of its own, even where no stop stands before it.
-    r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
-    r"Is (?:the|it|this)|Suppose|Imagine) )"
-)
-_BREAK = Table(
-    r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
-    r"whereas),?\s+|"
-    r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
-    r"resulting in|which (?:gives|leaves|makes)|no,? wait|no,|wait|sorry|i mean|"
-    r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
-)
-_CONCESSION = re.compile(
-    r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
-    r"regardless of|(?:un)?like|contrary to|rather than|instead of|apart from|besides|aside from)\b[^,]{1,120},\s*",
-    re.IGNORECASE,
-)
-_CONTRASTED = re.compile(
-    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)",
-    re.IGNORECASE,
-)
-# What stands in front of a comma and governs what follows.
-_FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|had|when)\b", re.IGNORECASE)
 _MOST = 400
 
 
@@ -409,7 +150,7 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
         # A line said over and over is said once.
         if line.strip() and line.strip() != before:
             start = 0
-            for stop in [*(m.span() for m in _STOP.finditer(line)), (len(line), len(line))]:
+            for stop in [*(m.span() for m in STOP.finditer(line)), (len(line), len(line))]:
                 piece = line[start : stop[0]]
                 if piece.strip():
                     lead = len(piece) - len(piece.lstrip())
@@ -436,22 +177,22 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
     if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
         yield 0, sentence, False
         return
-    concession = _CONCESSION.match(sentence)
+    concession = CONCESSION.match(sentence)
     start = concession.end() if concession else 0
-    if instead := _NOT_BUT.match(sentence, start):
+    if instead := NOT_BUT.match(sentence, start):
         yield start, sentence[start : instead.end(2)], False
         whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
         yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
         return
     contrast, breaks = (
         False,
-        [] if _LABELLED.match(sentence) else [m for m in _BREAK.finditer(sentence, bits) if m.start() >= start],
+        [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start],
     )
-    if _FRONT.match(sentence, start):
+    if FRONT.match(sentence, start):
         breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that)\b", sentence[b.end() :], re.IGNORECASE)]
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
-        for offset, piece in _prefixed(_CONTRASTED.sub("", sentence[start:end]), asked, bits):
+        for offset, piece in _prefixed(CONTRASTED.sub("", sentence[start:end]), asked, bits):
             yield start + offset, piece, contrast
         if match:
             start = match.end()
@@ -467,26 +208,15 @@ def _asks_yes_no(asked: str) -> bool:
 def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
     """A clause, apart from a "No, " or "Correction: " in front of it."""
     yes_no = re.match(r"^\W{0,4}(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", piece, re.IGNORECASE) if _asks_yes_no(asked) else None
-    match = yes_no or _TAKEN_BACK.match(piece, bits)
+    match = yes_no or TAKEN_BACK.match(piece, bits)
     cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0
     for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
         if part.strip():
             yield start + len(part) - len(part.lstrip()), part.strip()
 
 
-_LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):]|\W*$))")
-_JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
-_APPROVED = re.compile(
-    r"[:(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b\W*$|[✓✔✅]\W*$|[.:–—-]\s*\*{0,2}correct[!.]", re.IGNORECASE
-)
-_DISAPPROVED = re.compile(r"[:(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\W*$|[✗✘❌×]\W*$", re.IGNORECASE)
-
-
-_LIST_HEAD = re.compile(r"^\W*(?:options?|choices?)\s?:\s*", re.IGNORECASE)
-
-
 def _label(clause: Clause) -> str | None:
-    match = _LABELLED.match(_LIST_HEAD.sub("", clause.text))
+    match = LABELLED.match(LIST_HEAD.sub("", clause.text))
     return (match.group(1) or match.group(2)) if match else None
 
 
@@ -496,7 +226,7 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
     texts = {_same(o) for o in options if o.strip()}
     named = {_same(c.text) for c in clauses if c.text == c.line and _same(c.text) in texts}
     found = list(clauses)
-    judged = [_DISAPPROVED.search(c.line) or _JUDGING.match(c.line) for c, label in zip(clauses, labels, strict=True) if label]
+    judged = [DISAPPROVED.search(c.line) or JUDGING.match(c.line) for c, label in zip(clauses, labels, strict=True) if label]
     for i, (clause, label) in enumerate(zip(clauses, labels, strict=True)):
         before, after = (labels[i - 1] if i else None), (labels[i + 1] if i + 1 < len(labels) else None)
         in_order = (
@@ -504,11 +234,11 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
         )
         if (
             in_order
-            or (label and (_DISAPPROVED.search(clause.text) or _JUDGING.match(clause.line)))
+            or (label and (DISAPPROVED.search(clause.text) or JUDGING.match(clause.line)))
             or (len(named) > 1 and _same(clause.text) in named)
         ):
             # Where the options are judged one by one, the one that is approved is chosen.
-            chosen = label and any(judged) and _APPROVED.search(clause.line)
+            chosen = label and any(judged) and APPROVED.search(clause.line)
             found[i] = replace(clause, text=f"Option {label}", kind=Kind.CONCLUSION if chosen else Kind.LIST)
             if not chosen:
                 found[i] = replace(clause, kind=Kind.LIST)
@@ -519,7 +249,7 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
 
 def _is_option(label: str, line: str, asked: str, options: Sequence[str]) -> bool:
     """Whether a line is an option with its own text ("B: neither; both are equal") and nothing that takes it back."""
-    at, rest = ord(label) - ord("A"), _same(_LABELLED.sub("", line, count=1))
+    at, rest = ord(label) - ord("A"), _same(LABELLED.sub("", line, count=1))
     text = _same(options[at]) if at < len(options) else ""
     behind = rest[len(text) :]
     return (

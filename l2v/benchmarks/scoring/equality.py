@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, Question
-from l2v.benchmarks.scoring.claims import BOXED, SENTENCES
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
+from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
 from l2v.benchmarks.scoring.values import UNITS, Value, read_value
 

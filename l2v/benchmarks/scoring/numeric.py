@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from l2v.benchmarks.scoring.claims import BARE, LAST_SENTENCE, SENTENCES
 from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.forms import BARE, LAST_SENTENCE, SENTENCES
 from l2v.benchmarks.scoring.values import Value, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
@@ -205,7 +205,8 @@ def same_number(
 
     exact: only equal values count (INTEGER golds). tolerance: absolute. decimals: both are rounded to so many places.
     With none of these whole numbers must be equal and decimals agree within RELATIVE. Units of one dimension are converted,
-    other units ignored; "5 million" matches 5000000, and 5 where millions are asked for (asks_scale); "5%" matches 0.05, and 5 where per cent is asked for.
+    other units ignored; "5 million" matches 5000000, and 5 where millions are asked for (asks_scale); "5%" matches 0.05, and 5
+    where per cent is asked for.
     """
     return any(
         _equal(a, b, whole, exact, decimals, tolerance)

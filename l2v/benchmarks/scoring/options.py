@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.claims import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.equality import is_mathematics
+from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
 from l2v.benchmarks.scoring.values import Value, read_value
 

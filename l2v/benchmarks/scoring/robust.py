@@ -17,19 +17,11 @@ from dataclasses import dataclass
 
 from l2v.benchmarks.base import CHOICE, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
-from l2v.benchmarks.scoring.claims import (
-    BOXED,
-    CONCLUSION,
-    LAST_LINE,
-    MARKER,
-    OPENING,
-    WHOLE,
-    ResponseClaim,
-    own_part,
-    read_claims,
-)
+from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, given_numbers, is_mathematics, to_latex
+from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, ResponseClaim
+from l2v.benchmarks.scoring.markers import own_part
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
 

@@ -1,0 +1,224 @@
+"""Answer markers ("the answer is", "Answer:"): where they stand, whose they are, and where a response runs on into another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, asked_for, classify, sentences, unreal
+from l2v.benchmarks.scoring.forms import (
+    MARKER,
+    ResponseClaim,
+)
+from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
+from l2v.benchmarks.scoring.tables import Table
+
+DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?)[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
+
+
+DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
+WRONG_BOX = re.compile(rf"^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
+
+
+# Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
+_IS = (
+    r"(?:is|are|was|would be|will be|should be|must be|has to be|might be|could be|may be|cannot be|can't be|can not be|isn't|"
+    r"wasn't|is not|(?:appears|seems|turns out|works out|comes out) (?:to be|as)|comes (?:out )?to|equals)(?!\w)"
+)
+_EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
+_OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
+_MARK = Table(
+    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
+    rf"|(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
+    rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)"
+    rf"|\b(?:final|correct)\s+answer{_EMPHASIS}:"
+    rf"|\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|"
+    rf"statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
+    rf":){_EMPHASIS}:?"
+    r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
+    r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
+    r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
+    r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
+    r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
+    r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
+    r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
+    r"pick(?:ing)?|select|go(?:ing)? with|"
+    r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
+)
+_RIGHT_AFTER = Table(
+    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
+    r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
+    r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
+    r"(?:answer|option|choice|one)|correct|right|the answer)\b|(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
+    r"matches|remains|is left)\b)",
+)
+_NOT_YET = re.compile(
+    r"^\W{0,6}(?:(?:correct|right)\W*$|true that|clear\b|given (?:by|as)?|based|determined|found|calculated|obtained|computed|"
+    r"as follows|"
+    r"derived|the (?:one|option|choice) (?:that|which|with)\b|in the form|one of|among)",
+    re.IGNORECASE,
+)
+_UNKNOWN = re.compile(
+    r"^\W{0,6}(?:i (?:don't|do not|cannot|can't)|i'?m not|unknown|unclear|undetermined|undefined|n/?a|not (?:known|clear|"
+    r"given|provided|listed|shown|available|determinable|possible|among|one of|sure|certain)|"
+    r"cannot|can't|impossible|unavailable|missing)(?!\w)",
+    re.IGNORECASE,
+)
+_AS = re.compile(
+    r"^\W{0,4}\(?[A-J]\)?[*\"']{0,2}\s+(?:as|to be)\s+(?!(?:\w+ ){0,2}(?:answer|option|choice|correct))", re.IGNORECASE
+)
+_OTHER_QUESTION = re.compile(
+    r"\b(?:previous|first|second|last|next|other|earlier|another|similar)\s+(?:question|problem|part)", re.IGNORECASE
+)
+_SKIPPED = ("\\[", "$$", "```", "\\]", "\\(", "**", "$")
+# Kinds of clauses in which a marker asserts nothing; denials are told apart by where the marker stands.
+SILENT = (Kind.HYPOTHESIS, Kind.QUESTION, Kind.QUOTATION, Kind.INSTRUCTION, Kind.CONDITION)
+
+
+# A derivation that says "Let" or "may" still ends in its box; these do not.
+UNBOXED = (Kind.INSTRUCTION, Kind.QUESTION, Kind.QUOTATION, Kind.HYPOTHESIS)
+
+
+_NEAREST = re.compile(
+    r"^\W{0,3}(?:(?:closest|nearest|most similar|equal|equivalent) to|(?:most |very )?(?:probably|likely|certainly|definitely|"
+    r"clearly|"
+    r"surely|indeed|simply|obviously|of course|therefore|thus|then|exactly|precisely|still|now|just|actually|in (?:short|fact)|"
+    r"none other than|(?:with(?:out)? )(?:a |any )?doubt)),?\s+",
+    re.IGNORECASE,
+)
+
+
+_FIRST_OPTION = re.compile(r"^(?:(?:options?|choices?)\s?:\s*)?\(?([A-I])[).:]", re.IGNORECASE)
+
+
+def _content(text: str, clause: Clause, end: int) -> str:
+    """What a marker marks: the rest of its clause, or the next line that holds anything."""
+    rest = clause.text[end:].split("</", 1)[0].strip(" *_:\"'")
+    if rest.strip(".,[]()$\\") or clause.line[end:].strip(" *_:.,[]()$\\\"'"):
+        return rest
+    lines = [line.strip().strip("*").strip() for line in text[clause.at + len(clause.text) :].split("\n", 7)[:7]]
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if line and line not in _SKIPPED and line.strip("]*_:#. "):
+            return "" if _lists_options(line, after) else sentences(line.split("</", 1)[0])[0][1]
+    return ""
+
+
+def _lists_options(line: str, after: str) -> bool:
+    """Whether a line begins a list of the options: the next one holds the next letter."""
+    first, second = _FIRST_OPTION.match(line), _FIRST_OPTION.match(after)
+    return first is not None and second is not None and ord(second.group(1)) == ord(first.group(1)) + 1
+
+
+# Before "answer": what makes it the response's own. "Tom's answer", "a possible answer", "the bonus answer" are not.
+_OWN = re.compile(
+    r"(?:^|[^\w'’\s]\s*|\b(?:the|my|our|question's|problem's|this|so|is|that|and|but|thus|hence|therefore|only|as|to|yes|no|"
+    r"final)\s+)"
+    r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|"
+    r"most|more|"
+    r"remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|"
+    r"closest|nearest|"
+    r"logical|complete|definitive|single|valid|obvious|clear|decimal|integer|rounded|written|full|unique|corrected|new|revised|"
+    r"updated|expected|least|plausible|and|or)\s+)*$",
+    re.IGNORECASE,
+)
+# "I doubt that the answer is", "there is no reason to say that"; behind it: "is false", "which is wrong".
+_GOVERNED = re.compile(r"\b(?:that|whether|if|to (?:say|think|conclude|believe|claim))\b[^,;]{0,30}$", re.IGNORECASE)
+_REFUTED = re.compile(
+    rf"^(?:(?!\b(?:because|since|as|while|and|but)\b)[^,;]){{1,30}}?,? ?(?:which )?\b(?:is|was|seems|are) (?:\w+ly )?(?:an? )?"
+    rf"(?:{JUDGED_WRONG}|not (?:true|right|correct|valid))\b|^[^,;]{{1,30}}, which (?:contradicts|fails|is not|cannot)\b",
+    re.IGNORECASE,
+)
+
+
+_ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
+
+
+def owned(clause: Clause) -> Clause:
+    """The clause, as a quotation where it speaks of an answer that is not the response's own."""
+    named = [m.start() for m in _ANSWER.finditer(clause.text)]
+    if named and clause.kind is Kind.CONDITION and not clause.text.lower().startswith("if "):
+        return replace(clause, kind=Kind.HYPOTHESIS)
+    other = clause.kind in ASSERTING and named and not any(_OWN.search(clause.text[:at]) for at in named)
+    return replace(clause, kind=Kind.QUOTATION) if other else clause
+
+
+def _disowned(clause: Clause, start: int, end: int) -> bool:
+    """Whether a marker is governed ("I doubt that") or followed ("which is wrong") by what refutes it."""
+    before = clause.text[:start]
+    if clause.kind in (Kind.DENIAL, Kind.REFUSAL, Kind.WITHDRAWAL, Kind.QUOTATION) and _GOVERNED.search(before):
+        return True
+    return bool(_REFUTED.match(clause.text[end:].lstrip(" *_:$\"'")))
+
+
+def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
+    """(claim, whether it is denied) of every marker in a clause."""
+    for match in _MARK.finditer(clause.text, clause.bits)[-4:]:
+        content = _content(text, clause, match.end())
+        if match.group().lower().rstrip(" *_:\"'").endswith(("n't", "not", "not be", "n't be")):
+            content = f"not {content}"
+        if not content or "\\boxed" in content or (content not in clause.text and classify(content, asked) in SILENT):
+            continue
+        if _disowned(clause, match.start(), match.end()):
+            continue
+        if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
+            continue
+        content = re.sub(r"(?:です|だ|입니다|이다)\W*$", "", _NEAREST.sub("", content))
+        at = clause.at + match.end()
+        stands = text.startswith(clause.text, clause.at) and (content in clause.text or content[4:] in clause.text)
+        line = text[at:].split("\n", 1)[0].strip(" *_:\"'") if stands else content
+        claim = ResponseClaim(first_sentence(content), MARKER, line.split("</", 1)[0].strip(), at)
+        if DENIED_AFTER.match(content) and not _UNKNOWN.match(content):
+            denied = re.sub(r"^\W{0,6}(?:\w+ly )?(?:not|never|no longer)\s+", "", content, flags=re.IGNORECASE)
+            yield replace(claim, text=denied, line=denied), True
+        elif not (
+            _NOT_YET.match(content) or _UNKNOWN.match(content) or _AS.match(content) or _OTHER_QUESTION.search(clause.text)
+        ):
+            negative = DENIED_BEFORE.search(clause.text[: match.start()])
+            yield claim, negative is not None and not asked_for(negative.group(), asked)
+    for match in [] if clause.kind in (Kind.REFUSAL, Kind.LIST) else _RIGHT_AFTER.finditer(clause.text, clause.bits)[-4:]:
+        before = clause.text[max(0, match.start() - 30) : max(match.start(1), match.start(2))]
+        refuted = bool(re.search(r"\bnot\s+(?:option |choice )?\(?$|n't .{0,12}$", before, re.IGNORECASE))
+        letter = match.group(1) or match.group(2)
+        yield ResponseClaim(letter, MARKER, letter, clause.at + match.start()), refuted
+
+
+def first_sentence(line: str) -> str:
+    """Up to the first full stop that ends a sentence; a stop after a lone option letter ("B. text") does not."""
+    for match in re.finditer(r"[.!?][\"')\]*]{0,3}(?:\s|$)", line):
+        if match.start() > 2 or not line[: match.start()].strip("(*[").isalpha():
+            return line[: match.start()].strip()
+    return line.strip()
+
+
+_HEADER = re.compile(
+    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
+    r"query|example|"
+    r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
+    r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
+_DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
+_LEADS_IN = re.compile(
+    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|"
+    r"guess)\w+)\b"
+    r"[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
+    re.IGNORECASE,
+)
+
+
+_DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclear)\b", re.IGNORECASE)
+
+
+def own_part(text: str) -> str:
+    """The response without what it invents behind its answer: another question, another turn of a dialogue."""
+    text = _TURN_OF_ANSWER.sub("Answer:", text)
+    if _DIALOGUE.match(text):
+        text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
+    for match in _HEADER.finditer(text):
+        head = text[: match.start()].strip()
+        leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
+        if re.search(r"\w", head) and not leads_in:
+            return head
+    return text
