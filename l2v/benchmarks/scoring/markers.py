@@ -168,7 +168,8 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
         stands = text.startswith(clause.text, clause.at) and (content in clause.text or content[4:] in clause.text)
         line = text[at:].split("\n", 1)[0].strip(" *_:\"'") if stands else content
         claim = ResponseClaim(first_sentence(content), MARKER, line.split("</", 1)[0].strip(), at)
-        if DENIED_AFTER.match(content) and not _UNKNOWN.match(content):
+        option = len(content) > 3 and content.strip(" .").lower() in asked.lower()
+        if DENIED_AFTER.match(content) and not option and not _UNKNOWN.match(content):
             denied = re.sub(r"^\W{0,6}(?:\w+ly )?(?:not|never|no longer)\s+", "", content, flags=re.IGNORECASE)
             yield replace(claim, text=denied, line=denied), True
         elif not (

@@ -110,7 +110,7 @@ DENIES = Table(
     r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|"
     r"no reason|"
     r"everything but|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|nearly) (?:right|correct|it)|"
-    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out)\b|\bain't\b|"
+    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out)\b|\bain't\b",
     r"^\W*(?:wrong|incorrect|rejected|excluded)\b[^:]{0,12}:|\banswer is (?:smaller|larger|greater|less|more|bigger|higher|"
     r"lower) than\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
@@ -173,26 +173,27 @@ QUOTES = Table(
     rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
     r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
-    rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b|"
+    rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b",
     r"\bthe opinion of\b",
-    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b|"
-    r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b|"
+    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b",
+    r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b",
     r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|"
-    r"chart|table|formula))|"
-    rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b|"
-    r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b|"
+    r"chart|table|formula))",
+    rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b",
+    r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b",
     rf"^\W*(?:{_NAME}\s?:\s?[\"'“]|{_ONE}\s?:)|\bwhat {_SPEAKS}\b",
     r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|"
     r"rumou?red|told|"
-    r"mentioned|assumed)\b|\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
+    r"mentioned|assumed)\b",
+    r"\b(?:supposed|alleged|so-called)(?:ly)?\b|\breportedly\b|\brumou?r\b",
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
-    r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b|"
+    r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b",
     r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
     r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$",
     rf"\baccording to (?!{_FIGURE})",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
     r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
-    r"similar|bonus)) |"
+    r"similar|bonus)) ",
     r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
 REMARKS = Table(
@@ -282,7 +283,7 @@ BREAK = Table(
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
-    r"resulting in|which (?:gives|leaves|makes)|no,? wait|no,|wait|sorry|i mean|"
+    r"resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
     r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
 )
 CONCESSION = re.compile(

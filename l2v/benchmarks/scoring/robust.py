@@ -56,8 +56,12 @@ def robust_many(
     progress is called with the number of responses just judged (as tqdm.update takes it).
     """
     found: list[Verdict | _Pending] = []
-    for question, response in pairs:
-        found.append(_quick(question, response))
+    # Greedy runs give the same answer again and again.
+    known: dict[tuple[Question, str | None], Verdict | _Pending] = {}
+    for pair in pairs:
+        if pair not in known:
+            known[pair] = _quick(*pair)
+        found.append(known[pair])
         if isinstance(found[-1], Verdict):
             progress(1)
     pending = [f for f in found if isinstance(f, _Pending)]

@@ -13,16 +13,16 @@ from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
 
-# Of every pattern, in the order of their bits: pieces of words one of which it needs; an empty set: it may match anything.
-_NEEDED: list[frozenset[str]] = []
-_ANYTHING = [0]
+# Pieces of words and the patterns, as bits, of which every match needs one; "" for those that may match anything.
+_NEEDED: dict[str, int] = {}
+_COUNT = iter(range(10**6))
 # Digits count for nothing: no piece holds one.
 _TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
 
 
 def possible(text: str) -> int:
     """The patterns of all tables, as bits, that may match in a text."""
-    found = _ANYTHING[0]
+    found = _NEEDED.get("", 0)
     for token in set(_TOKEN.findall(text.lower())):
         found |= _made_possible(token)
     return found
@@ -31,7 +31,11 @@ def possible(text: str) -> int:
 @lru_cache(maxsize=2**16)
 def _made_possible(token: str) -> int:
     spaced = f" {token} "
-    return sum(1 << bit for bit, needed in enumerate(_NEEDED) if any(piece in spaced for piece in needed))
+    found = 0
+    for piece, bits in _NEEDED.items():
+        if piece in spaced and piece:
+            found |= bits
+    return found
 
 
 class Table:
@@ -41,10 +45,10 @@ class Table:
         self.pattern = "|".join(patterns)
         self._rows: list[tuple[int, re.Pattern[str]]] = []
         for pattern in patterns:
-            compiled, bit = re.compile(pattern, re.IGNORECASE), 1 << len(_NEEDED)
-            _NEEDED.append(_needed(_parser.parse(pattern, re.IGNORECASE)))
-            _ANYTHING[0] |= 0 if _NEEDED[-1] else bit
-            self._rows.append((bit, compiled))
+            bit = 1 << next(_COUNT)
+            for piece in _needed(_parser.parse(pattern, re.IGNORECASE)) or ("",):
+                _NEEDED[piece] = _NEEDED.get(piece, 0) | bit
+            self._rows.append((bit, re.compile(pattern, re.IGNORECASE)))
         _made_possible.cache_clear()
 
     def search(self, text: str, bits: int | None = None) -> re.Match[str] | None:
