@@ -20,7 +20,7 @@ LINE = 80  # characters of a line of a grid
 # Settings that every table has a column for, its heading or a method's name.
 SEEN = ("target", "benchmark", "task", "method", "weights", "source", "seed", "per_domain", "layer", "alpha", "cutoff")
 
-SELECTED_ON_TEST = "†: selected on test, the best of an arm's cells on the items it is told on."
+SELECTED_ON_TEST = "†: selected on test, the best of an arm's cells on the items it is reported on."
 MINIATURE_NOTE = (
     "The miniature world: trained models of one million parameters. It shows what the pipeline can tell apart and says nothing "
     "about real models."

@@ -10,8 +10,9 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import Score
 from l2v.report.study import Study
-from l2v.study.columns import FAMILY
+from l2v.study.columns import FAMILY, SETTINGS, SWEPT, short
 from l2v.study.statistics.paired import paired_scores
+from l2v.study.statistics.searches import own_baseline
 
 LEVEL = 0.05
 # With fewer null searches an arm above all of them has a rank p of 0.05 or more.
@@ -54,7 +55,7 @@ class Told:
     """What the rule looks at, of one reported cell; shares in [0, 1], None where there is no such figure.
 
     steered: a vector is injected; null: the arm is a null (arms.Arm); selected: what the cell was chosen on ("test" for
-    the very items it is told on); budget: cells searched, 1 for a single one.
+    the very items it is reported on); budget: cells searched, 1 for a single one.
     """
 
     value: float
@@ -83,7 +84,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class ArmVerdict:
-    """One line of the page: where (target, benchmark, items), the arm, its cell, and the verdict."""
+    """One line of the page: where (target, benchmark, items), the arm, its cell, and the verdict.
+
+    values: direct's and the arm's score, and the settings that were chosen, in words.
+    """
 
     where: str
     bench: str
@@ -93,6 +97,7 @@ class ArmVerdict:
     role: str
     method: str
     value: float
+    values: str
     finding: Finding
 
 
@@ -176,7 +181,7 @@ def _sentence(words: Sequence[str], told: Told) -> str:
     words = list(words)
     if told.selected == "test":
         grid = "" if told.p_best_of_grid is None else f", p (best of grid) {p_text(told.p_best_of_grid)}"
-        words.append(f"selected on test: the best of {told.budget} cells on the items it is told on{grid}")
+        words.append(f"selected on test: the best of {told.budget} cells on the items it is reported on{grid}")
     return "; ".join([*words, f"n = {told.n:,}"]) + "."
 
 
@@ -195,14 +200,17 @@ def verdicts(study: Study) -> list[ArmVerdict]:
     found = []
     for _, family in study.reported.groupby(keys, dropna=False, sort=False):
         nulls = family[family["role"] == "null"]
+        baselines = family[family["role"] == "baseline"].to_dict("records")
         scores: dict[str, Score | None] = {}
-        lines = [_verdict(study, row, nulls, scores) for _, row in family.iterrows() if row["role"] != "baseline"]
+        lines = [_verdict(study, row, nulls, baselines, scores) for _, row in family.iterrows() if row["role"] != "baseline"]
         order = family.set_index("cell")["diff"].fillna(family.set_index("cell")["value"] - 2)
         found += sorted(lines, key=lambda line: (line.role == "null", -order[line.cell]))
     return found
 
 
-def _verdict(study: Study, row: pd.Series[Any], nulls: pd.DataFrame, scores: dict[str, Score | None]) -> ArmVerdict:
+def _verdict(
+    study: Study, row: pd.Series[Any], nulls: pd.DataFrame, baselines: list[dict[Any, Any]], scores: dict[str, Score | None]
+) -> ArmVerdict:
     told = told_of(row.to_dict())
     against: list[Against] = []
     others = 0
@@ -214,7 +222,20 @@ def _verdict(study: Study, row: pd.Series[Any], nulls: pd.DataFrame, scores: dic
             else:
                 against.append(_against(study, row["cell"], null, scores))
     names = {name: str(row[name]) for name in ("where", "bench", "items", "arm", "cell", "role", "method")}
-    return ArmVerdict(**names, value=float(row["value"]), finding=finding(told, against, others))
+    return ArmVerdict(
+        **names, value=told.value, values=_values(row.to_dict(), baselines), finding=finding(told, against, others)
+    )
+
+
+def _values(row: dict[Any, Any], baselines: list[dict[Any, Any]]) -> str:
+    """Both scores and the cell's settings: "9.0 → 100.0 %, layer 3, alpha 0.5, k 34"."""
+    baseline = own_baseline(baselines, row)
+    scores = f"{100 * row['value']:.1f} %"
+    if baseline is not None:
+        scores = f"{100 * baseline['value']:.1f} → {scores}"
+    settings = [f"{c.word} {short(row[c.name])}" for c in SETTINGS if c.role == SWEPT and not pd.isna(row[c.name])]
+    alike = row["source_layer"] == row["layer"]
+    return ", ".join([scores, *(words for words in settings if not (alike and words.startswith("source layer")))])
 
 
 def _against(study: Study, cell: str, null: Mapping[Any, Any], scores: dict[str, Score | None]) -> Against:

@@ -59,7 +59,7 @@ class ChosenArm:
 class Selection:
     """selection.json: what a protocol chose; without arms for a plain sweep.
 
-    select, report: the splits that were chosen and told on, None for the two parts of one split. choose: what was chosen.
+    select, report: the splits that were chosen and reported on, None for the two parts of one split. choose: what was chosen.
     """
 
     select: str | None = None
@@ -68,12 +68,12 @@ class Selection:
     arms: tuple[ChosenArm, ...] = ()
 
     def told(self) -> str:
-        """What was chosen on which items and told on which, in words."""
+        """What was chosen on which items and reported on which, in words."""
         what = ", ".join(CHOOSABLE[name].word for name in self.choose)
         where, then = ("one part of the problems", "the rest")
         if self.select is not None:
             where, then = f"split {self.select}", f"split {self.report}"
-        told = f"per arm, {what} were chosen on {where}; every figure is told on {then}"
+        told = f"per arm, {what} were chosen on {where}; every figure is reported on {then}"
         if raced := [arm for arm in self.arms if arm.rounds]:
             rows, full = sum(arm.rows for arm in raced), sum(arm.budget * arm.problems for arm in raced)
             told += f"; raced: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
@@ -91,7 +91,7 @@ def build_results(store: Store) -> pd.DataFrame:
     diff: paired difference to `direct` on the same target and items (see `own_baseline`), with a 95 % bootstrap interval; p:
     exact McNemar, or a sign-flip test over problems where problems have several items. selected: what the cell's settings were
     chosen on: another split ("dev"), another part of the problems, or "test" for the best of several cells on the very items
-    it is told on. reported: one cell per arm: the one that a protocol chose, the only one, or the best. budget,
+    it is reported on. reported: one cell per arm: the one that a protocol chose, the only one, or the best. budget,
     p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`.
     """
     import pandas as pd
@@ -147,7 +147,7 @@ def _sortable(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _report(rows: list[Record], selection: Selection) -> None:
-    """Fill `reported`, per scorer; the best of several cells on the items it is told on is also `selected` there: "test".
+    """Fill `reported`, per scorer; the best of several cells on the items it is reported on is also `selected` there: "test".
 
     On items that a protocol chose on nothing is reported.
     """

@@ -20,6 +20,7 @@ VERBS = (
     "agreement",
     "claims",
     "report",
+    "serve",
     "track",
     "lm-eval",
     "doctor",

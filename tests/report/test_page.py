@@ -69,7 +69,7 @@ def test_the_sentence_carries_every_figure() -> None:
         "rank among null searches p = 0.14; n = 500."
     )
     assert "not permuted seed 1 at 98.0 %" in finding(told(), [RANDOM, PERMUTED]).text
-    assert "the best of 12 cells on the items it is told on" in finding(told(selected="test"), [RANDOM]).text
+    assert "the best of 12 cells on the items it is reported on" in finding(told(selected="test"), [RANDOM]).text
     assert "no null arm was run" in finding(told()).text
     assert "no null arm was searched over the same settings" in finding(told(), others=3).text
 
@@ -130,7 +130,7 @@ def test_a_selection_says_what_is_reported(tiny: Callable[..., Any], outputs: Pa
     arms = json.loads((outputs / "page_selected" / "selection.json").read_text())["arms"]
     assert set(study.reported["cell"]) == {arm["report"] for arm in arms}
     page = written(outputs / "page_selected")
-    assert "chosen on split dev; every figure is told on split test" in page
+    assert "chosen on split dev; every figure is reported on split test" in page
     extra = block(page, "data")["tables"][0]["extra"]["chosen"]
     cells = [row[0] for row in unpacked(block(page, "data")["tables"][0])]
     marked = {cell for cell, word in zip(cells, extra["index"], strict=True) if extra["words"][word] == "1"}
@@ -175,6 +175,23 @@ def test_examples_are_shared_out_among_cells_and_flips_and_always_the_same(paged
     assert choose(study, 0)[0] == []
 
 
+def test_every_cell_has_examples_and_the_budget_is_kept(paged: Path) -> None:
+    rows = pd.read_csv(paged / "results.csv")
+    steered = set(rows[rows["method"] != "direct"]["cell"])
+    for most in (1000, 60, 20):
+        data = block(written(paged, examples=most), "examples-data")
+        told = data["examples"][: data["reported"]]
+        rest = [data["cells"][e["cell"]] for e in data["examples"][data["reported"] :]]
+        assert len(data["examples"]) == min(most, 240) and {data["cells"][e["cell"]] for e in data["examples"]} == steered
+        assert len({data["cells"][e["cell"]] for e in told}) == 2 and set(Counter(rest).values()) <= {
+            30,
+            most // 15,
+            most // 15 + 1,
+        }
+        # The other cells answer the same items.
+        assert len({e["item"] for e in data["examples"][data["reported"] :]}) == -(-len(rest) // 6)
+
+
 def test_texts_share_one_budget() -> None:
     assert longest([10, 20], 1000) >= 20
     lengths = [300_000, 5_000, 700, 90_000]
@@ -210,7 +227,7 @@ def test_a_page_without_the_benchmarks_data_says_so(copied: Path, tmp_path: Path
     page = written(copied)
     assert "Some pictures are missing" in page
     data = block(page, "examples-data")
-    assert data["pictures"] == [] and len(data["examples"]) == 60
+    assert data["pictures"] == [] and data["reported"] == 60
 
 
 def test_hostile_responses_stay_data(copied: Path) -> None:

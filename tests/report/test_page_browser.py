@@ -5,30 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from packages import program
 from page_helpers import HOSTILE, poison, write_lat
+from tabs import Opened
 
 from l2v.report.page.page import write_page
 from l2v.report.study import read_study
-
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-ARGUMENTS += ["--no-first-run"]
-
-
-@pytest.fixture(scope="module")
-def tab() -> Iterator[Any]:
-    """A tab of headless Chromium. Opening a page in it again takes half the time of a new tab and leaves nothing behind."""
-    path = program("chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install l2v[dev])")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield chromium.new_context(reduced_motion="reduce").new_page()
-        chromium.close()
+from l2v.study.cell_folder import CellFolder
 
 
 @pytest.fixture(scope="module")
@@ -43,55 +30,6 @@ def study(tiny: Callable[..., Any], outputs: Path) -> Path:
         assert answer.code == 0, answer.err
     write_lat(outputs / "seen", [{"id": "a", "title": "Dispersion", "note": "n = 8", "png": "a.png", "csv": "numbers.csv"}])
     return outputs / "seen"
-
-
-class Opened:
-    """A page with what went wrong on it."""
-
-    def __init__(self, tab: Any, path: Path, width: int = 1280, scheme: str = "light") -> None:
-        self.page = tab
-        self.wrong: list[str] = []
-        tab.goto("about:blank")
-        tab.set_viewport_size({"width": width, "height": 900})
-        tab.emulate_media(media="screen", color_scheme=scheme)
-        tab.mouse.move(0, 0)
-        self._heard = {
-            "console": lambda message: message.type == "error" and self.wrong.append(message.text),
-            "pageerror": lambda error: self.wrong.append(str(error)),
-            "request": self._asked,
-        }
-        for event, hear in self._heard.items():
-            tab.on(event, hear)
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("html[data-state=ready]", timeout=30_000)
-
-    def _asked(self, request: Any) -> None:
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            self.wrong.append(f"request to {request.url}")
-
-    def hover(self, selector: str, name: str) -> str:
-        """The text of the box that appears over the middle of a plotted element."""
-        element = self.page.locator(selector).first
-        element.scroll_into_view_if_needed()
-        box = element.bounding_box()
-        assert box is not None, name
-        self.page.mouse.move(box["x"] + box["width"] / 2 - 8, box["y"] + box["height"] / 2)
-        self.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-        shown = self.page.locator(f"#plot-{name} .hoverlayer .hovertext")
-        shown.first.wait_for(timeout=5_000)
-        return str(shown.first.text_content())
-
-    def saved(self, button: str) -> str:
-        """The file that a button hands out."""
-        with self.page.expect_download() as waiting:
-            self.page.locator(button).click()
-        return Path(waiting.value.path()).read_text(encoding="utf-8")
-
-    def close(self) -> list[str]:
-        """What went wrong."""
-        for event, hear in self._heard.items():
-            self.page.remove_listener(event, hear)
-        return self.wrong
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +56,11 @@ def test_figures_answer_the_pointer_and_the_controls(tab: Any, path: Path, study
 
     arms = opened.hover("#plot-arms .scatterlayer .trace path.point", "arms")
     assert "l2v†" in arms and f"accuracy {percent(best['value'])} %" in arms and "n = 30" in arms
-    assert "Highest: l2v" in str(page.text_content("#sees-grid")) and percent(best["value"]) in str(
-        page.text_content("#sees-grid")
-    )
+    # No cell is named where several are as good.
+    as_good = sum(r["method"] == "l2v" and r["value"] == best["value"] for r in rows(study))
+    said = str(page.text_content("#sees-grid"))
+    assert said.startswith("Highest: l2v" if as_good == 1 else f"{as_good} of 4 cells share the highest")
+    assert percent(best["value"]) in said
     grid = opened.hover("#plot-grid .heatmaplayer .hm", "grid")
     assert "layer" in grid and "alpha" in grid and "n = 30, scorer official" in grid
 
@@ -129,7 +69,7 @@ def test_figures_answer_the_pointer_and_the_controls(tab: Any, path: Path, study
     page.select_option("#grid-value", "tokens")
     assert "mean output tokens" in str(page.text_content("#caption-grid"))
     page.select_option("#grid-arm", "random seed 0")
-    assert "Highest: random seed 0" in str(page.text_content("#sees-grid"))
+    assert page.locator("#plot-grid .annotation-text").all_text_contents() == ["random seed 0 · k 32"]
 
     page.select_option("#curves-along", "alpha")
     assert "alpha" in str(page.text_content("#plot-curves .xtitle"))
@@ -167,6 +107,8 @@ def test_tables_are_sorted_and_handed_out(tab: Any, path: Path, study: Path) -> 
     page.click("#numbers-arms summary")
     page.locator("#numbers-arms tbody tr").first.wait_for()
     assert page.locator("#numbers-arms tbody tr").count() == 2
+    arrow = "getComputedStyle(document.querySelector('#cells th[aria-sort] button'), '::after').content"
+    assert "▼" in page.evaluate(arrow)
     assert opened.close() == []
 
 
@@ -174,27 +116,60 @@ def test_examples_are_filtered_and_searched(tab: Any, path: Path) -> None:
     opened = Opened(tab, path)
     page = opened.page
     data = json.loads(str(page.text_content("#examples-data")))
-    kinds = [example["flip"] for example in data["examples"]]
-    assert len(kinds) == 60 and page.locator("#cards .card").count() == 20
+    told = data["examples"][: data["reported"]]
+    flips = [e for e in told if e["flip"] == "flipped right"]
+    assert len(told) == 60 and page.locator("#cards .card").count() == 20
     page.click("#more")
-    assert page.locator("#cards .card").count() == 40
+    assert page.locator("#cards .card").count() == 30
+    # An item with the answers of every arm side by side.
+    assert page.locator("#cards .card").first.locator(".side").count() == 3
     page.click("[data-flip='flipped right']")
-    assert page.text_content("#found") == f"{kinds.count('flipped right')} of 60 examples"
+    items = len({e["item"] for e in flips})
+    assert page.text_content("#found") == f"{len(flips)} of 60 responses, to {items} items"
     card = page.locator("#cards .card").first
-    assert card.locator(".side").count() == 2 and card.locator("ins").count() > 0
+    assert card.locator(".flipped .chip").first.text_content() == "▲ flipped right" and card.locator("ins").count() > 0
     assert page.evaluate("document.querySelector('#cards img').naturalWidth") == 36
     page.click("[data-flip='flipped right']")
 
     item = data["items"][data["examples"][0]["item"]]["id"]
     page.fill("#examples-words", item.upper())
-    assert (
-        page.text_content("#found") == f"{sum(data['items'][e['item']]['id'] == item for e in data['examples'])} of 60 examples"
-    )
+    assert page.text_content("#found") == "2 of 60 responses, to 1 item"
     page.fill("#examples-words", "nothing like this")
     assert page.text_content("#found") == "No example matches."
     page.fill("#examples-words", "")
-    page.select_option("#examples-arm", "1")
-    assert page.text_content("#found") == "30 of 60 examples"
+    page.select_option("#examples-cell", data["cells"][1])
+    assert page.text_content("#found") == "30 of 30 responses, to 30 items"
+    assert page.locator("#cards .card").first.locator(".side").count() == 2
+    assert opened.close() == []
+
+
+def test_a_cell_of_a_figure_and_a_row_of_the_table_lead_to_its_answers(tab: Any, path: Path, study: Path) -> None:
+    opened = Opened(tab, path)
+    page = opened.page
+    page.select_option("#grid-arm", "l2v")
+    opened.hover("#plot-grid .heatmaplayer .hm", "grid")
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_function("document.querySelector('#examples-cell').value !== ''")
+    cell = page.input_value("#examples-cell")
+    assert cell in {r["cell"] for r in rows(study) if r["method"] == "l2v"}
+    assert page.text_content("#found") == "30 of 30 responses, to 30 items"
+    stored = {v["id"]: v["response"] for v in CellFolder(study / "cells" / cell).responses()}
+    card = page.locator("#cards .card").first
+    text = card.locator(".side").last.locator(".text").text_content()
+    assert text == stored[str(card.locator("bdi").first.text_content())]
+
+    page.select_option("#table-which", "all")
+    other = next(r["cell"] for r in rows(study) if r["method"] == "random" and r["selected"] != "test")
+    page.locator("#cells tr", has_text=other).locator("td").first.click()
+    assert page.input_value("#examples-cell") == other
+    assert opened.close() == []
+
+
+def test_the_targets_choice_holds_for_the_responses(tab: Any, path: Path) -> None:
+    opened = Opened(tab, path)
+    opened.page.select_option("#scope-study", "seen_too")
+    assert opened.page.text_content("#found") == "The responses on this page are those of seen."
     assert opened.close() == []
 
 
@@ -224,6 +199,8 @@ def test_a_phone_is_wide_enough(tab: Any, path: Path, scheme: str) -> None:
     figures = opened.page.locator(".plot svg.main-svg:visible")
     assert figures.count() >= 5
     assert all(figures.nth(i).bounding_box()["width"] <= 390 for i in range(figures.count()))
+    head = opened.page.locator("#cells thead th").all_text_contents()
+    assert head.index("accuracy % [95 %]") < head.index("layer")
     brightness = opened.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]")
     assert (brightness > 200) == (scheme == "light")
     assert opened.close() == []
@@ -246,9 +223,9 @@ def test_the_keyboard_reaches_every_control(tab: Any, path: Path) -> None:
         )
         reached.append(found[0])
         assert found[0] == "BODY" or not found[2] or found[1] != "none", found
-        if found[0] == "examples-arm":
+        if found[0] == "examples-cell":
             break
-    for control in ("scope-study", "arms-value", "grid-arm", "grid-value", "curves-along", "flipped right", "examples-arm"):
+    for control in ("scope-study", "arms-value", "grid-arm", "grid-value", "curves-along", "flipped right", "examples-cell"):
         assert control in reached, (control, reached)
 
     page.focus("#grid-value")
@@ -277,6 +254,9 @@ def test_on_paper_figures_fit_and_controls_are_gone(tab: Any, path: Path) -> Non
     ink = page.evaluate("getComputedStyle(document.querySelector('#plot-arms .xtitle')).fill.match(/\\d+/g).map(Number)[0]")
     assert ink < 60
     assert page.evaluate("document.querySelector('details.rule').open")
+    # The table says what its columns are, and a figure on paper of which target it is.
+    assert page.locator("#cells thead th button:visible").count() > 5
+    assert str(page.text_content("#caption-arms")).startswith("mini, mini. ")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert not page.evaluate("document.querySelector('details.rule').open")
     assert opened.close() == []

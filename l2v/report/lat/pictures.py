@@ -293,7 +293,7 @@ def _low_high(found: Analysis, table: pd.DataFrame) -> Picture:
     text = (
         f"Accuracy by scorer '{first['scorer']}' on {first['benchmark']}, split {first['split']}, n = {first['n']:.0f}, with "
         "95 % Wilson intervals. Where several layers or alphas were run at one k, the best is shown: chosen on the very items "
-        "it is told on, biased upwards."
+        "it is reported on, biased upwards."
     )
     panels = [Panel(f"{found.source.name} into {found.target.name}", "cutoff k (bins)", "accuracy", lines, percent_y=True)]
     return Picture("low_high", "Injecting low against high frequencies", text, panels, table)

@@ -1,44 +1,30 @@
-/* The example browser: filters, and cards with the baseline's answer and the steered one side by side. */
-const EXAMPLES = JSON.parse($("examples-data").textContent);
+/* The example browser: filters, and a card per item with the baseline's answer and every arm's side by side. */
+const PAGED = JSON.parse($("examples-data").textContent);
 const PAGE = 20;
-const SHORT = 600; // characters before "show all"
-const DIFFED = 500; // words per side that are compared word by word
 const GLYPH = { "flipped right": "▲", "flipped wrong": "▼", "both wrong": "✕", "both right": "✓", right: "✓", wrong: "✕" };
-const filters = { arm: "", subset: "", flips: new Set(), words: "" };
+const filters = { cell: "", subset: "", flips: new Set(), words: "" };
+/* Cells whose responses were fetched in full, each a book like the page's own; `served` is null in a page that is a file. */
+const BOOKS = new Map();
 let found = [];
 let onPage = 0;
 
-/* Control characters as signs that can be seen; direction marks stay, each text is isolated. */
-const visible = (words) =>
-  words.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, (c) =>
-    c === "\r" ? "" : String.fromCharCode(c === "\u007f" ? 0x2421 : 0x2400 + c.charCodeAt(0)),
-  );
-const stored = (index) => EXAMPLES.texts[index];
-const cut = (index) => EXAMPLES.cut[String(index)];
+/* The row that stands for a cell: the headline's, by the page's scorer. */
+const CELLS = new Map();
+for (const row of ROWS) {
+  if (text(row, "scorer") === DATA.scorer && (text(row, "metric") === "accuracy" || !CELLS.has(text(row, "cell"))))
+    CELLS.set(text(row, "cell"), row);
+}
+
+/* A book's examples as entries: {book, example, cell}. */
+const entriesOf = (book, count = book.examples.length) =>
+  book.examples.slice(0, count).map((example) => ({ book, example, cell: book.cells[example.cell] }));
+const itemOf = ({ book, example }) => book.items[example.item];
 
 function beginExamples() {
-  if (!EXAMPLES || !EXAMPLES.examples.length) return;
   const form = $("controls-examples");
+  if (!form) return;
   form.addEventListener("submit", (event) => event.preventDefault());
-  const kinds = Object.keys(GLYPH).filter((kind) => EXAMPLES.examples.some((e) => e.flip === kind));
-  const buttons = kinds.map((kind) =>
-    el("button", {
-      type: "button",
-      "aria-pressed": "false",
-      "data-flip": kind,
-      click: (event) => {
-        if (filters.flips.has(kind)) filters.flips.delete(kind);
-        else filters.flips.add(kind);
-        event.currentTarget.setAttribute("aria-pressed", String(filters.flips.has(kind)));
-        search();
-      },
-    }),
-  );
-  form.append(el("fieldset", { class: "segments", "aria-label": "Verdicts" }, ...buttons));
-  const arms = EXAMPLES.cells.map((cell, i) => [String(i), armName(cell)]);
-  exampleSelect(form, "arm", "Arm", [["", "all reported cells"], ...arms]);
-  const subsets = [...new Set(EXAMPLES.items.flatMap((item) => item.subsets))].filter((s) => s !== "accuracy").sort();
-  if (subsets.length) exampleSelect(form, "subset", "Subset", [["", "all"], ...subsets.map((s) => [s, s])]);
+  form.append(el("fieldset", { class: "segments", "aria-label": "Verdicts" }));
   const words = el("input", {
     type: "search",
     id: "examples-words",
@@ -48,245 +34,136 @@ function beginExamples() {
       search();
     },
   });
-  form.append(
-    el("label", { class: "field search", for: "examples-words" }, el("span", {}, "Search in questions and answers"), words),
-  );
   $("more").addEventListener("click", () => {
     const at = $("cards").childElementCount;
     addCards();
     $("cards").children[at]?.focus();
   });
+  SECTIONS.push(() => search());
   search();
-}
-
-function exampleSelect(form, name, label, options) {
-  const id = `examples-${name}`;
-  const field = el(
-    "select",
-    {
-      id,
-      change: (event) => {
-        filters[name] = event.target.value;
-        search();
-      },
-    },
-    ...options.map(([value, word]) => el("option", { value }, word)),
+  form.append(
+    el("label", { class: "field search", for: "examples-words" }, el("span", {}, "Search in questions and answers"), words),
   );
-  form.append(el("label", { class: "field", for: id }, el("span", {}, label), field));
 }
 
-const armOf = (example) => DATA.arms[EXAMPLES.cells[example.cell]];
 function armName(cell) {
-  const arm = DATA.arms[cell];
-  const many = (name) => new Set(Object.values(DATA.arms).map((a) => a[name])).size > 1;
-  return [arm.arm, many("where") && `on ${arm.where}`, many("bench") && arm.bench, many("items") && arm.items]
-    .filter(Boolean)
-    .join(", ");
+  const row = CELLS.get(cell);
+  if (!row) return cell;
+  const [told, several] = [text(row, "told"), distinct(here(), "items").length > 1];
+  const items = several && !told ? text(row, "items") : "";
+  const settings = told ? "" : settingsOf(row);
+  return [text(row, "arm") + mark(row), settings, items].filter(Boolean).join(", ");
 }
 
-function matches(example, flips) {
-  if (flips && filters.flips.size && !filters.flips.has(example.flip)) return false;
-  if (filters.arm !== "" && String(example.cell) !== filters.arm) return false;
-  const item = EXAMPLES.items[example.item];
+/* The target and the benchmark that the figures show are what the examples are of. */
+const here = () =>
+  [...CELLS.values()].filter((row) => ["study", "where", "bench"].every((name) => text(row, name) === state[name]));
+
+/* What may be shown now: of one cell everything that is there, else the reported cells side by side. */
+function candidates() {
+  if (state.study !== TABLES[0].study) return [];
+  const shown = new Set(here().map((row) => text(row, "cell")));
+  const own = (entries) => entries.filter(({ cell }) => shown.has(cell));
+  if (filters.cell === "") return own(entriesOf(PAGED, PAGED.reported));
+  const whole = BOOKS.get(filters.cell);
+  return whole ? entriesOf(whole) : own(entriesOf(PAGED)).filter(({ cell }) => cell === filters.cell);
+}
+
+function matches(entry) {
+  const { book, example } = entry;
+  const item = itemOf(entry);
   if (filters.subset && !item.subsets.includes(filters.subset)) return false;
   if (!filters.words) return true;
-  const texts = [
-    item.id,
-    stored(item.question),
-    stored(item.gold),
-    stored(example.answer.text),
-    example.baseline ? stored(example.baseline.text) : "",
-    ...item.options.map(stored),
-  ];
+  const answered = [example.answer, example.baseline].filter(Boolean).map((one) => one.text);
+  const texts = [item.id, ...[item.question, item.gold, ...answered, ...item.options].map((index) => book.texts[index])];
   return texts.some((one) => one.toLowerCase().includes(filters.words));
 }
 
 function search() {
-  const others = EXAMPLES.examples.filter((example) => matches(example, false));
-  for (const button of document.querySelectorAll("[data-flip]")) {
-    const kind = button.dataset.flip;
-    button.textContent = `${GLYPH[kind]} ${kind} ${others.filter((e) => e.flip === kind).length}`;
-  }
-  found = others.filter((example) => !filters.flips.size || filters.flips.has(example.flip));
+  const all = candidates();
+  offer(all);
+  const others = all.filter(matches);
+  verdictButtons(others);
+  const wanted = others.filter(({ example }) => !filters.flips.size || filters.flips.has(example.flip));
+  const keys = new Set(wanted.map((entry) => itemOf(entry)));
+  found = [...groupedBy(others, itemOf)].filter(([item]) => keys.has(item)).map(([, entries]) => entries);
   onPage = 0;
   $("cards").replaceChildren();
-  $("found").textContent = found.length
-    ? `${found.length.toLocaleString("en")} of ${EXAMPLES.examples.length.toLocaleString("en")} examples`
-    : "No example matches.";
+  $("found").textContent = wanted.length
+    ? `${wanted.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} responses, ` +
+      `to ${found.length.toLocaleString("en")} ${found.length === 1 ? "item" : "items"}`
+    : noneFound(all);
   addCards();
 }
 
+function noneFound(all) {
+  if (all.length) return "No example matches.";
+  if (state.study !== TABLES[0].study) return `The responses on this page are those of ${TABLES[0].study}.`;
+  if (filters.cell && !CELLS.has(filters.cell)) return "There is no such cell on this page.";
+  const more = `\`l2v serve study=${TABLES[0].study}\` shows all of them`;
+  return filters.cell ? `This page holds no response of this cell; ${more}.` : `No response is here; ${more}.`;
+}
+
+/* The filters that these entries leave to choose from. */
+function offer(all) {
+  const reported = [...new Set(entriesOf(PAGED, PAGED.reported).map(({ cell }) => cell))];
+  const cells = reported.filter((cell) => here().some((row) => text(row, "cell") === cell));
+  const options = ["", ...cells, ...(filters.cell && !cells.includes(filters.cell) ? [filters.cell] : [])];
+  const words = (cell) => (cell === "" ? "the reported cells side by side" : armName(cell));
+  select("examples", "cell", "Cell", options, words, filters, () => openCell(filters.cell, false));
+  const subsets = [...new Set(all.flatMap((entry) => itemOf(entry).subsets))].filter((s) => s !== "accuracy").sort();
+  if (filters.subset && !subsets.includes(filters.subset)) filters.subset = "";
+  select("examples", "subset", "Subset", ["", ...subsets], (s) => s || "all", filters, search);
+}
+
+function verdictButtons(others) {
+  const holder = document.querySelector("#controls-examples .segments");
+  for (const kind of Object.keys(GLYPH)) {
+    const count = others.filter(({ example }) => example.flip === kind).length;
+    let button = holder.querySelector(`[data-flip="${kind}"]`);
+    if (!button && count) {
+      const press = () => {
+        if (!filters.flips.delete(kind)) filters.flips.add(kind);
+        button.setAttribute("aria-pressed", String(filters.flips.has(kind)));
+        search();
+      };
+      button = el("button", { type: "button", "aria-pressed": "false", "data-flip": kind, click: press });
+      holder.append(button);
+    }
+    if (button) button.textContent = `${GLYPH[kind]} ${kind} ${count}`;
+  }
+}
+
 function addCards() {
-  for (const example of found.slice(onPage, onPage + PAGE)) $("cards").append(card(example));
+  for (const entries of found.slice(onPage, onPage + PAGE)) $("cards").append(card(entries));
   onPage = Math.min(found.length, onPage + PAGE);
   $("more").hidden = onPage >= found.length;
   $("more").textContent = `Show ${Math.min(PAGE, found.length - onPage)} more`;
 }
 
-function card(example) {
-  const item = EXAMPLES.items[example.item];
-  const arm = armOf(example);
-  const images = el(
-    "div",
-    { class: "images" },
-    ...item.images.map((index, i) => {
-      const [width, height] = EXAMPLES.pixels[index];
-      const small = Math.max(width, height) <= 64;
-      return el("img", {
-        src: `data:image/webp;base64,${EXAMPLES.pictures[index]}`,
-        alt: `Picture ${i + 1} of item ${item.id}`,
-        width,
-        height,
-        ...(small ? { class: "tiny" } : {}),
-      });
-    }),
-  );
-  if (!item.images.length) images.append(el("span", { class: "reason" }, "no picture"));
-  const kind = { "flipped right": "right", "both right": "right", right: "right" }[example.flip] || "wrong";
-  const whence = el(
-    "p",
-    { class: "whence" },
-    el("span", { class: `chip ${kind}` }, `${GLYPH[example.flip]} ${example.flip}`),
-    el("bdi", {}, item.id),
-    el("span", {}, armName(EXAMPLES.cells[example.cell])),
-    ...item.subsets.filter((s) => s !== "accuracy").map((s) => el("span", {}, s)),
-  );
-  const gold = stored(item.gold);
-  const options = item.options.map((index, i) => {
-    const letter = String.fromCharCode(65 + i);
-    return el("li", { dir: "auto", ...(letter === gold ? { class: "gold" } : {}) }, `${letter} ${visible(stored(index))}`);
-  });
-  const question = el(
-    "div",
-    { class: "question" },
-    long(item.question, null),
-    options.length ? el("ul", { class: "options" }, ...options) : null,
-    el("p", { class: "reason" }, "gold ", el("bdi", {}, visible(gold))),
-  );
-  const base = example.baseline;
-  const same = base && base.text === example.answer.text;
-  const marks = base && !same ? wordDiff(stored(base.text), stored(example.answer.text)) : null;
-  const sides = el("div", { class: "sides" });
-  if (base) sides.append(side("direct", base, marks?.before, same ? "the same answer" : ""));
-  sides.append(side(arm.arm, example.answer, marks?.after, same ? "the same answer" : ""));
-  return el(
-    "article",
-    { class: "card", tabindex: "-1", "aria-label": `${example.flip}, item ${item.id}` },
-    images,
-    whence,
-    question,
-    sides,
-  );
-}
-
-function side(name, answer, marks, remark) {
-  const word = answer.right === null ? "abstained" : answer.right ? "right" : "wrong";
-  const tokens = answer.tokens === null ? "" : `${answer.tokens} tokens`;
-  const reason = [visible(stored(answer.reason)), tokens, remark].filter(Boolean).join(" · ");
-  return el(
-    "div",
-    { class: `side ${word}` },
-    el(
-      "h4",
-      {},
-      el("bdi", {}, name),
-      " ",
-      el("span", { class: `chip ${word}` }, `${word === "right" ? "✓" : word === "wrong" ? "✕" : "–"} ${word}`),
-    ),
-    long(answer.text, marks),
-    el("p", { class: "reason" }, el("bdi", {}, reason)),
-  );
-}
-
-/* A text with its marked words; a long one begins short. */
-function long(index, marks) {
-  const whole = stored(index);
-  const parts = marks || [[whole, ""]];
-  const body = el("div", { class: "text", dir: "auto" });
-  const fill = (most) => {
-    let left = most;
-    body.replaceChildren();
-    for (const [words, tag] of parts) {
-      if (left <= 0) break;
-      const shown = visible(words.slice(0, left));
-      body.append(tag ? el(tag, {}, shown) : shown);
-      left -= words.length;
-    }
-    if (whole.length > most) body.append("…");
-  };
-  fill(whole.length > SHORT * 1.3 ? SHORT : Infinity);
-  if (whole === "") body.append(el("span", { class: "reason" }, "(empty)"));
-  const holder = el("div", {}, body);
-  const beyond = cut(index);
-  const note = beyond
-    ? `cut at ${whole.length.toLocaleString("en")} of ${beyond.toLocaleString("en")} ` +
-      "characters; all of it is in the study's responses.jsonl"
-    : "";
-  if (whole.length > SHORT * 1.3) {
-    const button = el(
-      "button",
-      {
-        type: "button",
-        "aria-expanded": "false",
-        click: () => {
-          const open = button.getAttribute("aria-expanded") === "true";
-          fill(open ? SHORT : Infinity);
-          button.setAttribute("aria-expanded", String(!open));
-          button.textContent = open ? `Show all ${whole.length.toLocaleString("en")} characters` : "Show less";
-        },
-      },
-      `Show all ${whole.length.toLocaleString("en")} characters`,
-    );
-    holder.append(button);
+/* From a figure or a row of a table to the answers behind it. */
+async function openCell(cell, there = true) {
+  if (!$("controls-examples")) return;
+  const row = CELLS.get(cell);
+  if (row) for (const name of ["study", "where", "bench"]) state[name] = text(row, name);
+  filters.cell = cell;
+  if (there) {
+    filters.flips.clear();
+    for (const button of document.querySelectorAll("[data-flip]")) button.setAttribute("aria-pressed", "false");
   }
-  if (note) holder.append(el("p", { class: "reason" }, note));
-  return holder;
+  if (cell && DATA.served && !BOOKS.has(cell)) await fetchCell(cell);
+  update();
+  if (!there) return;
+  $("examples").scrollIntoView();
+  $("examples-cell").focus({ preventScroll: true });
 }
 
-/* Words of two answers, each with "", "del" or "ins": longest common subsequence between the common beginning and end. */
-function wordDiff(before, after) {
-  const a = before.match(/\s+|\S+/g) || [],
-    b = after.match(/\s+|\S+/g) || [];
-  let start = 0;
-  while (start < a.length && start < b.length && a[start] === b[start]) start++;
-  let end = 0;
-  while (end < a.length - start && end < b.length - start && a[a.length - 1 - end] === b[b.length - 1 - end]) end++;
-  const x = a.slice(start, a.length - end),
-    y = b.slice(start, b.length - end);
-  const [p, q] = x.length <= DIFFED && y.length <= DIFFED ? common(x, y) : [x.map(() => false), y.map(() => false)];
-  const marked = (words, kept, tag) => [
-    ...words.slice(0, start).map((w) => [w, ""]),
-    ...words.slice(start, words.length - end).map((w, i) => [w, kept[i] || /^\s+$/.test(w) ? "" : tag]),
-    ...words.slice(words.length - end).map((w) => [w, ""]),
-  ];
-  return { before: joined(marked(a, p, "del")), after: joined(marked(b, q, "ins")) };
-}
-
-function common(x, y) {
-  const width = y.length + 1;
-  const table = new Uint16Array((x.length + 1) * width);
-  for (let i = x.length - 1; i >= 0; i--) {
-    for (let j = y.length - 1; j >= 0; j--) {
-      table[i * width + j] =
-        x[i] === y[j] ? table[(i + 1) * width + j + 1] + 1 : Math.max(table[(i + 1) * width + j], table[i * width + j + 1]);
-    }
+async function fetchCell(cell) {
+  $("found").textContent = "Loading …";
+  try {
+    const answer = await fetch(`${DATA.served}/cells/${cell}?scorer=${encodeURIComponent(DATA.scorer)}`);
+    if (answer.ok) BOOKS.set(cell, await answer.json());
+  } catch (error) {
+    console.warn(String(error));
   }
-  const [p, q] = [x.map(() => false), y.map(() => false)];
-  for (let i = 0, j = 0; i < x.length && j < y.length; ) {
-    if (x[i] === y[j]) {
-      p[i++] = true;
-      q[j++] = true;
-    } else if (table[(i + 1) * width + j] >= table[i * width + j + 1]) i++;
-    else j++;
-  }
-  return [p, q];
-}
-
-function joined(parts) {
-  const out = [];
-  for (const [words, tag] of parts) {
-    if (out.length && out[out.length - 1][1] === tag) out[out.length - 1][0] += words;
-    else out.push([words, tag]);
-  }
-  return out;
 }

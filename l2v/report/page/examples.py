@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
 from l2v.report.answers import FLIPS, Answered, answers, flip, in_one_order, writable
 from l2v.report.page.pictures import thumbnails
@@ -18,7 +19,8 @@ from l2v.study.statistics.searches import grouped, own_baseline
 # What an answer is where there is no baseline.
 ALONE = ("right", "wrong")
 MOST_CELLS = 100
-TEXT_BUDGET = 4_000_000  # bytes of all texts together, as they stand in the page
+OTHERS = 0.4  # of all examples, the share that is kept for cells that are not reported
+TEXT_BUDGET = 1_500_000  # bytes of all texts together, as they stand in the page
 LONGEST_TEXT = 200_000
 SHORTEST_TEXT = 400
 
@@ -55,6 +57,27 @@ def sources(study: Study) -> list[Source]:
     return (found or [Source(row["cell"], None) for same in baselines.values() for row in same])[:MOST_CELLS]
 
 
+def _source(study: Study, cell: str) -> Source:
+    """Any cell beside the baseline that it is compared with."""
+    rows = study.rows[(study.rows["scorer"] == study.scorer) & (study.rows["metric"] == HEADLINE)]
+    row = rows[rows["cell"] == cell].iloc[0].to_dict()
+    family = rows[(rows["role"] == "baseline") & (rows["cell"] != cell)].to_dict("records")
+    baseline = own_baseline(grouped(family, FAMILY).get(key(row, FAMILY), []), row)
+    return Source(cell, baseline["cell"] if baseline and row["role"] != "baseline" else None)
+
+
+def others(study: Study, most: int) -> list[Example]:
+    """Up to `most` examples of cells that are not reported: first one item under as many of them as there is room for, then
+    the next item. Where there are more cells than room, every so many of them."""
+    rows = study.rows[(study.rows["scorer"] == study.scorer) & (study.rows["metric"] == HEADLINE)]
+    reported = {source.cell for source in sources(study)}
+    rest = [cell for cell in dict.fromkeys(rows[rows["role"] != "baseline"]["cell"]) if cell not in reported]
+    if most < 1 or not rest:
+        return []
+    each = [_examples(study, _source(study, cell)) for cell in rest[:: -(-len(rest) // most)]]
+    return [example for turn in zip_longest(*each) for example in turn if example is not None][:most]
+
+
 def choose(study: Study, most: int) -> tuple[list[Example], int]:
     """Up to `most` examples and the number of responses that they were chosen from.
 
@@ -75,7 +98,7 @@ def choose(study: Study, most: int) -> tuple[list[Example], int]:
 
 def _examples(study: Study, source: Source) -> list[Example]:
     folder = study.store.folder(source.cell)
-    key = items_key(study.marks.cell(source.cell).benchmark)
+    described = items_key(study.marks.cell(source.cell).benchmark)
     ours = answers(folder, study.scorer)
     theirs = answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
     found = []
@@ -84,22 +107,41 @@ def _examples(study: Study, source: Source) -> list[Example]:
         if source.baseline is not None and base is None:
             continue
         kind = flip(ours[item].right, base.right) if base else ALONE[ours[item].right is not True]
-        found.append(Example(source.cell, item, key, kind, ours[item], base, source.baseline))
+        found.append(Example(source.cell, item, described, kind, ours[item], base, source.baseline))
     return found
 
 
 def for_page(study: Study, most: int) -> Record:
-    """The browser's data: examples, items (question, options, gold, subsets, pictures), and what to say where some lack.
-
-    A text is stored once and cut at one length, the largest that keeps all of them within TEXT_BUDGET.
-    """
+    """The browser's data within the page: examples of reported cells, then of others, and their pictures."""
     chosen, total = choose(study, most)
+    rest = others(study, max(most - len(chosen), round(OTHERS * most)))
+    chosen = chosen[: max(0, most - len(rest))]
+    wanted = [(e.key, e.item, e.cell) for e in (*chosen, *rest)]
+    pictures, note = thumbnails(study.store, wanted)
+    data = _book(study, [*chosen, *rest], pictures.by_item, TEXT_BUDGET)
+    return data | {
+        "reported": len(chosen),
+        "total": total,
+        "pictures": pictures.encoded,
+        "pixels": pictures.sizes,
+        "note": note,
+    }
+
+
+def of_cell(study: Study, cell: str) -> Record:
+    """Every response of any cell, in full, as the browser reads them; its pictures have addresses of their own."""
+    return _book(study, _examples(study, _source(study, cell)), {}, None)
+
+
+def _book(
+    study: Study, examples: Sequence[Example], images: Mapping[tuple[str, str], Sequence[int]], budget: int | None
+) -> Record:
+    """Examples and their items (question, options, gold, subsets, pictures). A text is stored once and cut at one length, the
+    largest that keeps all of them within the budget."""
     texts = _Texts()
-    keys = list(dict.fromkeys((e.key, e.item) for e in chosen))
-    pictures, note = thumbnails(study.store, [(e.key, e.item, e.cell) for e in chosen])
     items: list[Record] = []
     position: dict[tuple[str, str], int] = {}
-    for described, item in keys:
+    for described, item in dict.fromkeys((e.key, e.item) for e in examples):
         record = study.marks.items(described).get(item, {})
         position[described, item] = len(items)
         items.append(
@@ -109,21 +151,12 @@ def for_page(study: Study, most: int) -> Record:
                 "options": [texts.add(str(o)) for o in record.get("options", [])],
                 "gold": texts.add(str(record.get("gold", ""))),
                 "subsets": [writable(s) for s in record.get("subsets", [])],
-                "images": pictures.by_item.get((described, item), []),
+                "images": images.get((described, item), []),
             }
         )
-    cells = list(dict.fromkeys(e.cell for e in chosen))
-    rows = [_row(e, texts, position, cells) for e in chosen]
-    return {
-        "examples": rows,
-        "items": items,
-        "cells": cells,
-        "total": total,
-        "pictures": pictures.encoded,
-        "pixels": pictures.sizes,
-        "note": note,
-        **texts.cut(),
-    }
+    cells = list(dict.fromkeys(e.cell for e in examples))
+    rows = [_row(e, texts, position, cells) for e in examples]
+    return {"examples": rows, "items": items, "cells": cells, **texts.cut(budget)}
 
 
 def _row(example: Example, texts: _Texts, position: Mapping[tuple[str, str], int], cells: Sequence[str]) -> Record:
@@ -148,14 +181,16 @@ class _Texts:
     def add(self, text: str) -> int:
         return self._index.setdefault(writable(text), len(self._index))
 
-    def cut(self) -> Record:
-        """The texts, and the full lengths of those that were cut."""
+    def cut(self, budget: int | None) -> Record:
+        """The texts, and the full lengths of those that were cut; None cuts none."""
         texts = list(self._index)
         lengths = [len(text) for text in texts]
         # A sign takes one byte or, as another script's or an escaped one, up to six.
         escaped = sum(text.count(sign) for text in texts for sign in "<>&")
         written = len(json.dumps(texts, ensure_ascii=False).encode("utf-8")) + 5 * escaped
-        limit = longest(lengths, int(TEXT_BUDGET * sum(lengths) / max(1, written)))
+        limit = max(lengths, default=0)
+        if budget is not None:
+            limit = longest(lengths, int(budget * sum(lengths) / max(1, written)))
         return {
             "texts": [text[:limit] for text in texts],
             "cut": {str(i): len(text) for i, text in enumerate(texts) if len(text) > limit},

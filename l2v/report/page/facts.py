@@ -52,7 +52,7 @@ def protocol(study: Study) -> str:
     """On which items settings were chosen and on which they are told."""
     if not study.selection.arms:
         several = (study.reported["selected"] == "test").any() if len(study.rows) else False
-        best = " † marks the best of several cells, selected on the very items it is told on." if several else ""
+        best = " † marks the best of several cells, selected on the very items it is reported on." if several else ""
         return f"No selection: every cell as given.{best}"
     told = study.selection.told()
     return f"{told[0].upper()}{told[1:]}."

@@ -11,11 +11,12 @@ import gzip
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from l2v.disk import write_atomically
 from l2v.errors import UserError
@@ -26,14 +27,18 @@ from l2v.report.page import examples as browser
 from l2v.report.page import sections as page_sections
 from l2v.report.page.data import column_names, table_for_page
 from l2v.report.page.facts import facts, protocol
+from l2v.report.page.outline import outline, scripts
 from l2v.report.page.race import races
 from l2v.report.study import Study, read_study
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
 from l2v.study.results import HOLM
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
 HERE = Path(__file__).parent
-SCRIPTS = ("page.js", "table.js", "figures.js", "curves.js", "examples.js")
+STYLES = ("page.css", "parts.css", "paper.css")
 SHOWN_VERDICTS = 30  # per target; the rest is folded
 ABOVE = ("above", "above_nulls", "above_some", "like_nulls")
 
@@ -53,13 +58,23 @@ def write_page(first: Study, compare: str | None = None, examples: int = 1000) -
     return path
 
 
-def render(first: Study, second: Study | None, most: int) -> str:
-    """The page as text."""
+def environment(folder: Path) -> Environment:
+    """The templates of a folder: what is put into them is text, and a name that is not there is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["clean"] = visible
-    script = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    found = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    found.filters |= {"clean": visible, "signed": signed}
+    return found
+
+
+def styles() -> str:
+    """The page's CSS."""
+    return _joined(STYLES)
+
+
+def render(first: Study, second: Study | None, most: int, served: str = "", mark: str = "") -> str:
+    """The page as text. `served`: the path under which a server hands out more of the study, and `mark` the state it is of."""
+    script = _joined(scripts())
     packed, plotly_hash = _plotly()
     together = None if second is None else compare_or_none(first, second)
     printed, why_not_printed = page_sections.printed(first)
@@ -69,39 +84,46 @@ def render(first: Study, second: Study | None, most: int) -> str:
         "scorer": first.scorer,
         "tables": [table_for_page(s) for s in (first, second) if s is not None and len(s.rows)],
         "style": _style(),
+        "served": served,
+        "mark": mark,
         "names": column_names(),
         "lat": [[{"file": f["file"], "csv": f["csv"]} for f in one["figures"]] for one in lat],
         "pairs": [asdict(pair) for pair in together.pairs] if together else [],
-        "arms": _arms(first, shown),
     }
-    return environment.get_template("page.html.j2").render(
-        policy=_policy([script], plotly_hash),
-        css=(HERE / "page.css").read_text(encoding="utf-8"),
-        script=script,
-        plotly=packed,
-        data=embedded(data),
-        examples=embedded(shown),
-        study=first,
-        second=second,
-        title=_title(first, second),
-        lede=_lede(first),
-        note=MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
-        warnings=first.warnings(),
-        protocol=protocol(first),
-        facts=facts(first) if len(first.rows) else [],
-        blocks=_blocks([s for s in (first, second) if s is not None]),
-        kinds=KINDS,
-        rule=RULE,
-        holm=HOLM,
-        compared=together,
-        printed=printed,
-        why_not_printed=why_not_printed,
-        agreement=page_sections.agreement(first),
-        races=races(first),
-        lat=lat,
-        lat_notes=lat_notes,
-        browser=shown,
-    )
+    content = {
+        "policy": _policy([script], plotly_hash, server=bool(served)),
+        "css": styles(),
+        "script": script,
+        "plotly": packed,
+        "data": embedded(data),
+        "examples": embedded(shown),
+        "served": served,
+        "study": first,
+        "second": second,
+        "title": _title(first, second),
+        "lede": _lede(first),
+        "note": MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
+        "warnings": first.warnings(),
+        "protocol": protocol(first),
+        "facts": facts(first) if len(first.rows) else [],
+        "blocks": _blocks([s for s in (first, second) if s is not None]),
+        "kinds": KINDS,
+        "rule": RULE,
+        "holm": HOLM,
+        "compared": together,
+        "printed": printed,
+        "why_not_printed": why_not_printed,
+        "agreement": page_sections.agreement(first),
+        "races": races(first),
+        "lat": lat,
+        "lat_notes": lat_notes,
+        "browser": shown,
+    }
+    return environment(HERE).get_template("page.html.j2").render(content, outline=outline(content))
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
 
 
 def compare_or_none(first: Study, second: Study) -> Compared | None:
@@ -174,19 +196,6 @@ def _null_heading(nulls: Sequence[ArmVerdict]) -> str:
     return f"{count}, {above or 'none'} above direct"
 
 
-def _arms(study: Study, shown: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """What the example browser says of each of its cells."""
-    if shown is None:
-        return {}
-    rows = study.reported.drop_duplicates("cell").set_index("cell")
-    found = {}
-    for cell in shown["cells"]:
-        row = rows.loc[cell]
-        names = {name: str(row[name]) for name in ("where", "bench", "items", "arm", "role")}
-        found[cell] = names | {"value": float(row["value"]), "n": int(row["n"])}
-    return found
-
-
 def _style() -> dict[str, Any]:
     return {
         "light": {"palette": style.PALETTE, "diverging": style.DIVERGING, "sequential": style.SEQUENTIAL},
@@ -208,32 +217,39 @@ def _hash(script: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") + "'"
 
 
-def _policy(scripts: Sequence[str], *hashes: str) -> str:
-    """No request at all, and no script but those whose content is known here; plotly writes styles of its own."""
+def _policy(scripts: Sequence[str], *hashes: str, server: bool = False) -> str:
+    """No request at all, or to its own server alone, and no script but those whose content is known here; plotly writes styles
+    of its own."""
     known = " ".join([*(_hash(script) for script in scripts), *hashes])
+    own = " 'self'; connect-src 'self'" if server else ""
     return (
-        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; img-src data: blob:; "
+        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; img-src data: blob:{own}; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
 def embedded(data: Any) -> str:
     """JSON that may stand inside a <script>: nothing in it can end the element or a line of code."""
-    text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
     return writable(text)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """The same data with None where JSON has no number."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value
+
+
+def signed(value: object) -> str:
+    """Printed figures with the minus sign that the figures have."""
+    return re.sub(r"(?<![\w.\-])-(?=\d)", "\u2212", str(value))
 
 
 def visible(value: object) -> str:

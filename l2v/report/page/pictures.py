@@ -20,7 +20,7 @@ from l2v.study.questions import benchmark_id, data_ref
 from l2v.study.score import benchmark_items, stored_benchmark
 from l2v.study.store import CellFolder, Store
 
-IMAGE_BUDGET = 4_300_000  # bytes of all pictures together, before base64
+IMAGE_BUDGET = 1_000_000  # bytes of all pictures together, before base64
 SIDES = (360, 300, 240, 180, 130, 96)  # longest side in pixels, the largest that keeps within the budget
 SAMPLE = 32  # items whose pictures are encoded to find it
 MOST_IMAGES = 4  # per item

@@ -18,13 +18,26 @@ function allRows(table) {
   return csv(lines);
 }
 
+/* A row; one of a cell leads to its answers, the cell's name by keyboard too. */
+function tableRow(row, columns) {
+  const open = () => openCell(text(row, "cell"));
+  const content = (c) =>
+    c.opens ? el("button", { type: "button", class: "opens", title: "Its responses", click: open }, c.of(row)) : c.of(row);
+  const clicked = (event) => event.target.closest("button") || String(getSelection()) || open();
+  return el(
+    "tr",
+    row.table ? { class: "opens", click: clicked } : {},
+    ...columns.map((c) => el("td", c.number ? { class: "number" } : { dir: "auto" }, content(c))),
+  );
+}
+
 function dataTable({ columns, rows, most, file, label }) {
   const body = el("tbody");
   const rest = el("button", { type: "button", click: () => fill(body.childElementCount + most) });
   let order = rows;
   const fill = (upTo) => {
     for (const row of order.slice(body.childElementCount, upTo)) {
-      body.append(el("tr", {}, ...columns.map((c) => el("td", c.number ? { class: "number" } : { dir: "auto" }, c.of(row)))));
+      body.append(tableRow(row, columns));
     }
     const left = order.length - body.childElementCount;
     rest.hidden = left <= 0;
@@ -50,7 +63,9 @@ function dataTable({ columns, rows, most, file, label }) {
     fill(most);
   };
   fill(most);
-  const save = () => download(file, csv([columns.map((c) => c.title), ...order.map((row) => columns.map((c) => c.of(row)))]));
+  const field = (c, row) => (c.number ? c.of(row).replaceAll("−", "-") : c.of(row));
+  const save = () =>
+    download(file, csv([columns.map((c) => c.title), ...order.map((row) => columns.map((c) => field(c, row)))]));
   return el(
     "div",
     {},
@@ -104,15 +119,14 @@ function cellColumns(rows) {
     ["items", "items"],
   ];
   const columns = where.filter(([, name]) => distinct(rows, name).length > 1).map(([title, name]) => column(title, name));
-  columns.push(
-    column("arm", "arm"),
+  const settings = [
     ...SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) =>
       loose(wordOf(name), name),
     ),
-    VALUE(),
-    number("n", "n", whole),
-    DIFF,
-  );
+  ];
+  const figures = [VALUE(), number("n", "n", whole), DIFF];
+  // Where there is little room what was measured comes first.
+  columns.push(column("arm", "arm"), ...(innerWidth < 620 ? [...figures, ...settings] : [...settings, ...figures]));
   columns.push(
     number("p (Holm)", "p_holm", pText),
     number("p (best of grid)", "p_best_of_grid", pText),
@@ -125,47 +139,6 @@ function cellColumns(rows) {
   for (const [name, title] of Object.entries(DATA.names.shares)) {
     columns.push(number(title, name, (v) => (known(v) ? (100 * v).toFixed(0) : "")));
   }
-  columns.push(column("cell", "cell"));
+  columns.push({ ...column("cell", "cell"), opens: true });
   return columns.filter((c) => rows.some((row) => c.of(row) !== ""));
 }
-
-const tableState = { which: "reported" };
-SECTIONS.push((rows) => {
-  const reported = rows.filter((row) => text(row, "told"));
-  const options = reported.length && reported.length < rows.length ? ["reported", "all"] : ["all"];
-  if (!options.includes(tableState.which)) tableState.which = options[0];
-  select(
-    "table",
-    "which",
-    "Cells",
-    options,
-    (v) => (v === "all" ? `all ${rows.length}` : `reported, ${reported.length}`),
-    tableState,
-  );
-  if (!$("save-all")) {
-    for (const table of TABLES) {
-      const name = TABLES.length > 1 ? `All results of ${table.study} as CSV` : "All results as CSV";
-      $("controls-table").append(
-        el(
-          "button",
-          {
-            type: "button",
-            id: table === TABLES[0] ? "save-all" : "save-all-second",
-            click: () => download(`${table.study}-results.csv`, allRows(table)),
-          },
-          name,
-        ),
-      );
-    }
-  }
-  const shown = tableState.which === "all" ? rows : reported;
-  $("cells").replaceChildren(
-    dataTable({
-      columns: cellColumns(shown),
-      rows: shown,
-      most: 100,
-      file: `${state.study}-table.csv`,
-      label: "Table of cells",
-    }),
-  );
-});

@@ -30,7 +30,8 @@ def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
 class Paired:
     """A method against the baseline on the same items.
 
-    diff, low, high: difference of accuracies and its 95 % paired-bootstrap interval, in [-1, 1]. right: items that flipped
+    diff, low, high: difference of accuracies and its 95 % paired-bootstrap interval, in [-1, 1] (where all
+    items differ alike: `unvaried`). right: items that flipped
     from wrong to right; wrong: from right to wrong. p: two-sided exact McNemar. n: items that both answered.
     """
 
@@ -72,6 +73,8 @@ def score_interval(score: Score) -> tuple[float, float]:
     drawn = weights @ counts
     means = np.divide(weights @ sums, drawn, out=np.full(drawn.shape, np.nan), where=drawn > 0)
     low, high = np.nanquantile(np.nanmean(means, axis=1), [0.025, 0.975])
+    if low == high and low in (0.0, 1.0):
+        return wilson(round(low) * len(problems), len(problems))
     return float(low), float(high)
 
 
@@ -123,6 +126,8 @@ def paired_scores(method: Score, baseline: Score) -> Paired:
     added = ((sums - base_sums) / np.where(totals > 0, totals, 1)).sum(axis=1) / max(1, int((totals > 0).sum()))
     diff = float(added.sum())
     low, high = np.quantile(_problem_draws(len(added)) @ added, [0.025, 0.975])
+    if np.ptp(added) == 0:
+        low, high = unvaried(diff, len(added))
     flipped = np.abs(_signs(len(added)) @ added) >= abs(diff) - 1e-12
     p = (1 + int(flipped.sum())) / (1 + CLUSTER_RESAMPLES)
     return Paired(diff, float(low), float(high), simple.right, simple.wrong, p, simple.n)
@@ -136,6 +141,15 @@ def _problems_right(score: Score) -> dict[str, bool]:
     return found
 
 
+def unvaried(diff: float, n: int) -> tuple[float, float]:
+    """The 95 % interval of a paired difference that is the same for all of `n` items, where a bootstrap has no width.
+
+    Tango's score interval (Statistics in Medicine 17, 1998), which is one of Wilson's ends there: diff is -1, 0 or 1.
+    """
+    slack = (1 + abs(diff)) * (1 - wilson(n, n)[0])
+    return max(-1.0, diff - slack), min(1.0, diff + slack)
+
+
 @lru_cache(maxsize=4096)
 def _mcnemar(right: int, wrong: int) -> float:
     """The two-sided exact test of as many flips in both directions."""
@@ -147,6 +161,8 @@ def _mcnemar(right: int, wrong: int) -> float:
 @lru_cache(maxsize=4096)
 def _bootstrap(right: int, wrong: int, n: int) -> tuple[float, float]:
     """Percentile interval over resampled items. Resampling pairs of verdicts is drawing the three kinds of item."""
+    if n in (right, wrong, n - right - wrong):
+        return unvaried((right - wrong) / n, n)
     shares = [right / n, wrong / n, 1 - (right + wrong) / n]
     draws = np.random.default_rng(0).multinomial(n, shares, size=RESAMPLES)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / n, [0.025, 0.975])

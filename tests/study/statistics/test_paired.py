@@ -95,3 +95,13 @@ def test_holm_of_small_families() -> None:
     assert holm([]) == []
     assert holm([0.2]) == pytest.approx([0.2])
     assert holm([0.7, 0.8]) == pytest.approx([1.0, 1.0])
+
+
+def test_an_interval_where_every_item_says_the_same_has_a_width() -> None:
+    """Tango's score interval by hand, z² = 3.8415: ± z² / (n + z²) at no difference, (n - z²) / (n + z²) at a whole one."""
+    items = {str(i): True for i in range(30)}
+    none = dict.fromkeys(items, False)
+    same, gained, lost = paired(items, items), paired(items, none), paired(none, items)
+    assert (same.low, same.high) == pytest.approx((-0.113513, 0.113513), abs=1e-5)
+    assert (gained.low, gained.high) == pytest.approx((0.772973, 1.0), abs=1e-5)
+    assert (lost.low, lost.high) == pytest.approx((-1.0, -0.772973), abs=1e-5)

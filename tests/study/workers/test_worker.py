@@ -315,7 +315,7 @@ def test_the_report_shows_the_reported_cells_and_says_where_they_were_chosen(
 ) -> None:
     text = l2v("report", "study=chosen", f"outputs={outputs}").out
     assert "chosen on split dev" in text
-    assert "told on split test" in text
+    assert "reported on split test" in text
     shown = l2v("report", "study=chosen", f"outputs={outputs}", "format=csv").out.splitlines()
     assert len(shown) == 1 + 3
     dev = l2v("report", "study=chosen", f"outputs={outputs}", "format=csv", "split=dev").out.splitlines()

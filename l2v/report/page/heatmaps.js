@@ -1,0 +1,157 @@
+/* The grid's picture: a heat map per panel, with its number in every cell that has room for it. */
+const HEAT = { top: 54, under: 40, left: 52, right: 12, between: 44, line: 14 };
+
+/* How many panels stand side by side, how large they are, and their titles in lines. */
+function placed(shown, xs, ys, width) {
+  const [mostX, mostY] = [xs, ys].map((all) => Math.max(...all.map((one) => one.length)));
+  const least = Math.max(width < 620 ? 138 : 205, 30 * mostX + 40);
+  const across = Math.max(1, Math.min(shown.length, Math.floor((width - 60) / least)));
+  const innerX = width - HEAT.left - HEAT.right;
+  const wide = (innerX - HEAT.between * (across - 1)) / across;
+  const titles = shown.map(({ arm, after }) =>
+    wrapped(after ? `${arm} · ${after}` : arm, Math.max(10, Math.floor((wide + 0.7 * HEAT.between) / 6.4))),
+  );
+  const lines = Math.max(...titles.map((title) => title.length));
+  const tall = Math.max(mostY > 1 ? 78 : 44, Math.min(480, mostY > 12 ? 20 * mostY : 36 * mostY));
+  const gap = HEAT.between + 6 + HEAT.line * lines;
+  const down = Math.ceil(shown.length / across);
+  const top = HEAT.top + HEAT.line * lines;
+  const height = top + HEAT.under + down * tall + (down - 1) * gap;
+  return { across, innerX, wide, titles, tall, gap, top, height, inner: height - top - HEAT.under };
+}
+
+function heatmaps(shown, value, width) {
+  const look = theme();
+  const xs = shown.map((panel) => ordered(new Set(panel.rows.map((row) => text(row, panel.axes[0])))));
+  const ys = shown.map((panel) => ordered(new Set(panel.rows.map((row) => text(row, panel.axes[1])))));
+  const place = placed(shown, xs, ys, width);
+  const figures = shown.flatMap((panel) => panel.rows.map((row) => value.scale * num(row, value.key))).filter(known);
+  const layout = {
+    margin: { l: HEAT.left, r: HEAT.right, t: place.top, b: HEAT.under },
+    annotations: [],
+    showlegend: false,
+    coloraxis: colourAxis(value, figures, place),
+  };
+  const traces = shown.flatMap((panel, i) => {
+    const name = i ? String(i + 1) : "";
+    const [column, row] = [i % place.across, Math.floor(i / place.across)];
+    const left = (column * (place.wide + HEAT.between)) / place.innerX;
+    const ceiling = 1 - (row * (place.tall + place.gap)) / place.inner;
+    const bottom = i + place.across >= shown.length || shown[i + place.across].axes[0] !== panel.axes[0];
+    const side = column === 0 || shown[i - 1].axes[1] !== panel.axes[1];
+    layout[`xaxis${name}`] = {
+      ...categories(xs[i], bottom && wordOf(panel.axes[0])),
+      domain: [left, Math.min(1, left + place.wide / place.innerX)],
+      anchor: `y${name}`,
+    };
+    layout[`yaxis${name}`] = {
+      ...categories(ys[i], side && ys[i].some((y) => y !== "") && wordOf(panel.axes[1])),
+      domain: [Math.max(0, ceiling - place.tall / place.inner), ceiling],
+      anchor: `x${name}`,
+    };
+    layout.annotations.push(heading(place.titles[i], left, ceiling));
+    return [heatmap(panel, xs[i], ys[i], value, name, place), ...rings(panel, name, place.wide / xs[i].length, look)];
+  });
+  return { traces, layout, height: place.height };
+}
+
+const categories = (values, title) => ({
+  type: "category",
+  range: [-0.5, values.length - 0.5],
+  showgrid: false,
+  tickfont: { size: 10 },
+  ticks: "",
+  automargin: false,
+  title: title ? { text: title, font: { size: 11 }, standoff: 4 } : undefined,
+});
+
+const heading = (lines, x, y) => ({
+  text: lines.map(plain).join("<br>"),
+  xref: "paper",
+  yref: "paper",
+  x,
+  y,
+  xanchor: "left",
+  yanchor: "bottom",
+  align: "left",
+  yshift: 3,
+  showarrow: false,
+  font: { size: 11.5 },
+});
+
+function colourAxis(value, figures, place) {
+  const look = theme();
+  const reach = Math.max(1e-9, ...figures.map(Math.abs));
+  const [low, high] = value.diverging ? [-reach, reach] : [Math.min(...figures), Math.max(...figures)];
+  return {
+    colorscale: value.diverging ? look.diverging : look.sequential,
+    cmin: low,
+    cmax: high === low ? low + 1 : high,
+    colorbar: {
+      orientation: "h",
+      thickness: 9,
+      len: Math.min(0.6, 240 / place.innerX),
+      x: 0,
+      xanchor: "left",
+      y: 1,
+      yanchor: "bottom",
+      yref: "paper",
+      ypad: place.top - 44,
+      xpad: 0,
+      outlinewidth: 0,
+      tickfont: { size: 10 },
+      title: { text: "" },
+    },
+  };
+}
+
+/* Of several cells at one place the best by score. */
+function heatmap(panel, xs, ys, value, name, place) {
+  const grid = ys.map(() => xs.map(() => null));
+  for (const row of panel.rows) {
+    const [x, y] = [xs.indexOf(text(row, panel.axes[0])), ys.indexOf(text(row, panel.axes[1]))];
+    if (!grid[y][x] || num(row, "value") > num(grid[y][x], "value")) grid[y][x] = row;
+  }
+  const number = (row) => (row && known(num(row, value.key)) ? value.scale * num(row, value.key) : null);
+  const words = (row) => {
+    const v = number(row);
+    return v === null ? "" : (Math.abs(v) >= 99.95 ? v.toFixed(0) : v.toFixed(1)).replace("-", "−");
+  };
+  const written = grid.map((line) => line.map(words));
+  const longest = Math.max(...written.flat().map((one) => one.length));
+  const fits = place.wide / xs.length > 6 + 6.2 * longest && place.tall / ys.length > 13;
+  return {
+    type: "heatmap",
+    x: xs,
+    y: ys,
+    z: grid.map((line) => line.map(number)),
+    coloraxis: "coloraxis",
+    xaxis: `x${name}`,
+    yaxis: `y${name}`,
+    xgap: 1.5,
+    ygap: 1.5,
+    hoverongaps: false,
+    text: written,
+    texttemplate: fits ? "%{text}" : "",
+    textfont: { size: 10.5 },
+    customdata: grid.map((line) => line.map((row) => (row ? [about(row), text(row, "cell")] : ["", ""]))),
+    hovertemplate: "%{customdata[0]}<extra></extra>",
+  };
+}
+
+/* The chosen cells: ink with a rim of paper, so that one of the two stands out from any colour. */
+function rings(panel, name, room, look) {
+  const circles = panel.rows.filter((row) => text(row, "chosen"));
+  const size = Math.max(11, Math.min(32, room - 4));
+  const ring = (color, width) => ({
+    type: "scatter",
+    mode: "markers",
+    x: circles.map((row) => text(row, panel.axes[0])),
+    y: circles.map((row) => text(row, panel.axes[1])),
+    xaxis: `x${name}`,
+    yaxis: `y${name}`,
+    hoverinfo: "skip",
+    marker: { symbol: "circle-open", size, color, line: { width, color } },
+  });
+  return circles.length ? [ring(look.paper, 4.5), ring(look.ink, 1.8)] : [];
+}

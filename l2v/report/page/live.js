@@ -1,0 +1,20 @@
+/* A page from a server follows the study: it is loaded again where that has changed and nobody is in the middle of something. */
+const LOOK_AGAIN = 2500; // milliseconds
+
+async function look() {
+  try {
+    const answer = await fetch(`${DATA.served}/state`);
+    const { mark } = answer.ok ? await answer.json() : { mark: DATA.mark };
+    const busy = document.hidden || document.activeElement?.matches("input, select") || String(getSelection());
+    if (mark !== DATA.mark && !busy) location.reload();
+    $("live").textContent = mark === DATA.mark ? "Live" : "New cells are there";
+  } catch {
+    $("live").textContent = "The server is gone";
+  }
+}
+
+function followStudy() {
+  if (!DATA.served) return;
+  $("live").hidden = false;
+  setInterval(look, LOOK_AGAIN);
+}

@@ -1,0 +1,1 @@
+"""The server of `l2v serve`: what is on disk, looked at in a browser."""

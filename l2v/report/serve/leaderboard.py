@@ -1,0 +1,105 @@
+"""The index: every study, and the reported cells of all of them as a table of arms by target and benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from l2v.benchmarks.metrics import HEADLINE
+from l2v.errors import UserError
+from l2v.report.serve.shelf import Shelf
+
+ROLES = {"baseline": 0, "arm": 1, "other": 1, "null": 2}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An arm's score on some items in one study; shares."""
+
+    study: str
+    address: str
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    on_test: bool  # the best of several cells on these very items
+
+
+@dataclass(frozen=True)
+class StudyLine:
+    """A study in the list: how many of its cells are done, when the last one was, and why it cannot be read."""
+
+    name: str
+    address: str
+    done: int
+    begun: int
+    last: str
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """columns: (target, benchmark, items); rows: (arm, its entries by column), `direct` first and null arms last."""
+
+    studies: list[StudyLine] = field(default_factory=list)
+    columns: list[tuple[str, str, str]] = field(default_factory=list)
+    rows: list[tuple[str, list[list[Entry]]]] = field(default_factory=list)
+
+
+def leaderboard(shelf: Shelf) -> Leaderboard:
+    """What all studies report, by the scorer that the shelf prefers or the official one."""
+    studies, found = [], []
+    for name in shelf.names():
+        trouble = ""
+        try:
+            found.append(_reported(shelf.table(name), shelf.scorer).assign(study=name))
+        except (UserError, OSError, ValueError, KeyError) as error:
+            trouble = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: it could not be read"
+        studies.append(_line(shelf, name, trouble))
+    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+    if not len(rows):
+        return Leaderboard(studies)
+    keys = ["where", "bench", "items"]
+    columns = sorted({(str(where), str(bench), str(items)) for where, bench, items in rows[keys].itertuples(index=False)})
+    table = []
+    for arm, of in rows.groupby("arm", sort=False):
+        entries = [[_entry(row) for row in of[(of[keys] == list(key)).all(axis=1)].to_dict("records")] for key in columns]
+        table.append(((ROLES.get(str(of["role"].iloc[0]), 1), -of["value"].mean(), str(arm)), (str(arm), entries)))
+    return Leaderboard(studies, columns, [line for _, line in sorted(table, key=lambda one: one[0])])
+
+
+def _reported(rows: pd.DataFrame, scorer: str | None) -> pd.DataFrame:
+    """The headline rows that a study tells."""
+    if not len(rows):
+        return rows
+    there = [str(name) for name in dict.fromkeys(rows["scorer"])]
+    chosen = next((name for name in (scorer, "official") if name in there), there[0])
+    own = (rows["scorer"] == chosen) & (rows["metric"] == HEADLINE) & rows["reported"].astype(bool) & rows["value"].notna()
+    return rows[own][["arm", "role", "where", "bench", "items", "value", "low", "high", "n", "selected"]]
+
+
+def _entry(row: dict[Any, Any]) -> Entry:
+    def figure(name: str) -> float | None:
+        return None if pd.isna(row[name]) else float(row[name])
+
+    n = figure("n")
+    return Entry(
+        str(row["study"]), _address(str(row["study"])), float(row["value"]), figure("low"), figure("high"),
+        0 if n is None else int(n), row["selected"] == "test",
+    )  # fmt: skip
+
+
+def _line(shelf: Shelf, name: str, trouble: str) -> StudyLine:
+    cells = shelf.outputs / name / "cells"
+    done = [path.stat().st_mtime for path in cells.glob("*/DONE")]
+    begun = sum(1 for path in cells.glob("*") if path.is_dir())
+    last = f"{datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
+    return StudyLine(name, _address(name), len(done), begun, last, trouble)
+
+
+def _address(name: str) -> str:
+    return f"/studies/{quote(name, safe='')}/"

@@ -1,0 +1,112 @@
+"""The studies of an outputs folder as a server holds them: each read once, and again when something of it has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+
+import pandas as pd
+
+from l2v.errors import UserError
+from l2v.report.page.page import render
+from l2v.report.study import Study, named, read_study
+from l2v.study.store import Store, plain_name
+
+REST = 5.0  # of a study that grows: so many times as long as reading it took passes before it is read again
+LEAST_REST = 2.0  # seconds
+MOST_READ = 60  # done cells of a study without results.csv that the index reads
+
+
+def mark(store: Store) -> str:
+    """What a study's tables depend on, as a digest: which cells are done and scored, since when, and what was chosen."""
+    paths = [*store.path.glob("cells/*/DONE"), *store.path.glob("cells/*/metrics.json"), store.path / "selection.json"]
+    found = []
+    for path in sorted(paths):
+        try:
+            found.append(f"{path.parent.name} {path.name} {path.stat().st_mtime_ns}")
+        except OSError:  # it may go while we look
+            continue
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A study as it was read: under which mark, when (by two clocks), and how many seconds it took."""
+
+    study: Study
+    mark: str
+    at: float
+    wall: float
+    took: float
+    examples: int
+    address: str
+
+    @cached_property
+    def page(self) -> str:
+        """Its page, which asks this server for the rest."""
+        return render(self.study, None, self.examples, served=self.address, mark=self.mark)
+
+
+class Shelf:
+    """Every study under one folder. All methods may be called from several threads."""
+
+    def __init__(self, outputs: str, scorer: str | None, examples: int) -> None:
+        self.outputs, self.scorer, self.examples = Path(outputs), scorer, examples
+        self._shown: dict[str, Shown] = {}
+        self._lock = RLock()
+
+    def names(self) -> list[str]:
+        """The studies that are there."""
+        return sorted(path.parent.name for path in self.outputs.glob("*/study.json"))
+
+    def shown(self, name: str) -> Shown:
+        """A study, read again where it has changed and the last reading is long enough ago.
+
+        Raises UserError for a name that is none, an unknown study, and one that cannot be read and never could.
+        """
+        plain_name(name)
+        if name not in self.names():
+            raise UserError(f"There is no study '{name}' in {self.outputs}.")
+        with self._lock:
+            old = self._shown.get(name)
+            now = time.monotonic()
+            if old is not None and now - old.at < max(LEAST_REST, REST * old.took):
+                return old
+            current = mark(Store(self.outputs, name))
+            if old is None or current != old.mark:
+                try:
+                    self._shown[name] = self._read(name, current, now)
+                except UserError:
+                    # Between the end of a cell and its verdicts: what was read last stands.
+                    if old is None:
+                        raise
+            return self._shown[name]
+
+    def _read(self, name: str, current: str, begun: float) -> Shown:
+        from urllib.parse import quote
+
+        study = read_study(str(self.outputs), name)
+        if self.scorer in study.scorers:
+            study = study.seen_by(str(self.scorer))
+        done = time.monotonic()
+        return Shown(
+            study, current, done, time.time() - (done - begun), done - begun, self.examples, f"/studies/{quote(name, safe='')}"
+        )
+
+    def table(self, name: str) -> pd.DataFrame:
+        """A study's rows with names for a reader, as they were read last, as its results.csv has them, or, of a small one that
+        still runs, as its cells do.
+
+        Raises UserError for a large one without results.csv, which its own page reads.
+        """
+        path = self.outputs / name / "results.csv"
+        shown = self._shown.get(name)
+        if path.is_file() and (shown is None or path.stat().st_mtime > shown.wall):
+            return named(pd.read_csv(path, low_memory=False))
+        if shown is None and sum(1 for _ in path.parent.glob("cells/*/DONE")) > MOST_READ:
+            raise UserError("its results are on its page: no run has come to its end yet")
+        return self.shown(name).study.rows

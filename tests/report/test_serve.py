@@ -1,0 +1,114 @@
+"""l2v serve: an index, live pages and every response, for this machine alone; it reads, and what leads out is refused."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from starlette.testclient import TestClient
+from tabs import Opened
+
+from l2v.report.serve.app import application
+from l2v.report.serve.shelf import Shelf
+from l2v.study.cell_folder import CellFolder
+
+
+@pytest.fixture
+def client(copied_pair: Path) -> TestClient:
+    """What answers for the folder of a study, without a socket."""
+    return TestClient(application(Shelf(str(copied_pair.parent), "official", 100)))
+
+
+def of(study: Path, method: str) -> str:
+    """The cell of a method."""
+    rows = pd.read_csv(study / "results.csv")
+    return str(rows[rows["method"] == method]["cell"].iloc[0])
+
+
+def test_every_response_and_picture_of_a_cell_is_handed_out(client: TestClient, copied_pair: Path) -> None:
+    for method in ("direct", "l2v"):
+        cell = of(copied_pair, method)
+        book = client.get(f"/studies/pair/cells/{cell}").json()
+        told = {book["items"][e["item"]]["id"]: book["texts"][e["answer"]["text"]] for e in book["examples"]}
+        assert told == {r["id"]: r["response"] for r in CellFolder(copied_pair / "cells" / cell).responses()}
+        assert all((e["baseline"] is None) == (method == "direct") for e in book["examples"])
+    picture = client.get(f"/studies/pair/cells/{cell}/picture", params={"item": next(iter(told))})
+    assert picture.headers["content-type"] == "image/webp" and picture.content.startswith(b"RIFF")
+
+
+def test_it_reads_and_nothing_leads_out(client: TestClient, copied_pair: Path) -> None:
+    (copied_pair.parent / "secret.txt").write_text("secret")
+    before = {path: path.stat().st_mtime_ns for path in copied_pair.rglob("*")}
+    cell = of(copied_pair, "l2v")
+    for path in (
+        "/studies/../secret.txt", "/studies/..%2fsecret.txt/", "/studies/%2e%2e/", "/studies/cache/", "/studies/none/state",
+        "/studies/pair/cells/..%2f..%2fsecret.txt", "/studies/pair/cells/none", f"/studies/pair/cells/{cell}?scorer=none",
+        f"/studies/pair/cells/{cell}/picture?item=..%2f..%2fsecret.txt", "/secret.txt",
+    ):  # fmt: skip
+        answer = client.get(path)
+        assert answer.status_code == 404 and "secret" not in answer.text.replace("secret.txt", ""), path
+    assert client.post("/").status_code == 405
+    assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+    client.get("/studies/pair/")
+    assert {path: path.stat().st_mtime_ns for path in copied_pair.rglob("*")} == before
+
+
+def test_the_index_is_a_leaderboard(client: TestClient, copied_pair: Path) -> None:
+    (copied_pair.parent / "torn").mkdir()
+    (copied_pair.parent / "torn" / "study.json").write_text("{")
+    page = client.get("/").text
+    rows = pd.read_csv(copied_pair / "results.csv")
+    for value in rows[rows["metric"] == "accuracy"]["value"]:
+        assert f"<b>{100 * value:.1f}" in page
+    assert page.index('scope="row">direct') < page.index('scope="row">l2v')
+    assert 'href="/studies/pair/"' in page and "torn/study.json is damaged" in page
+
+
+@pytest.fixture
+def served(copied_pair: Path) -> Iterator[str]:
+    """The address of the command itself, on a free port."""
+    words = ["serve", "study=pair", f"outputs={copied_pair.parent}", "port=0"]
+    process = subprocess.Popen([sys.executable, "-m", "l2v.cli", *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    yield process.stdout.readline().split()[0]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) in (0, 130)
+
+
+def test_a_page_follows_its_study_and_opens_what_it_does_not_hold(
+    tab: Any,
+    served: str,
+    copied_pair: Path,
+    tmp_path: Path,
+) -> None:
+    cell = of(copied_pair, "l2v")
+    shutil.move(copied_pair / "cells" / cell, tmp_path / "later")
+    opened = Opened(tab, served)
+    opened.address = served.split("studies/")[0]
+    page = opened.page
+    assert "1 finished cell" in str(page.text_content(".lede"))
+    shutil.move(tmp_path / "later", copied_pair / "cells" / cell)
+    page.wait_for_function("document.querySelector('.lede')?.textContent.includes('2 finished cells')", timeout=60_000)
+    page.wait_for_selector("html[data-state=ready]")
+    page.locator("#cells tr", has_text=cell).locator("td").first.click()
+    page.locator("#cards img.fetched").first.wait_for()
+    count = len(CellFolder(copied_pair / "cells" / cell).responses())
+    assert page.text_content("#found") == f"{count} of {count} responses, to {count} items"
+    assert opened.close() == []
+
+
+def test_what_cannot_be_served_is_a_sentence(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    for words, said in (
+        (f"outputs={tmp_path}/none", "no folder"),
+        ("port=99999", "0 to 65535"),
+        ("study=none", "no study 'none'"),
+    ):
+        answer = l2v("serve", f"outputs={tmp_path}", words)
+        assert answer.code == 2 and said in answer.err, answer.err
