@@ -28,7 +28,8 @@ SECTIONS.push((rows) => {
       );
     }
   }
-  const shown = tableState.which === "all" ? rows : reported;
+  filterField();
+  const shown = kept(tableState.which === "all" || view.filter ? rows : reported);
   $("cells").replaceChildren(
     dataTable({
       columns: cellColumns(shown),
@@ -39,3 +40,19 @@ SECTIONS.push((rows) => {
     }),
   );
 });
+
+/* The conditions above the table, made once. */
+function filterField() {
+  const id = "table-filter";
+  if (!$(id)) {
+    const typed = (event) => setFilter(event.target.value);
+    const field = el("input", { type: "search", id, placeholder: "layer=3, alpha>0.4", autocomplete: "off", input: typed });
+    const label = el("label", { class: "field search", for: id }, el("span", {}, "Filter"), field);
+    $("controls-table").append(label, el("p", { id: "filter-said", class: "on", role: "status" }));
+  }
+  if (document.activeElement !== $(id)) $(id).value = view.filter;
+  const { wrong } = conditions(view.filter);
+  $("filter-said").textContent = wrong.length
+    ? `Not understood: ${wrong.join(", ")}. For example layer=3, alpha>0.4, arm=l2v`
+    : "";
+}

@@ -123,10 +123,12 @@ function select(parent, name, label, options, words, where = state, changed = up
   const holder = $(parent.includes("scope") ? parent : `controls-${parent}`);
   const id = `${parent}-${name}`;
   if (!$(id)) {
+    if (options.includes(WANTED.get(id))) where[name] = WANTED.get(id);
     const field = el("select", {
       id,
       change: (event) => {
         where[name] = event.target.value;
+        remember(id, where[name]);
         changed();
       },
     });

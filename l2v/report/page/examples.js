@@ -31,6 +31,7 @@ function beginExamples() {
     autocomplete: "off",
     input: (event) => {
       filters.words = event.target.value.toLowerCase();
+      remember("examples-words", event.target.value);
       search();
     },
   });
@@ -39,8 +40,12 @@ function beginExamples() {
     addCards();
     $("cards").children[at]?.focus();
   });
+  filters.cell = WANTED.get("examples-cell") || "";
+  filters.words = (WANTED.get("examples-words") || "").toLowerCase();
+  words.value = WANTED.get("examples-words") || "";
   SECTIONS.push(() => search());
   search();
+  if (filters.cell && DATA.served) openCell(filters.cell, false);
   form.append(
     el("label", { class: "field search", for: "examples-words" }, el("span", {}, "Search in questions and answers"), words),
   );
@@ -145,8 +150,13 @@ function addCards() {
 async function openCell(cell, there = true) {
   if (!$("controls-examples")) return;
   const row = CELLS.get(cell);
-  if (row) for (const name of ["study", "where", "bench"]) state[name] = text(row, name);
+  if (row)
+    for (const name of ["study", "where", "bench"]) {
+      state[name] = text(row, name);
+      remember(`scope-${name}`, state[name]);
+    }
   filters.cell = cell;
+  remember("examples-cell", cell);
   if (there) {
     filters.flips.clear();
     for (const button of document.querySelectorAll("[data-flip]")) button.setAttribute("aria-pressed", "false");

@@ -32,6 +32,7 @@ SECTIONS = (
     Section("arms", "Arms", "Arms against direct", ("arms.js",)),
     Section("grid", "Grid", "The grid: layer by alpha, for each k and arm", ("grid.js", "heatmaps.js")),
     Section("curves", "Curves", "Along one setting, beside what chance finds", ("curves.js",)),
+    Section("parallel", "All settings", "Every cell through all its settings", ("parallel.js",)),
     Section("length", "Length", "Output length and accuracy", ("length.js",)),
     Section("race", "Race", needs=("races",)),
     Section("compare", "Compared", scripts=("compare.js",), needs=("second",)),
@@ -42,7 +43,7 @@ SECTIONS = (
     Section("table", "Table", scripts=("cells.js",)),
     Section("run", "What was run"),
 )
-FIRST = ("core.js", "looks.js", "page.js", "table.js", "live.js")  # what all sections stand on
+FIRST = ("core.js", "view.js", "looks.js", "page.js", "table.js", "live.js")  # what all sections stand on
 
 
 def outline(content: Mapping[str, Any]) -> list[Section]:

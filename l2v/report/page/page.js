@@ -49,6 +49,7 @@ function show(id, figure) {
 function paint(id) {
   const figure = drawn.get(id);
   const div = $(`plot-${id}`);
+  if (figure?.draw) return figure.draw(div);
   if (!figure || !window.Plotly) return;
   const { traces, layout, height } = figure.build(div.clientWidth || 640);
   Plotly.react(div, traces, layoutFor(div, layout, height), CONFIG);
@@ -72,6 +73,7 @@ function missing(id, why, keep = false) {
   div.removeAttribute("role");
   div.removeAttribute("aria-label");
   if (window.Plotly) Plotly.purge(div);
+  div.replaceChildren();
 }
 
 const SECTIONS = [];
@@ -163,6 +165,7 @@ async function begin() {
       $(`caption-${id}`).textContent = "This browser is too old to draw the figures; their numbers are below.";
     console.warn(String(error));
   }
+  followAddress();
   followStudy();
   document.documentElement.dataset.state = "ready";
 }

@@ -1,0 +1,111 @@
+/* Parallel coordinates: a line per cell through its settings to its score; a stretch of an axis that is brushed is a filter. */
+const MOST_STRANDS = 2500;
+const SVG = "http://www.w3.org/2000/svg";
+function svg(tag, attributes, ...children) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+/* The axes: settings that take several values, each value at an equal distance, then accuracy from its least to its most. */
+function axesThrough(rows) {
+  const names = ["source", ...SWEPT.filter((name) => name !== "source_layer"), "seed"];
+  const axes = names
+    .map((name) => ({ name, word: wordOf(name), values: ordered(distinct(rows, name).map((v) => v || "none")) }))
+    .filter(({ values }) => values.length > 1)
+    .map((axis) => ({
+      ...axis,
+      at: (row) => axis.values.indexOf(text(row, axis.name) || "none") / (axis.values.length - 1),
+      ticks: axis.values.map((v, i) => [i / (axis.values.length - 1), v]),
+    }));
+  const scores = rows.map((row) => 100 * num(row, "value"));
+  const [low, high] = [Math.floor(Math.min(...scores)), Math.ceil(Math.max(...scores))];
+  const span = Math.max(1, high - low);
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => [t, String(Math.round(10 * (low + t * span)) / 10)]);
+  return [
+    ...axes,
+    { word: "accuracy", at: (row) => (100 * num(row, "value") - low) / span, ticks, value: (t) => low + t * span },
+  ];
+}
+
+SECTIONS.push((rows) => {
+  itemsSelect("parallel", rows);
+  const all = rows.filter(
+    (row) => text(row, "items") === state.items && text(row, "role") !== "baseline" && known(num(row, "value")),
+  );
+  const here = all.slice(0, MOST_STRANDS);
+  if (here.length < 2) return missing("parallel", `No parallel coordinates: fewer than two cells on ${state.items}.`);
+  const axes = axesThrough(here);
+  const shown = new Set(kept(here));
+  show("parallel", {
+    sees: view.filter
+      ? `${shown.size} of ${here.length} cells have ${view.filter}.`
+      : `${here.length} cells; drag along an axis to hold its values, or write a filter above the table.`,
+    caption: `${basis(here)}, ${state.items}. A line per cell in its arm's colour, null arms in grey; a click opens its responses.`,
+    numbers: { columns: cellColumns([...shown]), rows: [...shown], label: "The cells that are held" },
+    draw: (div) => div.replaceChildren(strands(here, shown, axes, div.clientWidth || 640)),
+  });
+});
+
+function strands(rows, shown, axes, width) {
+  const look = theme();
+  const [top, height, left, right] = [34, 270, 92, 44];
+  const x = (i) => left + (i * (width - left - right)) / Math.max(1, axes.length - 1);
+  const y = (t) => top + (1 - t) * height;
+  const picture = svg("svg", { width, height: top + height + 24, class: "parallel" });
+  const order = [...rows].sort(
+    (a, b) => shown.has(a) - shown.has(b) || (text(b, "role") === "null") - (text(a, "role") === "null"),
+  );
+  for (const row of order) {
+    const path = axes.map((axis, i) => `${x(i).toFixed(1)},${y(axis.at(row)).toFixed(1)}`).join(" ");
+    const on = shown.has(row);
+    const line = svg("polyline", { points: path, stroke: on ? lookOf(text(row, "arm"), text(row, "role")).colour : look.hair });
+    line.setAttribute("class", on ? "on" : "off");
+    if (on) line.append(svg("title", {}, `${text(row, "arm")}, ${settingsOf(row)}: ${share(num(row, "value"))} %`));
+    line.addEventListener("click", () => openCell(text(row, "cell")));
+    picture.append(line);
+  }
+  for (const [i, axis] of axes.entries()) picture.append(axisOf(axis, x(i), y, top, height, i === axes.length - 1));
+  return picture;
+}
+
+function axisOf(axis, x, y, top, height, last) {
+  const every = Math.ceil(axis.ticks.length / 12);
+  const labels = axis.ticks
+    .filter((_, i) => i % every === 0)
+    .map(([t, words]) =>
+      svg("text", { x: x + (last ? 7 : -7), y: y(t) + 4, "text-anchor": last ? "start" : "end" }, clipped(words, 13)),
+    );
+  const name = svg("text", { x, y: top - 14, "text-anchor": last ? "end" : "middle", class: "name" }, axis.word);
+  const brush = svg("rect", { x: x - 7, width: 14, y: 0, height: 0, class: "brush" });
+  const zone = svg("rect", { x: x - 11, width: 22, y: top - 6, height: height + 12, class: "zone", "data-axis": axis.word });
+  const at = (event) => Math.min(1, Math.max(0, 1 - (event.clientY - zone.getBoundingClientRect().top - 6) / height));
+  let from = null;
+  zone.addEventListener("pointerdown", (event) => {
+    from = at(event);
+    zone.setPointerCapture(event.pointerId);
+    event.preventDefault();
+  });
+  zone.addEventListener("pointermove", (event) => {
+    if (from === null) return;
+    const [low, high] = [Math.min(from, at(event)), Math.max(from, at(event))];
+    brush.setAttribute("y", y(high));
+    brush.setAttribute("height", (high - low) * height);
+  });
+  zone.addEventListener("pointerup", (event) => {
+    const [low, high] = [Math.min(from, at(event)), Math.max(from, at(event))];
+    from = null;
+    brushed(axis.word, ...heldBy(axis, low, high));
+  });
+  const line = svg("line", { x1: x, x2: x, y1: top, y2: top + height });
+  return svg("g", { class: "axis" }, line, ...labels, name, brush, zone);
+}
+
+/* The conditions of a brushed stretch; a mere click holds nothing. */
+function heldBy(axis, low, high) {
+  if (high - low < 0.01) return [];
+  if (axis.value) return [`${axis.word}>=${axis.value(low).toFixed(1)}`, `${axis.word}<=${axis.value(high).toFixed(1)}`];
+  const values = axis.ticks.filter(([t]) => t >= low - 0.02 && t <= high + 0.02).map(([, v]) => v);
+  return values.length ? [`${axis.word}=${values.join("|")}`] : [];
+}
