@@ -89,6 +89,7 @@ def test_a_page_follows_its_study_and_opens_what_it_does_not_hold(
     tmp_path: Path,
 ) -> None:
     cell = of(copied_pair, "l2v")
+    shutil.rmtree(copied_pair / "runs")  # which says that both are done
     shutil.move(copied_pair / "cells" / cell, tmp_path / "later")
     opened = Opened(tab, served)
     opened.address = served.split("studies/")[0]
