@@ -96,7 +96,7 @@ def test_a_page_follows_its_study_and_opens_what_it_does_not_hold(
     page = opened.page
     assert "1 finished cell" in str(page.text_content(".lede"))
     shutil.move(tmp_path / "later", copied_pair / "cells" / cell)
-    page.wait_for_function("document.querySelector('.lede')?.textContent.includes('2 finished cells')", timeout=60_000)
+    page.locator(".lede", has_text="2 finished cells").wait_for(timeout=60_000)
     page.wait_for_selector("html[data-state=ready]")
     page.locator("#cells tr", has_text=cell).locator("td").first.click()
     page.locator("#cards img.fetched").first.wait_for()
