@@ -6,9 +6,8 @@ from pathlib import Path
 
 from l2v.errors import UserError
 
-# Where the shipped miniature's models lie, as a path setting says it.
-CHECKPOINTS = "package:mini/checkpoints/"
 PACKAGE = Path(__file__).resolve().parent
+CHECKPOINTS = PACKAGE / "mini" / "checkpoints"  # the shipped miniature's models
 
 
 def conf_dir() -> Path:
@@ -19,9 +18,9 @@ def conf_dir() -> Path:
 
 def world_path(path: str | None, world: str, worlds: Path) -> str | None:
     """Where a model of the miniature lies in another world: below `worlds`, where that world has one of its own."""
-    name = (path or "").removeprefix(CHECKPOINTS)
-    if world == "0" or name == (path or ""):
+    if world == "0" or path is None or Path(path).parent != CHECKPOINTS:
         return path
+    name = Path(path).name
     if not (worlds / world / "checkpoints").is_dir():
         raise UserError(f"runtime.world={world}: {worlds / world} holds no models; `make worlds` trains them.")
     own = worlds / world / "checkpoints" / name

@@ -117,7 +117,7 @@ def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequen
                 _say_contrast(found)
             said.add(models)
             found = grid.config([*words, PAPER_CONTRAST])
-        configs.append(found)
+        configs.append(_in_world(found))
     return configs
 
 
@@ -132,7 +132,14 @@ def _say_contrast(config: Config) -> None:
 
 def typed(cfg: DictConfig) -> Config:
     """A composed config as the schema's dataclass. Raises UserError for a value that is missing or does not fit."""
-    return _as_object(_checked(cfg))
+    return _in_world(_as_object(_checked(cfg)))
+
+
+def _in_world(config: Config) -> Config:
+    """The models of `runtime.world` in place of the shipped ones; of a whole config, as one word changes several paths."""
+    for model in (config.source, config.target):
+        model.path = world_path(model.path, config.runtime.world, Path("outputs", "worlds"))
+    return config
 
 
 def _complaining(work: Callable[[], Any]) -> Any:
@@ -166,7 +173,7 @@ def _as_object(cfg: DictConfig) -> Config:
         raise UserError(sentence(error)) from error
     check_ranges(config)
     for part in (config.source, config.target, config.contrast, config.neutral, config.benchmark):
-        part.path = local_path(world_path(part.path, config.runtime.world, Path("outputs", "worlds")))
+        part.path = local_path(part.path)
     weights = config.method.weights
     weights.base, weights.checkpoint = local_path(weights.base), local_path(weights.checkpoint)
     return config

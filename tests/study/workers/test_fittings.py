@@ -139,9 +139,18 @@ def test_a_failed_map_is_told_and_the_others_are_made(config: Config, outputs: P
 
 def test_another_worlds_models_are_taken_where_it_has_them(tmp_path: Path) -> None:
     (tmp_path / "odd" / "checkpoints" / "stranger_a").mkdir(parents=True)
-    stranger, vlm = "package:mini/checkpoints/stranger_a", "package:mini/checkpoints/vlm"
+    stranger, vlm = (f"{PACKAGE}/mini/checkpoints/{name}" for name in ("stranger_a", "vlm"))
     assert world_path(stranger, "odd", tmp_path) == str(tmp_path / "odd" / "checkpoints" / "stranger_a")
     assert [world_path(path, "odd", tmp_path) for path in (vlm, "/own", None)] == [vlm, "/own", None]
     assert world_path(stranger, "0", tmp_path) == stranger
     with pytest.raises(UserError, match="runtime.world=2: .* holds no models; `make worlds` trains them"):
         world_path(stranger, "2", tmp_path)
+
+
+def test_every_job_of_a_grid_takes_the_worlds_models(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A grid composes its words one by one: a world that nobody trained must be missed by whatever chooses a model."""
+    from l2v.cli import main
+
+    words = ["run", "--multirun", "source=mini_kin,mini_stranger_a", f"runtime.outputs={tmp_path}", "dry_run=true"]
+    assert main([*words, "runtime.world=nowhere"]) == 2
+    assert "runtime.world=nowhere: outputs/worlds/nowhere holds no models" in capsys.readouterr().err
