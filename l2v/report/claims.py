@@ -7,6 +7,8 @@ a claim has several draws of the contrast, an item counts as right by the mean o
 - contradicted: it has the other direction with p < .05, or n would have shown the claimed size and did not;
 - under-powered: neither, and n is below the least n at which the claimed size shows with a power of .8;
 - not run: a cell is missing, or the claim has no twin on the miniature.
+
+What is claimed of states (Figures 1, 2b) is held against the folder of an `l2v analyze`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import yaml
 
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
 from l2v.errors import UserError
+from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, PRINTED
 from l2v.report.study import Study, open_study
 from l2v.study.statistics.paired import Paired, paired_scores
@@ -101,8 +104,10 @@ def read_claims(path: Path) -> list[PaperClaim]:
 
 def on_miniature(claim: PaperClaim) -> PaperClaim | None:
     """The claim of its twin; None where it has none."""
-    if claim.mini is None or claim.lat is not None:
+    if claim.mini is None:
         return None
+    if claim.lat is not None:
+        return replace(claim, lat={**claim.lat, **claim.mini}, printed=None)
     own = {"cells": {}, "against": {}, **claim.mini}
     cells = {key: TWIN.get(key, value) for key, value in claim.cells.items() if key != "benchmark.metric"}
     cells = {"benchmark": ["mini"], **cells, **own["cells"]}
@@ -169,6 +174,8 @@ class ClaimLedger:
 
     def findings(self, claim: PaperClaim) -> list[ClaimFinding]:
         """What came of every comparison of a claim."""
+        if claim.lat is not None:
+            return [self._kept(claim, chosen) for chosen in _products(claim.lat)]
         return [self._finding(one) for one in comparisons(claim)]
 
     def _study(self, experiment: str) -> Study | None:
@@ -178,6 +185,24 @@ class ClaimLedger:
             study = open_study(store) if there else None
             self._studies[experiment] = study.seen_by(self.scorer) if study is not None and len(study.results) else None
         return self._studies[experiment]
+
+    def _kept(self, claim: PaperClaim, chosen: Filter) -> ClaimFinding:
+        """The share of its dispersion that a source keeps after the low-pass, against the target's, from a stored analysis."""
+        ours, theirs = {"model": chosen["source"], "contrast": chosen["contrast"]}, {"model": chosen["target"]}
+        diff = None
+        if claim.printed is not None:
+            trace = pd.read_csv(PRINTED / f"{claim.printed}.csv").pivot_table("trace", "model", "filter")
+            shares = 100 * trace["low_pass"] / trace["none"]
+            diff = round(float(shares[chosen["source"]] - shares[chosen["target"]]), 1)
+        one = ClaimComparison(claim, ours, theirs, "dispersion kept", diff, None)
+        found = kept_shares(self.outputs, chosen["source"], chosen["target"], chosen["contrast"])
+        if found is None:
+            words = " ".join(f"{role}={name}" for role, name in chosen.items())
+            return ClaimFinding(one, "not run", f"no `l2v analyze {words}`")
+        paired = difference(*found)
+        why = "white spectra keep {:.1f} and {:.1f} %".format(*(100 * side.white for side in found))
+        verdict = judged(claim.direction, paired.diff, paired.p, paired.n, None)
+        return ClaimFinding(one, verdict, why, found[0].share, found[1].share, paired)
 
     def _finding(self, one: ClaimComparison) -> ClaimFinding:
         study, least = self._study(one.claim.experiment), least_n(one)

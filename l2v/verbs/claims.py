@@ -4,7 +4,8 @@
     l2v claims mini=true                         what their twins on the miniature say
     l2v claims --format csv out=ledger.csv       every comparison: difference, interval, p, n, least n for a power of .8
 
-The claims, and which cells test each: experiments/paper/claims.yaml; `l2v run --multirun +experiment=NAME` computes them.
+The claims, and which cells test each: experiments/paper/claims.yaml; `l2v run --multirun +experiment=NAME` computes them,
+`l2v analyze` what is claimed of states (Figures 1, 2b).
 """
 
 from __future__ import annotations
@@ -46,9 +47,7 @@ def main(arguments: list[str]) -> int:
 
     check_scorers([settings.scorer])
     claims = read_claims(Path(settings.file) if settings.file else PACKAGE.parent / "experiments" / "paper" / "claims.yaml")
-    asked = (
-        [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else [c for c in claims if c.lat is None]
-    )
+    asked = [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else claims
     ledger = ClaimLedger(settings.outputs, settings.scorer)
     findings = [one for claim in asked for one in ledger.findings(claim)]
     table = ledger_table(findings)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 from collections.abc import Callable
 from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from l2v.config import Config
 from l2v.errors import UserError
@@ -196,3 +199,26 @@ def test_bad_claims_are_one_sentence(l2v: Callable[..., Any], tmp_path: Path) ->
         assert (answer.code, len(answer.err.strip().splitlines())) == (2, 1)
     with pytest.raises(UserError, match="cannot be read"):
         read_claims(tmp_path / "none.yaml")
+
+
+def test_the_claim_of_states_is_held_against_a_stored_analysis(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """The newest of these names is read; a difference within its intervals is no finding; one that is not there is not run."""
+    entry = next(entry for entry in yaml.safe_load(FILE.read_text()) if entry["id"] == "fig1")
+    claims = ("claims", f"file={tmp_path / 'claims.yaml'}", f"outputs={tmp_path}", "--format", "csv")
+    (tmp_path / "claims.yaml").write_text(yaml.safe_dump([entry]))
+    header = "role,model,block,k,n,retained,retained_low,retained_high,white"
+    for number, (kept, verdict) in enumerate(((0.9, "reproduced"), (0.2, "under-powered"), (0.05, "contradicted"))):
+        folder = tmp_path / "look" / "lat" / str(number)
+        folder.mkdir(parents=True)
+        settings = {"source": "mini_kin (a, b)", "target": "mini (c)", "contrast": "mini (d)", "cutoff k": "34"}
+        (folder / "lat.json").write_text(json.dumps({"settings": settings}))
+        rows = [f"source,mini_kin,2,34,200,{kept},{kept - 0.01},{kept + 0.01},.2", "target,mini,2,34,200,.21,.2,.22,.3"]
+        (folder / "dispersion.csv").write_text("\n".join([header, *rows]) + "\n")
+        os.utime(folder / "lat.json", (number, number))
+        answer = l2v(*claims, "mini=true")
+        found = [row for row in csv.DictReader(answer.out.splitlines()) if row["claim"] == "fig1"]
+        assert [row["verdict"] for row in found] == [verdict, "not run"], answer.out + answer.err
+        assert float(found[0]["diff"]) == pytest.approx(100 * (kept - 0.21), abs=0.01)
+    rows = list(csv.DictReader(l2v(*claims).out.splitlines()))
+    [real] = [row for row in rows if row["claim"] == "fig1"]
+    assert (real["verdict"], float(real["printed"])) == ("not run", pytest.approx(95.8 - 17.7, abs=0.1))

@@ -1,0 +1,56 @@
+"""What a stored analysis says of the share of dispersion that a low-pass keeps (the paper's Figures 1 and 2b)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from l2v.errors import UserError
+from l2v.study.statistics.paired import Paired
+
+
+@dataclass(frozen=True)
+class KeptShare:
+    """Of one model: the share kept at the analysis' k with its 95 % interval, a white spectrum's, and the pairs of texts."""
+
+    share: float
+    low: float
+    high: float
+    white: float
+    n: int
+
+
+def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[KeptShare, KeptShare] | None:
+    """Source and target in the newest analysis of these names in any study; None where there is none.
+
+    Raises UserError for an analysis that cannot be read.
+    """
+    wanted = {"source": source, "target": target, "contrast": contrast}
+    for file in sorted(Path(outputs).glob("*/lat/*/lat.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            settings = json.loads(file.read_text(encoding="utf-8"))["settings"]
+            if any(settings[role].split(" (")[0] != name for role, name in wanted.items()):
+                continue
+            table = pd.read_csv(file.with_name("dispersion.csv"))
+            rows = table[table["k"] == int(settings["cutoff k"])].set_index("role")
+            ours, theirs = (rows.loc[role] for role in ("source", "target"))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"The analysis '{file.parent}' cannot be read ({error}); repeat its `l2v analyze`.") from error
+        return _share(ours), _share(theirs)
+    return None
+
+
+def _share(row: pd.Series) -> KeptShare:
+    return KeptShare(*(float(row[name]) for name in ("retained", "retained_low", "retained_high", "white")), int(row["n"]))
+
+
+def difference(ours: KeptShare, theirs: KeptShare) -> Paired:
+    """Ours minus theirs, normal, with the two bootstraps taken as independent; right and wrong stand at 0."""
+    diff = ours.share - theirs.share
+    error = math.hypot(*((one.high - one.low) / (2 * 1.96) for one in (ours, theirs)))
+    p = math.erfc(abs(diff) / error / math.sqrt(2)) if error else float(not diff)
+    return Paired(diff, diff - 1.96 * error, diff + 1.96 * error, 0, 0, p, min(ours.n, theirs.n))
