@@ -45,7 +45,8 @@ def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[
 
 
 def _share(row: pd.Series) -> KeptShare:
-    return KeptShare(*(float(row[name]) for name in ("retained", "retained_low", "retained_high", "white")), int(row["n"]))
+    share, low, high, white = (float(row[name]) for name in ("retained", "retained_low", "retained_high", "white"))
+    return KeptShare(share, low, high, white, int(row["n"]))
 
 
 def difference(ours: KeptShare, theirs: KeptShare) -> Paired:
