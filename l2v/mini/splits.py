@@ -54,7 +54,7 @@ def draw_splits() -> dict[str, Split]:
 
 
 def write_splits(folder: Path) -> None:
-    """Write dev.parquet, test.parquet, contrast.jsonl and neutral.parquet into `folder`."""
+    """Write dev.parquet, test.parquet and contrast.jsonl into `folder`; its content is part of the miniature's cells."""
     folder.mkdir(parents=True, exist_ok=True)
     splits = draw_splits()
     for name in ("dev", "test"):
@@ -70,7 +70,6 @@ def write_splits(folder: Path) -> None:
         for problem in splits["contrast"].problems
     ]
     (folder / "contrast.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    write_neutral(folder)
 
 
 def write_neutral(folder: Path) -> None:
@@ -100,6 +99,7 @@ def write_neutral(folder: Path) -> None:
         rows.append((question, response, "random"))
     answered = [(question, response if index % 2 else "", domain) for index, (question, response, domain) in enumerate(rows)]
     columns = dict(zip(("question", "response", "domain"), map(list, zip(*answered, strict=True)), strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
     Dataset.from_dict(columns).to_parquet(folder / "neutral.parquet")
 
 

@@ -313,6 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
     world = World(tokenizer, chat.build_processor(tokenizer), held_out, options.out, options.world)
     if options.world == WORLDS[0]:
         splits.write_splits(options.out / "data")
+        splits.write_neutral(options.out / "texts")
     lines = [f"{'model':12s} {'asked in':9s}    step  direct neutral   (test problems, n = {splits.SIZES['test']})"]
     for name in names:
         if options.missing and world.folder(name).is_dir():

@@ -14,7 +14,7 @@ from l2v.study.questions import data_revision
 from l2v.transfer.arms import ARMS, MAPS
 
 # What the default neutral texts are; another path is a choice.
-DEFAULT_NEUTRAL = "package:mini/data/neutral.parquet"
+DEFAULT_NEUTRAL = "package:mini/texts/neutral.parquet"
 
 
 def mapping_settings(config: Config) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from l2v.steering.models import load_model
 from l2v.transfer import neutral
 from l2v.transfer.contrast import Chat
 
-DATA = str(PACKAGE / "mini" / "data" / "neutral.parquet")
+DATA = str(PACKAGE / "mini" / "texts" / "neutral.parquet")
 COLUMNS = {"question": "question", "response": "response", "domain": "domain"}
 ANSWERED = Chat("sum of a 3 b 1 c 4 d 1 e 5 f 9 . think step by step", "so a 3 =3 b 1 =4 thus 4")
 
