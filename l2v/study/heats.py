@@ -33,14 +33,14 @@ def rule_of(protocol: ProtocolConfig) -> Rule:
 
 
 @dataclass(frozen=True)
-class Asked:
+class RaceQuestions:
     """What a race asks. problems: in the order in which it asks them; problem_of: item -> problem."""
 
     problems: list[str]
     problem_of: dict[str, str]
 
     @classmethod
-    def by(cls, job: Job) -> Asked:
+    def by(cls, job: Job) -> RaceQuestions:
         """What the race asks of a job's cell."""
         docs = open_docs(data_ref(job.config.benchmark))
         found = {item.id: docs.problem(item.doc) for item in benchmark_items(job.cell.benchmark, job.config.benchmark)}
@@ -56,7 +56,7 @@ class Heat:
 
     jobs: list[Job]
     race: Race
-    questions: Asked
+    questions: RaceQuestions
     promises: tuple[Promise, ...] = ()
     rounds: tuple[Round, ...] = ()
     scores: dict[str, list[float]] = field(default_factory=dict)
@@ -114,11 +114,11 @@ def heats_of(arms: Sequence[list[Job]], protocol: ProtocolConfig) -> list[Heat]:
         from l2v.study.prior import ranked
 
         arms, promised = ranked(arms, protocol.prior == "strict")
-    rule, asked, found = rule_of(protocol), dict[BenchmarkId, Asked](), []
+    rule, asked, found = rule_of(protocol), dict[BenchmarkId, RaceQuestions](), []
     for jobs, promises in zip(arms, promised, strict=True):
         benchmark = jobs[0].cell.benchmark
         if benchmark not in asked:
-            asked[benchmark] = Asked.by(jobs[0])
+            asked[benchmark] = RaceQuestions.by(jobs[0])
         race = Race(range(len(jobs)), looks(len(asked[benchmark].problems), rule.budget, rule.eta), rule)
         found.append(Heat(jobs, race, asked[benchmark], promises))
     return found
