@@ -113,7 +113,7 @@ def read_states(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     order = sorted(range(len(read)), key=lambda i: len(read[i][0]), reverse=True)
     partial = folder.with_name(f"{folder.name}.partial")
-    shelf = _Shelf(partial, len(layers), len(chats), places, model, json.dumps([provenance, [ids for ids, _ in read]]))
+    shelf = _PartialBlocks(partial, len(layers), len(chats), places, model, json.dumps([provenance, [ids for ids, _ in read]]))
     while shelf.done < len(order):
         width = len(read[order[shelf.done]][0])
         batch = order[shelf.done : shelf.done + max(1, batch_tokens // width)]
@@ -130,7 +130,7 @@ def read_states(
     shelf.close(folder, provenance)
 
 
-class _Shelf:
+class _PartialBlocks:
     """The states of texts on their way to disk: one file that is mapped into memory, and how many texts of it are read."""
 
     def __init__(self, folder: Path, layers: int, texts: int, places: int, model: nn.Module, key: str) -> None:

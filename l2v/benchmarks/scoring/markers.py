@@ -12,7 +12,7 @@ from l2v.benchmarks.scoring.forms import (
     ResponseClaim,
 )
 from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
-from l2v.benchmarks.scoring.tables import Table
+from l2v.benchmarks.scoring.tables import PatternTable
 
 DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?)[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 
@@ -28,7 +28,7 @@ _IS = (
 )
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
-_MARK = Table(
+_MARK = PatternTable(
     rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
     rf"|(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
     rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)"
@@ -46,7 +46,7 @@ _MARK = Table(
     r"pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
 )
-_RIGHT_AFTER = Table(
+_RIGHT_AFTER = PatternTable(
     r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"

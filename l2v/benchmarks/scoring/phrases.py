@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from l2v.benchmarks.scoring.tables import Table
+from l2v.benchmarks.scoring.tables import PatternTable
 
 # What a predicate says of an answer that is none: "is wrong", "is a trap", "fails", "makes no sense".
 JUDGED_WRONG = (
@@ -14,7 +14,7 @@ JUDGED_WRONG = (
     r"candidate|"
     r"red herring|example|(?:wrong|false|incorrect|first|common) \w+|(?:wrong|false|incorrect) (?:answer|option|statement)))"
 )
-INSTRUCTION = Table(
+INSTRUCTION = PatternTable(
     r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
     r"note to (?:the )?\w+)\s*\d?:|^\W*(?:mark|accept|grade) \S",
     r"^\W*please\b",
@@ -30,12 +30,12 @@ INSTRUCTION = Table(
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
     r"\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
 )
-TAKEN_BACK = Table(
+TAKEN_BACK = PatternTable(
     r"^\W*(?:and |but |oh,? |ah,? |so )?(?:wait|hmm+|hold on|hang on|oops|correction|edit|erratum|scratch that|strike that|"
     r"on second thoughts?|actually,? (?:no|wait)|actually|no,? wait|no(?=[:,.!]|$)|i mean|or rather|"
     r"(?:my|i) (?:mistake|bad|apolog\w+)|(?:i'?m )?sorry|apologies|never ?mind)(?!\w)[\s,:.!—-]*",
 )
-WITHDRAWS = Table(
+WITHDRAWS = PatternTable(
     TAKEN_BACK.pattern,
     r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
     r"overlooked)\b",
@@ -49,14 +49,14 @@ WITHDRAWS = Table(
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
 )
-REAFFIRMS = Table(
+REAFFIRMS = PatternTable(
     r"\b(?:answer|result|value|that|this|it|which|solution|reasoning)(?:'s| is| was)? (?:(?!not|nearly|"
     r"almost)\w+ )?(?:still |indeed )?(?:right|"
     r"correct|confirmed|verified|consistent)\b",
     r"\b(?:confirms?|verif(?:y|ies)|stands)\b",
     r"^\W*(?:yes|ok(?:ay)?|right|correct|good)\W*$",
 )
-REFUSES = Table(
+REFUSES = PatternTable(
     r"^\W*(?:in order )?to (?:tell|say|determine|know|decide|be sure|answer)\b.*\b(?:required|needed|necessary|need|would)\b",
     r"\b(?:cannot|can't|can ?not|could not|couldn't|unable to|not able to|hard to|difficult to|impossible to|no way to|"
     r"not possible to|isn't possible to|"
@@ -98,7 +98,7 @@ NOT_BUT = re.compile(
     r"actually\s+)?(.+)$",
     re.IGNORECASE,
 )
-DENIES = Table(
+DENIES = PatternTable(
     rf"\b(?:is|are|was|were|be|being|seems?|looks?)(?: \w+ly| also)? (?:{JUDGED_WRONG}|(?:un|im)(?:likely|plausible|probable)|"
     rf"too \w+)\b",
     r"(?:\b(?:is|are|was|were|do|does|did|can|could|will|would|should|must|has|have|may|might|need)(?:n't| not|not)|\bcannot|"
@@ -117,7 +117,7 @@ DENIES = Table(
     r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
 )
-SUPPOSES = Table(
+SUPPOSES = PatternTable(
     r"^\W*(?:and |so |but |then |now,? )?(?:suppose|assum(?:e|ing)|let(?:'?s| us| me) (?:say|assume|suppose|test|try|check)|"
     r"imagine|"
     r"e\.g|for (?:example|instance)|had|were|unless|whether|in case|provided|hypothetically|theoretically|in theory|"
@@ -169,7 +169,7 @@ _FIGURE = (
     r"book|caption|"
     r"user|prompt|textbook|others?))"
 )
-QUOTES = Table(
+QUOTES = PatternTable(
     rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
     r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
@@ -196,7 +196,7 @@ QUOTES = Table(
     r"similar|bonus)) ",
     r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
-REMARKS = Table(
+REMARKS = PatternTable(
     r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$",
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
     r"do you (?:have|want|need)|is there anything|(?:shall|"
@@ -204,7 +204,7 @@ REMARKS = Table(
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
     r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
-CONCLUDES = Table(
+CONCLUDES = PatternTable(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
     r"in summary|as a result|accordingly|"
     r"overall|to summari[sz]e|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|this means|we (?:get|"
@@ -278,7 +278,7 @@ STOP = re.compile(
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
     r"Is (?:the|it|this)|Suppose|Imagine) )"
 )
-BREAK = Table(
+BREAK = PatternTable(
     r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"

@@ -38,7 +38,7 @@ def _made_possible(token: str) -> int:
     return found
 
 
-class Table:
+class PatternTable:
     """Patterns of one meaning, without regard to case. pattern: all of them as one."""
 
     def __init__(self, *patterns: str) -> None:

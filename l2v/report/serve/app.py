@@ -20,7 +20,7 @@ from l2v.report.page.examples import of_cell
 from l2v.report.page.page import environment, finite, styles
 from l2v.report.page.pictures import MOST_IMAGES, Read, image_readers, thumbnail
 from l2v.report.serve.leaderboard import leaderboard
-from l2v.report.serve.shelf import Shelf, Shown
+from l2v.report.serve.shelf import ServedStudy, Shelf
 from l2v.report.study import Study
 from l2v.study.score import items_key
 
@@ -55,7 +55,7 @@ class _Views:
         # By study and benchmark; opening its data takes seconds.
         self._readers: dict[tuple[str, str], dict[str, Read]] = {}
 
-    def _study(self, request: Request) -> Shown:
+    def _study(self, request: Request) -> ServedStudy:
         return self.shelf.shown(request.path_params["study"])
 
     def index(self, _: Request) -> Response:
@@ -83,7 +83,7 @@ class _Views:
             raise HTTPException(404, "There is no picture.") from error
         return Response(thumbnail(stacked(images), SIDE)[0], media_type="image/webp")
 
-    def _cell(self, request: Request) -> tuple[Shown, str]:
+    def _cell(self, request: Request) -> tuple[ServedStudy, str]:
         shown, cell = self._study(request), request.path_params["cell"]
         if cell not in set(shown.study.rows["cell"]):
             raise HTTPException(404, f"There is no cell {cell!r} in this study.")

@@ -17,7 +17,7 @@ ROLES = {"baseline": 0, "arm": 1, "other": 1, "null": 2}
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """An arm's score on some items in one study; shares."""
 
     study: str
@@ -47,7 +47,7 @@ class Leaderboard:
 
     studies: list[StudyLine] = field(default_factory=list)
     columns: list[tuple[str, str, str]] = field(default_factory=list)
-    rows: list[tuple[str, list[list[Entry]]]] = field(default_factory=list)
+    rows: list[tuple[str, list[list[LeaderboardEntry]]]] = field(default_factory=list)
 
 
 def leaderboard(shelf: Shelf) -> Leaderboard:
@@ -82,12 +82,12 @@ def _reported(rows: pd.DataFrame, scorer: str | None) -> pd.DataFrame:
     return rows[own][["arm", "role", "where", "bench", "items", "value", "low", "high", "n", "selected"]]
 
 
-def _entry(row: dict[Any, Any]) -> Entry:
+def _entry(row: dict[Any, Any]) -> LeaderboardEntry:
     def figure(name: str) -> float | None:
         return None if pd.isna(row[name]) else float(row[name])
 
     n = figure("n")
-    return Entry(
+    return LeaderboardEntry(
         str(row["study"]), _address(str(row["study"])), float(row["value"]), figure("low"), figure("high"),
         0 if n is None else int(n), row["selected"] == "test",
     )  # fmt: skip

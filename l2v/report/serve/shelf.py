@@ -34,7 +34,7 @@ def mark(store: Store) -> str:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ServedStudy:
     """A study as it was read: under which mark, when (by two clocks), and how many seconds it took."""
 
     study: Study
@@ -56,14 +56,14 @@ class Shelf:
 
     def __init__(self, outputs: str, scorer: str | None, examples: int) -> None:
         self.outputs, self.scorer, self.examples = Path(outputs), scorer, examples
-        self._shown: dict[str, Shown] = {}
+        self._shown: dict[str, ServedStudy] = {}
         self._lock = RLock()
 
     def names(self) -> list[str]:
         """The studies that are there."""
         return sorted(path.parent.name for path in self.outputs.glob("*/study.json"))
 
-    def shown(self, name: str) -> Shown:
+    def shown(self, name: str) -> ServedStudy:
         """A study, read again where it has changed and the last reading is long enough ago.
 
         Raises UserError for a name that is none, an unknown study, and one that cannot be read and never could.
@@ -86,14 +86,14 @@ class Shelf:
                         raise
             return self._shown[name]
 
-    def _read(self, name: str, current: str, begun: float) -> Shown:
+    def _read(self, name: str, current: str, begun: float) -> ServedStudy:
         from urllib.parse import quote
 
         study = read_study(str(self.outputs), name)
         if self.scorer in study.scorers:
             study = study.seen_by(str(self.scorer))
         done = time.monotonic()
-        return Shown(
+        return ServedStudy(
             study, current, done, time.time() - (done - begun), done - begun, self.examples, f"/studies/{quote(name, safe='')}"
         )
 
