@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             close = get_close_matches(verb, VERBS, 1)
             hint = f"did you mean {close[0]}? There are" if close else "there are"
-            raise UserError(f"Unknown verb; {hint} {', '.join(VERBS)}.")
+            raise UserError(f"Unknown verb '{verb}'; {hint} {', '.join(VERBS)}.")
         if {"-h", "--help"} & set(rest):
             print(verb_help(verb))
             return 0

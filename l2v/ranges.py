@@ -114,6 +114,7 @@ RANGES: dict[str, Range] = {
     "runtime.tokens_per_prompt": POSITIVE,
     # Of the verbs that compose nothing.
     "examples": NOT_NEGATIVE,
+    "port": Range(0, 2**16 - 1),
     "items": COUNT,
     "diff": Range(0, 1, open_low=True, hint=": a share, 0.02 for two points"),
     "discordance": SOME,

@@ -217,10 +217,10 @@ def test_settings_that_do_not_go_together_are_refused(words: list[str], told: st
 
 
 def test_cfg_shows_the_composed_settings_and_runs_nothing(tiny: Callable[..., Any], outputs: Path) -> None:
-    answer = tiny("study=shown", "--cfg=job", "intervention.layer=3")
+    answer = tiny("study=composed_only", "--cfg=job", "intervention.layer=3")
     assert answer.code == 0, answer.err
     assert "layer: 3" in answer.out
-    assert not (outputs / "shown").exists()
+    assert not (outputs / "composed_only").exists()
 
 
 @pytest.mark.parametrize("verb", ["run", "extract"])

@@ -23,10 +23,10 @@ TAB = 'COMP_LINE=$1 COMP_POINT=${#1}; _l2v_complete; printf "%s\\n" "${COMPREPLY
 
 @pytest.fixture(scope="module")
 def grid(tiny: Callable[..., Any], outputs: Path) -> str:
-    answer = tiny("--multirun", "study=grid", "method=l2v,random", "intervention.layer=1,2", "intervention.alpha=0.3,0.5")
+    answer = tiny("--multirun", "study=shell_grid", "method=l2v,random", "intervention.layer=1,2", "intervention.alpha=0.3,0.5")
     assert answer.code == 0, answer.err
     assert "No baseline: the arm direct was not run" in answer.out
-    return "grid"
+    return "shell_grid"
 
 
 @pytest.mark.parametrize(

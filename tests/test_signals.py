@@ -101,6 +101,9 @@ def test_escape_sequences_are_shown_never_obeyed(score_file: Callable[..., Any])
     assert printable("a\tb\nü ↔ 中") == "a\tb\nü ↔ 中"
 
 
+METADATA = {"category": "x", "task": "x", "context": "x", "source": "x", "grade": "x", "skills": ["x"]}
+
+
 @pytest.fixture
 def score_file(l2v: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """`l2v agreement` over two responses to two MathVista rows."""
@@ -108,9 +111,9 @@ def score_file(l2v: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     def run(responses: list[str]) -> Any:
         rows = [
             {"pid": "7", "question": "What?", "question_type": "multi_choice", "answer_type": "text", "choices": ["cat", "dog"],
-             "answer": "dog", "precision": None, "unit": None, "metadata": {}},
+             "answer": "dog", "precision": None, "unit": None, "metadata": METADATA},
             {"pid": "8", "question": "How many?", "question_type": "free_form", "answer_type": "integer", "choices": None,
-             "answer": "12", "precision": None, "unit": None, "metadata": {}},
+             "answer": "12", "precision": None, "unit": None, "metadata": METADATA},
         ]  # fmt: skip
         (tmp_path / "items.json").write_text(json.dumps(rows))
         said = [{"pid": row["pid"], "response": text} for row, text in zip(rows, responses, strict=True)]
@@ -126,7 +129,8 @@ def score_file(l2v: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
 def test_verbs_stay_inside_of_the_outputs_folder(verb: str, study: str, l2v: Callable[..., Any], tmp_path: Path) -> None:
     answer = l2v(verb, f"study={study}", f"outputs={tmp_path}", *(["tracker=trackio"] if verb == "track" else []))
     assert answer.code == 2
-    assert len(answer.err.splitlines()) == 1 and "plain folder name" in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert ("plain folder name" if study else "study is empty text") in answer.err
     assert not list(tmp_path.iterdir())
 
 

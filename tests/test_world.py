@@ -82,6 +82,10 @@ def test_every_experiment_composes(l2v: Callable[..., Any], experiment: str) -> 
     """Each file names cells that pass every check that needs no weights."""
     answer = l2v("run", "--multirun", f"+experiment={experiment}", "dry_run=true", "list_cells=true", *stand_ins(experiment))
     # What has to be made first (conversions, fine-tuned checkpoints), and data of the hub, is named; nothing else is wrong.
+    if answer.code == 2 and "`l2v convert model=" in answer.err:
+        # All of its cells need checkpoints that are made first; then it is one sentence that says how.
+        assert experiment in ("real", "real_small") and len(answer.err.splitlines()) == 1, answer.err
+        return
     assert answer.code == int("FAILED" in answer.err), answer.err
     for line in answer.err.splitlines():
         assert not line.startswith("FAILED") or MADE_FIRST.search(line), line

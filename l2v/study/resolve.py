@@ -246,8 +246,10 @@ def model_id(config: ModelConfig, role: str) -> ModelId:
         if value is not None and value not in known:
             raise unknown(f"{role}.{key}", value, known)
     dtype = f"{config.dtype}+{config.quantization}" if config.quantization else config.dtype
-    mend = f"`l2v convert model={config.id} out={config.path}` makes it" if config.id.startswith(CONVERTED) else ""
-    if config.path == f"{PACKAGED}/{config.name}":
+    mend = ""
+    if config.id.startswith(CONVERTED):
+        mend = f"`l2v convert model={config.id} out={config.path}` makes it"
+    elif config.path == f"{PACKAGED}/{config.name}":
         mend = f"`l2v convert model={config.name}` makes it"
     return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path", mend), dtype)
 

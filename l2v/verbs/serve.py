@@ -56,8 +56,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _listening(port: int) -> socket.socket:
-    if not 0 <= port < 2**16:
-        raise UserError(f"port={port} is no port; it must be 0 to {2**16 - 1}.")
     found = socket.socket()
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -69,7 +69,13 @@ def _list(settings: StatusSettings) -> int:
 
     if settings.watch:
         raise UserError("--watch shows one study again and again: name it with study=….")
-    found = [status(settings.outputs, name) for name in studies(settings.outputs)]
+    found = []
+    for name in studies(settings.outputs):
+        try:
+            found.append(status(settings.outputs, name))
+        except UserError as error:
+            # One study that cannot be read hides no other.
+            print(printable(f"{name}: {error}"), file=sys.stderr)
     if settings.format == "json":
         print("\n".join(as_json(one) for one in found))
         return 0

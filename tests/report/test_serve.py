@@ -108,7 +108,7 @@ def test_a_page_follows_its_study_and_opens_what_it_does_not_hold(
 def test_what_cannot_be_served_is_a_sentence(l2v: Callable[..., Any], tmp_path: Path) -> None:
     for words, said in (
         (f"outputs={tmp_path}/none", "no folder"),
-        ("port=99999", "0 to 65535"),
+        ("port=99999", "at least 0 and at most 65535"),
         ("study=none", "no study 'none'"),
     ):
         answer = l2v("serve", f"outputs={tmp_path}", words)

@@ -126,6 +126,6 @@ def test_a_repetition_adds_only_what_a_kill_left_unfinished(
     ledger.write_text("".join(lines[:1] + lines[2:]))
     before, kept = logged(study), {row["id"] for row in rows(study, "metrics")}
     out, _ = track()
-    assert out.startswith(f"1 cells uploaded, {CELLS - 1} already there; 0 other runs")
+    assert out.startswith(f"1 cells written, {CELLS - 1} already there; 0 other runs")
     assert settings(logged(study)) == settings(before)
     assert len(kept - {row["id"] for row in rows(study, "metrics")}) == 1

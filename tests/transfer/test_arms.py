@@ -22,7 +22,11 @@ def direction(seed: int = 0) -> torch.Tensor:
 
 def vector(arm: str, seed: int = 0, width: int = TARGET) -> torch.Tensor:
     """The arm's vector for the shared direction and cutoff."""
-    return build_vector(arm, direction(), width, K if ARMS[arm].uses_cutoff else None, seed, *states(width))
+    # A learned map's seed decides how it is fitted.
+    fitted = 12 + (seed if ARMS[arm].learned and ARMS[arm].seeded else 0)
+    mixing = torch.randn(SOURCE, width, generator=torch.Generator().manual_seed(fitted))
+    cutoff = K if ARMS[arm].uses_cutoff else None
+    return build_vector(arm, direction(), width, cutoff, seed, *states(width), carry=lambda found: found @ mixing)
 
 
 def states(width: int = TARGET) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +70,9 @@ def test_a_draw_leaves_the_global_generator_alone() -> None:
 
 def test_arms_differ() -> None:
     """No arm is another one under a second name; own_direction differs by whose direction it reads."""
-    arms = sorted(set(ARMS) - {"own_direction", "own_high_pass", "rot"})
+    # Learned maps differ by their map alone: tests/transfer/test_neutral.py.
+    learned = {name for name, arm in ARMS.items() if arm.learned}
+    arms = sorted(set(ARMS) - learned - {"own_direction", "own_high_pass", "rot"})
     made = {arm: vector(arm) for arm in arms}
     for i, first in enumerate(arms):
         for second in arms[i + 1 :]:

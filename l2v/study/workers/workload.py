@@ -68,6 +68,6 @@ def check_pictures(config: Config, items: Sequence[Item]) -> None:
     seen = next((item.id for item in items if len(item.images)), None)
     if seen is not None and kind_of_target(config.target) == "text":
         raise UserError(
-            f"Target '{config.target.name}' is a text model and item '{seen}' of benchmark '{config.benchmark.name}' has a "
-            "picture; choose a vision target=…, or questions without pictures."
+            f"Target '{config.target.name}' ({config.target.path or config.target.id}) is a text model and item '{seen}' of "
+            f"benchmark '{config.benchmark.name}' has a picture; choose a vision target=…, or questions without pictures."
         )

@@ -137,11 +137,11 @@ def test_another_study_reuses_the_directions(grid: Path, tiny: Tiny, monkeypatch
 
 def test_rows_of_mixed_cells_equal_rows_of_cells_run_alone(grid: Path, tiny: Tiny, outputs: Path) -> None:
     """A batch holds rows of many cells; each must be answered under its own steering."""
-    assert tiny("study=alone", "method=l2v", "intervention.layer=1").code == 0
-    (alone,) = table(outputs / "alone")
+    assert tiny("study=worked_alone", "method=l2v", "intervention.layer=1").code == 0
+    (alone,) = table(outputs / "worked_alone")
     texts = [
         {r["id"]: r["response"] for r in map(json.loads, (study / "cells" / alone["cell"] / "responses.jsonl").open())}
-        for study in (outputs / "alone", grid)
+        for study in (outputs / "worked_alone", grid)
     ]
     assert texts[0] == texts[1]
     direct = next(r["cell"] for r in table(grid) if r["method"] == "direct")

@@ -76,7 +76,8 @@ def _cluster(config: ExecutorConfig, workers: int) -> Iterator[Any]:
     _check_answer(config.address)
     own = {} if config.address else {"num_cpus": workers * config.cpus}
     try:
-        ray.init(address=config.address, include_dashboard=False, log_to_driver=False, logging_level="error", **own)
+        # "local" starts one even beside another that runs on this machine.
+        ray.init(address=config.address or "local", include_dashboard=False, log_to_driver=False, logging_level="error", **own)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(NO_CLUSTER.format(config.address, f"{type(error).__name__}: {reason}")) from error
