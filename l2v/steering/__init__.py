@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from l2v.steering.hook import Intervention as Intervention
-    from l2v.steering.hook import inject as inject
+    from l2v.steering.write import inject as inject
 
 __all__ = ["Intervention", "inject"]
 
@@ -14,7 +14,7 @@ __all__ = ["Intervention", "inject"]
 def __getattr__(name: str) -> Any:
     """Intervention and inject, when they are asked for: torch takes seconds, and names of positions are read without it."""
     if name in __all__:
-        from l2v.steering import hook
+        from l2v.steering import hook, write
 
-        return getattr(hook, name)
+        return getattr(write if name == "inject" else hook, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -342,6 +342,7 @@ def test_offline_files_that_were_removed_are_made_again(again: Path, track_again
 def test_wandb_itself_would_sync_the_files(uploaded: tuple[Path, Any]) -> None:
     study, answer = uploaded
     command = answer.out.splitlines()[1]
+    # As a person pastes it: the line holds a pattern of names that a shell fills in.
     said = subprocess.run(f"{Path(sys.executable).parent}/{command} --dry-run", shell=True, capture_output=True, text=True)
     assert f"Would sync {len(by_id(study))} run(s)" in said.stdout + said.stderr
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from l2v.steering.engine.sharing import BatchPart, Prompts, arrange
-from l2v.steering.hook import inject
+from l2v.steering.write import inject
 
 
 @dataclass

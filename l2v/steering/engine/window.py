@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from l2v.steering.engine.anatomy import Anatomy, Refused, Rotation
 from l2v.steering.engine.reference import generation_options
 from l2v.steering.engine.rows import Request, encode_requests
-from l2v.steering.hook import prompt_positions
+from l2v.steering.write import prompt_positions
 
 # What a block may be called with besides its hidden states, as tensors; anything else would need to be understood first.
 KNOWN_TENSORS = ("attention_mask", "position_embeddings", "position_ids", "cache_position")
