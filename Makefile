@@ -1,5 +1,5 @@
 # make demo: the miniature study, from nothing to its table and page.  make test: the whole check.  make lint: ruff, mypy, biome.
-# make real-small: language models of the package index (experiments/real), an hour's work of one core or less; make real: all of it.
+# make real-small: language models of the package index (experiments/real, which tells what of it has been run); make real: all of it.
 # make docs: the documentation, strictly, into site/.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
 # make worlds: the miniature trained from four other seeds, and strangers of another build; repeat it to go on.

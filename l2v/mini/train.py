@@ -46,7 +46,7 @@ VISION = ("vlm", "vlm_drifted")
 SEEDS = {"base": 1, "vlm": 2, "vlm_drifted": 3, "kin": 4, "stranger_a": 5, "stranger_b": 6}
 WORLDS = ("0", "1", "2", "3", "4", "odd")
 SEEDS_APART = 10  # how far the seeds of one world lie from those of the next
-# Of the odd world: width, blocks, and a schedule that its longer texts need.
+# Of the odd world: width, blocks; its schedule is longer, as its texts are, and was not tried to its end.
 ODD = {"stranger_a": (128, 6), "stranger_b": (192, 5)}
 BATCH = 64
 WEIGHT_DECAY = 0.1  # with less, a neutral prompt ends in a state so long that no moderate injection can move it

@@ -13,9 +13,10 @@ from l2v.transfer.arms import ARMS
 MINIATURE = "l2v/mini"
 # The paper's contrast, as a word of the command line.
 PAPER_CONTRAST = "contrast=still2"
-# What the default contrast and the default source read; another path is a choice.
+# What the default contrast, source and neutral texts read; another path is a choice.
 DEFAULT_TEXTS = "package:mini/data/contrast.jsonl"
 DEFAULT_SOURCE = "package:mini/checkpoints/kin"
+DEFAULT_NEUTRAL = "package:mini/texts/neutral.parquet"
 
 
 def miniature(model: ModelConfig) -> bool:
@@ -61,4 +62,14 @@ def check_source(config: Config) -> None:
             f"No source was chosen, and the default '{config.source.name}' is the miniature's, not for target "
             f"'{config.target.name}': the paper's is source=r1_qwen_32b; source={config.source.name} says that the miniature's "
             "is meant."
+        )
+
+
+def check_neutral(config: Config) -> None:
+    """Raise UserError when models of another world would be mapped by the miniature's texts without anybody having asked."""
+    strange = [model.name for model in (config.source, config.target) if not miniature(model)]
+    if strange and not (config.neutral.chosen or config.neutral.path != local_path(DEFAULT_NEUTRAL)):
+        raise UserError(
+            f"No neutral texts were chosen, and the default's are the miniature's, not for {' and '.join(strange)}: give "
+            "neutral=local neutral.path=FILE (.jsonl or .parquet, column question); neutral=mini says that they are meant."
         )

@@ -6,35 +6,21 @@ from dataclasses import asdict
 from typing import Any
 
 from l2v.config import Config, NeutralConfig
-from l2v.errors import UserError, unknown
-from l2v.paths import local_path
+from l2v.errors import unknown
 from l2v.study.cells import NeutralId
-from l2v.study.defaults import miniature
+from l2v.study.defaults import check_neutral
 from l2v.study.questions import data_revision
 from l2v.transfer.arms import ARMS, MAPS
-
-# What the default neutral texts are; another path is a choice.
-DEFAULT_NEUTRAL = "package:mini/texts/neutral.parquet"
 
 
 def mapping_settings(config: Config) -> dict[str, Any]:
     """What a cell of a learned map holds besides those of any arm. Raises UserError for settings out of range."""
     chosen, method = config.neutral, config.method
-    _check_chosen(config)
+    check_neutral(config)
     control = ARMS[method.name].learned == "chosen"
     if control and method.map not in MAPS:
         raise unknown("method.map", str(method.map), MAPS)
     return {"neutral": _neutral_id(chosen), "map": method.map if control else None}
-
-
-def _check_chosen(config: Config) -> None:
-    """Raise UserError when models of another world would be mapped by the miniature's texts without anybody having asked."""
-    strange = [model.name for model in (config.source, config.target) if not miniature(model)]
-    if strange and not (config.neutral.chosen or config.neutral.path != local_path(DEFAULT_NEUTRAL)):
-        raise UserError(
-            f"No neutral texts were chosen, and the default's are the miniature's, not for {' and '.join(strange)}: give "
-            "neutral=local neutral.path=FILE (.jsonl or .parquet, column question); neutral=mini says that they are meant."
-        )
 
 
 def _neutral_id(config: NeutralConfig) -> NeutralId:

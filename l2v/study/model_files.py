@@ -81,6 +81,13 @@ def kind_of_target(config: ModelConfig) -> str:
     return config.kind or target_kind(model_spec(config))
 
 
+def reader(config: Config, role: str) -> tuple[ModelSpec, str]:
+    """What a model that texts are read with is loaded from, and as what kind; role: "source" or "target"."""
+    if role == "source":
+        return model_spec(config.source), "text"
+    return model_spec(config.target), kind_of_target(config.target)
+
+
 def model_facts(config: ModelConfig) -> ModelFacts:
     """Depth and width: as declared in the YAML, else from the model's own config."""
     if config.layers is not None and config.width is not None:

@@ -108,7 +108,7 @@ def fitting(cell: Cell) -> Fitting | None:
     # A random direction goes through the map that the arm itself goes through.
     seed = cell.seed if shuffled or cell.method == name else 0
     readings = NeutralReading(cell.source, cell.neutral, "source"), NeutralReading(cell.target, cell.neutral, "target")
-    return Fitting(name, *readings, cell.layer, cell.source_layer, seed if shuffled or name == "nonlinear" else None, shuffled)
+    return Fitting(name, *readings, cell.layer, cell.source_layer, seed if shuffled or ARMS[name].seeded else None, shuffled)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from l2v.disk import write_atomically
 from l2v.errors import UserError
+from l2v.identity import digest
 from l2v.transfer.contrast import Chat, read_rows
 from l2v.transfer.directions import tensor_digest
 from l2v.transfer.extract import format_chat, token_ids
@@ -113,7 +114,7 @@ def read_states(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     order = sorted(range(len(read)), key=lambda i: len(read[i][0]), reverse=True)
     partial = folder.with_name(f"{folder.name}.partial")
-    shelf = _PartialBlocks(partial, len(layers), len(chats), places, model, json.dumps([provenance, [ids for ids, _ in read]]))
+    shelf = _PartialBlocks(partial, len(layers), len(chats), places, model, digest([provenance, [ids for ids, _ in read]]))
     while shelf.done < len(order):
         width = len(read[order[shelf.done]][0])
         batch = order[shelf.done : shelf.done + max(1, batch_tokens // width)]
@@ -136,10 +137,9 @@ class _PartialBlocks:
     def __init__(self, folder: Path, layers: int, texts: int, places: int, model: nn.Module, key: str) -> None:
         config: Any = model.config
         width, dtype = int(config.get_text_config().hidden_size), next(model.parameters()).dtype
-        self.folder, self.note = folder, folder / "read.json"
+        self.folder, self.note, self.key = folder, folder / "read.json", key
         # Quantised weights are of no float type; what they compute in is bfloat16 at the most.
         dtype = dtype if dtype.is_floating_point else torch.bfloat16
-        self.key = tensor_digest(np.frombuffer(key.encode(), dtype=np.uint8))
         folder.mkdir(parents=True, exist_ok=True)
         try:
             known = json.loads(self.note.read_text())

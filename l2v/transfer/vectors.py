@@ -6,17 +6,14 @@ arms.py lists them with the settings that they depend on, and gives every vector
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from l2v.errors import UserError
 from l2v.transfer import spectrum
+from l2v.transfer.maps import StateMap, fit_ridge
 from l2v.transfer.spectrum import Cutoff
-
-if TYPE_CHECKING:
-    from l2v.transfer.maps import StateMap
 
 
 @dataclass(frozen=True)
@@ -148,8 +145,6 @@ def ridge(given: ArmInput) -> Tensor:
     Ridge regression on centred final states; the penalty has the least squared error in 5-fold cross-validation over pairs.
     An upper bound for what a linear carry-over can do: unlike every other arm it has seen the target's own contrast.
     """
-    from l2v.transfer.maps import fit_ridge
-
     if given.states is None or given.target_states is None:
         raise UserError("Method 'ridge' needs the states of source and target for the same texts.")
     x, y = given.states.double(), given.target_states.double()

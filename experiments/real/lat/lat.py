@@ -125,7 +125,7 @@ def kinds() -> list[str]:
                 a, b = (u[one][:, ::2], u[one][:, 1::2]) if one == other else (u[one], u[other])
                 cosines = torch.cosine_similarity(a.mean(dim=1), b.mean(dim=1), dim=-1)
                 table += [[model, one, other, block, f"{value:.4f}"] for block, value in enumerate(cosines.tolist())]
-                lines.append(f"{model} {one} x {other}: median {float(cosines.median()):.2f} ({float(cosines.min()):.2f} to "
+                lines.append(f"{model} {one} x {other}: median {float(cosines.quantile(0.5)):.2f} ({float(cosines.min()):.2f} to "
                              f"{float(cosines.max()):.2f}), chance limit {limit:.2f}")  # fmt: skip
     _write("kinds.csv", ["model", "contrast", "other", "block", "cosine"], table)
     return lines

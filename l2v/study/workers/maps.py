@@ -18,7 +18,8 @@ from l2v.errors import StudyError, UserError
 from l2v.identity import digest
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Job, ModelId
-from l2v.study.model_files import kind_of_target, model_spec
+from l2v.study.digests import tell_once
+from l2v.study.model_files import reader
 from l2v.study.plan import MAP_SCHEMA, Fitting, NeutralReading, fitting
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
@@ -76,10 +77,13 @@ def ensure_maps(
     with ExitStack() as stack:
         own = Heartbeat(outputs, config.executor.heartbeat, config.executor.expire)
         worker = worker or stack.enter_context(own)
+        if waiting:
+            worker.tell(doing="fitting maps")
         while waiting := {path: task for path, task in waiting.items() if not _attend(path, task, worker, lost)}:
             if worker.asked_to_end:
                 break
             time.sleep(POLL_SECONDS)
+    shelf.release()
     for id_, error in lost.items():
         if isinstance(error, StudyError) or (failed is None and id_ in needed):
             raise error
@@ -98,29 +102,42 @@ class _Task:
 
 def _attend(path: Path, task: _Task, worker: Heartbeat, lost: dict[str, Exception]) -> bool:
     """Make what lies at `path` unless it is there or another one makes it; True when it is made or cannot be."""
-    if path.is_dir() or _whole(path):
+    if _made(path):
         return True
     if any(not need.is_dir() and need.name not in lost for need in task.needs):
         return False
     if worker.asked_to_end or (held := claim(path.parent / "claims", path.stem, worker)) is None:
         return False
     try:
-        with disk_errors(path):
-            task.make()
+        # Another one may have made it between the look and the claim.
+        if not _made(path):
+            with disk_errors(path):
+                task.make()
     except Exception as error:
+        # One that was silent for too long finds its place taken, and its files gone.
+        if not held.current():
+            return False
         lost[path.stem] = error
     finally:
         held.release()
     return True
 
 
+def _made(path: Path) -> bool:
+    """Whether a folder of states, or a map, is there; a map is read to tell."""
+    return path.is_dir() or _whole(path)
+
+
 def _whole(path: Path) -> bool:
     """Whether a map is there and can be read."""
-    try:
-        return path.exists() and bool(load_map(path))
-    except UserError:
-        path.unlink(missing_ok=True)
+    if not path.exists():
         return False
+    try:
+        load_map(path)
+    except UserError as error:
+        tell_once(f"{str(error).split(';')[0]}; it is computed again.")
+        return False
+    return True
 
 
 class _Models:
@@ -133,12 +150,15 @@ class _Models:
 
     def get(self, reading: NeutralReading, config: Config) -> LoadedModel:
         if self.known != (reading.model, reading.role) or self.loaded is None:
+            self.release()
+            self.loaded, self.known = load_model(*reader(config, reading.role), self.device), (reading.model, reading.role)
+        return self.loaded
+
+    def release(self) -> None:
+        """Drop it."""
+        if self.loaded is not None:
             self.loaded = None
             release_memory()
-            own = reading.role == "target"
-            chosen, kind = (config.target, kind_of_target(config.target)) if own else (config.source, "text")
-            self.loaded, self.known = load_model(model_spec(chosen), kind, self.device), (reading.model, reading.role)
-        return self.loaded
 
 
 def _read(reading: NeutralReading, job: Job, shelf: _Models, say: Any) -> None:

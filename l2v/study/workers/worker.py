@@ -26,7 +26,7 @@ from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
 from l2v.study.workers.directions import directions_path, ensure_directions
 from l2v.study.workers.heartbeat import Heartbeat
-from l2v.study.workers.maps import ensure_maps
+from l2v.study.workers.maps import ensure_maps, map_path
 from l2v.study.workers.run import Run, note_failure
 from l2v.study.workers.workload import Workload
 
@@ -86,7 +86,10 @@ class Worker:
         """
         todo = [job for job in self.work.jobs if not self._folder(job).done]
         self.worker.tell(doing="reading directions")
-        if not all(directions_path(self.config.runtime.outputs, reading).exists() for reading in readings(todo)):
+        outputs = self.config.runtime.outputs
+        needed = [directions_path(outputs, reading) for reading in readings(todo)]
+        needed += [map_path(outputs, one.id) for job in todo if (one := fitting(job.cell)) is not None]
+        if not all(path.exists() for path in needed):
             # The models that they are read from need the room.
             self.targets.release()
         ensure_directions(todo, self.device, self.note, self.worker, self._no_directions)

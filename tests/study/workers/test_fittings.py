@@ -15,6 +15,7 @@ from l2v.paths import PACKAGE, world_path
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import fitting
 from l2v.study.resolve import resolve
+from l2v.study.workers import maps as maps_at_work
 from l2v.study.workers.directions import cell_vector, ensure_directions
 from l2v.study.workers.maps import ensure_maps, load_map, states_path
 from l2v.transfer import neutral
@@ -135,6 +136,36 @@ def test_a_failed_map_is_told_and_the_others_are_made(config: Config, outputs: P
     _, path = ensure_maps(jobs, "cpu", silent, failed=lambda id_, error: failed.append(f"{id_}: {error}"))
     found = fitting(jobs[0].cell)
     assert found is not None and failed == [f"{found.id}: no such map"] and path.exists()
+
+
+def test_what_another_worker_made_meanwhile_is_not_made_again(
+    config: Config, outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is released between this one's look and its claim: nothing is fitted over what others may be reading."""
+    one = learned(config, outputs, "procrustes")
+    (path,) = ensure_maps([one], "cpu", silent)
+    made, claim = path.read_bytes(), maps_at_work.claim
+    path.unlink()
+
+    def late(*given: Any) -> Any:
+        path.write_bytes(made)
+        return claim(*given)
+
+    monkeypatch.setattr(maps_at_work, "claim", late)
+    said: list[str] = []
+    assert ensure_maps([one], "cpu", said.append) == [path] and said == []
+
+
+def test_a_damaged_map_is_told_and_fitted_again(config: Config, outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = learned(config, outputs, "procrustes")
+    (path,) = ensure_maps([one], "cpu", silent)
+    whole = load_map(path).weight.clone()  # what is loaded lies in the file
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    ensure_maps([one], "cpu", silent)
+    assert torch.equal(load_map(path).weight, whole)
+    assert f"{path} is not a file of a map" in capsys.readouterr().err
 
 
 def test_another_worlds_models_are_taken_where_it_has_them(tmp_path: Path) -> None:
