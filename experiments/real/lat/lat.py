@@ -125,8 +125,9 @@ def kinds() -> list[str]:
                 a, b = (u[one][:, ::2], u[one][:, 1::2]) if one == other else (u[one], u[other])
                 cosines = torch.cosine_similarity(a.mean(dim=1), b.mean(dim=1), dim=-1)
                 table += [[model, one, other, block, f"{value:.4f}"] for block, value in enumerate(cosines.tolist())]
-                lines.append(f"{model} {one} x {other}: median {float(cosines.quantile(0.5)):.2f} ({float(cosines.min()):.2f} to "
-                             f"{float(cosines.max()):.2f}), chance limit {limit:.2f}")  # fmt: skip
+                least, middle, most = cosines.quantile(torch.tensor([0, 0.5, 1])).tolist()
+                told = f"median {middle:.2f} ({least:.2f} to {most:.2f}), chance limit {limit:.2f}"
+                lines.append(f"{model} {one} x {other}: {told}")
     _write("kinds.csv", ["model", "contrast", "other", "block", "cosine"], table)
     return lines
 
