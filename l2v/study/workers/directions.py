@@ -26,6 +26,7 @@ from l2v.study.cells import Cell, Job
 from l2v.study.digests import open_line, sealed_line, tell_once
 from l2v.study.model_files import reader
 from l2v.study.plan import EXTRACTION_SCHEMA, Reading, fitting, job_readings, norm_reading, readings
+from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.maps import load_map, map_path
@@ -39,8 +40,6 @@ GENERATED_ROWS = 64
 # How soon a worker looks again at what another one reads.
 POLL_SECONDS = 0.5
 KEPT = "contrast"  # what the lines of kept responses belong to
-# Extractions that take less than this show no progress bar.
-BAR_DELAY_SECONDS = 5.0
 
 
 def directions_path(outputs: str, reading_id: str) -> Path:
@@ -167,12 +166,7 @@ def read_directions(
 ) -> Directions:
     """One extraction with an already loaded model; with `partial`, it goes on where an earlier one was interrupted."""
     pairs = contrast_pairs(loaded, config, questions, partial and partial / "responses.jsonl")
-    with _bar(config, f"reading {reading.model.name}", "token") as bar:
-
-        def tick(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with reading_bar(config, f"reading {reading.model.name}", "token") as tick:
         return extract(
             loaded.model,
             loaded.tokenizer,
@@ -192,13 +186,6 @@ def read_directions(
 def _tell_once(text: str) -> None:
     """What is true of a model for every contrast that is read from it."""
     tqdm.write(text, file=sys.stderr)
-
-
-def _bar(config: Config, label: str, unit: str) -> Any:
-    return tqdm(
-        desc=label, unit=unit, unit_scale=unit == "token", disable=not config.runtime.progress,
-        delay=BAR_DELAY_SECONDS, leave=False, dynamic_ncols=True, file=sys.stderr,
-    )  # fmt: skip
 
 
 def contrast_questions(config: Config) -> list[ContrastQuestion]:
@@ -237,9 +224,8 @@ def contrast_pairs(
             write_atomically(kept, "".join(map(_line, range(len(texts)), texts)))
         rows = [(Request(str(i), chat.user), None) for i, chat in enumerate(chats)]
         decoding = Decoding(chosen.max_new_tokens)
-        with _bar(config, f"answers of {loaded.spec.id}", "answer") as bar:
-            bar.total = len(rows)
-            bar.update(len(texts))
+        with reading_bar(config, f"answers of {loaded.spec.id}", "answer") as tick:
+            tick(len(texts), len(rows))
             for batch in batched(rows[len(texts) :], min(config.runtime.batch_rows, GENERATED_ROWS)):
                 new = [response.text for response in generate_rows(loaded, batch, decoding)]
                 if kept:
@@ -247,7 +233,7 @@ def contrast_pairs(
                     with kept.open("a", encoding="utf-8") as file:
                         file.write("".join(map(_line, range(len(texts), len(chats)), new)))
                 texts += new
-                bar.update(len(new))
+                tick(len(texts), len(rows))
         return texts
 
     return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)

@@ -21,6 +21,7 @@ from l2v.study.cells import Job, ModelId
 from l2v.study.digests import tell_once
 from l2v.study.model_files import reader
 from l2v.study.plan import MAP_SCHEMA, Fitting, NeutralReading, fitting
+from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer import neutral
@@ -164,10 +165,11 @@ class _Models:
 def _read(reading: NeutralReading, job: Job, shelf: _Models, say: Any) -> None:
     config, chats = job.config, neutral_chats(job.config)
     loaded, outputs = shelf.get(reading, config), config.runtime.outputs
-    neutral.read_states(
-        loaded.model, loaded.tokenizer, loaded.layers, chats, config.neutral.places, states_path(outputs, reading.id),
-        reading.settings(), config.runtime.batch_tokens, loaded.processor is not None,
-    )  # fmt: skip
+    with reading_bar(config, f"reading neutral texts, {reading.model.name}", "text") as tick:
+        neutral.read_states(
+            loaded.model, loaded.tokenizer, loaded.layers, chats, config.neutral.places, states_path(outputs, reading.id),
+            reading.settings(), config.runtime.batch_tokens, loaded.processor is not None, tick,
+        )  # fmt: skip
     say(f"neutral texts read: {reading.model.name} x {reading.neutral.name} ({len(chats)} texts)")
 
 

@@ -29,7 +29,7 @@ def progress_bar(work: Workload, run: Run) -> Any:
 
 
 def phases(bar: Any) -> Callable[[str], None]:
-    """Names in the bar what a worker does: loading, reading directions, answering, scoring.
+    """Names in the bar what a worker does: loading, reading directions, fitting maps, answering, scoring.
 
     Its clock starts with the first answers: time left that counts a model's loading is not known, it is made up.
     """
