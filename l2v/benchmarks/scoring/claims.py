@@ -59,14 +59,14 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     Boxes and markers are equally strong and the later wins; then an answer that is the whole response or its last line, the
     concluding or last sentence, and an opening ("B. Because …"). A last sentence that was cut off is left out.
     """
-    text = own_part(response)
+    text = own_part(response, asked)
     asked = f"{asked}\n{' '.join(options)}"
     clauses = [owned(clause) for clause in in_clauses(text, asked, options)]
     explicit, denied = _explicit(text, clauses, asked)
     withdrawn = _withdrawn_until(clauses)
     found = [c for c in explicit if c.at >= withdrawn]
     placed = [c for c in _placed(text, clauses, bool(explicit)) if c.at >= withdrawn or c.how == WHOLE]
-    return Claims(tuple(sorted(found, key=lambda c: -c.at)) + tuple(placed), tuple(denied))
+    return Claims(tuple(sorted(found, key=lambda c: -c.at)) + tuple(placed), tuple(denied), text)
 
 
 _SUBJECT = re.compile(

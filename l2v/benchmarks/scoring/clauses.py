@@ -122,7 +122,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         # Asked what would happen, an answer says what would.
         return Kind.CONDITION if re.search(r"\bif\b|\bwould\b", asked, re.IGNORECASE) and IF.search(text) else Kind.HYPOTHESIS
     found = DENIES.search(text, bits)
-    if found and not COUNTED.search(text) and not (asked_for(found.group(), asked)):
+    if found and not COUNTED.search(text) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL
@@ -184,10 +184,8 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
         whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
         yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
         return
-    contrast, breaks = (
-        False,
-        [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start],
-    )
+    contrast = False
+    breaks = [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
     if FRONT.match(sentence, start):
         breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that)\b", sentence[b.end() :], re.IGNORECASE)]
     for match in [*breaks, None]:
@@ -239,9 +237,8 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
         ):
             # Where the options are judged one by one, the one that is approved is chosen.
             chosen = label and any(judged) and APPROVED.search(clause.line)
-            found[i] = replace(clause, text=f"Option {label}", kind=Kind.CONCLUSION if chosen else Kind.LIST)
-            if not chosen:
-                found[i] = replace(clause, kind=Kind.LIST)
+            text, kind = (f"Option {label}", Kind.CONCLUSION) if chosen else (clause.text, Kind.LIST)
+            found[i] = replace(clause, text=text, kind=kind)
         if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, asked, options):
             found[i] = replace(clause, kind=Kind.ASSERTION)
     return found

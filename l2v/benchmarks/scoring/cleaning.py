@@ -23,6 +23,8 @@ _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(
 _TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?)+")
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
+# An end token that no model begins with, and no new turn of the model's behind it.
+_NOTHING_SAID = re.compile(r"\s*(?:<\|(?:im_end|eot_id|end)\|>|<end_of_turn>)(?!\s*<)")
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<]{0,600})<\|end_of_box\|>")
 _DISPLAYED = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split)\*?\}")
 _STRUCK = re.compile(r"~~[^~\n]{1,300}~~|<(?:del|strike)>[^<]{0,300}</(?:del|strike)>")
@@ -61,7 +63,7 @@ def _spoken(text: str) -> str:
     text = _TURN.sub("", _GLM_BOX.sub(r"\\boxed{\1}", text))
     end = _ENDS.search(text)
     # A turn that held a thought alone is over all the same.
-    over = end and (closed or opened or text[: end.start()].strip())
+    over = end and (closed or opened or text[: end.start()].strip() or _NOTHING_SAID.match(text))
     return text[: end.start()] if over and end else _ENDS.sub(" ", text)
 
 

@@ -29,7 +29,8 @@ class ResponseClaim:
 
 @dataclass(frozen=True)
 class Claims:
-    """asserted: the strongest first. denied: what the response says the answer is not."""
+    """asserted: the strongest first. denied: what the response says the answer is not. own: the response itself (own_part)."""
 
     asserted: tuple[ResponseClaim, ...] = ()
     denied: tuple[ResponseClaim, ...] = ()
+    own: str = ""

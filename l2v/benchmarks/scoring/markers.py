@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, asked_for, classify, sentences, unreal
-from l2v.benchmarks.scoring.forms import (
-    MARKER,
-    ResponseClaim,
-)
+from l2v.benchmarks.scoring.cleaning import clean
+from l2v.benchmarks.scoring.forms import MARKER, ResponseClaim
 from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
 from l2v.benchmarks.scoring.tables import PatternTable
 
@@ -210,16 +208,31 @@ _LEADS_IN = re.compile(
 
 
 _DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclear)\b", re.IGNORECASE)
+_QUESTION = re.compile(r"[^\n?]{1,600}\?")
+# Words that every question may have.
+_COMMON = {
+    "what", "which", "where", "when", "many", "much", "does", "that", "this", "there", "have", "with", "following", "question",
+}  # fmt: skip
 
 
-def own_part(text: str) -> str:
-    """The response without what it invents behind its answer: another question, another turn of a dialogue."""
+def own_part(text: str, asked: str) -> str:
+    """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
     text = _TURN_OF_ANSWER.sub("Answer:", text)
     if _DIALOGUE.match(text):
         text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     for match in _HEADER.finditer(text):
         head = text[: match.start()].strip()
         leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
-        if re.search(r"\w", head) and not leads_in:
-            return head
+        if re.search(r"\w", head):
+            if not leads_in:
+                return head
+        elif (found := _QUESTION.match(text, match.end())) and _is_another(found.group(), asked):
+            return ""
     return text
+
+
+def _is_another(question: str, asked: str) -> bool:
+    """Whether a question is not the one that was asked, nor a shorter form of it; never where nothing is known of that."""
+    known, words = (set(re.findall(r"[^\W_]+", clean(one).lower())) for one in (asked, question))
+    telling = {word for word in words if len(word) > 3} - _COMMON
+    return bool(known) and not words <= known and not (telling and telling <= known)

@@ -21,7 +21,6 @@ from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, given_numbers, is_mathematics, to_latex
 from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, ResponseClaim
-from l2v.benchmarks.scoring.markers import own_part
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
 
@@ -83,9 +82,8 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
 
     claims = read_claims(text, question.text, question.options)
     found = list(claims.asserted)
-    own = own_part(text)
-    if letters and not own.endswith("?") and whole_option(own, question.options) is not None:
-        found.insert(0, ResponseClaim(own, WHOLE, own))
+    if letters and not claims.own.endswith("?") and whole_option(claims.own, question.options) is not None:
+        found.insert(0, ResponseClaim(claims.own, WHOLE, claims.own))
     for i, claim in enumerate(found):
         verdict = judge(claim)
         if verdict is not None:

@@ -9,9 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser  # type: ignore[attr-defined]
 from typing import Any
+
+try:
+    from re import _constants as sre  # type: ignore[attr-defined]
+    from re import _parser  # type: ignore[attr-defined]
+except ImportError:  # Python 3.10
+    import sre_constants as sre
+    import sre_parse as _parser
 
 # Pieces of words and the patterns, as bits, of which every match needs one; "" for those that may match anything.
 _NEEDED: dict[str, int] = {}
@@ -85,7 +90,7 @@ def _needed(parsed: Iterable[tuple[Any, Any]], begins: bool = False, ends: bool 
         edge = kind is sre.AT or kind is sre.LITERAL or (kind is None and ends)
         if run:
             choices.append(frozenset([" " * open_ + run + " " * edge]))
-        if kind is sre.LITERAL and not chr(what).isspace():
+        if kind is sre.LITERAL and _TOKEN.match(chr(what)):
             choices.append(frozenset([chr(what)]))
         run, open_ = "", kind is sre.AT or kind is sre.LITERAL
         before = at == 0 and begins or at > 0 and items[at - 1][0] is sre.AT

@@ -214,6 +214,7 @@ def test_the_questions_own_numbers_are_not_taken_for_the_answer() -> None:
         (Question("", TEXT, "675 m"), "0.675 km", True),
         (Question("", TEXT, "675 m"), "675 cm", False),
         (number("5", "How many million tonnes?"), "5 million", True),
+        # A count is not its millionfold, but a chart may count in millions and leave the word to its axis: neither is certain.
         (number("5"), "5 million", None),
         (number("5"), "6 million", False),
         (number("5000000"), "5 million", True),
