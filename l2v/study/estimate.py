@@ -10,7 +10,7 @@ from l2v.config import BenchmarkConfig
 from l2v.study.cells import Job, Refusal
 from l2v.study.heats import RACES, rule_of
 from l2v.study.plan import grouped, units
-from l2v.study.protocol import arm_key, for_report
+from l2v.study.protocol import arms_of, for_report
 from l2v.study.race import TAKEN, cost, looks
 
 
@@ -88,9 +88,7 @@ def _race(jobs: Sequence[Job], prompts: float, without: str) -> str:
     """What races are expected to cost, and the most: that no cell is ever proven worse. The report's rows are in both."""
     protocol = jobs[0].config.protocol
     rule, first = rule_of(protocol), jobs[0]
-    arms: dict[object, list[Job]] = {}
-    for job in jobs:
-        arms.setdefault(arm_key(job.cell, protocol.choose), []).append(job)
+    arms = arms_of(jobs, protocol.choose)
     sizes = Counter((round(_items(members[0])), len(members)) for members in arms.values())
     most = sum(many * cost(cells, looks(n, rule.budget, rule.eta), rule.eta) for (n, cells), many in sizes.items() if n)
     expected = most * (TAKEN if rule.delta > 0 else 1.0)

@@ -22,6 +22,7 @@ from l2v.study.plan import job_readings, norm_reading, readings
 from l2v.study.race import Promise
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.directions import cell_vector, directions_path, ensure_directions, load_directions
+from l2v.transfer.arms import ARMS
 from l2v.transfer.directions import Directions
 from l2v.transfer.spectrum import low_pass, resolve_cutoff
 
@@ -102,7 +103,12 @@ def _value(job: Job, known: dict[str, float | None]) -> float | None:
 
 
 def signs(cell: Cell, outputs: str, width: int) -> Signs:
-    """The figures of a steered cell. Raises UserError for directions that are not there, or a cell without a vector."""
+    """The figures of a steered cell. Raises UserError for directions that are not there, or a cell without a vector.
+
+    A learned map is fitted when its cells are to answer: nothing is known of them, at a repeat neither.
+    """
+    if ARMS[cell.method].learned:
+        raise UserError(f"{cell.describe()}: a learned map carries it, which is not there beforehand.")
     assert cell.source_layer is not None and cell.layer is not None
     path = directions_path(outputs, job_readings(cell)[0].id)
     source = load_directions(path)

@@ -164,10 +164,7 @@ def _searched(jobs: Sequence[Job], config: Config, targets: Targets) -> Protocol
     if config.protocol.name not in RACES:
         outcome = run_jobs(jobs, targets)
         return ProtocolSearch(outcome, choose(jobs, outcome))
-    arms: dict[tuple[Value, ...], list[Job]] = {}
-    for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
-        arms.setdefault(arm_key(job.cell, config.protocol.choose), []).append(job)
-    heats = heats_of(list(arms.values()), config.protocol)
+    heats = heats_of(list(arms_of(jobs, config.protocol.choose).values()), config.protocol)
     outcome = Outcome(failed=run_heats(heats, targets))
     won = [(heat.winner, heat) for heat in heats if heat.winner is not None]
     return ProtocolSearch(outcome, [job for job, _ in won], {job.cell.id: heat for job, heat in won})
@@ -175,11 +172,7 @@ def _searched(jobs: Sequence[Job], config: Config, targets: Targets) -> Protocol
 
 def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: ProtocolSearch, reported: Sequence[Job]) -> None:
     """selection.json: per arm, its budget (cells searched), the cell that was chosen and the one that reports it."""
-    budgets: dict[tuple[Value, ...], int] = {}
-    for job in distinct(jobs):
-        key = arm_key(job.cell, config.protocol.choose)
-        budgets[key] = budgets.get(key, 0) + 1
-    arms = []
+    searched, arms = arms_of(jobs, config.protocol.choose), []
     for job, test in zip(found.chosen, reported, strict=True):
         heat = found.heats.get(job.cell.id)
         arms.append(
@@ -187,7 +180,7 @@ def _write_selection(store: Store, config: Config, jobs: Sequence[Job], found: P
                 arm=job.cell.describe(),
                 steered=job.cell.steered,
                 chosen_on=chosen_on(job.cell),
-                budget=budgets[arm_key(job.cell, config.protocol.choose)],
+                budget=len(searched[arm_key(job.cell, config.protocol.choose)]),
                 select=job.cell.id,
                 report=test.cell.id,
                 problems=len(heat.problems) if heat else 0,
@@ -254,6 +247,14 @@ def arm_key(cell: Cell, chosen: Sequence[str]) -> tuple[Value, ...]:
     """What two cells of one arm share: every setting but those that are chosen."""
     free = [CHOOSABLE[name] for name in chosen]
     return tuple(column.of(cell) for column in SETTINGS if column not in free)
+
+
+def arms_of(jobs: Sequence[Job], chosen: Sequence[str]) -> dict[tuple[Value, ...], list[Job]]:
+    """The distinct jobs of every arm, by its key, those that are preferred first."""
+    arms: dict[tuple[Value, ...], list[Job]] = {}
+    for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
+        arms.setdefault(arm_key(job.cell, chosen), []).append(job)
+    return arms
 
 
 def _for_selection(config: Config) -> Config:

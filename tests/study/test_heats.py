@@ -169,6 +169,16 @@ def test_a_prior_orders_the_race_or_skips_cells_by_what_the_extraction_says(tiny
     assert [one["value"] for one in arm(outputs, "strict", "direct")["prior"]] == [None], "what injects nothing has no rank"
 
 
+def test_of_a_learned_map_nothing_is_known_beforehand_and_all_its_cells_race(tiny: Callable[..., Any], outputs: Path) -> None:
+    words = ("method=ridge_neutral", "intervention.layer=2", "intervention.alpha=0.5,0.7", "neutral.texts=20")
+    split = ("protocol.select=dev", "protocol.report=test", "benchmark.limit=8")
+    for _ in range(2):  # at a repeat the map lies there
+        answer = tiny("--multirun", *words, *split, "study=carried", "protocol.name=race", "protocol.prior=strict")
+        assert answer.code == 0, answer.err
+        prior = arm(outputs, "carried", "ridge_neutral")["prior"]
+        assert [(one["value"], one["skipped"]) for one in prior] == [(None, False)] * 2
+
+
 def test_a_prior_without_a_race_or_of_another_name_is_refused(tiny: Callable[..., Any]) -> None:
     for words in (
         ("protocol.name=select_then_test", "protocol.prior=order"),
