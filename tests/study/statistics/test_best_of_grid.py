@@ -232,7 +232,8 @@ def test_a_planted_effect_is_found(simulate: Any) -> None:
 def test_null_grids_are_called_at_most_as_often_as_stated(simulate: Any, items: int, base: float, versions: int) -> None:
     random = np.random.default_rng(7)
     found = [simulate.null_sweep(simulate.World(items, base, versions), random) for _ in range(STUDIES)]
-    assert sum(study["p (best of grid)"] for study in found) <= MOST
+    assert sum(study["one-sided: best_of_grid_permutation"] for study in found) <= MOST
+    assert sum(study["p (best of grid)"] for study in found) <= int(binom.isf(0.001, STUDIES, 0.025)), "it is twice that"
     assert sum(study["naive: best cell, exact McNemar"] for study in found) > 50
 
 
