@@ -117,10 +117,10 @@ SECTIONS.push((rows) => {
       : why,
     caption:
       `${basis(shown)}, ${distinct(shown, "items").join(" and ")}. ` +
-      (byDiff ? "Paired difference to direct on the same items, 95 % bootstrap " + "interval" : "95 % interval") +
+      (byDiff ? "Paired difference to direct on the same items, 95 % bootstrap interval" : "95 % interval") +
       "; null arms in grey" +
       (shown.some((row) => mark(row)) ? "; † selected on test, biased upwards" : "") +
-      (all.length > shown.length ? `; the first ${shown.length} of ${all.length}, the rest is in the ` + "table" : "") +
+      (all.length > shown.length ? `; the first ${shown.length} of ${all.length}, the rest is in the table` : "") +
       ".",
     numbers: { columns: cellColumns(all), rows: all, label: "Arms against direct" },
     build: (width) => {

@@ -51,7 +51,7 @@ function pictures(book, item, cell) {
     images.append(el("img", { src, alt: `Picture ${i + 1} of item ${item.id}`, ...shape }));
   });
   if (!item.images.length && !book.pictures && DATA.served) {
-    const src = `${DATA.served}/cells/${cell}/picture?item=${encodeURIComponent(item.id)}`;
+    const src = `${DATA.served}cells/${cell}/picture?item=${encodeURIComponent(item.id)}`;
     const gone = (event) => event.target.replaceWith(el("span", { class: "reason" }, "no picture"));
     images.append(el("img", { src, loading: "lazy", class: "fetched", alt: `Picture of item ${item.id}`, error: gone }));
   } else if (!item.images.length) images.append(el("span", { class: "reason" }, "no picture"));

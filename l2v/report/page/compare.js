@@ -1,7 +1,6 @@
 /* Two studies: the paired difference of cells with the same settings. */
-if (DATA.pairs.length || $("fig-compare")) {
+if ($("fig-compare")) {
   SECTIONS.push(() => {
-    if (!$("fig-compare")) return;
     const [first, second] = TABLES.map((table) => table.study);
     const all = DATA.pairs;
     if (!all.length) return missing("compare", `No cell of ${second} has the same settings as one of ${first}.`);
@@ -34,7 +33,7 @@ if (DATA.pairs.length || $("fig-compare")) {
         `${second}, ${clear.filter((p) => p.diff < 0).length} worse (Holm p < 0.05); ${same} ` +
         "agree on every item."
       : "No pair answered the same items; values stand side by side in the numbers.";
-    const lines = (paired.length ? paired : []).slice(0, 60);
+    const lines = paired.slice(0, 60);
     if (!lines.length) {
       missing("compare", sees);
       $("numbers-compare").hidden = false;
@@ -50,7 +49,7 @@ if (DATA.pairs.length || $("fig-compare")) {
       caption:
         `Scorer ${DATA.scorer}; ${second} minus ${first} on the items that both answered, 95 % ` +
         `paired bootstrap interval, ${span(lines.map((p) => p.n))}` +
-        (all.length > lines.length ? `; ${lines.length} of ${all.length} pairs drawn, all are in the ` + "numbers" : "") +
+        (all.length > lines.length ? `; ${lines.length} of ${all.length} pairs drawn, all are in the numbers` : "") +
         ".",
       build: (width) =>
         forest(

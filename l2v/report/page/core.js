@@ -120,7 +120,7 @@ function resolve() {
 
 /* A select that is made once and refilled, so that it keeps the keyboard's focus; with one option there is no choice. */
 function select(parent, name, label, options, words, where = state, changed = update) {
-  const holder = $(parent.includes("scope") ? parent : `controls-${parent}`);
+  const holder = $(parent === "scope" ? parent : `controls-${parent}`);
   const id = `${parent}-${name}`;
   if (!$(id)) {
     if (options.includes(WANTED.get(id))) where[name] = WANTED.get(id);

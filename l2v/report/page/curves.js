@@ -23,6 +23,11 @@ function profiles(rows) {
   return Object.fromEntries(Object.entries(found).map(([arm, of]) => [arm, ordered(of.keys()).map((x) => [x, of.get(x)])]));
 }
 
+const cellsOf = (found) =>
+  Object.values(found)
+    .flat()
+    .map(([, row]) => row);
+
 /* The settings that several cells of one arm differ in at one value of the axis: only over these is there a best. */
 function searchedOver(rows) {
   const points = groupedBy(
@@ -72,10 +77,9 @@ SECTIONS.push((rows) => {
   const isNull = (row) => text(row, "role") === "null" && curveState.along !== "seed";
   const arms = profiles(held.filter((row) => !isNull(row)));
   const nulls = profiles(held.filter(isNull));
-  const flat = Object.values(arms)
-    .flat()
-    .map(([, row]) => row);
-  if (!flat.length && !Object.keys(nulls).length)
+  const flat = cellsOf(arms);
+  const all = [...flat, ...cellsOf(nulls)];
+  if (!all.length)
     return missing("curves", `No curve: no cell has these settings together; choose "best" for one of them.`, true);
   const value = chosenValue(curveState.value);
   const envelope = nullEnvelope(nulls, value);
@@ -104,21 +108,7 @@ SECTIONS.push((rows) => {
         : "No null arm at these settings: what chance finds is not shown.") +
       (without.length ? ` Without ${wordOf(curveState.along)}: ${without.join(", ")}.` : "") +
       (curveState.along === "alpha" ? ` Alpha ${scaleWords(here)}.` : ""),
-    numbers: {
-      columns: cellColumns([
-        ...flat,
-        ...Object.values(nulls)
-          .flat()
-          .map(([, row]) => row),
-      ]),
-      rows: [
-        ...flat,
-        ...Object.values(nulls)
-          .flat()
-          .map(([, row]) => row),
-      ],
-      label: "The curves' numbers",
-    },
+    numbers: { columns: cellColumns(all), rows: all, label: "The curves' numbers" },
     build: (width) => curves(arms, envelope, value, rows, width),
   });
 });

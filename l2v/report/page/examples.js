@@ -171,7 +171,7 @@ async function openCell(cell, there = true) {
 async function fetchCell(cell) {
   $("found").textContent = "Loading …";
   try {
-    const answer = await fetch(`${DATA.served}/cells/${cell}?scorer=${encodeURIComponent(DATA.scorer)}`);
+    const answer = await fetch(`${DATA.served}cells/${cell}?scorer=${encodeURIComponent(DATA.scorer)}`);
     if (answer.ok) BOOKS.set(cell, await answer.json());
   } catch (error) {
     console.warn(String(error));

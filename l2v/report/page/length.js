@@ -24,8 +24,7 @@ SECTIONS.push((rows) => {
       `scores ${share(num(longest, "value"))} %.`,
     caption:
       `${basis(here)}, ${state.items}; ${here.length} cells, a point each, reported ones ` +
-      "larger; null arms in grey. A method that only makes answers longer moves to the right, " +
-      "not up.",
+      "larger; null arms in grey. A method that only makes answers longer moves to the right, not up.",
     numbers: { columns: cellColumns(here), rows: here, label: "Length and accuracy" },
     build: (width) => {
       const look = theme();

@@ -1,9 +1,9 @@
-/* A page from a server follows the study: it is loaded again where that has changed and nobody is in the middle of something. */
+/* A page from a server follows the study: it is loaded again where that has changed and nobody is in the middle of a choice. */
 const LOOK_AGAIN = 2500; // milliseconds
 
 async function look() {
   try {
-    const answer = await fetch(`${DATA.served}/state`);
+    const answer = await fetch(`${DATA.served}state`);
     const { mark } = answer.ok ? await answer.json() : { mark: DATA.mark };
     const busy = document.hidden || document.activeElement?.matches("input, select") || String(getSelection());
     if (mark !== DATA.mark && !busy) location.reload();

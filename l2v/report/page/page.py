@@ -91,7 +91,7 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
         "pairs": [asdict(pair) for pair in together.pairs] if together else [],
     }
     content = {
-        "policy": _policy([script], plotly_hash, server=bool(served)),
+        "policy": _policy(_hash(script), plotly_hash, server=bool(served)),
         "css": styles(),
         "script": script,
         "plotly": packed,
@@ -217,13 +217,12 @@ def _hash(script: str) -> str:
     return "'sha256-" + base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii") + "'"
 
 
-def _policy(scripts: Sequence[str], *hashes: str, server: bool = False) -> str:
+def _policy(*hashes: str, server: bool) -> str:
     """No request at all, or to its own server alone, and no script but those whose content is known here; plotly writes styles
     of its own."""
-    known = " ".join([*(_hash(script) for script in scripts), *hashes])
     own = " 'self'; connect-src 'self'" if server else ""
     return (
-        f"default-src 'none'; script-src {known}; style-src 'unsafe-inline'; img-src data: blob:{own}; "
+        f"default-src 'none'; script-src {' '.join(hashes)}; style-src 'unsafe-inline'; img-src data: blob:{own}; "
         "base-uri 'none'; form-action 'none'"
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from html import escape
 
 from l2v.report.page.sections import Shown
-from l2v.report.race import arm_name, looks_table, raced, saved
+from l2v.report.race import arm_name, looks_table, saved
 from l2v.report.study import Study
 from l2v.study.results import ChosenArm
 from l2v.study.statistics.paired import wilson
@@ -40,10 +40,10 @@ class Races:
 
 def races(study: Study) -> Races | None:
     """The section of the races; None where no arm raced."""
-    arms = raced(study.selection)
+    arms = study.selection.raced
     if not arms:
         return None
-    rows, full = sum(arm.rows for arm in arms), sum(arm.budget * arm.problems for arm in arms)
+    rows, full = study.selection.raced_rows
     title = f"How {len(arms)} {'arm' if len(arms) == 1 else 'arms'} raced: {rows:,} of {full:,} rows x cells"
     table = looks_table(study)
     note = (

@@ -119,11 +119,9 @@ function cellColumns(rows) {
     ["items", "items"],
   ];
   const columns = where.filter(([, name]) => distinct(rows, name).length > 1).map(([title, name]) => column(title, name));
-  const settings = [
-    ...SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) =>
-      loose(wordOf(name), name),
-    ),
-  ];
+  const settings = SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) =>
+    loose(wordOf(name), name),
+  );
   const figures = [VALUE(), number("n", "n", whole), DIFF];
   // Where there is little room what was measured comes first.
   columns.push(column("arm", "arm"), ...(innerWidth < 620 ? [...figures, ...settings] : [...settings, ...figures]));
