@@ -42,15 +42,15 @@ def main(arguments: list[str]) -> int:
     import uvicorn
 
     from l2v.report.serve.app import application
-    from l2v.report.serve.shelf import Shelf
+    from l2v.report.serve.shelf import Shelf, address
 
     shelf = Shelf(settings.outputs, settings.scorer, settings.examples)
     if settings.study is not None and settings.study not in shelf.names():
         there = ", ".join(shelf.names()) or "none"
         raise UserError(f"There is no study '{settings.study}' in {settings.outputs} (there: {there}).")
     with _listening(settings.port) as listening:
-        address = f"http://{LOOPBACK}:{listening.getsockname()[1]}/"
-        print(f"{address}{f'studies/{settings.study}/' if settings.study else ''}  (Ctrl-C ends it)", flush=True)
+        path = "/" if settings.study is None else address(settings.study)
+        print(f"http://{LOOPBACK}:{listening.getsockname()[1]}{path}  (Ctrl-C ends it)", flush=True)
         uvicorn.Server(uvicorn.Config(application(shelf), log_level="warning")).run(sockets=[listening])
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,7 @@ from l2v.study.score import items_key
 
 SIDE = 480  # longest side of a picture in pixels
 # Other names lead a browser here only by a trick with DNS.
-HOSTS = ["127.0.0.1", "localhost", "[::1]", "testserver"]
-Endpoint = Callable[[Request], Response]
+HOSTS = ["127.0.0.1", "localhost", "[::1]"]
 
 
 def application(shelf: Shelf) -> Starlette:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
-from urllib.parse import quote
 
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError
-from l2v.report.serve.shelf import Shelf
+from l2v.report.serve.shelf import Shelf, address
 
 ROLES = {"baseline": 0, "arm": 1, "other": 1, "null": 2}
 
@@ -88,7 +87,7 @@ def _entry(row: dict[Any, Any]) -> LeaderboardEntry:
 
     n = figure("n")
     return LeaderboardEntry(
-        str(row["study"]), _address(str(row["study"])), float(row["value"]), figure("low"), figure("high"),
+        str(row["study"]), address(str(row["study"])), float(row["value"]), figure("low"), figure("high"),
         0 if n is None else int(n), row["selected"] == "test",
     )  # fmt: skip
 
@@ -98,8 +97,4 @@ def _line(shelf: Shelf, name: str, trouble: str) -> StudyLine:
     done = [path.stat().st_mtime for path in cells.glob("*/DONE")]
     begun = sum(1 for path in cells.glob("*") if path.is_dir())
     last = f"{datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
-    return StudyLine(name, _address(name), len(done), begun, last, trouble)
-
-
-def _address(name: str) -> str:
-    return f"/studies/{quote(name, safe='')}/"
+    return StudyLine(name, address(name), len(done), begun, last, trouble)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
+from urllib.parse import quote
 
 import pandas as pd
 
 from l2v.errors import UserError
 from l2v.report.page.page import render
 from l2v.report.study import Study, named, read_study
+from l2v.study.status import studies
 from l2v.study.store import Store, plain_name
 
 REST = 5.0  # of a study that grows: so many times as long as reading it took passes before it is read again
@@ -33,6 +35,11 @@ def mark(store: Store) -> str:
     return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
 
 
+def address(study: str) -> str:
+    """The path of a study's page; what belongs to it lies below."""
+    return f"/studies/{quote(study, safe='')}/"
+
+
 @dataclass(frozen=True)
 class ServedStudy:
     """A study as it was read: under which mark, when (by two clocks), and how many seconds it took."""
@@ -43,12 +50,11 @@ class ServedStudy:
     wall: float
     took: float
     examples: int
-    address: str
 
     @cached_property
     def page(self) -> str:
         """Its page, which asks this server for the rest."""
-        return render(self.study, None, self.examples, served=self.address, mark=self.mark)
+        return render(self.study, None, self.examples, served=address(self.study.name), mark=self.mark)
 
 
 class Shelf:
@@ -61,7 +67,7 @@ class Shelf:
 
     def names(self) -> list[str]:
         """The studies that are there."""
-        return sorted(path.parent.name for path in self.outputs.glob("*/study.json"))
+        return sorted(studies(str(self.outputs)))
 
     def shown(self, name: str) -> ServedStudy:
         """A study, read again where it has changed and the last reading is long enough ago.
@@ -87,15 +93,12 @@ class Shelf:
             return self._shown[name]
 
     def _read(self, name: str, current: str, begun: float) -> ServedStudy:
-        from urllib.parse import quote
-
         study = read_study(str(self.outputs), name)
         if self.scorer in study.scorers:
             study = study.seen_by(str(self.scorer))
         done = time.monotonic()
-        return ServedStudy(
-            study, current, done, time.time() - (done - begun), done - begun, self.examples, f"/studies/{quote(name, safe='')}"
-        )
+        took = done - begun
+        return ServedStudy(study, current, done, time.time() - took, took, self.examples)
 
     def table(self, name: str) -> pd.DataFrame:
         """A study's rows with names for a reader, as they were read last, as its results.csv has them, or, of a small one that
