@@ -6,12 +6,7 @@ import pandas as pd
 
 from l2v.report.study import Study
 from l2v.study.race import BUDGET, EQUAL, WORSE, Round
-from l2v.study.results import ChosenArm, Selection
-
-
-def raced(selection: Selection) -> list[ChosenArm]:
-    """The arms whose cell was chosen by a race."""
-    return [arm for arm in selection.arms if arm.rounds]
+from l2v.study.results import ChosenArm
 
 
 def saved(arm: ChosenArm) -> str:
@@ -27,7 +22,7 @@ def arm_name(study: Study, arm: ChosenArm) -> str:
 
 def looks_table(study: Study) -> pd.DataFrame:
     """A row per arm and look: the problems seen by then, the cells that answered, how many were dropped and why, the best."""
-    rows = [_row(arm_name(study, arm), one) for arm in raced(study.selection) for one in arm.rounds]
+    rows = [_row(arm_name(study, arm), one) for arm in study.selection.raced for one in arm.rounds]
     return pd.DataFrame(rows, columns=["arm", "problems", "cells", "best %", *(f"dropped: {why}" for why in _WHY), "goes on"])
 
 

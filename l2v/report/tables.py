@@ -263,7 +263,7 @@ def study_report(
 
 def _per_arm(table: pd.DataFrame) -> pd.DataFrame:
     """One row per arm, the best of its cells; the baseline first, then the null arms, then the others, best first."""
-    rank = table["role"].map(lambda role: ("baseline", "null").index(role) if role in ("baseline", "null") else 2)
+    rank = table["role"].map({"baseline": 0, "null": 1}).fillna(2)
     kept = table[table["reported"].astype(bool)].assign(rank=rank)
     return kept.sort_values(["target", "benchmark", "rank"], kind="stable").drop(columns="rank")
 
@@ -277,15 +277,9 @@ def pivots(table: pd.DataFrame) -> str:
         for values, panel in steered.groupby([*other, "panel"], dropna=False, sort=True):
             if len(panel) < 2 or panel.duplicated(["layer", "alpha"]).any():
                 continue
-            panel = panel.assign(layer=panel["layer"].map(short), alpha=panel["alpha"].map(short))
             shown = panel["value"].map(lambda value: f"{100 * value:.1f}") + panel["reported"].map({True: "*", False: " "})
-            order = [list(dict.fromkeys(panel.sort_values(name, key=pd.to_numeric)[name])) for name in ("layer", "alpha")]
-            grid = (
-                panel.assign(shown=shown)
-                .pivot(index="layer", columns="alpha", values="shown")
-                .reindex(index=order[0], columns=order[1])
-                .fillna("")
-            )
+            grid = panel.assign(shown=shown).pivot(index="layer", columns="alpha", values="shown").fillna("")
+            grid = grid.rename(index=short, columns=short)
             named = zip([*other, "panel"], values, strict=True)
             apart = [f"{COLUMNS[n].word if n in COLUMNS else ''} {short(v)}".strip() for n, v in named if rows[n].nunique() > 1]
             told = ", ".join([f"{arm} on {target}", f"{bench} {items}".strip(), *apart, f"n = {panel['n'].iloc[0]}"])

@@ -233,9 +233,9 @@ def _values(row: dict[Any, Any], baselines: list[dict[Any, Any]]) -> str:
     scores = f"{100 * row['value']:.1f} %"
     if baseline is not None:
         scores = f"{100 * baseline['value']:.1f} → {scores}"
-    settings = [f"{c.word} {short(row[c.name])}" for c in SETTINGS if c.role == SWEPT and not pd.isna(row[c.name])]
     alike = row["source_layer"] == row["layer"]
-    return ", ".join([scores, *(words for words in settings if not (alike and words.startswith("source layer")))])
+    told = [c for c in SETTINGS if c.role == SWEPT and not pd.isna(row[c.name]) and not (alike and c.name == "source_layer")]
+    return ", ".join([scores, *(f"{c.word} {short(row[c.name])}" for c in told)])
 
 
 def _against(study: Study, cell: str, null: Mapping[Any, Any], scores: dict[str, Score | None]) -> Against:

@@ -74,10 +74,20 @@ class Selection:
         if self.select is not None:
             where, then = f"split {self.select}", f"split {self.report}"
         told = f"per arm, {what} were chosen on {where}; every figure is reported on {then}"
-        if raced := [arm for arm in self.arms if arm.rounds]:
-            rows, full = sum(arm.rows for arm in raced), sum(arm.budget * arm.problems for arm in raced)
+        if self.raced:
+            rows, full = self.raced_rows
             told += f"; raced: {rows:,} of {full:,} rows x cells ({100 * rows / full:.0f} %), selection.json tells how"
         return told
+
+    @property
+    def raced(self) -> list[ChosenArm]:
+        """The arms whose cell was chosen by a race."""
+        return [arm for arm in self.arms if arm.rounds]
+
+    @property
+    def raced_rows(self) -> tuple[int, int]:
+        """Problems x cells that the races answered, and those of their full grids."""
+        return sum(arm.rows for arm in self.raced), sum(arm.budget * arm.problems for arm in self.raced)
 
     @property
     def reports(self) -> dict[str, str]:
@@ -115,7 +125,7 @@ def build_results(store: Store) -> pd.DataFrame:
     _report(rows, selection)
     _compare(rows, marks)
     add_searches(rows, marks, selection.reports)
-    raced = {arm.report: arm.budget for arm in selection.arms if arm.rounds}
+    raced = {arm.report: arm.budget for arm in selection.raced}
     for row in rows:
         row |= {"budget": raced[row["cell"]]} if row["cell"] in raced else {}
     _correct(rows)

@@ -15,7 +15,7 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
 from l2v.identity import digest
 from l2v.report.paper import paper_table, printed_beside
-from l2v.report.race import looks_table, raced
+from l2v.report.race import looks_table
 from l2v.report.study import Study, open_study
 from l2v.report.tables import headline
 from l2v.study.columns import COLUMNS, COMPARED, SEARCHED, names
@@ -117,7 +117,7 @@ def _report_run(run_id: str, study: Study, files: dict[str, File]) -> TrackedRun
         },
         tables={
             "grid": as_table(_columns(shown, GRID)),
-            **({"race": as_table(looks_table(study))} if raced(study.selection) else {}),
+            **({"race": as_table(looks_table(study))} if study.selection.raced else {}),
             **{f"paper/{p}": as_table(paper_table(study, p)) for p in printed_beside(name)},
         },
         figures=heatmaps(study.results, scorer),
@@ -129,8 +129,7 @@ def _report_run(run_id: str, study: Study, files: dict[str, File]) -> TrackedRun
 
 def _raced(study: Study) -> dict[str, Scalar]:
     """What the study's races took of the full grid's rows x cells; empty without one."""
-    arms = raced(study.selection)
-    return {"raced_rows": sum(a.rows for a in arms), "raced_of": sum(a.budget * a.problems for a in arms)} if arms else {}
+    return dict(zip(("raced_rows", "raced_of"), study.selection.raced_rows, strict=True)) if study.selection.raced else {}
 
 
 def _lat_pictures(study: Path) -> dict[str, TrackedPicture]:

@@ -1,8 +1,8 @@
 """Tracking: what a finished study shows in a dashboard, independent of which; a tracker only translates.
 
 A run is built whole from what lies on disk, so that it can be uploaded at any time and again. Run ids follow from the study
-(a cell's run has the cell's id), so that nothing is ever there twice. Which runs there are: track_cells.py (one per cell and
-per file of directions) and track_study.py (one per scorer, and one that sums the study up).
+(a cell's run has the cell's id), so that nothing is ever there twice. Which runs there are: cells.py (one per cell and
+per file of directions) and study.py (one per scorer, and one that sums the study up).
 """
 
 from __future__ import annotations

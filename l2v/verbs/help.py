@@ -31,9 +31,9 @@ def verb_help(verb: str) -> str:
     text = inspect.cleandoc(str(module.__doc__))
     if hasattr(module, "PARTS"):
         text += f"\n\nChoices (GROUP=NAME):\n{_choices(module.PARTS)}"
-        text += "\n\nSettings (KEY=VALUE, default; '(science)' makes another cell):\n" + "\n".join(_settings(module.PARTS))
+        text += "\n\nSettings (KEY=VALUE, default; '(science)' makes another cell):\n" + _lines(_of_parts(module.PARTS))
     elif hasattr(module, "SETTINGS"):
-        text += "\n\nSettings:\n" + "\n".join(_describe(module.SETTINGS(), ""))
+        text += "\n\nSettings:\n" + _lines(described(module.SETTINGS(), ""))
     return text
 
 
@@ -59,8 +59,8 @@ def words_of(verb: str) -> list[str]:
     module = verb_module(verb)
     if hasattr(module, "PARTS"):
         usual = [f"{group}={name}" for group in groups() if group in module.PARTS for name in group_options(group)]
-        return [*usual, *(f"{line.split()[0]}=" for line in _settings(module.PARTS))]
-    return [f"{line.split()[0]}=" for line in _describe(module.SETTINGS(), "")] if hasattr(module, "SETTINGS") else []
+        return [*usual, *(f"{name}=" for name, *_ in _of_parts(module.PARTS))]
+    return [f"{name}=" for name, *_ in described(module.SETTINGS(), "")] if hasattr(module, "SETTINGS") else []
 
 
 def _choices(parts: Iterable[str]) -> str:
@@ -70,16 +70,15 @@ def _choices(parts: Iterable[str]) -> str:
     return "\n".join(f"  {('' if g in usual else '+') + g:12} {', '.join(group_options(g))}" for g in shown)
 
 
-def _settings(parts: Iterable[str]) -> list[str]:
+def _of_parts(parts: Iterable[str]) -> list[tuple[str, str, str]]:
     from l2v.config import Config
 
-    described = _describe(Config(), "")
-    return [line for line in described if line.split()[0].partition(".")[0] in parts]
+    return [one for one in described(Config(), "") if one[0].partition(".")[0] in parts]
 
 
 def nearest_settings(key: str) -> list[str]:
     """The settings spelt most like `key`, by their full name or, for a key without a dot, by their last part or as a choice."""
-    full = [line.split()[0] for line in _settings(part_names())]
+    full = [name for name, *_ in _of_parts(part_names())]
     by_leaf = {name.rpartition(".")[2]: name for name in reversed(full)} | {name: name for name in (*part_names(), *groups())}
     return nearest(key, full) if "." in key else [by_leaf[leaf] for leaf in nearest(key, by_leaf)]
 
@@ -99,5 +98,5 @@ def described(settings: Any, prefix: str) -> list[tuple[str, str, str]]:
     return found
 
 
-def _describe(settings: Any, prefix: str) -> list[str]:
-    return [f"  {name:32} {default:10} {told}".rstrip() for name, default, told in described(settings, prefix)]
+def _lines(settings: Iterable[tuple[str, str, str]]) -> str:
+    return "\n".join(f"  {name:32} {default:10} {told}".rstrip() for name, default, told in settings)

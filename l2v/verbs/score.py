@@ -141,17 +141,16 @@ def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answe
 
     named = {"benchmark": settings.benchmark.name, "responses": settings.responses}
     lacking = [key for key, value in named.items() if value is None]
+    of_task = [f"benchmark.{name}" for name in TASK_SETTINGS if getattr(settings.benchmark, name) is not None]
     if lacking:
-        given = [f"benchmark.{name}" for name in TASK_SETTINGS if getattr(settings.benchmark, name) is not None]
-        of_file = f" ({', '.join(given)} is of a file's)" if given else ""
+        of_file = f" ({', '.join(of_task)} is of a file's)" if of_task else ""
         raise UserError(f"Scoring a file needs benchmark=… and responses=…; missing: {', '.join(lacking)}{of_file}.")
     if settings.study != StudySettings.study:
         raise UserError(f"study={settings.study} and a file of responses are two things to score; name one of them.")
     benchmark = settings.benchmark
     assert benchmark.name is not None and settings.responses is not None
-    unread = [f"benchmark.{name}" for name in TASK_SETTINGS if getattr(benchmark, name) is not None]
-    if benchmark.name != ANY_TASK and unread:
-        raise UserError(f"{', '.join(unread)} is for benchmark=lm_eval alone; rows of other benchmarks come by items=….")
+    if benchmark.name != ANY_TASK and of_task:
+        raise UserError(f"{', '.join(of_task)} is for benchmark=lm_eval alone; rows of other benchmarks come by items=….")
     for key, place in (("items", settings.items), ("responses", settings.responses)):
         if place is not None and not Path(place).is_file():
             raise UserError(f"{key}={place} is no file that is there; name one.")

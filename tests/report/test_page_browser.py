@@ -70,6 +70,10 @@ def test_figures_answer_the_pointer_and_the_controls(tab: Any, path: Path, study
     assert "mean output tokens" in str(page.text_content("#caption-grid"))
     page.select_option("#grid-arm", "random seed 0")
     assert page.locator("#plot-grid .annotation-text").all_text_contents() == ["random seed 0 · k 32"]
+    tokens = [float(r["tokens"]) for r in rows(study) if r["method"] == "random"]
+    longest = tokens.count(max(tokens))
+    said = str(page.text_content("#sees-grid"))
+    assert said.startswith("Highest: random seed 0" if longest == 1 else f"{longest} of {len(tokens)} cells share the highest")
 
     page.select_option("#curves-along", "alpha")
     assert "alpha" in str(page.text_content("#plot-curves .xtitle"))
