@@ -272,7 +272,7 @@ def test_what_the_user_must_mend_reaches_him_from_a_worker(tmp_path: Path, l2v: 
         (("executor.name=quick",), "Unknown executor 'quick'"),
         (("executor.workers=0",), "executor.workers=0 must be at least 1"),
         (("executor.retries=-1",), "executor.retries=-1 must be at least 0"),
-        (("executor.heartbeat=9", "executor.expire=9"), "executor.heartbeat=9.0 must be below executor.expire=9.0"),
+        (("executor.heartbeat=9", "executor.expire=9"), "executor.heartbeat=9.0 must be above 0 and below executor.expire=9.0"),
         (("executor.heartbeat=0",), "executor.heartbeat=0.0"),
         (("executor=slurm", "executor.memory_gb=0"), "executor.memory_gb=0 must be at least 1"),
     ],
