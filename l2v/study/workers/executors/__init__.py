@@ -41,7 +41,9 @@ def check_executor(config: ExecutorConfig) -> None:
     if config.name == "slurm" and config.workers is None:
         raise UserError("executor=slurm needs executor.workers: how many jobs are sent.")
     if config.heartbeat >= config.expire:
-        raise UserError(f"executor.heartbeat={config.heartbeat} must be above 0 and below executor.expire={config.expire} seconds.")
+        raise UserError(
+            f"executor.heartbeat={config.heartbeat} must be above 0 and below executor.expire={config.expire} seconds."
+        )
 
 
 def worker_count(config: ExecutorConfig, runtime: RuntimeConfig) -> int:
