@@ -35,8 +35,14 @@ SETTINGS = ServeSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until interrupted. Raises UserError for a folder or study that is not there, and a port that is taken."""
+    """Serve until interrupted.
+
+    Raises UserError for a folder or study that is not there, an unknown scorer, and a port that is taken.
+    """
+    from l2v.benchmarks.scoring import check_scorers
+
     settings = parse(arguments, ServeSettings)
+    check_scorers([settings.scorer])
     if not Path(settings.outputs).is_dir():
         raise UserError(f"There is no folder '{settings.outputs}'; outputs=… names the folder of all studies.")
     import uvicorn

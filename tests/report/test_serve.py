@@ -109,6 +109,7 @@ def test_what_cannot_be_served_is_a_sentence(l2v: Callable[..., Any], tmp_path: 
     for words, said in (
         (f"outputs={tmp_path}/none", "no folder"),
         ("port=99999", "at least 0 and at most 65535"),
+        ("scorer=offical", "did you mean official"),
         ("study=none", "no study 'none'"),
     ):
         answer = l2v("serve", f"outputs={tmp_path}", words)
