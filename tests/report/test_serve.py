@@ -101,6 +101,8 @@ def test_a_page_follows_its_study_and_opens_what_it_does_not_hold(
     page.locator("#cells tr", has_text=cell).locator("td").first.click()
     page.locator("#cards img.fetched").first.wait_for()
     count = len(CellFolder(copied_pair / "cells" / cell).responses())
+    # The line is written once all of them have come; the first picture may be there before.
+    page.locator("#found", has_text=f"{count} of {count} responses").wait_for()
     assert page.text_content("#found") == f"{count} of {count} responses, to {count} items"
     assert opened.close() == []
 
