@@ -100,6 +100,11 @@ class Benchmark:
     MEANS: Mapping[str, tuple[str, ...]] = {}
     # Scores that count a problem only when all its items are right, by the score whose items they take (DynaMath).
     ALL_RIGHT: Mapping[str, str] = {}
+    # What columns hold (see rows.py): text, one of few words, a list of texts or nothing. WITHHOLDS: a split has no answers.
+    TEXTS: tuple[str, ...] = ()
+    WORDS: Mapping[str, tuple[str, ...]] = {}
+    LISTS: tuple[str, ...] = ()
+    WITHHOLDS = False
 
     @property
     def OFFICIAL(self) -> Mapping[str, Official]:  # noqa: N802
@@ -109,6 +114,14 @@ class Benchmark:
     def question(self, doc: dict[str, Any]) -> Question:
         """The row as scorers see it."""
         raise NotImplementedError
+
+    def current(self, doc: dict[str, Any]) -> dict[str, Any]:
+        """The row in the fields that TEXTS, WORDS and LISTS name."""
+        return doc
+
+    def fault(self, doc: dict[str, Any]) -> str:
+        """What else of a row would be scored wrongly without a word, to stand after "has"; "" for nothing."""
+        return ""
 
     def prompt(self, doc: dict[str, Any], style: str) -> str:
         """The prompt in one of STYLES, with a literal `<image>` per image."""

@@ -15,6 +15,7 @@ from l2v.benchmarks.catalogue import ANY_TASK, TASKS, DataRef, open_benchmark
 from l2v.benchmarks.data import LazyImages, image_sizes
 from l2v.benchmarks.prompts import prompt as styled_prompt
 from l2v.benchmarks.prompts import styles
+from l2v.benchmarks.rows import check_row
 from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
 from l2v.paths import PACKAGE
@@ -91,23 +92,6 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
             )
         seen.add(item.id)
     return items
-
-
-def check_row(docs: Benchmark, doc: dict[str, Any], where: str) -> None:
-    """Raise UserError, naming the item, for a row without an answer, or with values of another kind than its fields have."""
-    answers = [doc[name] for name in ("answer", "ground_truth") if name in doc]
-    name = str(doc.get("id", doc.get("pid", doc.get("index", doc.get("sample_index")))))
-    if all(answer is None for answer in answers):
-        what = "has no answer" if answers else "has no column 'answer'"
-        raise UserError(f"Item '{name}' of {where} {what}; mend the data or leave that row out.")
-    if any(isinstance(answer, (list, dict)) for answer in answers):
-        raise UserError(f"The answer of item '{name}' of {where} is a list or an object, no text; mend the data.")
-    try:
-        docs.item_id(doc), docs.problem(doc), docs.subsets(doc), docs.question(doc), docs.gold(doc)
-    except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"Item '{name}' of {where} has a value of another kind than its field holds ({error}); mend it."
-        ) from error
 
 
 def _items(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import yaml
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
 from l2v.errors import UserError
 from l2v.report.lat.kept import difference, kept_shares
-from l2v.report.paper import COLUMNS, PRINTED
+from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, open_study
 from l2v.study.statistics.paired import Paired, paired_scores
 from l2v.study.statistics.power import items_needed
@@ -38,6 +39,8 @@ CORRELATION = 0.6
 # What stands for the paper's models and benchmarks on the miniature.
 TWIN = {"target": ["mini", "mini_drifted"], "benchmark": ["mini"], "source": None}
 Filter = Mapping[str, Any]
+KEPT = "dispersion kept"
+UNCOUNTED = ("tokens", KEPT)  # what no number of items is planned for
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class ClaimComparison:
 
 @dataclass(frozen=True)
 class ClaimFinding:
-    """What came of a comparison; shares. least: items that show the claimed size with a power of .8."""
+    """What came of a comparison; shares."""
 
     comparison: ClaimComparison
     verdict: str
@@ -81,8 +84,12 @@ class ClaimFinding:
     value: float | None = None
     against: float | None = None
     paired: Paired | None = None
-    least: int | None = None
     draws: int = 1
+
+    @cached_property
+    def least(self) -> int | None:
+        """Items that show the claimed size with a power of .8: seconds for all claims, so that only who tells it asks."""
+        return least_n(self.comparison)
 
 
 def read_claims(path: Path) -> list[PaperClaim]:
@@ -141,7 +148,7 @@ def _printed(claim: PaperClaim, settings: Filter, metric: str) -> float | None:
     """The paper's number for these cells, in percent; None where it prints none."""
     if claim.printed is None:
         return None
-    table = pd.read_csv(PRINTED / f"{claim.printed}.csv")
+    table = printed_table(claim.printed)
     names = [name for name, where in COLUMNS.items() if where == (settings.get("benchmark"), metric) and name in table.columns]
     method = settings.get("method")
     rows = table[
@@ -156,7 +163,7 @@ def _printed(claim: PaperClaim, settings: Filter, metric: str) -> float | None:
 def least_n(comparison: ClaimComparison) -> int | None:
     """Items that show the claimed size with a power of .8; None where the claim has no size, or too small a one to plan for."""
     points = comparison.diff if comparison.diff is not None else comparison.claim.effect
-    if points is None or comparison.metric == "tokens" or not points:
+    if not points or comparison.metric in UNCOUNTED:
         return None
     base = (comparison.base or 50.0) / 100
     try:
@@ -191,10 +198,10 @@ class ClaimLedger:
         ours, theirs = {"model": chosen["source"], "contrast": chosen["contrast"]}, {"model": chosen["target"]}
         diff = None
         if claim.printed is not None:
-            trace = pd.read_csv(PRINTED / f"{claim.printed}.csv").pivot_table("trace", "model", "filter")
+            trace = printed_table(claim.printed).pivot_table("trace", "model", "filter")
             shares = 100 * trace["low_pass"] / trace["none"]
             diff = round(float(shares[chosen["source"]] - shares[chosen["target"]]), 1)
-        one = ClaimComparison(claim, ours, theirs, "dispersion kept", diff, None)
+        one = ClaimComparison(claim, ours, theirs, KEPT, diff, None)
         found = kept_shares(self.outputs, chosen["source"], chosen["target"], chosen["contrast"])
         if found is None:
             words = " ".join(f"{role}={name}" for role, name in chosen.items())
@@ -205,19 +212,19 @@ class ClaimLedger:
         return ClaimFinding(one, verdict, why, found[0].share, found[1].share, paired)
 
     def _finding(self, one: ClaimComparison) -> ClaimFinding:
-        study, least = self._study(one.claim.experiment), least_n(one)
+        study = self._study(one.claim.experiment)
         if study is None:
-            return ClaimFinding(one, "not run", f"study {one.claim.experiment} is not there", least=least)
+            return ClaimFinding(one, "not run", f"study {one.claim.experiment} is not there")
         ours, theirs = (_rows(study, settings, one.metric) for settings in (one.ours, one.theirs))
         missing = [_told(s) for s, rows in ((one.ours, ours), (one.theirs, theirs)) if not len(rows)]
         if missing:
-            return ClaimFinding(one, "not run", f"no cell {missing[0]}", least=least)
+            return ClaimFinding(one, "not run", f"no cell {missing[0]}")
         if one.metric == "tokens":
             return _lengths(one, ours, theirs)
         paired = paired_scores(_score(study, ours), _score(study, theirs))
-        verdict = judged(one.claim.direction, paired.diff, paired.p, paired.n, least)
+        verdict = judged(one.claim.direction, paired.diff, paired.p, paired.n, least_n(one))
         value, against = float(ours["value"].mean()), float(theirs["value"].mean())
-        return ClaimFinding(one, verdict, "", value, against, paired, least, len(ours))
+        return ClaimFinding(one, verdict, "", value, against, paired, len(ours))
 
 
 def judged(direction: str, diff: float, p: float, n: int, least: int | None) -> str:

@@ -8,6 +8,7 @@ styles are never put into one table.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ from l2v.report.study import Study
 from l2v.report.tables import check_format, markdown
 
 PRINTED = Path(__file__).parent / "printed"
+
+
+@lru_cache(maxsize=16)
+def printed_table(name: str) -> pd.DataFrame:
+    """The figures that the paper prints in one of its tables; read once, not to be changed."""
+    return pd.read_csv(PRINTED / f"{name}.csv")
+
 
 # A printed column -> the benchmark and its score.
 COLUMNS = {
@@ -100,7 +108,7 @@ def paper_table(study: Study, printed: str) -> pd.DataFrame:
     names = sorted(path.stem for path in PRINTED.glob("*.csv") if path.stem != "lat_dispersion")
     if printed not in names:
         raise unknown("printed table", printed, names)
-    paper = pd.read_csv(PRINTED / f"{printed}.csv")
+    paper = printed_table(printed)
     columns = [name for name in paper.columns if name not in ("target", "method", "source")]
     measured = _measured(study)
     rows: list[dict[str, Any]] = []

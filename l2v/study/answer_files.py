@@ -11,8 +11,9 @@ from typing import Any
 
 from l2v.benchmarks.base import Answer, Benchmark, Verdict
 from l2v.benchmarks.catalogue import ANY_TASK, DataRef
-from l2v.benchmarks.harness import check_row, load_items, open_docs
+from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
+from l2v.benchmarks.rows import check_row
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.disk import Record, read_records, write_atomically
 from l2v.errors import UserError
@@ -145,7 +146,7 @@ def _check_items(docs: Benchmark, items: Sequence[Record], responses: str) -> No
         try:
             if not docs.gold(item):
                 raise KeyError("answer")
-            docs.item_id(item), docs.question(item), docs.subsets(item)
+            check_row(docs, item, f"'{responses}'")
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             lacking = f" (no {error})" if isinstance(error, KeyError) else ""
             raise UserError(

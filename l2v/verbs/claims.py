@@ -50,13 +50,15 @@ def main(arguments: list[str]) -> int:
     asked = [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else claims
     ledger = ClaimLedger(settings.outputs, settings.scorer)
     findings = [one for claim in asked for one in ledger.findings(claim)]
+    if settings.format == "text":
+        print(ledger_text(claims, findings))
+    if settings.format == "text" and not settings.out:
+        return 0
     table = ledger_table(findings)
     if settings.out:
         from l2v.disk import write_atomically
 
         write_atomically(Path(settings.out), table.to_csv(index=False))
-    if settings.format == "text":
-        print(ledger_text(claims, findings))
-    else:
+    if settings.format != "text":
         print(markdown(table) if settings.format == "md" else table.to_csv(index=False).rstrip("\n"))
     return 0

@@ -206,7 +206,7 @@ def test_what_a_dead_judge_leaves_unjudged_has_no_value(
         (ITEMS + [ITEMS[0]], [{"pid": "7", "response": "B"}], "item '7' twice"),
         ([ITEMS[0] | {"answer": None}], [{"pid": "7", "response": "B"}], "'7' of .* has no answer"),
         ([ITEMS[0] | {"answer": ["B"]}], [{"pid": "7", "response": "B"}], "'7' of .* is a list"),
-        ([ITEMS[0] | {"choices": 3}], [{"pid": "7", "response": "B"}], "another kind"),
+        ([ITEMS[0] | {"choices": 3}], [{"pid": "7", "response": "B"}], "'7' of .* has 3 in its column 'choices'"),
         ([{k: v for k, v in ITEMS[0].items() if k != "answer"}], [{"pid": "7", "response": "B"}], "no column 'answer'"),
         (ITEMS, [{"pid": "7", "response": ["B", "C"]}], "item '7' .* is a list"),
         (ITEMS, [{"pid": "7", "extraction": {"a": 1}}], "item '7' .* is a list or an object"),

@@ -144,6 +144,8 @@ class DynaMath(Benchmark):
     TITLE = "DynaMath"
     ID = ID
     ALL_RIGHT = ALL_RIGHT
+    TEXTS = ("question",)
+    WORDS = {"answer_type": ("float", "multiple choice", "text", "int", "single answer")}
 
     def load(
         self,

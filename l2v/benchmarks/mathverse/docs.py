@@ -148,6 +148,9 @@ class MathVerse(Benchmark):
     TITLE = "MathVerse"
     ID = ID
     MEANS = MEANS
+    TEXTS = ("question",)
+    WORDS = {"question_type": tuple(_WANTED), "problem_version": (*VERSIONS, TEXT_ONLY)}
+    LISTS = ("choices",)
 
     def load(
         self,
@@ -163,6 +166,10 @@ class MathVerse(Benchmark):
         On the hub every split is a configuration of its own of the same name, which `name` None stands for.
         """
         return {"test": load_rows(id, split, revision, path, name or split)}
+
+    def current(self, doc: dict[str, Any]) -> dict[str, Any]:
+        """The row in the current fields."""
+        return _current(doc)
 
     def item_id(self, doc: dict[str, Any]) -> str:
         """The row's sample_index, unique in its configuration (pid in the older fields)."""

@@ -53,6 +53,8 @@ class MathVision(Benchmark):
     TITLE = "MATH-Vision"
     ID = "MathLLMs/MathVision"
     SPLIT = "testmini"
+    TEXTS = ("question",)
+    LISTS = ("options",)
 
     def item_id(self, doc: dict[str, Any]) -> str:
         """The row's id."""

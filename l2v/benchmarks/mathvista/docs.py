@@ -139,6 +139,10 @@ class MathVista(Benchmark):
     REVISION = "2b6ad69445fbb5695c9b165475e8decdbeb97747"
     SPLIT = "testmini"
     STYLES = ("direct", "cot", "raw", "solution")
+    TEXTS = ("question",)
+    WORDS = {"question_type": ("multi_choice", "free_form"), "answer_type": ("text", "integer", "float", "list")}
+    LISTS = ("choices",)
+    WITHHOLDS = True
 
     @property
     def OFFICIAL(self) -> Mapping[str, Official]:  # noqa: N802
@@ -148,6 +152,12 @@ class MathVista(Benchmark):
     def item_id(self, doc: dict[str, Any]) -> str:
         """The row's pid."""
         return str(doc["pid"])
+
+    def fault(self, doc: dict[str, Any]) -> str:
+        """A choice without choices, and a float that nobody says how to round."""
+        if doc["question_type"] == "multi_choice":
+            return "" if doc["choices"] else "no choices though it is of the type multi_choice"
+        return "no precision though its answer is a float" if doc["answer_type"] == "float" and _decimals(doc) is None else ""
 
     def gold(self, doc: dict[str, Any]) -> str:
         """The annotated answer; for multiple choice the text of the option. Empty in the split `test`, which withholds it."""

@@ -15,7 +15,6 @@ from l2v.paths import PACKAGE
 
 # `direct` is the neutral phrasing, which the models mostly answer directly, as a real benchmark's plain prompt is.
 INSTRUCTIONS = {"direct": "what is it ?", "raw": "", "cot": "think step by step", "terse": "answer directly"}
-# The first word of an answer in steps, in place of "Let's think step by step.".
 
 
 class Mini(Benchmark):
@@ -27,6 +26,7 @@ class Mini(Benchmark):
     REASONING_PREFIX = " so"
     ID = "l2v/mini"
     SPLIT = "test"
+    TEXTS = ("question",)
     PATH = str(PACKAGE / "mini" / "data")  # lm-eval alone gets the shipped rows
 
     def prompt(self, doc: dict[str, Any], style: str) -> str:

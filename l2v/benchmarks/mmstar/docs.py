@@ -25,7 +25,7 @@ INSTRUCTIONS = {
 }
 
 _PERCEPTION = ("coarse perception", "fine-grained perception")
-
+_REASONING = ("instance reasoning", "logical reasoning", "science & technology", "math")
 
 _HINT = re.compile(r"\AHint: [^\n]*\nQuestion: ")
 _LINE_OPTIONS = re.compile(r"\n(?:Choices:[ \t]*\n)?(?=\(A\))")
@@ -70,6 +70,8 @@ class MMStar(Benchmark):
     CONFIG = "val"
     SPLIT = "val"
     STYLES = tuple(INSTRUCTIONS)
+    TEXTS = ("question", "l2_category")
+    WORDS = {"category": (*_PERCEPTION, *_REASONING)}
 
     def item_id(self, doc: dict[str, Any]) -> str:
         """The row's index."""

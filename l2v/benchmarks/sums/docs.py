@@ -35,6 +35,7 @@ class Sums(Benchmark):
     REASONING_PREFIX = "Let's add one by one:"
     ID = "l2v/sums"
     SPLIT = "report"
+    TEXTS = ("question",)
     PATH = str(PACKAGE / "benchmarks" / "sums" / "data")  # lm-eval alone gets the shipped rows
 
     def load(

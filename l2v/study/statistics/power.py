@@ -113,6 +113,7 @@ def smallest_difference(
     return 0.0 if lacking(0.0) >= 0 else float(brentq(lacking, 0.0, largest, xtol=1e-6))
 
 
+@lru_cache(maxsize=1024)
 def items_needed(
     diff: float,
     discordance: float | None = None,
@@ -142,7 +143,10 @@ def items_needed(
     about = (norm.isf(alpha / 2) + norm.ppf(power)) ** 2 * (right + wrong) / diff**2
     if about > LARGEST:
         raise UserError(f"A difference of {diff:g} needs more than {LARGEST:,} items; plan for a larger one.")
-    low, high = 1, max(8, round(about))
+    high = max(8, round(about))
+    low = high // 2
+    if low and enough(low):
+        low, high = 0, low
     while not enough(high):
         low, high = high, math.ceil(high * 1.25)
     while high - low > 1:
@@ -150,8 +154,8 @@ def items_needed(
         low, high = (low, middle) if enough(middle) else (middle, high)
     # Dips are as far apart as it takes for two or three more flips.
     reach = math.ceil(4 / (right + wrong)) + 4
-    short = [n for n in range(max(high - reach, 1), high + reach) if not enough(n)]
-    return math.ceil(design_effect * (max(short, default=0) + 1))
+    short = next((n for n in range(high + reach - 1, max(high - reach, 1) - 1, -1) if not enough(n)), 0)
+    return math.ceil(design_effect * (short + 1))
 
 
 def design_effect(versions: float, correlation: float) -> float:
