@@ -60,9 +60,9 @@ class ModelSpec:
             return self.id
         if Path(self.path).is_file():
             convert = f"`l2v convert model={self.path} out=FOLDER` writes one" if self.path.endswith(".gguf") else WHOLE
-            raise UserError(f"'{self.path}' (for {self.id}) is a file, no folder of a checkpoint; {convert}.")
+            raise UserError(f"The path '{self.path}' (for {self.id}) is a file, no folder of a checkpoint; {convert}.")
         if not Path(self.path).is_dir():
-            raise UserError(f"The model folder '{self.path}' (for {self.id}) does not exist; mend its path.")
+            raise UserError(f"The path '{self.path}' (for {self.id}) does not exist; give the folder of a whole checkpoint.")
         return self.path
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 
 # Above this a whole number is a typing error, and libraries that count in 64 bits fail on it.
 MOST = 2**53
@@ -157,8 +157,9 @@ def range_of(key: str) -> Range:
 def _check_text(key: str, value: str) -> None:
     if not (value if key == "decoding.stop" else value.strip()) and key not in EMPTY:
         raise UserError(f"{key} is empty text; give it a value, or leave it out.")
-    if "\0" in value:
-        raise UserError(f"{key} holds a NUL byte, which no name, path or text of a setting may; take it out.")
+    # Where answers end may be any character of a model's.
+    if "\0" in value or (key != "decoding.stop" and printable(value) != value):
+        raise UserError(f"{key}={value!r} holds a NUL byte or another control character, which no setting may; take it out.")
 
 
 def _values(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:

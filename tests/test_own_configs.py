@@ -50,3 +50,16 @@ def test_a_choice_is_a_name(verb: str, word: str, l2v: Callable[..., Any]) -> No
     answer = l2v(verb, word)
     assert (answer.code, len(answer.err.splitlines())) == (2, 1), answer
     assert word.partition("=")[2] in answer.err
+
+
+def test_escapes_never_reach_the_terminal(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Of a config they are refused, of a claim they are shown."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "mine.yaml").write_text('defaults: [mini]\nname: "a\\e[2Jb"\n')
+    answer = l2v("run", "--config-dir", tmp_path, "target=mine", f"runtime.outputs={tmp_path}", "dry_run=true")
+    assert answer.code == 2 and "target.name='a\\x1b[2Jb'" in answer.err
+    says = '- {id: one, where: T, says: "\\e[2Jworse", experiment: none, cells: {method: l2v}}\n'
+    (tmp_path / "claims.yaml").write_text(says)
+    told = l2v("claims", f"file={tmp_path / 'claims.yaml'}", f"outputs={tmp_path}")
+    assert told.code == 0 and "\\x1b[2Jworse" in told.out
+    assert "\x1b" not in answer.err + told.out + told.err

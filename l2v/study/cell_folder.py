@@ -339,6 +339,8 @@ class CellFolder:
         if not isinstance(rows, list) or not all(isinstance(row, dict) and _is_metric(row, self.id) for row in rows):
             raise UserError(f"{path} is damaged; {mend}")
         mark = self.mark() if self.done else None
+        if mark is not None and not all(DIGEST in row for row in rows):
+            raise UserError(f"{path} has lost digests that the cell was finished with; {mend}")
         if mark is not None and any(row.get(RESPONSES, mark["responses"]) != mark["responses"] for row in rows):
             raise UserError(f"{path} was made from other responses than the cell's; {mend}")
         return rows

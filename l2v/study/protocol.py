@@ -12,7 +12,7 @@ from typing import Any
 
 from l2v.benchmarks.scoring import check_scorers
 from l2v.config import Config
-from l2v.errors import StudyError, UserError, unknown
+from l2v.errors import StudyError, UserError, printable, unknown
 from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value, short
@@ -120,7 +120,7 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
     plan = planned(configs)
     refused = [one for one in plan if isinstance(one, Refusal)]
     for line in failures({f"refused {place}": f"{one.describe()}: {one.reason}" for place, one in enumerate(refused)}):
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     jobs = [one for one in plan if isinstance(one, Job)]
     store = Store(configs[0].runtime.outputs, configs[0].study)
     outcome = run_jobs(jobs) if configs[0].protocol.name == "none" else _select_then_report(store, jobs, configs[0])

@@ -73,10 +73,12 @@ def _task_revision(config: BenchmarkConfig) -> str:
 def data_revision(path: str | None, revision: str | None, key: str, mend: str = "") -> str:
     """The fingerprint of what lies at `path`, else the hub's revision.
 
-    Raises UserError for a missing path, naming `key` and, where it is given, the `mend`.
+    Raises UserError for a missing path or an empty folder, naming `key` and, where it is given, the `mend`.
     """
     if path is None:
         return revision or "main"
     if not Path(path).exists():
         raise UserError(f"{key} '{path}' does not exist{f'; {mend}' if mend else ''}.")
+    if Path(path).is_dir() and not any(Path(path).iterdir()):
+        raise UserError(f"{key} '{path}' is an empty folder; give the file, or a folder that holds it.")
     return fingerprint(path)

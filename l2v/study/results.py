@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.disk import Record, write_atomically
+from l2v.disk import Record
 from l2v.study.checkup import whole_study
 from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.digests import tell_once
@@ -136,7 +136,7 @@ def build_results(store: Store) -> pd.DataFrame:
 def write_results(store: Store) -> pd.DataFrame:
     """`build_results`, also written to results.csv."""
     table = build_results(store)
-    write_atomically(store.path / "results.csv", table.to_csv(index=False, float_format="%.6g"))
+    store.write_results(table.to_csv(index=False, float_format="%.6g"))
     return table
 
 

@@ -62,7 +62,7 @@ def studies(outputs: str) -> list[str]:
 
 
 def status(outputs: str, study: str) -> Status:
-    """The state of a study. Raises UserError for one that is not there."""
+    """The state of a study. Raises UserError for one that is not there, and for a copy of a cell under another id."""
     store = Store(outputs, study).existing()
     runs = runs_of(store)
     workers = _workers(outputs, study)
@@ -77,6 +77,8 @@ def status(outputs: str, study: str) -> Status:
     for cell in cells:
         folder = store.folder(cell)
         if folder.done:
+            if cell not in items:
+                folder.mark()  # no run of this study asked for it: is it the cell that it is called?
             done.append(cell)
             rows += items.get(cell, 0)
         else:

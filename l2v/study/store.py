@@ -18,7 +18,7 @@ from l2v.disk import Record, read_bytes, whole_lines, write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import SCHEMA
-from l2v.study.digests import DIGEST, has_check, open_lines, read_sealed, sealed, sealed_line, tell_once
+from l2v.study.digests import DIGEST, content_digest, has_check, open_lines, read_sealed, sealed, sealed_line, tell_once
 
 __all__ = ["CellFolder", "Store", "plain_name"]
 
@@ -64,10 +64,12 @@ class Store:
                 raise UserError(f"{self.path}/study.json is missing; repeat the command of `l2v run`, which writes it again.")
             there = sorted(p.parent.name for p in self.path.parent.glob("*/study.json"))
             raise UserError(f"There is no study '{self.study}' in {self.path.parent} (there: {', '.join(there) or 'none'}).")
+        if (cells := self.path / "cells").exists() and not cells.is_dir():
+            raise UserError(f"{cells} is no folder; remove it and repeat the command of `l2v run`, which writes it again.")
         return self.open()
 
     def _stamp(self) -> Record | None:
-        """study.json: the schema, the study, and the digest of its selection; None where it is missing."""
+        """study.json: the schema, the study, the digests of its selection and of results.csv; None where it is missing."""
         path = self.path / "study.json"
         if not path.exists():
             return None
@@ -76,8 +78,8 @@ class Store:
             raise UserError(f"{path} is damaged; delete it and repeat the command of `l2v run`, which writes it again.")
         return found
 
-    def _write_stamp(self) -> None:
-        content: Record = {"schema": SCHEMA, "study": self.study}
+    def _write_stamp(self, results: str | None = None) -> None:
+        content: Record = {"schema": SCHEMA, "study": self.study, "results": results}
         with suppress(UserError):
             # One that is missing or damaged is told where it is read.
             content["selection"] = read_sealed(self.path / "selection.json", _SELECT_AGAIN).get(DIGEST)
@@ -104,6 +106,17 @@ class Store:
         """Replace selection.json."""
         write_atomically(self.path / "selection.json", json.dumps(sealed(content), indent=1), sync=True)
         self._write_stamp()
+
+    def write_results(self, text: str) -> None:
+        """Replace results.csv, which is made from what is stored."""
+        write_atomically(self.path / "results.csv", text)
+        self._write_stamp(content_digest(text.encode()))
+
+    def results(self) -> bytes | None:
+        """results.csv as it was written last; None where it is missing or another one now."""
+        path, stamp = self.path / "results.csv", self._stamp() or {}
+        data = path.read_bytes() if path.is_file() else None
+        return None if data is None or stamp.get("results") not in (None, content_digest(data)) else data
 
     def items_path(self, key: str) -> Path:
         """The file that describes the items of a benchmark."""

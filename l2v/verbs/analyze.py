@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     store = Store(config.runtime.outputs, config.study).open()
     folder = store.path / "lat" / _id(config, source, target, k, cutoffs)
     page = write_analysis(found, folder)
-    print(summary(found))
+    print(printable(summary(found)))
     print(f"\n{folder / 'lat.json'}\n{page}")
     return 0
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from l2v.errors import unknown
+from l2v.errors import printable, unknown
 
 FORMATS = ("text", "md", "csv")
 
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     ledger = ClaimLedger(settings.outputs, settings.scorer)
     findings = [one for claim in asked for one in ledger.findings(claim)]
     if settings.format == "text":
-        print(ledger_text(claims, findings))
+        print(printable(ledger_text(claims, findings)))
     if settings.format == "text" and not settings.out:
         return 0
     table = ledger_table(findings)
@@ -60,5 +60,5 @@ def main(arguments: list[str]) -> int:
 
         write_atomically(Path(settings.out), table.to_csv(index=False))
     if settings.format != "text":
-        print(markdown(table) if settings.format == "md" else table.to_csv(index=False).rstrip("\n"))
+        print(printable(markdown(table) if settings.format == "md" else table.to_csv(index=False).rstrip("\n")))
     return 0

@@ -6,7 +6,7 @@ autoload -U bashcompinit && bashcompinit && eval "$(l2v completion)"   zsh; into
 
 from __future__ import annotations
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 from l2v.verbs import VERBS
 from l2v.verbs.help import words_of
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if len(arguments) > 1 or not arguments[0].startswith("l2v"):
         raise UserError("`l2v completion` takes no settings: it prints a script for the shell.")
-    print("\n".join(_following(arguments[0])))
+    print(printable("\n".join(_following(arguments[0]))))
     return 0
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 
 if TYPE_CHECKING:
     from l2v.convert.packages import Package
@@ -71,7 +71,7 @@ def _package(named: Package, settings: ConvertSettings) -> int:
     chosen = replace(settings, out=out, template=settings.template or named.template, noise=settings.noise or named.noise)
     with tempfile.TemporaryDirectory(prefix="l2v-convert-") as folder:
         code = _gguf(gguf_file(settings.model, Path(folder), settings.wheels), chosen)
-    print(f"Licence: {named.license}.")
+    print(printable(f"Licence: {named.license}."))
     return code
 
 

@@ -17,7 +17,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from l2v.errors import unknown
+from l2v.errors import printable, unknown
 from l2v.verbs.run import PARTS, composed
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def main(arguments: list[str]) -> int:
 def _tell(found: Inspection) -> None:
     for number, one in enumerate(found.problems, 1):
         named = ", ".join(one.cells[:NAMED]) + (f" and {len(one.cells) - NAMED} more" if len(one.cells) > NAMED else "")
-        print(f"{number}. {one.what}\n   costs {len(one.cells)} of {found.cells} cells: {named}\n   mend: {one.mend}")
+        costs = f"costs {len(one.cells)} of {found.cells} cells: {named}"
+        print(printable(f"{number}. {one.what}\n   {costs}\n   mend: {one.mend}"))
     for need in found.needs:
         cost = need.cost
         print(

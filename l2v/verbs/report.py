@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from l2v.errors import UserError, unknown
+from l2v.errors import UserError, printable, unknown
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _experiment_report(settings: ReportSettings, name: str) -> int:
         study = read_study(settings.outputs, chosen.study, first)
     for scorer in (first, *others):
         if chosen.printed:
-            print(paper_report(study.seen_by(scorer), chosen.printed, settings.format))
+            print(printable(paper_report(study.seen_by(scorer), chosen.printed, settings.format)))
         else:
             _print_table(settings, study.seen_by(scorer))
     _write_files(settings, study)

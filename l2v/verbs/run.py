@@ -107,7 +107,7 @@ def _refused(plan: Sequence[Job | Refusal]) -> list[str | None]:
     reasons = {place: f"{one.describe()}: {one.reason}" for place, one in enumerate(plan) if isinstance(one, Refusal)}
     FAILED.extend(reasons.values())
     for line in failures({str(place): reason for place, reason in reasons.items()}):
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
     return [reasons.get(place) for place in range(len(plan))]
 
 
@@ -124,11 +124,11 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
 
     plan = planned(configs)
     jobs = distinct([one for one in plan if isinstance(one, Job)])
-    print(summary(plan))
+    print(printable(summary(plan)))
     if configs[0].list_cells:
         print()
     for job in jobs if configs[0].list_cells else ():
-        print(f"{job.cell.id}  {job.cell.describe()}")
+        print(printable(f"{job.cell.id}  {job.cell.describe()}"))
     print(estimate(jobs), file=sys.stderr)
     first = configs[0]
     path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     gaps = sum(bool(unjudged(folder, scorers)) for folder in folders)
     told = f"{len(folders) - gaps} of {len(folders)} cells" if gaps else f"{len(folders)} cells"
     for line in _scored(store, scorers):
-        print(line)
+        print(printable(line))
     for name in scorers:
         print(f"table by {name}: `l2v report study={settings.study} scorer={name}`")
     print(f"{told} of study '{settings.study}' scored by {', '.join(scorers)}; results: {store.path / 'results.csv'}")
@@ -120,9 +120,9 @@ def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
     answered, verdicts = file_verdicts(settings, scorers)
     if settings.out:
         write_verdicts(settings.out, answered, verdicts, scoring_of(settings.judge, settings.outputs, settings.progress))
-    print(answered.told)
+    print(printable(answered.told))
     for name in scorers:
-        print(f"\n{table(answered, name, verdicts[name])}")
+        print(printable(f"\n{table(answered, name, verdicts[name])}"))
     print()
     for name in scorers:
         print(json.dumps(summary(answered, name, verdicts[name])))

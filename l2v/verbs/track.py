@@ -104,7 +104,7 @@ def _tell(settings: TrackSettings, swept: Swept, told: str, place: str) -> None:
     others = f"; {more} other runs (directions, scorers, report) {done}, {before} already there"
     print(f"{new} cells {done}, {old} already there{others} ({settings.tracker.name}, project '{settings.tracker.project}').")
     if told:
-        print(told)
+        print(printable(told))
     if swept.failed:
         first = next(iter(swept.failed.items()))
         given_up = " Given up after that many in a row." if swept.given_up else ""

@@ -71,6 +71,15 @@ def test_the_index_is_a_leaderboard(client: TestClient, copied_pair: Path) -> No
     assert 'href="/studies/pair/"' in page and "torn/study.json is damaged" in page
 
 
+def test_a_damaged_table_is_not_believed(client: TestClient, copied_pair: Path) -> None:
+    """The leaderboard is then made from the cells, as every other table is."""
+    whole, path = client.get("/").text, copied_pair / "results.csv"
+    rows = pd.read_csv(path)
+    rows.assign(value=0.123).to_csv(path, index=False)
+    assert "<b>12.3" not in (page := client.get("/").text)
+    assert page.count("<b>") == whole.count("<b>") > 0
+
+
 @pytest.fixture
 def served(copied_pair: Path) -> Iterator[str]:
     """The address of the command itself, on a free port."""

@@ -6,6 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from threading import RLock
 from urllib.parse import quote
@@ -107,9 +108,9 @@ class Shelf:
         Raises UserError for a large one without results.csv, which its own page reads.
         """
         path = self.outputs / name / "results.csv"
-        shown = self._shown.get(name)
-        if path.is_file() and (shown is None or path.stat().st_mtime > shown.wall):
-            return named(pd.read_csv(path, low_memory=False))
+        shown, data = self._shown.get(name), Store(self.outputs, name).results()
+        if data is not None and (shown is None or path.stat().st_mtime > shown.wall):
+            return named(pd.read_csv(BytesIO(data), low_memory=False))
         if shown is None and sum(1 for _ in path.parent.glob("cells/*/DONE")) > MOST_READ:
             raise UserError("its results are on its page: no run has come to its end yet")
         return self.shown(name).study.rows

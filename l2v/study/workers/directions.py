@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from l2v.config import Config
 from l2v.disk import disk_errors, read_bytes, whole_lines, write_atomically
-from l2v.errors import StudyError, UserError
+from l2v.errors import StudyError, UserError, printable
 from l2v.identity import digest
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
@@ -185,7 +185,7 @@ def read_directions(
 @lru_cache(maxsize=64)
 def _tell_once(text: str) -> None:
     """What is true of a model for every contrast that is read from it."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(printable(text), file=sys.stderr)
 
 
 def contrast_questions(config: Config) -> list[ContrastQuestion]:

@@ -6,6 +6,7 @@ import sys
 
 from tqdm import tqdm
 
+from l2v.errors import printable
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.executors.progress import phases, progress_bar
 from l2v.study.workers.heartbeat import Heartbeat
@@ -21,7 +22,7 @@ def run(work: Workload, run: Run) -> dict[str, str]:
 
     def note(message: str) -> None:
         if config.runtime.progress and not message.startswith("loading"):
-            tqdm.write(message, file=sys.stderr)
+            tqdm.write(printable(message), file=sys.stderr)
 
     with (
         Heartbeat(config.runtime.outputs, config.executor.heartbeat, config.executor.expire) as worker,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from l2v.errors import UserError
+from l2v.errors import UserError, printable
 from l2v.study.workers.devices import gpus
 from l2v.study.workers.executors.progress import Progress, progress_bar
 from l2v.study.workers.process import ASKED_TO_END
@@ -112,7 +112,7 @@ def _look_after(member: _Member, run: Run) -> None:
         member.restarts += 1
         print(
             f"worker {member.index} died with exit code {code} and is started again ({member.restarts} of {RESTARTS}); "
-            f"{_tail(member.log)}log: {member.log}",
+            f"{printable(_tail(member.log))}log: {member.log}",
             file=sys.stderr,
         )
         member.process = _start(run, member.index, member.log, member.environment)
