@@ -16,7 +16,7 @@ from l2v.study.marks import Marks
 from l2v.study.results import Selection, build_results, read_selection
 from l2v.study.score import items_key
 from l2v.study.store import Store
-from l2v.transfer.arms import ARMS, is_null
+from l2v.transfer.arms import ARMS, is_null, title
 
 MOST_OPEN = 0.5  # share of answers that a scorer may leave open without a word
 # What tells two arms of one method apart; a name that speaks for itself first.
@@ -174,7 +174,7 @@ def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
         if is_null(str(method)) and without != "seed":
             varying.add("seed")
         for index, words in zip(group.index, _joined(group, MODIFIERS, varying), strict=True):
-            names[index] = f"{method} {words}".strip()
+            names[index] = f"{title(str(method))} {words}".strip()
     return list(names.values())
 
 

@@ -13,6 +13,7 @@ from l2v.errors import UserError, printable, unknown
 from l2v.report.study import Study
 from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, SWEPT, short
 from l2v.study.results import HOLM, Selection
+from l2v.transfer.arms import title
 
 FORMATS = ("text", "md", "csv", "latex")
 MOST_ROWS = 40
@@ -123,9 +124,9 @@ def _seldom(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _methods(table: pd.DataFrame) -> pd.Series:
-    """The method, with the way of merging where it is not the paper's linear one."""
+    """The method by its title, with the way of merging where it is not the paper's linear one."""
     special = table["weights"].isin(["layer_swap", "ties"])
-    return table["method"].where(~special, table["method"] + " (" + table["weights"].astype(str) + ")")
+    return table["method"].map(title).where(~special, table["method"] + " (" + table["weights"].astype(str) + ")")
 
 
 def _benchmarks(table: pd.DataFrame) -> pd.Series:

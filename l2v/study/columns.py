@@ -202,6 +202,7 @@ _DECODING = [
     Column("top_k", ITEMS, "sampling.top_k", "top-k", DecodingConfig.top_k, loose=True),
     Column("decoding_seed", ARM, "sampling.seed", "decoding seed", DecodingConfig.seed, own=True, loose=True),
     Column("seconds", OUTPUT),
+    Column("bound", OUTPUT),
 ]
 
 # All of them, in the order of results.csv.

@@ -17,6 +17,7 @@ from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
 from l2v.study.store import Store
+from l2v.transfer.arms import is_bound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +103,8 @@ def build_results(store: Store) -> pd.DataFrame:
     exact McNemar, or a sign-flip test over problems where problems have several items. selected: what the cell's settings were
     chosen on: another split ("dev"), another part of the problems, or "test" for the best of several cells on the very items
     it is reported on. reported: one cell per arm: the one that a protocol chose, the only one, or the best. budget,
-    p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`.
+    p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`. bound: "upper" for an arm that has seen
+    the target's own contrast.
     """
     import pandas as pd
 
@@ -118,6 +120,7 @@ def build_results(store: Store) -> pd.DataFrame:
             continue
         own = settings(cell)
         own |= {"study": store.study, "selected": selected.get(folder.id), "reported": False}
+        own |= {"bound": "upper" if is_bound(cell.method) else None}
         # What a judge left unjudged has no value: no figure may be made of it.
         rows += [own | metric for metric in folder.metrics() if metric["value"] is not None]
         if gaps := unjudged(folder, ["judge"]):

@@ -35,6 +35,7 @@ class Arm:
     redraws: the cutoff means nothing but another draw, so that a null arm searches as many cells as the arm it stands against.
     null: its vector has nothing to do with the source's direction, so that its searches say what luck gives.
     learned: it is carried by a map that was fitted on neutral texts: the map's name, "chosen" where `method.map` names it.
+    bound: it was fitted on the target's own contrast: an upper bound of what a carry-over can do, and no method.
     """
 
     build: str
@@ -45,6 +46,7 @@ class Arm:
     redraws: bool = False
     null: bool = False
     learned: str = ""
+    bound: bool = False
 
 
 def _learned(name: str, build: str = "carried", null: bool = False) -> Arm:
@@ -61,7 +63,7 @@ _OWN = {
     "interpolation": Arm("interpolated"),
     "unfiltered_interpolation": Arm("interpolated_unfiltered", uses_cutoff=False),
     "rot": Arm("first_component", reads="target", uses_cutoff=False, needs="states"),
-    "ridge": Arm("ridge", uses_cutoff=False, needs="both"),
+    "ridge": Arm("ridge", uses_cutoff=False, needs="both", bound=True),
     "random": Arm("gaussian", seeded=True, redraws=True, null=True),
     "random_low_pass": Arm("gaussian_low_passed", seeded=True, null=True),
     "permuted": Arm("permuted", seeded=True, null=True),
@@ -80,6 +82,16 @@ ARMS: Registry[Arm] = Registry("l2v.arms", Arm, _OWN)
 def is_null(method: str) -> bool:
     """Whether this method is a null arm; False for what is no arm at all."""
     return method in ARMS and ARMS[method].null
+
+
+def title(method: str) -> str:
+    """A method as tables and figures call it."""
+    return f"{method} (upper bound)" if is_bound(method) else method
+
+
+def is_bound(method: str) -> bool:
+    """Whether this method has seen what it is to find; False for what is no arm at all."""
+    return method in ARMS and ARMS[method].bound
 
 
 def build_vector(

@@ -106,3 +106,19 @@ def test_a_study_without_finished_cells_says_so(l2v: Callable[..., Any], tmp_pat
     answer = l2v("report", "study=empty", f"outputs={tmp_path}")
     assert answer.code == 0
     assert "no finished cell" in answer.out
+
+
+def test_what_has_seen_the_targets_contrast_is_called_an_upper_bound_in_every_table(
+    tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path, tmp_path: Path
+) -> None:
+    assert tiny("--multirun", "study=bounded", "method=direct,l2v,ridge", "benchmark.limit=4").code == 0
+    assert {m: row["bound"] for m, row in figures(outputs / "bounded").items()} == {"direct": "", "l2v": "", "ridge": "upper"}
+    for form in ("text", "md", "latex"):
+        answer = l2v("report", "study=bounded", f"outputs={outputs}", f"format={form}", f"page={form == 'md'}")
+        assert answer.out.count("ridge (upper bound)") == answer.out.count("ridge") == 1
+    measured = tmp_path / "mini.csv"
+    assert l2v("report", "study=bounded", f"outputs={outputs}", "page=false", f"out={measured}").code == 0
+    with measured.open(newline="") as file:
+        assert {row["arm"] for row in csv.DictReader(file)} == {"direct", "l2v", "ridge (upper bound)"}
+    page = (outputs / "bounded" / "report" / "index.html").read_text(encoding="utf-8")
+    assert "ridge (upper bound)" in page and "l2v (upper bound)" not in page
