@@ -103,8 +103,8 @@ def build_results(store: Store) -> pd.DataFrame:
     exact McNemar, or a sign-flip test over problems where problems have several items. selected: what the cell's settings were
     chosen on: another split ("dev"), another part of the problems, or "test" for the best of several cells on the very items
     it is reported on. reported: one cell per arm: the one that a protocol chose, the only one, or the best. budget,
-    p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`. bound: "upper" for an arm that has seen
-    the target's own contrast.
+    p_best_of_grid, p_best_of_seeds: see `searches.add_searches`. p_holm: see `_correct`. bound: "upper" for an arm that has
+    seen the target's own contrast.
     """
     import pandas as pd
 
