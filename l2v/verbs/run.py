@@ -11,6 +11,7 @@ Exit code: 0 all cells done, 1 some failed, 2 bad input.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -39,9 +40,11 @@ KEPT: ContextVar[list[Config] | None] = ContextVar("KEPT", default=None)
 
 def main(arguments: list[str]) -> int:
     """Compose, and run what is missing: 0 when all cells are done, 1 when some failed."""
+    from l2v.study.provenance import COMMAND
     from l2v.verbs.compose import command_line, typed
 
     FAILED.clear()
+    COMMAND.set(shlex.join(["l2v", "run", *arguments]))
     cfg = command_line(arguments, PARTS)
     if cfg is None:
         return int(bool(FAILED))
@@ -55,8 +58,10 @@ def main(arguments: list[str]) -> int:
 
 def composed(words: list[str], verb: str = "run") -> list[Config]:
     """The configurations that `l2v run` would carry out with these words; none when Hydra only printed."""
+    from l2v.study.provenance import COMMAND
     from l2v.verbs.compose import command_line, typed
 
+    COMMAND.set(shlex.join(["l2v", verb, *words]))
     configs: list[Config] = []
     token = KEPT.set(configs)
     try:

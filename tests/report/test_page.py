@@ -210,6 +210,17 @@ def test_pictures_are_small_and_stored_once(paged: Path) -> None:
     assert size == (240, 160) and Image.open(io.BytesIO(small)).size == (240, 160)
 
 
+def test_pictures_keep_within_their_budget(paged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = block(written(paged), "examples-data")
+    budget = sum(len(text) for text in whole["pictures"]) * 3 // 4 // 2
+    monkeypatch.setattr("l2v.report.page.pictures.IMAGE_BUDGET", budget)
+    page = written(paged)
+    data = block(page, "examples-data")
+    bare = sum(not item["images"] for item in data["items"])
+    assert 0 < len(data["pictures"]) < 30 and sum(len(text) for text in data["pictures"]) * 3 / 4 <= budget
+    assert bare == 30 - len(data["pictures"]) and f"there is no room for those of {bare} items" in data["note"]
+
+
 def test_the_picture_is_the_items_own(paged: Path) -> None:
     data = block(written(paged), "examples-data")
     rows = pd.read_parquet(Path("l2v/mini/data/dev.parquet")).set_index("id")

@@ -14,6 +14,9 @@ from l2v import __version__
 from l2v.report.study import Study
 from l2v.study.cells import Cell
 from l2v.study.columns import ITEMS, SETTINGS, short
+from l2v.study.provenance import notes
+
+COMMANDS = 5  # the last ones are shown
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,28 @@ def facts(study: Study) -> list[Fact]:
         Fact("Decoding", _distinct(_decoding(c) for c in cells)),
         Fact("Scorers", [_scorers(study)]),
         Fact("Compute", [_compute(study, once)]),
+        *_provenance(study),
         Fact("Written by", [f"l2v {__version__}"]),
     ]
     return [fact for fact in found if any(fact.lines)]
+
+
+def _provenance(study: Study) -> list[Fact]:
+    """The commands, and what their workers computed with; nothing for a study that was computed before these were kept."""
+    kept = notes(study.store)
+    commands = _distinct(str(note["command"]) for note in kept if note.get("command"))
+    older = [f"… and {len(commands) - COMMANDS} earlier ones"] if len(commands) > COMMANDS else []
+    machines = [note for note in kept if isinstance(note.get("versions"), dict) and isinstance(note.get("hardware"), list)]
+    software = _distinct(
+        ", ".join(f"{name} {version}" for name, version in note["versions"].items())
+        + f"; commit of l2v: {note.get('commit') or 'unknown'}"
+        for note in machines
+    )
+    return [
+        Fact("Commands", [*commands[-COMMANDS:], *older]),
+        Fact("Hardware", _distinct("; ".join(map(str, note["hardware"])) for note in machines)),
+        Fact("Software", software),
+    ]
 
 
 def protocol(study: Study) -> str:

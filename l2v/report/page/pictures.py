@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from PIL import Image
@@ -57,6 +58,9 @@ def thumbnails(store: Store, wanted_items: Sequence[tuple[str, str, str]]) -> tu
     pictures, failed = _encode(wanted, _side(wanted))
     if failed:
         notes.append(f"the pictures of {failed} items could not be read")
+    pictures, left = _within(pictures, IMAGE_BUDGET)
+    if left:
+        notes.append(f"there is no room for those of {left} items, which `l2v serve` shows")
     return pictures, f"Some pictures are missing: {'; '.join(notes)}." if notes else ""
 
 
@@ -127,6 +131,14 @@ def _encode(wanted: Mapping[tuple[str, str], Read], side: int) -> tuple[Pictures
                 sizes.append(size)
             by_item.setdefault(name, []).append(index[data])
     return Pictures(encoded, sizes, by_item), sum(pictures is None for pictures in made)
+
+
+def _within(pictures: Pictures, budget: int) -> tuple[Pictures, int]:
+    """The first pictures, as many as the budget has room for, and the number of items that lose some."""
+    sizes = accumulate(len(text) * 3 / 4 for text in pictures.encoded)
+    kept = sum(size <= budget for size in sizes)
+    by_item = {name: indices for name, indices in pictures.by_item.items() if max(indices) < kept}
+    return Pictures(pictures.encoded[:kept], pictures.sizes[:kept], by_item), len(pictures.by_item) - len(by_item)
 
 
 def thumbnail(image: Image.Image, side: int) -> tuple[bytes, tuple[int, int]]:

@@ -19,6 +19,7 @@ from l2v.disk import Record
 from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Group, Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
+from l2v.study.provenance import note_machine
 from l2v.study.score import score_cell, scoring_of
 from l2v.study.store import CellFolder
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hashes
@@ -84,6 +85,7 @@ class Worker:
         Raises AskedToEndError when the worker was asked to end, StudyError for what ends the whole command, and UserError for
         what is wrong with its only cell.
         """
+        note_machine(self.work.store, self.device)
         todo = [job for job in self.work.jobs if not self._folder(job).done]
         self.worker.tell(doing="reading directions")
         outputs = self.config.runtime.outputs
