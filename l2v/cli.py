@@ -17,6 +17,8 @@ from l2v.errors import UserError, printable  # noqa: E402
 from l2v.verbs import VERBS  # noqa: E402
 from l2v.verbs.help import table_of_contents, verb_help, verb_module  # noqa: E402
 
+# Characters of a sentence that a terminal gets.
+LONGEST = 2000
 HELP = """
 `l2v VERB --help` explains a verb and lists its settings. A first grid, on the trained miniature:
     l2v run --multirun +experiment=demo"""
@@ -43,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ending():
             return int(verb_module(verb).main(rest))
     except UserError as error:
-        print(printable(f"l2v {verb}: {error}"), file=sys.stderr)
+        told = str(error)
+        print(printable(f"l2v {verb}: {told if len(told) <= LONGEST else f'{told[:LONGEST]}…'}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         print(interrupted(error), file=sys.stderr)

@@ -87,6 +87,16 @@ def make_folder(path: Path) -> None:
         raise StudyError(f"The folder {path} cannot be created ({error.strerror}); choose another place.") from error
 
 
+def check_place(path: Path) -> None:
+    """Raise StudyError unless something can be made beside `path`; for what is written only after long work."""
+    probe = path.with_name(f".{path.name[:100]}.{os.getpid()}.probe")
+    try:
+        probe.mkdir(parents=True)
+        probe.rmdir()
+    except OSError as error:
+        raise StudyError(f"Nothing can be written beside {path} ({error.strerror}); choose another place.") from error
+
+
 def append_line(path: Path, record: Record) -> None:
     """Append one line of JSON to a file that several processes write to; on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +179,7 @@ def read_records(path: Path) -> list[Record]:
         lines = [line for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else []
         found = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
     except UNREADABLE as error:
-        raise UserError(f"The file '{path}' is not valid {path.suffix[1:].upper()}: {error}.") from error
+        raise UserError(f"The file '{path}' is not valid {path.suffix[1:].upper() or 'JSON'}: {error}.") from error
     if isinstance(found, dict):
         found = [{"id": key, **row} if isinstance(row, dict) else {"id": key, "response": row} for key, row in found.items()]
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):

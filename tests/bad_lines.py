@@ -21,7 +21,7 @@ from typing import Any, get_args, get_type_hints
 from l2v.cli import VERBS, main
 from l2v.config import Config
 from l2v.ranges import EMPTY, range_of
-from l2v.verbs.help import verb_module
+from l2v.verbs.help import groups, verb_module
 
 # Settings whose value is one of few words, checked before anything is computed.
 NAMES = (
@@ -47,9 +47,6 @@ BESIDE = {
     "responses": ("benchmark=mathvista",),
     "missing": ("benchmark=mathvista", "responses={file}"),
     "model": ("out={folder}/converted",),
-    "finetune.method": ("finetune.out={folder}/tuned",),
-    "finetune.unusable": ("finetune.out={folder}/tuned",),
-    "finetune.model": ("finetune.out={folder}/tuned",),
 }
 
 
@@ -82,7 +79,12 @@ def bad_lines(verbs: tuple[str, ...] = VERBS) -> Iterator[BadLine]:
                 if verb == "preflight" and key in (*NAMES, *PLACES):
                     continue  # a problem among others: listed with its cells and its mend, exit code 1
                 for word in dict.fromkeys(bad_words(key, kind, hydra)):
-                    yield BadLine(verb, (*_beside(key, hydra), word), key.removesuffix(".name").rpartition(".")[2])
+                    out = () if verb != "finetune" or key == "finetune.out" else ("finetune.out={folder}/tuned",)
+                    yield BadLine(verb, (*out, *_beside(key, hydra), word), key.removesuffix(".name").rpartition(".")[2])
+        for group in sorted(set(groups()) & set(module.PARTS) if hydra else ()):
+            yield from (
+                BadLine(verb, (f"{group}={value}",), group) for value in ("null", "../config", "nosuch", "[]", "{a: 1}")
+            )
         yield BadLine(verb, ("word",), "word")
         yield BadLine(verb, ("--bogus",), "bogus")
         yield BadLine(verb, ("nosuch=1",), "nosuch")
@@ -109,6 +111,8 @@ def bad_words(key: str, kind: Any, hydra: bool) -> Iterator[str]:
     kinds = {kind, *get_args(kind)}
     listed = "list" in str(kind) or "dict" in str(kind)
     yield f"{key}x=1"
+    if hydra:
+        yield f"{key}=???"
     if key in NAMES:
         yield f"{key}=[nosuch]" if listed else f"{key}=nosuch"
     if key in PLACES:

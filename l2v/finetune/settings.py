@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from l2v.disk import check_place
 from l2v.errors import UserError, unknown
 from l2v.ranges import check_ranges
 
@@ -41,3 +43,10 @@ class FinetuneSettings:
                 f"finetune.batch_size={self.batch_size} is no multiple of finetune.micro_batch={self.micro_batch}; choose a "
                 "divisor."
             )
+
+
+def check_new(out: Path) -> None:
+    """Raise UserError for a folder that is there already, or that cannot be made."""
+    if out.exists() or out.is_symlink():
+        raise UserError(f"The folder {out} exists already; choose another finetune.out or delete it.")
+    check_place(out)

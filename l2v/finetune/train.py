@@ -29,7 +29,7 @@ from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.finetune.data import TrainingText, TrainingTexts, encode_examples
 from l2v.finetune.loop import Diverged, State, epoch_of_training, mean_loss
-from l2v.finetune.settings import FinetuneSettings
+from l2v.finetune.settings import FinetuneSettings, check_new
 from l2v.finetune.trainable import check_packages, made_trainable
 from l2v.steering.models import LoadedModel
 from l2v.steering.weights import check_writable
@@ -100,8 +100,7 @@ def _identity(loaded: LoadedModel, examples: TrainingTexts, settings: FinetuneSe
 
 def _work_folder(out: Path, identity: str) -> Path:
     """`<out>.partial`, new or from an interrupted run of the same identity. Raises UserError when one stands in the way."""
-    if out.exists() or out.is_symlink():
-        raise UserError(f"The folder {out} exists already; choose another finetune.out or delete it.")
+    check_new(out)
     work = out.with_name(out.name + ".partial")
     mark = work / "identity.json"
     if work.exists() and (not mark.is_file() or mark.read_text(encoding="utf-8") != identity):

@@ -94,9 +94,6 @@ def _check_splits(configs: Sequence[Config]) -> None:
         raise unknown("protocol.prior", protocol.prior, PRIORS)
     if protocol.name not in RACES and protocol.prior != "none":
         raise UserError(f"protocol.prior={protocol.prior} ranks the cells of a race; add protocol.name=race, or leave it out.")
-    for name in protocol.choose:
-        if name not in CHOOSABLE:
-            raise unknown("protocol.choose", name, sorted({column.name for column in CHOOSABLE.values()}))
 
 
 def _shared(config: Config) -> dict[str, Any]:
@@ -110,6 +107,9 @@ def _check_runtime(config: Config) -> None:
     """What is no part of a cell and still must make sense before anything is computed."""
     if not config.scorer:
         raise UserError("scorer=[] names no scorer; give at least one.")
+    for name in config.protocol.choose:
+        if name not in CHOOSABLE:
+            raise unknown("protocol.choose", name, sorted({column.name for column in CHOOSABLE.values()}))
     check_device(config.runtime.device)
     check_scorers(config.scorer)
     check_executor(config.executor)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from l2v.disk import check_place, write_atomically
 from l2v.errors import printable, unknown
 
 FORMATS = ("text", "md", "csv")
@@ -40,6 +41,8 @@ def main(arguments: list[str]) -> int:
     settings = parse(arguments, ClaimsSettings)
     if settings.format not in FORMATS:
         raise unknown("format", settings.format, FORMATS)
+    if settings.out:
+        check_place(Path(settings.out))
     from l2v.benchmarks.scoring import check_scorers
     from l2v.paths import PACKAGE
     from l2v.report.claims import ClaimLedger, ledger_table, ledger_text, on_miniature, read_claims
@@ -56,8 +59,6 @@ def main(arguments: list[str]) -> int:
         return 0
     table = ledger_table(findings)
     if settings.out:
-        from l2v.disk import write_atomically
-
         write_atomically(Path(settings.out), table.to_csv(index=False))
     if settings.format != "text":
         print(printable(markdown(table) if settings.format == "md" else table.to_csv(index=False).rstrip("\n")))

@@ -27,4 +27,7 @@ def sentence(error: Exception) -> str:
         close = nearest_settings(name)
         hint = f"did you mean {', '.join(close)}?" if close else "`l2v run --help` lists them all."
         return f"Unknown setting '{name}'; {hint}"
-    return text[:400]
+    text = re.sub(
+        r" expecting \{.*?\}| See https:\S+[\w ]*", "", text.replace("LexerNoViableAltException:", "Unusual signs in")
+    )
+    return f"{text[:400]}; quote such text: key='…'." if "Unusual signs" in text else text[:400]

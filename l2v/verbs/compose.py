@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+# Python itself gives up on numbers of thousands of digits.
+LONG_NUMBER = re.compile(r"\d{300}")
 # Hydra's own node, which is no part of a cell's configuration.
 HYDRA_NODE = "hydra"
 
@@ -158,9 +161,13 @@ def _checked(cfg: DictConfig) -> DictConfig:
     try:
         # Plain values, so that a key which was forced in with ++ meets the schema too.
         values = OmegaConf.to_container(plain, resolve=False)
-        return cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), values))
+        merged = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
         raise UserError(sentence(error)) from error
+    # "???" asks for a value; a setting with a default would take that without a word.
+    if lost := OmegaConf.missing_keys(plain) - OmegaConf.missing_keys(merged):
+        raise UserError(_unnamed(sorted(lost)))
+    return merged
 
 
 def _as_object(cfg: DictConfig) -> Config:
@@ -233,6 +240,12 @@ def _check_part(word: str, parts: Collection[str]) -> None:
     key, _, value = word.lstrip("+~").partition("=")
     if key in groups() and ".." in value.split("/"):
         raise UserError(f"'{word}' leaves the folder of choices; {key}=… takes a name.")
+    if key in groups() and value == "null":
+        raise UserError(f"{key}=null chooses nothing; {key}=… takes a name, or leave it out.")
+    if "???" in value.split(","):
+        raise UserError(f"{key}=??? gives no value; give one, or leave it out.")
+    if LONG_NUMBER.search(value):
+        raise UserError(f"{key} holds a number of more than 300 digits; give a smaller one.")
     part = key.partition("@")[0].partition(".")[0].partition("/")[0]
     if part in (*part_names(), *groups()) and part not in parts:
         raise UserError(f"This verb never looks at '{key}'; it knows {', '.join(parts)}.")

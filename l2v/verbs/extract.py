@@ -24,13 +24,15 @@ def main(arguments: list[str]) -> int:
         return 0
     from l2v.study.cells import Job
     from l2v.study.resolve import resolve
-    from l2v.study.workers.devices import pick_device
-    from l2v.study.workers.directions import ensure_directions
-    from l2v.study.workers.maps import ensure_maps
+    from l2v.study.workers.devices import check_device, pick_device
 
     job = Job(resolve(config), config)
     if not job.cell.steered:
         raise UserError(f"Method '{job.cell.method}' reads no direction; choose method=l2v or another arm.")
+    check_device(config.runtime.device)
+    from l2v.study.workers.directions import ensure_directions
+    from l2v.study.workers.maps import ensure_maps
+
     # Only the paths go to standard output, for `$(l2v extract …)`.
     say = partial(print, file=sys.stderr)
     device = pick_device(config.runtime.device)

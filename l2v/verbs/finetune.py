@@ -30,17 +30,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _finetune(config: Config) -> int:
-    from tqdm import tqdm
-
-    from l2v.disk import make_folder
-    from l2v.finetune.data import training_chats
-    from l2v.finetune.settings import FinetuneSettings
-    from l2v.finetune.train import finetune
-    from l2v.steering.models import load_model
+    from l2v.finetune.settings import FinetuneSettings, check_new
     from l2v.study.defaults import check_contrast
     from l2v.study.model_files import kind_of_target, model_spec
-    from l2v.study.workers.devices import pick_device
-    from l2v.study.workers.directions import contrast_questions
+    from l2v.study.resolve import contrast_id, model_id
+    from l2v.study.workers.devices import check_device, pick_device
 
     chosen = config.finetune
     assert chosen.out is not None
@@ -49,8 +43,17 @@ def _finetune(config: Config) -> int:
     settings = FinetuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(FinetuneSettings)})
     settings.check()
     # Before hours of training, not after.
-    make_folder(Path(chosen.out).parent)
-    check_contrast(config, [config.target if chosen.model == "target" else config.source])
+    check_new(Path(chosen.out))
+    trained = config.target if chosen.model == "target" else config.source
+    check_contrast(config, [trained])
+    model_id(trained, chosen.model), contrast_id(config.contrast), check_device(config.runtime.device)
+    from tqdm import tqdm
+
+    from l2v.finetune.data import training_chats
+    from l2v.finetune.train import finetune
+    from l2v.steering.models import load_model
+    from l2v.study.workers.directions import contrast_questions
+
     chats = training_chats(contrast_questions(config))
     model, kind = (config.target, kind_of_target(config.target)) if chosen.model == "target" else (config.source, "text")
     loaded = load_model(model_spec(model), kind, pick_device(config.runtime.device))

@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> int:
     """`lm-eval run --model l2v …`. Raises UserError for tasks that lm-eval does not find and settings that do not fit."""
     if any(word == "--model" or word.startswith("--model=") for word in arguments):
         raise UserError("`l2v lm-eval` always evaluates the model 'l2v'; name what it is in --model_args target=…,method=….")
+    if _value(arguments, "--tasks", "-t", "--config", "-C") is None:
+        raise UserError("`l2v lm-eval` needs the names of tasks: --tasks gsm8k,…, or --config FILE.")
     _check(arguments)
     import lm_eval.tasks
     from lm_eval._cli import HarnessCLI
@@ -45,7 +47,13 @@ def main(arguments: list[str]) -> int:
         # The command line offers one --include_path, which stays the user's.
         with patch.object(lm_eval.tasks, "TaskManager", manager):
             parser = HarnessCLI()
-            parser.execute(parser.parse_args())
+            with contextlib.redirect_stderr(io.StringIO()) as said:
+                chosen = parser.parse_args()
+            parser.execute(chosen)
+    except SystemExit as ended:
+        # argparse prints its usage and an error below it.
+        if ended.code:
+            raise UserError((said.getvalue().strip().splitlines() or [f"lm-eval ended with {ended.code}"])[-1]) from ended
     except ValueError as error:
         raise UserError(f"lm-eval: {' '.join(str(error).split())}") from error
     return 0

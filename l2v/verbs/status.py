@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, printable, unknown
@@ -69,6 +70,8 @@ def _list(settings: StatusSettings) -> int:
 
     if settings.watch:
         raise UserError("--watch shows one study again and again: name it with study=….")
+    if settings.outputs != StatusSettings.outputs and not Path(settings.outputs).is_dir():
+        raise UserError(f"There is no folder '{settings.outputs}'; outputs=… names the folder of all studies.")
     found = []
     for name in studies(settings.outputs):
         try:

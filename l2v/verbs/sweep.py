@@ -22,11 +22,13 @@ def check_size(blocks: Sequence[Sequence[Any]], most: int) -> None:
 
 def choices(override: Any) -> int:
     """How many values an override of Hydra sweeps over; 1 where it gives one value, or where Hydra itself will refuse it."""
-    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+    from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, RangeSweep
 
     if not override.is_sweep_override():
         return 1
     value = override._value  # what is swept, not yet expanded
+    if isinstance(value, IntervalSweep):
+        raise UserError(f"{override.key_or_group}: an interval has no list of values; sweep over a=1,2,3 or range(1,4).")
     if isinstance(value, RangeSweep):
         return _steps(override.key_or_group, value)
     return len(value.list) if isinstance(value, ChoiceSweep) else 1  # names of files are few
