@@ -46,7 +46,9 @@ def _finetune(config: Config) -> int:
     check_new(Path(chosen.out))
     trained = config.target if chosen.model == "target" else config.source
     check_contrast(config, [trained])
-    model_id(trained, chosen.model), contrast_id(config.contrast), check_device(config.runtime.device)
+    model_id(trained, chosen.model)
+    contrast_id(config.contrast)
+    check_device(config.runtime.device)
     from tqdm import tqdm
 
     from l2v.finetune.data import training_chats
