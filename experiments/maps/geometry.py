@@ -3,7 +3,7 @@
 python experiments/maps/geometry.py world=0 cutoff=34 source=mini_kin,mini_stranger_a target=mini,mini_drifted \
     neutral=mini,mini_mixed neutral.texts=200 > experiments/maps/geometry.csv
 
-maps=, blocks= (SOURCE:TARGET+SOURCE:TARGET…, all pairs without it) and seeds= (19) narrow or widen it; every other word is one
+world=real takes other models than the miniature's. maps=, blocks= (SOURCE:TARGET+SOURCE:TARGET…, all pairs without it) and seeds= (19) narrow or widen it; every other word is one
 of `l2v run --multirun`. A row per pair of models, texts, pair of blocks and map, `l2v` among them. reconstruction: R^2 on a
 fifth of the texts, left out. shuffled_…: cosines of maps of which the texts were paired at random (of l2v: of the permuted
 direction); random_…: of a random direction through the same map. p_…: rank of the cosine among these, one-sided, never below
@@ -62,7 +62,8 @@ def main() -> None:
     own = {"world": "0", "cutoff": "34", "maps": ",".join(MAPS), "blocks": "", "seeds": "19"}
     given = dict(word.split("=", 1) for word in sys.argv[1:])
     own |= {name: given.pop(name) for name in own if name in given}
-    words = [f"{name}={value}" for name, value in given.items()] + [f"runtime.world={own['world']}"]
+    words = [f"{name}={value}" for name, value in given.items()]
+    words += [] if own["world"] == "real" else [f"runtime.world={own['world']}"]
     configs = composed(["--multirun", "study=maps_geometry", "method=procrustes", "intervention.layer=0", *words])
     jobs = [Job(resolve(config), config) for config in configs]
     say = partial(print, file=sys.stderr)
