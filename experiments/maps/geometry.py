@@ -3,11 +3,11 @@
 python experiments/maps/geometry.py world=0 cutoff=34 source=mini_kin,mini_stranger_a target=mini,mini_drifted \
     neutral=mini,mini_mixed neutral.texts=200 > experiments/maps/geometry.csv
 
-world=real takes other models than the miniature's. maps=, blocks= (SOURCE:TARGET+SOURCE:TARGET…, all pairs without it) and seeds= (19) narrow or widen it; every other word is one
-of `l2v run --multirun`. A row per pair of models, texts, pair of blocks and map, `l2v` among them. reconstruction: R^2 on a
-fifth of the texts, left out. shuffled_…: cosines of maps of which the texts were paired at random (of l2v: of the permuted
-direction); random_…: of a random direction through the same map. p_…: rank of the cosine among these, one-sided, never below
-1 / (1 + seeds).
+world=real takes other models than the miniature's. maps=, blocks= (SOURCE:TARGET+SOURCE:TARGET…, all pairs without it) and
+seeds= (19) narrow or widen it; every other word is one of `l2v run --multirun`. A row per pair of models, texts, pair of
+blocks and map, `l2v` among them. reconstruction: R^2 on a fifth of the texts, left out. shuffled_…: cosines of maps of
+which the texts were paired at random (of l2v: of the permuted direction); random_…: of a random direction through the same
+map. p_…: rank of the cosine among these, one-sided, never below 1 / (1 + seeds).
 """
 
 from __future__ import annotations
