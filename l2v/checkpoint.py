@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from l2v.errors import UserError
+from l2v.hub import bound_requests
 from l2v.images import ImageSettings
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, listed, shape_text, shortened, spare, tensors_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("4bit", "8bit")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "mps", "cuda", "cuda:0")
 
 # Files of which a checkpoint has one.
 VOCABULARIES = (
@@ -160,25 +162,35 @@ def check_whole(spec: ModelSpec) -> None:
 
 def check_native(spec: ModelSpec) -> None:
     """Raise UserError for a checkpoint in a format of its own that no image-text class of transformers reads."""
-    if model_type(spec) == "internvl_chat":
-        raise UserError(
-            f"'{spec.where()}' is an InternVL checkpoint in its authors' own format, which does not load, with or without "
-            "trust_remote_code (its InternVLChatModel is no image-text class, brings no processor, and was written for "
-            f"transformers 4): `l2v convert model={spec.where()} out=FOLDER` rewrites it, then set target.path=FOLDER."
-        )
+    config = _config_values(spec)
+    if config.get("model_type") != "internvl_chat":
+        return
+    mend = f"`l2v convert model={spec.where()} out=FOLDER` rewrites it, then set target.path=FOLDER"
+    if (config.get("llm_config") or {}).get("architectures") == ["Phi3ForCausalLM"]:
+        mend = "its language model is a Phi-3, which `l2v convert` refuses too: choose another size"
+    raise UserError(
+        f"'{spec.where()}' is an InternVL checkpoint in its authors' own format, which does not load, with or without "
+        "trust_remote_code (its InternVLChatModel is no image-text class, brings no processor, and was written for "
+        f"transformers 4); {mend}."
+    )
 
 
 def model_type(spec: ModelSpec) -> object:
     """What a config calls its model; None where it cannot be read, of which loading will tell."""
+    return _config_values(spec).get("model_type")
+
+
+def _config_values(spec: ModelSpec) -> Mapping[str, Any]:
+    """config.json; empty where it cannot be had."""
     if spec.path is not None:
         file = Path(spec.where()) / "config.json"
-        return json_object(file).get("model_type") if file.is_file() else None
+        return json_object(file) if file.is_file() else {}
     from transformers import PretrainedConfig
 
     try:
-        return PretrainedConfig.get_config_dict(spec.id, revision=spec.revision)[0].get("model_type")
+        return dict(PretrainedConfig.get_config_dict(spec.id, revision=spec.revision)[0])
     except (OSError, ValueError):
-        return None
+        return {}
 
 
 def check_kind(spec: ModelSpec, kind: str) -> None:
@@ -236,6 +248,8 @@ def check_files(spec: ModelSpec, kind: str) -> None:
     _needed(folder, VOCABULARIES, "the vocabulary of its tokenizer")
     if kind == "vision":
         _needed(folder, PROCESSORS, "the settings of its processor, without which it takes no pictures")
+    if (ends := folder / "generation_config.json").is_file():
+        json_object(ends)  # transformers takes one that it cannot read for none
     told = [(file, file.stat()) for file in (*files, *sorted(folder.glob("*.json"))) if file.is_file()]
     _checked(str(folder), tuple((str(file), stand.st_size, stand.st_mtime_ns) for file, stand in told))
 
@@ -280,6 +294,8 @@ def from_pretrained(auto: Any, spec: ModelSpec, **options: Any) -> Any:
     """`from_pretrained` with its failures in one sentence: files of others, and code among them, may fail in any way."""
     where = spec.where()
     remote = {} if spec.path else {"revision": spec.revision}
+    if not spec.path:
+        bound_requests()
     try:
         return auto.from_pretrained(where, trust_remote_code=spec.trust_remote_code, **remote, **options)
     except Exception as error:

@@ -173,13 +173,19 @@ def read_records(path: Path) -> list[Record]:
     except OSError as error:
         raise UserError(f"The file '{path}' could not be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"The file '{path}' is not UTF-8 text: {error}.") from error
+        raise UserError(f"The file '{path}' is not UTF-8 text ({error}); save it as UTF-8.") from error
+    # Lines end in "\n" alone: JSON text may hold other characters that `splitlines` would end one at.
+    lines = text.split("\n") if path.suffix == ".jsonl" else []
+    number, found = 0, []
     try:
-        # Lines end in "\n" alone: JSON text may hold other characters that `splitlines` would end one at.
-        lines = [line for line in text.split("\n") if line.strip()] if path.suffix == ".jsonl" else []
-        found = [json.loads(line) for line in lines] if path.suffix == ".jsonl" else json.loads(text)
+        for line in lines:
+            number += 1
+            found += [json.loads(line)] if line.strip() else []
+        found = found if lines else json.loads(text)
     except UNREADABLE as error:
-        raise UserError(f"The file '{path}' is not valid {path.suffix[1:].upper() or 'JSON'}: {error}.") from error
+        place = f" in line {number}" if lines else ""
+        kind = path.suffix[1:].upper() or "JSON"
+        raise UserError(f"The file '{path}' is not valid {kind}{place} ({error}); mend it.") from error
     if isinstance(found, dict):
         found = [{"id": key, **row} if isinstance(row, dict) else {"id": key, "response": row} for key, row in found.items()]
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):

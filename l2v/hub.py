@@ -41,18 +41,56 @@ def _asked(address: str, seconds: float) -> str | None:
 
 
 @contextmanager
-def cache_alone() -> Iterator[None]:
-    """In the block only what lies in the hub's cache is looked at, as with HF_HUB_OFFLINE=1."""
+def while_it_answers(path: str) -> Iterator[list[str]]:
+    """In the block the hub serves as long as it answers, and then its cache alone, as with HF_HUB_OFFLINE=1.
+
+    It is asked for `path` before and, beside the block, again and again; yields a list that is given why when it falls silent.
+    """
     from huggingface_hub import constants
 
-    settings: list[Any] = [constants]
-    if "datasets" in sys.modules:
-        settings.append(sys.modules["datasets"].config)
-    before = [place.HF_HUB_OFFLINE for place in settings]
-    for place in settings:
-        place.HF_HUB_OFFLINE = True
+    before, over, why = constants.HF_HUB_OFFLINE, threading.Event(), []
+
+    def ask() -> bool:
+        if (found := silence(path)) and not over.is_set():
+            why.append(found)
+            _offline(True)
+        return not found
+
+    def watch() -> None:
+        while not over.wait(float(constants.HF_HUB_ETAG_TIMEOUT)) and ask():
+            pass
+
+    bound_requests()
+    if ask():
+        threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield why
     finally:
-        for place, value in zip(settings, before, strict=True):
-            place.HF_HUB_OFFLINE = value
+        over.set()
+        _offline(before)
+
+
+def bound_requests() -> None:
+    """No request of the hub's client waits for ever: without a bound it gets HF_HUB_DOWNLOAD_TIMEOUT seconds (10) of silence."""
+    from huggingface_hub import get_session
+
+    hooks = get_session().event_hooks
+    if _bounded not in hooks["request"]:
+        get_session().event_hooks = {**hooks, "request": [*hooks["request"], _bounded]}
+
+
+def _bounded(request: Any) -> None:
+    """Bounds where a request has none: the client asks what a model is (`model_info`) without any."""
+    from huggingface_hub import constants
+
+    own = request.extensions.get("timeout") or {}
+    kinds = ("connect", "read", "write", "pool")
+    request.extensions["timeout"] = {kind: own.get(kind) or float(constants.HF_HUB_DOWNLOAD_TIMEOUT) for kind in kinds}
+
+
+def _offline(value: bool) -> None:
+    """Whether the libraries that fetch from the hub are to leave it alone."""
+    from huggingface_hub import constants
+
+    for place in (constants, sys.modules["datasets"].config if "datasets" in sys.modules else constants):
+        setattr(place, "HF_HUB_OFFLINE", value)  # noqa: B010  (one of them is known at run time alone)

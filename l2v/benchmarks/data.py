@@ -51,7 +51,7 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
             f"here, download it and give benchmark.path=<folder>. Reason: {_short(error)}"
         ) from error
     if not len(rows):
-        raise UserError(f"The benchmark {path or id} has no items in split '{split}'.")
+        raise UserError(f"The benchmark {path or id} has no items in split '{split}'; give other data or benchmark.split=….")
     if path is not None:
         rows = _with_image_paths(rows, file.parent)
     for column, feature in rows.features.items():

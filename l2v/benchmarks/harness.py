@@ -81,14 +81,15 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
         items = list(_items(load_task(ref), f"benchmark '{ref.name}'", docs, prompt, limit, sizes))
     except KeyError as error:
         raise UserError(
-            f"The data of benchmark '{ref.name}' ({ref.path or ref.id}, split '{ref.split}') has no column {error}."
+            f"The data of benchmark '{ref.name}' ({ref.path or ref.id}, split '{ref.split}') has no column {error}; mend "
+            "the data."
         ) from error
     seen: set[str] = set()
     for item in items:
         if item.id in seen:
             raise UserError(
-                f"Benchmark '{ref.name}', split '{ref.split}', holds the id '{item.id}' twice; responses could not be told "
-                "apart."
+                f"Benchmark '{ref.name}', split '{ref.split}', holds the id '{item.id}' twice, and responses could not be told "
+                "apart; mend the data."
             )
         seen.add(item.id)
     return items

@@ -45,6 +45,11 @@ class LoadedModel:
         """The size of the residual stream."""
         return int(self.model.config.get_text_config().hidden_size)
 
+    @property
+    def facts(self) -> ModelFacts:
+        """Its depth and width."""
+        return ModelFacts(len(self.layers), self.width)
+
 
 def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     """Load a `kind` "text" (causal LM) or "vision" (image-text) model, in evaluation mode, on `device`.
@@ -54,14 +59,12 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     the needed class, an unknown setting, quantization without bitsandbytes or a GPU, and weights above the device's memory.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
-    from transformers.utils import logging
 
     options = _loading_options(spec, device)
     check_kind(spec, kind)
     check_files(spec, kind)
-    logging.disable_progress_bar()
     python_logging.getLogger("huggingface_hub").setLevel(python_logging.ERROR)
-    model = _whole_model(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, options).eval()
+    model = whole_model(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, options).eval()
     if "device_map" not in options:
         model.to(device)
     tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
@@ -72,11 +75,15 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     return LoadedModel(spec, model, tokenizer, processor, decoder_layers(model))
 
 
-def _whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
-    """The model with every tensor from the checkpoint."""
+def whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
+    """The model with every tensor from the checkpoint; options: of `from_pretrained`.
+
+    With device_map="meta" no weight is read, and names and shapes are compared all the same. Raises UserError as `load_model`.
+    """
     from transformers.utils import logging
 
     told = logging.get_verbosity()
+    logging.disable_progress_bar()
     # transformers' own report of a load is a table of many lines; check_loaded says it in a sentence.
     logging.set_verbosity_error()
     try:
@@ -281,12 +288,23 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
         raise UserError(f"A prompt for '{where}' begins with two BOS tokens; mend its chat template.")
     limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     longest = int(mask.sum(dim=1).max())
+    check_vocabulary(loaded.model, ids.tolist())
     if limit is not None and longest > limit:
         raise UserError(
             f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or "
             "smaller images."
         )
     return inputs
+
+
+def check_vocabulary(model: Any, texts: Sequence[Sequence[int]]) -> None:
+    """Raise UserError for a token that the model has no embedding of; on a GPU it would end the process."""
+    highest, rows = max(map(max, texts)), int(model.get_input_embeddings().weight.shape[0])
+    if highest >= rows:
+        raise UserError(
+            f"The tokenizer of '{model.config.name_or_path}' gives token {highest}, and the model knows {rows}: they do not "
+            "belong together; get the checkpoint again."
+        )
 
 
 def _accepted(model: Any) -> set[str]:
@@ -312,7 +330,10 @@ def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Seq
         return {name: value for name, value in inputs.items() if name in _accepted(loaded.model)}
     except ValueError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"The processor of '{loaded.spec.where()}' refuses a question: {reason}") from error
+        raise UserError(
+            f"The processor of '{loaded.spec.where()}' refuses a question: {reason.rstrip('.')}; its chat template and "
+            "its processor must fit each other, and the question."
+        ) from error
 
 
 def release_memory() -> None:

@@ -7,7 +7,7 @@ layers is computed once. Paths, devices, batch sizes and scorers are no part of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -180,11 +180,12 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits; equal settings give equal ids."""
-        models = {
-            name: model.identity() for name in ("target", "source", "contrast") if (model := getattr(self, name)) is not None
-        }
-        settings = {name: value for name, value in asdict(self).items() if name not in LATER or value is not None}
-        return digest({"schema": SCHEMA, **settings, **models, "benchmark": self.benchmark.identity()})
+        settings = {field.name: getattr(self, field.name) for field in fields(self)}
+        settings = {name: value for name, value in settings.items() if name not in LATER or value is not None}
+        for name, value in settings.items():
+            if is_dataclass(value) and not isinstance(value, type):
+                settings[name] = value.identity() if hasattr(value, "identity") else asdict(value)
+        return digest({"schema": SCHEMA, **settings})
 
     @property
     def steered(self) -> bool:

@@ -89,7 +89,23 @@ def reader(config: Config, role: str) -> tuple[ModelSpec, str]:
 
 
 def model_facts(config: ModelConfig) -> ModelFacts:
-    """Depth and width: as declared in the YAML, else from the model's own config."""
-    if config.layers is not None and config.width is not None:
+    """Depth and width: of a folder its config's, else as declared in the YAML, else from the hub.
+
+    Raises UserError where a folder's are not those that are declared.
+    """
+    if config.path is None and config.layers is not None and config.width is not None:
         return ModelFacts(config.layers, config.width)
-    return read_facts(model_spec(config))
+    facts = read_facts(model_spec(config))
+    check_declared(config, facts)
+    return facts
+
+
+def check_declared(config: ModelConfig, facts: ModelFacts) -> None:
+    """Raise UserError unless a model has the depth and width that its YAML or the command line declares."""
+    declared = ModelFacts(config.layers or facts.layers, config.width or facts.width)
+    if declared != facts:
+        raise UserError(
+            f"layers and width of '{config.name}' say {declared.layers} x {declared.width}, the checkpoint has "
+            f"{facts.layers} x {facts.width}; leave them out (target.layers=null target.width=null, "
+            "or source.…), or mend its YAML."
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import sys
 from collections.abc import Sequence
@@ -259,20 +258,17 @@ def arms_of(jobs: Sequence[Job], chosen: Sequence[str]) -> dict[tuple[Value, ...
 
 def _for_selection(config: Config) -> Config:
     """The configuration on the items that settings are chosen on."""
-    changed = copy.deepcopy(config)
-    if config.protocol.select is None:
-        changed.benchmark.part = "select"
-    else:
-        changed.benchmark.split = config.protocol.select
-    return changed
+    return _on(config, config.protocol.select, "select")
+
+
+def _on(config: Config, split: str | None, part: str) -> Config:
+    """The configuration on a split, without one on a part of its own."""
+    own = config.benchmark
+    return replace(config, benchmark=replace(own, part=part) if split is None else replace(own, split=split))
 
 
 def for_report(job: Job) -> Job:
     """A job of the selection on the items that are reported."""
-    config = copy.deepcopy(job.config)
-    if config.protocol.report is None:
-        config.benchmark.part = "report"
-    else:
-        config.benchmark.split = config.protocol.report
+    config = _on(job.config, job.config.protocol.report, "report")
     benchmark = replace(job.cell.benchmark, split=config.benchmark.split, part=part_of(config.benchmark))
     return Job(replace(job.cell, benchmark=benchmark), config)

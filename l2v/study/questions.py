@@ -78,7 +78,7 @@ def data_revision(path: str | None, revision: str | None, key: str, mend: str = 
     if path is None:
         return revision or "main"
     if not Path(path).exists():
-        raise UserError(f"{key} '{path}' does not exist{f'; {mend}' if mend else ''}.")
+        raise UserError(f"{key} '{path}' does not exist; {mend or 'mend its path'}.")
     if Path(path).is_dir() and not any(Path(path).iterdir()):
         raise UserError(f"{key} '{path}' is an empty folder; give the file, or a folder that holds it.")
     return fingerprint(path)

@@ -11,7 +11,7 @@ from typing import Any
 
 from l2v.benchmarks.base import Benchmark
 from l2v.benchmarks.catalogue import ANY_TASK, benchmark_package, open_benchmark
-from l2v.checkpoint import ATTENTIONS, DTYPES, QUANTIZATIONS, ModelFacts
+from l2v.checkpoint import ATTENTIONS, DTYPES, PLACEMENTS, QUANTIZATIONS, ModelFacts
 from l2v.config import Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import fingerprint
@@ -238,12 +238,13 @@ def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int)
 
 
 def model_id(config: ModelConfig, role: str) -> ModelId:
-    """The identity of a model. Raises UserError for a missing folder, or an unknown quantization or attention."""
+    """The identity of a model. Raises UserError for a missing folder, or an unknown quantization, attention or device_map."""
     for key, value, known in (
         ("quantization", config.quantization, QUANTIZATIONS),
         ("attention", config.attention, ATTENTIONS),
+        ("device_map", config.device_map, PLACEMENTS),
     ):
-        if value is not None and value not in known:
+        if value is not None and value not in known and not (key == "device_map" and value.startswith("cuda:")):
             raise unknown(f"{role}.{key}", value, known)
     dtype = f"{config.dtype}+{config.quantization}" if config.quantization else config.dtype
     mend = ""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
-from l2v.steering.models import adds_bos, template_failed
+from l2v.steering.models import adds_bos, check_vocabulary, template_failed
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.directions import Directions
 from l2v.transfer.forward import final_states
@@ -28,6 +28,8 @@ from l2v.transfer.partial import PartialStates, TextStates
 
 # An empty block of thoughts at the end of a text.
 EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*$")
+# What a template is tried with.
+THOUGHT = "12 + 30 = 42."
 # How far the states of a text may lie apart, alone and beside a longer one, as a share of their size: rounding.
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.01}
 LOW_PRECISION = 0.05
@@ -193,8 +195,19 @@ def _check_texts(model: nn.Module, texts: Sequence[list[int]]) -> None:
             f"A contrast text has {longest} tokens, the model's context holds {limit}; nothing is cut silently: "
             "choose shorter data or another source."
         )
+    check_vocabulary(model, texts)
+    check_pairs(texts)
+
+
+def check_pairs(texts: Sequence[Sequence[int]]) -> None:
+    """Raise UserError when the texts, 2i and 2i + 1 a pair, are equal in all pairs."""
     if all(c == d for c, d in zip(texts[::2], texts[1::2], strict=True)):
-        raise UserError("The two texts of every contrast pair are equal; the direction would be zero.")
+        raise UserError("The two texts of every contrast pair are equal: the direction would be zero; choose other texts.")
+
+
+def drops_thoughts(tokenizer: Any) -> bool:
+    """Whether the chat template leaves the thoughts of an answer out, which `format_chat` puts back."""
+    return _unspaced(THOUGHT) not in _unspaced(_rendered(tokenizer, Chat("What is 12 + 30?", f"<think>{THOUGHT}</think>42")))
 
 
 def _batches(texts: Sequence[Sequence[int]], batch_tokens: int) -> Iterator[list[int]]:

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -140,8 +141,10 @@ def typed(cfg: DictConfig) -> Config:
 
 def _in_world(config: Config) -> Config:
     """The models of `runtime.world` in place of the shipped ones; of a whole config, as one word changes several paths."""
-    for model in (config.source, config.target):
-        model.path = world_path(model.path, config.runtime.world, Path("outputs", "worlds"))
+    worlds = Path("outputs", "worlds")
+    config.source, config.target = (
+        replace(model, path=world_path(model.path, config.runtime.world, worlds)) for model in (config.source, config.target)
+    )
     return config
 
 

@@ -85,14 +85,12 @@ class JobGrid:
         chosen = {word.split("=")[0]: word for word in files}  # the last choice of a group counts
         effects = [self._effect(word, self._file_effect) for word in chosen.values()]
         touched = [key for effect in effects if effect is not None for key in effect]
+        if None in effects or len(touched) != len(set(touched)):
+            return None  # and the words of values are looked at with the whole job
         effects += [self._effect(word, self._value_effect) for word in values]
-        if any(effect is None for effect in effects) or len(touched) != len(set(touched)):
+        if None in effects:
             return None
-        found = copy.deepcopy(self.base)
-        for effect in effects:
-            for key, value in cast(Effect, effect).items():
-                put(found, key, copy.copy(value))
-        return found
+        return changed(self.base, {key: value for effect in effects for key, value in cast(Effect, effect).items()})
 
     def _effect(self, word: str, find: Callable[[str], Effect | None]) -> Effect | None:
         if word not in self.effects:
@@ -148,10 +146,16 @@ def leaves(settings: Any, prefix: str = "") -> Effect:
     return found
 
 
-def put(config: Config, key: str, value: Any) -> None:
-    """Set one setting by its full key."""
-    *path, leaf = key.split(".")
-    node: Any = config
-    for name in path:
-        node = getattr(node, name)
-    setattr(node, leaf, value)
+def changed(config: Config, settings: Effect) -> Config:
+    """A configuration with other values of some settings; what does not change is shared, for a grid has thousands."""
+    found, own = copy.copy(config), set()
+    for key, value in settings.items():
+        *path, leaf = key.split(".")
+        node: Any = found
+        for depth, name in enumerate(path):
+            if (place := tuple(path[: depth + 1])) not in own:
+                own.add(place)
+                setattr(node, name, copy.copy(getattr(node, name)))
+            node = getattr(node, name)
+        setattr(node, leaf, copy.copy(value))
+    return found

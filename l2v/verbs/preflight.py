@@ -6,7 +6,7 @@
 
 Takes the words of `l2v run` and reads configs, tokenizers, processors, chat templates and questions only. card=NAME adds memory
 and hours per group of cells, from data sheets and sizes: an estimate. format=json ends in one line {"problems": [{"what",
-"cells", "mend"}], "cells", "blocked"}; its cells are ids or, of what makes no cell, names.
+"cells", "mend"}], "cells", "blocked", "notes"}; its cells are ids or, of what makes no cell, names; notes cost no cell.
 Cards: rtx3090, rtx4090, a6000, l40s, a100_40gb, a100, h100, h200.
 Exit code: 0 every cell can run, 1 some cannot, 2 bad input.
 """
@@ -49,7 +49,8 @@ def main(arguments: list[str]) -> int:
     if shown == "json":
         problems = [{"what": one.what, "cells": list(one.cells), "mend": one.mend} for one in found.problems]
         more = {"needs": [asdict(need) for need in found.needs]} if on else {}
-        print(json.dumps({"problems": problems, "cells": found.cells, "blocked": found.blocked, **more}))
+        notes = [{"what": one.what, "cells": list(one.cells), "so": one.mend} for one in found.notes]
+        print(json.dumps({"problems": problems, "cells": found.cells, "blocked": found.blocked, "notes": notes, **more}))
     return int(bool(found.problems))
 
 
@@ -58,6 +59,8 @@ def _tell(found: Inspection) -> None:
         named = ", ".join(one.cells[:NAMED]) + (f" and {len(one.cells) - NAMED} more" if len(one.cells) > NAMED else "")
         costs = f"costs {len(one.cells)} of {found.cells} cells: {named}"
         print(printable(f"{number}. {one.what}\n   {costs}\n   mend: {one.mend}"))
+    for one in found.notes:
+        print(printable(f"note: {one.what} So {one.mend} ({len(one.cells)} cells)."))
     for need in found.needs:
         cost = need.cost
         print(

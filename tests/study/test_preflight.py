@@ -58,6 +58,21 @@ def without_spaces(folder: Path, sound: Path) -> None:
     core.save(str(folder / "tokenizer.json"))
 
 
+def changed(sound: Path, folder: Path, name: str, **values: Any) -> None:
+    """A copy of a checkpoint of which one file says something else."""
+    shutil.copytree(sound, folder)
+    told = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(told | values))
+
+
+def words_beyond(folder: Path, sound: Path) -> None:
+    """A source whose tokenizer knows a word of the texts by a number that its model has no embedding of."""
+    shutil.copytree(sound, folder)
+    told = json.loads((folder / "tokenizer.json").read_text())
+    told["model"]["vocab"]["w3"] = 500
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+
+
 def texts(path: Path, words: int) -> Path:
     rows = [{"question": f"w{i} w2", "cot": "w3 " * words, "direct": "w4", "domain": "d"} for i in range(2)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -78,12 +93,24 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text_model(folder / "wide", hidden_size=48, num_attention_heads=6)
     without_spaces(folder / "spaceless", sound)
     shutil.copytree(folder / "llava", folder / "weightless", ignore=shutil.ignore_patterns("*.safetensors"))
+    text_model(
+        folder / "forgetful", families.TEMPLATE.replace("{{ m['content'] }}", "{{ m['content'].split('</think>')[-1] }}")
+    )
+    changed(sound, folder / "inner", "config.json", intermediate_size=96)
+    changed(folder / "llava", folder / "patches", "processor_config.json", patch_size=7)
+    changed(folder / "qwen2_vl", folder / "pictures", "config.json", image_token_id=9)
+    shutil.copytree(folder / "llava", folder / "endless")
+    (folder / "endless" / "generation_config.json").write_text('{"eos_token_id": ')
+    words_beyond(folder / "words", sound)
     (folder / "internvl").mkdir()
     llm = {"num_hidden_layers": 3, "hidden_size": 32}
     (folder / "internvl" / "config.json").write_text(
         json.dumps({"model_type": "internvl_chat", "vision_config": {}, "llm_config": llm})
     )
     short, middle, long = (texts(folder / f"{name}.jsonl", n) for name, n in (("short", 4), ("middle", 600), ("long", 2000)))
+
+    equal = texts(folder / "equal.jsonl", 1)
+    equal.write_text(equal.read_text().replace("w3 ", "w4"))
 
     def cell(method: str, target: str = "llava", source: str = "sound", contrast: Path = short, *more: str) -> list[str]:
         models = [f"target.path={folder / target}", f"source.path={folder / source}"]
@@ -110,6 +137,16 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("direct", "weightless"),
         cell("finetuned_cot", "llava", "sound", short, f"method.weights.checkpoint={folder / 'qwen2_vl'}"),
         cell("direct", "llava", "sound", short, "target.attention=flash_attention_2", "target.name=flash"),
+        cell("l2v", "llava", "forgetful"),
+        cell("l2v", "llava", "inner"),
+        cell("l2v", "llava", "words"),
+        cell("l2v", "llava", "sound", equal),
+        cell("direct", "patches"),
+        cell("direct", "pictures"),
+        cell("direct", "endless"),
+        cell("merging", "llava", "sound", short, "method.weights.kind=ties", f"method.weights.base={folder / 'wide'}"),
+        cell("mathneuro", "llava", "sound", long),
+        cell("l2v", "llava", "sound", short, "source.layers=3", "source.width=64", "source.name=narrow"),
     ]  # fmt: skip
     (folder / "experiment").mkdir()
     text = f"# @package _global_\nstudy: faults\nblocks: {json.dumps(blocks)}\n"
@@ -136,8 +173,17 @@ TOLD = (
     (r"weightless' holds no \*\.safetensors", "copy or download"),
     (r"qwen2_vl' is no fine-tuned 'llava'", "made from this target"),
     (r"attention=flash_attention_2 of .* needs flash_attn", r"target\.attention=null"),
+    (r"inner' does not fit its config: .*gate_proj\.weight \(64 x 32 instead of 96 x 32\)", "again"),
+    (r"words' gives token 500, and the model knows", "get the checkpoint again"),
+    (r"two texts of every contrast pair are equal", "choose other texts"),
+    (r"patches' writes 16 tokens for a question's pictures, the model makes 4", "get the checkpoint again"),
+    (r"pictures' writes token \d+ for a picture, its config.json names 7, 9", "get the checkpoint again"),
+    (r"endless/generation_config\.json' cannot be read", "again"),
+    (r"wide' cannot be merged|llava' and '.*wide' cannot be merged", r"method\.weights\.base="),
+    (r"A prompt of 20\d\d tokens exceeds the context", r"contrast\.path"),
+    (r"'narrow' say 3 x 64, the checkpoint has 3 x 32", "source"),
 )
-SOUND = 3
+SOUND = 4
 
 
 @pytest.fixture
@@ -160,6 +206,7 @@ def test_every_fault_is_named_in_one_run_and_the_rest_is_computed(
     for what, mend in TOLD:
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
+    assert [(note["what"].split("'")[1], len(note["cells"])) for note in found["notes"]] == [(str(faults / "forgetful"), 1)]
     assert all(problem["cells"] for problem in found["problems"])
     assert (found["cells"], found["blocked"]) == (SOUND + len(TOLD), len(TOLD))
     print(f"{len(TOLD)} faults in {seconds:.0f} s")
@@ -197,12 +244,17 @@ def test_bad_words_are_one_sentence(words: tuple[str, ...], told: str, l2v: Call
 
 @pytest.fixture
 def hub() -> Iterator[str]:
-    """A hub on this machine: what is asked of org/closed is refused (401), of org/gated gated (403), and the rest hangs."""
-    over = threading.Event()
+    """A hub on this machine: what is asked of org/closed is refused (401), of org/gated gated (403), and the rest hangs.
+
+    Of org/fading the first answer comes.
+    """
+    over, first = threading.Event(), [200]
 
     class Hub(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             code = next((code for name, code in (("closed", 401), ("gated", 403)) if f"org/{name}" in self.path), None)
+            if code is None and "org/fading" in self.path and first:
+                code = first.pop()
             if code is None:
                 over.wait(60)
                 return
@@ -246,6 +298,14 @@ def test_a_hub_that_hangs_is_asked_once_and_told(hub: str, tmp_path: Path) -> No
     assert [f"({hub}) does not answer within 2 s" in p["what"] for p in found["problems"]] == [True, False]
     assert "HF_HUB_OFFLINE=1" in found["problems"][0]["mend"]
     assert "'org/slow' could not be loaded" in found["problems"][1]["what"]
+
+
+def test_a_hub_that_falls_silent_is_waited_for_no_longer(hub: str, tmp_path: Path) -> None:
+    began = time.perf_counter()
+    found = asked(hub, "fading", tmp_path)
+    assert any(f"({hub}) does not answer within 2 s" in p["what"] for p in found["problems"])
+    assert any("'org/fading' could not be loaded" in p["what"] for p in found["problems"])
+    assert time.perf_counter() - began < 90
 
 
 @pytest.mark.parametrize("target", ["closed", "gated"])

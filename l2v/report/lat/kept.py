@@ -33,7 +33,8 @@ def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[
     for file in sorted(Path(outputs).glob("*/lat/*/lat.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
             settings = json.loads(file.read_text(encoding="utf-8"))["settings"]
-            if any(settings[role].split(" (")[0] != name for role, name in wanted.items()):
+            # A contrast may name who wrote it.
+            if any(settings[role].split(" (")[0].split(", written by ")[0] != name for role, name in wanted.items()):
                 continue
             table = pd.read_csv(file.with_name("dispersion.csv"))
             rows = table[table["k"] == int(settings["cutoff k"])].set_index("role")

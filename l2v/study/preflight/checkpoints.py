@@ -5,24 +5,26 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
-from l2v.checkpoint import ModelSpec, check_files, check_kind, from_pretrained
+from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, check_round_trip, load_processor
-from l2v.study.model_files import kind_of_target, model_spec
+from l2v.steering.models import LoadedModel, check_round_trip, load_processor, whole_model
+from l2v.study.model_files import check_declared, kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
 from l2v.transfer.contrast import Chat
-from l2v.transfer.extract import format_chat, token_ids
+from l2v.transfer.extract import drops_thoughts, format_chat, token_ids
 
 AUTO = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
+BASE = "method.weights.base"
 SAMPLE = Chat("What is 12 + 30?", "<think>12 + 30 = 42.</think>The answer is 42.")
 
 
@@ -46,16 +48,13 @@ class Checkpoint:
         """The model as far as prompts need it; None where its tokenizer could not be had."""
         if self.config is None or self.tokenizer is None or (self.kind == "vision" and self.processor is None):
             return None
-        # Which inputs it takes is asked of its class.
-        kind = AUTO[self.kind]._model_mapping[type(self.config)]
-        calls = {name: getattr(kind, name) for name in ("forward", "generate", "prepare_inputs_for_generation")}
-        return LoadedModel(self.spec, SimpleNamespace(config=self.config, **calls), self.tokenizer, self.processor, [])
+        return LoadedModel(self.spec, self.skeleton, self.tokenizer, self.processor, [])
 
     @cached_property
     def skeleton(self) -> Any:
         """The model's modules with the shapes of its weights and nothing in them."""
         with torch.device("meta"):
-            return AUTO[self.kind].from_config(self.config)
+            return AUTO[self.kind].from_config(self.config, trust_remote_code=self.spec.trust_remote_code)
 
     @property
     def parameters(self) -> int:
@@ -68,22 +67,28 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     cells = tuple(cells)
     if config.path is None:
         print(f"Reading '{config.id}' from the hub or its cache.", file=sys.stderr)
-    kind = "text" if role == "source" else kind_of_target(config)
+    kind = kind_of_target(config) if role == "target" else "text"
     found = Checkpoint(spec or model_spec(config), kind)
     with problems.of(cells, _reach(config, role)):
         _config(found)
     if found.config is None:
         return found
     with problems.of(cells, f"{role}.layers=null {role}.width=null, or the numbers of the checkpoint in its YAML"):
-        _check_facts(config, role, found.config)
+        text = found.config.get_text_config()
+        check_declared(config, ModelFacts(int(text.num_hidden_layers), int(text.hidden_size)))
     with problems.of(cells):
         check_files(found.spec, kind)
+        if config.path and not config.trust_remote_code and not hasattr(found.config, "quantization_config"):
+            found.skeleton = whole_model(AUTO[kind], found.spec, {"device_map": "meta", "use_safetensors": True})
     if found.spec.quantization is not None:
         with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
             _check_package(found.spec, f"quantization={found.spec.quantization}", ("bitsandbytes", "accelerate"))
     if found.spec.attention == "flash_attention_2":
         with problems.of(cells, f"pip install flash-attn, or {role}.attention=null"):
             _check_package(found.spec, "attention=flash_attention_2", ("flash_attn",))
+    if found.spec.device_map is not None:
+        with problems.of(cells, f"pip install accelerate, or {role}.device_map=null"):
+            _check_package(found.spec, f"device_map={found.spec.device_map}", ("accelerate",))
     with problems.of(cells):
         if kind == "vision":
             found.tokenizer, found.processor = load_processor(found.spec)
@@ -92,17 +97,38 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     if found.tokenizer is not None:
         with problems.of(cells):
             check_round_trip(found.tokenizer, found.spec.where())
-        # A target without a template is told of with its prompts.
-        if kind == "text" or found.tokenizer.chat_template:
+        _notes(found, role, problems, cells)
+        # A target's template is told of with its prompts.
+        if role != "target":
             with problems.of(cells):
-                token_ids(found.tokenizer, format_chat(found.tokenizer, SAMPLE), kind == "vision")
+                token_ids(found.tokenizer, format_chat(found.tokenizer, SAMPLE))
     return found
+
+
+def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str]) -> None:
+    """What is worth knowing of a tokenizer and costs no cell."""
+    where = found.spec.where()
+    with suppress(Exception):  # what a template fails with is told where it is used
+        if found.tokenizer.chat_template and drops_thoughts(found.tokenizer):
+            problems.note(f"The chat template of '{where}' drops the thoughts of an answer.", "l2v puts them back", cells)
+    if role != "target" or found.spec.path is None:
+        return
+    if found.tokenizer.eos_token_id is None and found.config.get_text_config().eos_token_id is None:
+        problems.note(f"'{where}' names no end token.", "answers end at decoding.max_new_tokens alone", cells)
+    elif not (Path(found.spec.path) / "generation_config.json").is_file():
+        problems.note(
+            f"'{where}' holds no generation_config.json.",
+            f"answers end at the end token of its tokenizer or config ({found.tokenizer.eos_token})",
+            cells,
+        )
 
 
 def _reach(config: ModelConfig, role: str) -> str:
     """The mend for a checkpoint that cannot be read; the sentence's own for a folder."""
     if config.path is not None:
         return ""
+    if role == BASE:
+        return f"{BASE}=FOLDER of a copy, or the id of the LLM that both models descend from"
     return f"{role}.path=FOLDER of a copy; `hf auth login` where it is gated; {role}.id and revision where they are misspelt"
 
 
@@ -113,17 +139,6 @@ def _config(found: Checkpoint) -> None:
         what = "image-text model" if found.kind == "vision" else "text model"
         raise UserError(f"'{found.spec.where()}' ({config.model_type}) is no {what} of transformers; choose another.")
     found.config = config
-
-
-def _check_facts(config: ModelConfig, role: str, found: Any) -> None:
-    text = found.get_text_config()
-    real = (int(text.num_hidden_layers), int(text.hidden_size))
-    declared = (config.layers or real[0], config.width or real[1])
-    if declared != real:
-        raise UserError(
-            f"{role}.layers and {role}.width of '{config.name}' say {declared[0]} x {declared[1]}, the checkpoint has "
-            f"{real[0]} x {real[1]}."
-        )
 
 
 def _check_package(spec: ModelSpec, setting: str, packages: Sequence[str]) -> None:

@@ -7,26 +7,31 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from huggingface_hub import constants
+
 from l2v.benchmarks.base import Item
 from l2v.config import Config, ModelConfig
 from l2v.errors import UserError
-from l2v.hub import cache_alone, silence
+from l2v.hub import while_it_answers
 from l2v.steering.merging import FORM, common_keys
+from l2v.steering.models import encode_prompts
 from l2v.steering.weights import language_tensors
 from l2v.study.cells import Job, Refusal
 from l2v.study.model_files import MERGINGS, model_spec
 from l2v.study.plan import Group, Reading, distinct, grouped, job_readings, readings
-from l2v.study.preflight.checkpoints import Checkpoint, look
+from l2v.study.preflight.checkpoints import BASE, Checkpoint, look
 from l2v.study.preflight.costs import Card, Cost, answering, reading
 from l2v.study.preflight.lengths import check_contrast, prompt_tokens
 from l2v.study.preflight.problems import Problem, Problems
 from l2v.study.protocol import for_report, planned
 from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
-from l2v.study.workers.weights import target_spec
+from l2v.study.workers.maps import neutral_chats
+from l2v.study.workers.weights import base_model, calibration, target_spec
 
 # What the sentences of texts that are too long have in common.
 TOO_LONG = "the context of"
+SHORTER = "contrast.per_domain=… fewer, contrast.path=… with shorter texts, or a reader of a longer context"
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,13 @@ class Need:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that was found: `cells` of the run, how many of them are `blocked`, and what is needed of the card."""
+    """All that was found: `cells` of the run, how many are `blocked`, what is needed of the card, and what costs no cell."""
 
     problems: list[Problem]
     cells: int
     blocked: int
     needs: list[Need] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
 
 
 @dataclass
@@ -73,6 +79,11 @@ class _Pass:
         for job in self.jobs:
             if job.cell.weights is not None and job.cell.weights.kind in MERGINGS:
                 self._merging(job)
+        for same in _alike(self.jobs, _calibrated):
+            self._calibration(same[0], [job.cell.id for job in same])
+        for same in _alike(self.jobs, lambda job: job.cell.neutral and repr(job.config.neutral)):
+            with self.problems.of([job.cell.id for job in same]):
+                neutral_chats(same[0].config)
 
     def target(self, job: Job) -> Checkpoint:
         """A job's target as it is loaded for it."""
@@ -91,6 +102,15 @@ class _Pass:
             self.checkpoints[key] = look(config, "source", spec, self.problems, cells)
         return self.checkpoints[key]
 
+    def base(self, job: Job) -> Checkpoint:
+        """The LLM from which a merging's task vectors are taken."""
+        config = base_model(job.config)
+        key = (BASE, spec := model_spec(config))
+        if key not in self.checkpoints:
+            cells = self.cells(lambda other: other.config.method.weights.base == config.id and other.cell.weights is not None)
+            self.checkpoints[key] = look(config, BASE, spec, self.problems, cells)
+        return self.checkpoints[key]
+
     def _group(self, group: Group) -> None:
         """The questions of cells that are asked together, and their longest prompts."""
         job, cells = group.jobs[0], [job.cell.id for job in group.jobs]
@@ -101,7 +121,9 @@ class _Pass:
         if job.config.protocol.name != "none":
             with self.problems.of(cells):
                 self._items(for_report(job))
-        loaded = target.without_weights()
+        loaded = None
+        with self.problems.of(cells):
+            loaded = target.without_weights()
         if not items or loaded is None:
             return
         mend = (
@@ -168,8 +190,7 @@ class _Pass:
                 self._texts(job.config)
             return
         tokens: list[int] = []
-        mend = "contrast.per_domain=… fewer, contrast.path=… with shorter texts, or a reader of a longer context"
-        with self.problems.of(cells, mend, TOO_LONG):
+        with self.problems.of(cells, SHORTER, TOO_LONG):
             self._texts(job.config)
             tokens.append(check_contrast(job.config, reader))
         if self.card is not None and tokens:
@@ -186,6 +207,19 @@ class _Pass:
         mend = "source=… of the target's own architecture: llama3_8b for llava_next_8b, qwen2_7b for qwen2_vl_7b"
         with self.problems.of([job.cell.id], mend):
             check_mergeable(target, source)
+        if job.config.method.weights.kind == "ties":
+            base = self.base(job)
+            if base.config is not None:
+                with self.problems.of([job.cell.id], f"{BASE}=… of the target's own architecture"):
+                    check_mergeable(target, base)
+
+    def _calibration(self, job: Job, cells: Sequence[str]) -> None:
+        """The texts that MathNeuro calibrates the target with."""
+        with self.problems.of(cells, SHORTER, TOO_LONG):
+            loaded = self.target(job).without_weights()
+            if loaded is not None:
+                longest = [max(texts, key=len) for texts in calibration(loaded, job.config)]
+                encode_prompts(loaded, longest, [[] for _ in longest])
 
 
 def check_mergeable(target: Checkpoint, source: Checkpoint) -> None:
@@ -199,6 +233,21 @@ def check_mergeable(target: Checkpoint, source: Checkpoint) -> None:
     common_keys(language_tensors(target.skeleton), language_tensors(source.skeleton), names)
 
 
+def _alike(jobs: Sequence[Job], what: Callable[[Job], Any]) -> list[list[Job]]:
+    """The jobs that `what` tells something of, those of which it tells the same together."""
+    found: dict[Any, list[Job]] = {}
+    for job in jobs:
+        if told := what(job):
+            found.setdefault(told, []).append(job)
+    return list(found.values())
+
+
+def _calibrated(job: Job) -> Any:
+    """What a calibration depends on; None where there is none."""
+    weights = job.cell.weights
+    return (target_spec(job), repr(job.config.contrast)) if weights and weights.kind == "mathneuro" else None
+
+
 def _reads_source(job: Job) -> bool:
     merged = job.cell.weights is not None and job.cell.source is not None
     return merged or any(one.role == "source" for one in job_readings(job.cell))
@@ -209,17 +258,10 @@ def inspect(configs: Sequence[Config], on: Card | None = None) -> Inspection:
 
     A hub that does not answer is a problem of all that needs it, and what lies in its cache is looked at nonetheless.
     """
-    why = _silence(configs)
-    with cache_alone() if why else nullcontext():
-        return _inspected(configs, on, why)
-
-
-def _silence(configs: Sequence[Config]) -> str | None:
-    """Why the hub does not answer, where one of these may need it."""
-    from huggingface_hub import constants
-
     wanted = next((file for config in configs for file in _hub_files(config)), None)
-    return None if wanted is None or constants.HF_HUB_OFFLINE else silence(wanted)
+    asked = wanted is not None and not constants.HF_HUB_OFFLINE
+    with while_it_answers(str(wanted)) if asked else nullcontext([]) as silent:
+        return _inspected(configs, on, silent)
 
 
 def _hub_files(config: Config, source: bool = True, contrast: bool = True) -> list[str]:
@@ -232,7 +274,19 @@ def _hub_files(config: Config, source: bool = True, contrast: bool = True) -> li
     ]
 
 
-def _inspected(configs: Sequence[Config], on: Card | None, silent: str | None) -> Inspection:
+def _tell_silence(found: _Pass, silent: Sequence[str]) -> None:
+    """A hub that does not answer costs every cell that wants something of it."""
+    asking = found.cells(lambda job: bool(_hub_files(job.config, _reads_source(job), job.cell.contrast is not None)))
+    for why in silent if asking else ():
+        found.problems.add(
+            f"The hub ({constants.ENDPOINT}) {why}; only what lies in its cache was looked at.",
+            "HF_HUB_OFFLINE=1 where all that is needed lies there, or folders of copies with …path=…",
+            asking,
+        )
+
+
+def _inspected(configs: Sequence[Config], on: Card | None, silent: list[str]) -> Inspection:
+    """silent: why the hub does not answer, as soon as it does not."""
     plan = planned(configs, refuse_all=False)
     jobs = distinct([one for one in plan if isinstance(one, Job)])
     found = _Pass(jobs, on)
@@ -240,14 +294,8 @@ def _inspected(configs: Sequence[Config], on: Card | None, silent: str | None) -
     for place, one in enumerate(refused):
         with found.problems.of([f"{one.describe()} #{place + 1}"]):
             raise UserError(one.reason)
-    asking = found.cells(lambda job: bool(_hub_files(job.config, _reads_source(job), job.cell.contrast is not None)))
-    if silent and asking:
-        from huggingface_hub import constants
-
-        found.problems.add(
-            f"The hub ({constants.ENDPOINT}) {silent}; only what lies in its cache was looked at.",
-            "HF_HUB_OFFLINE=1 where all that is needed lies there, or folders of copies with …path=…",
-            asking,
-        )
+    _tell_silence(found, silent)
     found.run()
-    return Inspection(found.problems.all(), len(jobs) + len(refused), len(found.problems.blocked()), found.needs)
+    _tell_silence(found, silent)
+    problems = found.problems
+    return Inspection(problems.all(), len(jobs) + len(refused), len(problems.blocked()), found.needs, problems.notes())

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
 
 from l2v.benchmarks.base import Item
 from l2v.config import Config
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, chat_prompt, encode_prompts
+from l2v.steering.models import LoadedModel, chat_prompt, check_vocabulary, encode_prompts, image_token_ids
 from l2v.study.cells import Job
 from l2v.study.preflight.checkpoints import Checkpoint
 from l2v.study.workers.answer import cell_requests
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat, build_pairs
-from l2v.transfer.extract import format_chat, token_ids
+from l2v.transfer.extract import check_pairs, format_chat, token_ids
 
 # Items of a kind (largest picture, widest, longest text) that are put through the processor.
 TRIED = 3
@@ -36,7 +40,11 @@ def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
 
     pairs = build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
     texts = [format_chat(reader.tokenizer, chat) for pair in pairs for chat in (pair.cot, pair.direct)]
-    counts = [len(token_ids(reader.tokenizer, text, reader.processor is not None)) for text in texts]
+    ids = [token_ids(reader.tokenizer, text, reader.processor is not None) for text in texts]
+    check_vocabulary(reader.skeleton, ids)
+    if not written:
+        check_pairs(ids)
+    counts = [*map(len, ids)]
     more = chosen.max_new_tokens if written else 0
     return max(counts) + more, sum(counts) + more * len(counts)
 
@@ -61,8 +69,39 @@ def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> float
     lengths = []
     for request in cell_requests(job, tried):
         prompt = chat_prompt(target, request.text, len(request.images), request.prefix, request.history)
-        lengths.append(int(encode_prompts(target, [prompt], [request.images])["input_ids"].shape[1]))
+        inputs = encode_prompts(target, [prompt], [request.images])
+        check_pictures(target, inputs)
+        lengths.append(int(inputs["input_ids"].shape[1]))
     return sum(lengths) / len(lengths)
+
+
+def check_pictures(target: LoadedModel, inputs: Mapping[str, Tensor]) -> None:
+    """Raise UserError unless a prompt has the picture tokens that the model puts its pictures in the place of.
+
+    How many the model makes of them is asked of its modules without weights; of families that cannot tell so, nothing is said.
+    """
+    where, known = target.spec.where(), image_token_ids(target.model)
+    own = getattr(target.processor, "image_token_id", None)
+    if isinstance(own, int) and known and own not in known:
+        raise UserError(
+            f"The processor of '{where}' writes token {own} for a picture, its config.json names {', '.join(map(str, known))}: "
+            "they do not belong together; get the checkpoint again."
+        )
+    try:
+        takes = inspect.signature(target.model.get_image_features).parameters
+        given = {name: one.to("meta") if one.is_floating_point() else one for name, one in inputs.items() if name in takes}
+        with torch.no_grad():
+            features = target.model.get_image_features(**given)
+        parts = getattr(features, "pooler_output", features)
+        made = sum(part.numel() for part in parts) // target.width
+    except Exception:  # code of many families, of which not all runs without weights
+        return
+    places = sum(int((inputs["input_ids"] == one).sum()) for one in known)
+    if made != places:
+        raise UserError(
+            f"The processor of '{where}' writes {places} tokens for a question's pictures, the model makes {made} of them: "
+            "their settings (patch_size and the like) do not belong together; get the checkpoint again."
+        )
 
 
 def hardest(items: Sequence[Item]) -> list[Item]:

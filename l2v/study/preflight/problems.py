@@ -23,10 +23,15 @@ class Problems:
     """The problems found so far, in the order in which they were met."""
 
     found: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
+    noted: dict[tuple[str, str], dict[str, None]] = field(default_factory=dict)
 
     def add(self, what: str, mend: str, cells: Iterable[str]) -> None:
         """Note a problem of these cells; the same one of other cells is one problem."""
         self.found.setdefault((what, mend), {}).update(dict.fromkeys(cells))
+
+    def note(self, what: str, so: str, cells: Iterable[str]) -> None:
+        """Note what costs no cell and is worth knowing; so: what follows from it."""
+        self.noted.setdefault((what, so), {}).update(dict.fromkeys(cells))
 
     @contextmanager
     def of(self, cells: Iterable[str], mend: str = "", where: str = "") -> Iterator[None]:
@@ -48,6 +53,10 @@ class Problems:
     def all(self) -> list[Problem]:
         """Every problem."""
         return [Problem(what, tuple(cells), mend) for (what, mend), cells in self.found.items()]
+
+    def notes(self) -> list[Problem]:
+        """Every note; its mend is what follows from it."""
+        return [Problem(what, tuple(cells), so) for (what, so), cells in self.noted.items()]
 
     def blocked(self) -> set[str]:
         """The cells that cannot run."""

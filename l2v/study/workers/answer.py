@@ -86,7 +86,10 @@ def cell_requests(job: Job, items: Sequence[Item]) -> list[Request]:
     if cell.shots:
         worked = [q for q in contrast_questions(job.config) if q.cot]
         if len(worked) < cell.shots:
-            raise UserError(f"method.shots={cell.shots} is more than the {len(worked)} worked examples of this contrast.")
+            raise UserError(
+                f"method.shots={cell.shots} is more than the {len(worked)} worked examples of this contrast; ask for at most "
+                "so many, or choose another contrast."
+            )
         history = tuple((q.text, str(q.cot)) for q in worked[: cell.shots])
     return [
         Request(item.id, item.text, item.images, prefix=cell.prefix or "", history=history + item.history) for item in items

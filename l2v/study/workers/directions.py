@@ -24,7 +24,7 @@ from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import open_line, sealed_line, tell_once
-from l2v.study.model_files import reader
+from l2v.study.model_files import check_declared, reader
 from l2v.study.plan import EXTRACTION_SCHEMA, Reading, fitting, job_readings, norm_reading, readings
 from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
@@ -126,6 +126,7 @@ def _read_missing(
                 if loaded is None:
                     try:
                         loaded = load_model(*reader(job.config, reading.role), device)
+                        check_declared(job.config.source if reading.role == "source" else job.config.target, loaded.facts)
                     except UserError as error:
                         # Told to all readings of this model, tried once.
                         unloadable = error

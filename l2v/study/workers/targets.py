@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2v.errors import UserError
 from l2v.study.cells import Job, ModelId
-from l2v.study.model_files import kind_of_target, model_facts
+from l2v.study.model_files import check_declared, kind_of_target
 
 if TYPE_CHECKING:
     from l2v.steering.models import LoadedModel
@@ -78,11 +78,6 @@ def _load(job: Job, device: str) -> LoadedModel:
     from l2v.steering.models import load_model
     from l2v.study.workers.weights import target_spec
 
-    declared = model_facts(job.config.target)
     target = load_model(target_spec(job), kind_of_target(job.config.target), device)
-    if (len(target.layers), target.width) != (declared.layers, declared.width):
-        raise UserError(
-            f"target.layers and target.width of '{job.config.target.name}' say {declared.layers} x {declared.width}, the "
-            f"checkpoint has {len(target.layers)} x {target.width}; mend its YAML."
-        )
+    check_declared(job.config.target, target.facts)
     return target

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from l2v.config import Config
+from l2v.config import Config, ModelConfig
 from l2v.errors import UserError
 from l2v.steering.mathneuro import mathneuro
 from l2v.steering.merging import Merge, merge
@@ -38,14 +38,14 @@ def changed(target: LoadedModel, job: Job) -> Iterator[None]:
         yield
         return
     if weights.kind == "mathneuro":
-        math, other = _calibration(target, job.config)
+        math, other = calibration(target, job.config)
         assert weights.share is not None and weights.factor is not None
         changes = mathneuro(target, math, other, weights.share, weights.factor, job.config.runtime.batch_tokens)
         with weights_changed(target, changes):
             yield
         return
     llm = load_model(model_spec(job.config.source), "text", "cpu")
-    base = _base(job.config) if weights.kind == "ties" else None
+    base = load_model(model_spec(base_model(job.config)), "text", "cpu") if weights.kind == "ties" else None
     layers = None if weights.layers is None else (weights.layers[0], weights.layers[1])
     how = Merge(weights.kind, weights.share, layers)
     if weights.density is not None and weights.scale is not None:
@@ -56,15 +56,14 @@ def changed(target: LoadedModel, job: Job) -> Iterator[None]:
         yield
 
 
-def _base(config: Config) -> LoadedModel:
+def base_model(config: Config) -> ModelConfig:
+    """The LLM that target and source descend from, for TIES."""
     where = config.method.weights.base
     assert where is not None
-    source = model_spec(config.source)
-    local = where if Path(where).is_dir() else None
-    return load_model(ModelSpec(id=where, path=local, dtype=source.dtype), "text", "cpu")
+    return ModelConfig(name=where, id=where, path=where if Path(where).is_dir() else None, dtype=config.source.dtype)
 
 
-def _calibration(target: LoadedModel, config: Config) -> tuple[list[str], list[str]]:
+def calibration(target: LoadedModel, config: Config) -> tuple[list[str], list[str]]:
     """MathNeuro's two sets, chat-formatted: the contrast's chains of thought, and its direct answers."""
     questions = [q for q in contrast_questions(config) if q.cot and q.direct]
     if not questions:
