@@ -41,14 +41,19 @@ def _asked(address: str, seconds: float) -> str | None:
 
 
 @contextmanager
-def while_it_answers(path: str) -> Iterator[list[str]]:
+def while_it_answers(path: str | None) -> Iterator[list[str]]:
     """In the block the hub serves as long as it answers, and then its cache alone, as with HF_HUB_OFFLINE=1.
 
     It is asked for `path` before and, beside the block, again and again; yields a list that is given why when it falls silent.
+    None: nothing is wanted of it.
     """
     from huggingface_hub import constants
 
-    before, over, why = constants.HF_HUB_OFFLINE, threading.Event(), []
+    before, over = constants.HF_HUB_OFFLINE, threading.Event()
+    why: list[str] = []
+    if path is None or before:
+        yield why
+        return
 
     def ask() -> bool:
         if (found := silence(path)) and not over.is_set():
@@ -71,7 +76,7 @@ def while_it_answers(path: str) -> Iterator[list[str]]:
 
 
 def bound_requests() -> None:
-    """No request of the hub's client waits for ever: without a bound it gets HF_HUB_DOWNLOAD_TIMEOUT seconds (10) of silence."""
+    """No request of the hub's client waits for ever: HF_HUB_DOWNLOAD_TIMEOUT (10 s) bounds those without a bound."""
     from huggingface_hub import get_session
 
     hooks = get_session().event_hooks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -259,8 +258,7 @@ def inspect(configs: Sequence[Config], on: Card | None = None) -> Inspection:
     A hub that does not answer is a problem of all that needs it, and what lies in its cache is looked at nonetheless.
     """
     wanted = next((file for config in configs for file in _hub_files(config)), None)
-    asked = wanted is not None and not constants.HF_HUB_OFFLINE
-    with while_it_answers(str(wanted)) if asked else nullcontext([]) as silent:
+    with while_it_answers(wanted) as silent:
         return _inspected(configs, on, silent)
 
 
