@@ -89,15 +89,10 @@ def reader(config: Config, role: str) -> tuple[ModelSpec, str]:
 
 
 def model_facts(config: ModelConfig) -> ModelFacts:
-    """Depth and width: of a folder its config's, else as declared in the YAML, else from the hub.
-
-    Raises UserError where a folder's are not those that are declared.
-    """
-    if config.path is None and config.layers is not None and config.width is not None:
+    """Depth and width: as declared in the YAML, else from the model's own config; whether they are so is told by its load."""
+    if config.layers is not None and config.width is not None:
         return ModelFacts(config.layers, config.width)
-    facts = read_facts(model_spec(config))
-    check_declared(config, facts)
-    return facts
+    return read_facts(model_spec(config))
 
 
 def check_declared(config: ModelConfig, facts: ModelFacts) -> None:

@@ -63,10 +63,8 @@ def _tell(found: Inspection) -> None:
         print(printable(f"note: {one.what} So {one.mend} ({len(one.cells)} cells)."))
     for need in found.needs:
         cost = need.cost
-        print(
-            f"{need.name}, {need.cells} cells: {cost.weights:.1f} GB of weights, {cost.rows} rows at once, "
-            f"about {cost.hours:.2f} hours"
-        )
+        at_once = "" if need.name.startswith("directions") else f", {cost.rows} rows at once"
+        print(f"{need.name}, {need.cells} cells: {cost.weights:.1f} GB of weights{at_once}, about {cost.hours:.2f} hours")
     if found.needs:
         total = sum(need.cost.hours for need in found.needs)
         print(f"In all about {total:.1f} hours of the card: estimated from data sheets, not measured.")

@@ -210,7 +210,8 @@ def test_the_claim_of_states_is_held_against_a_stored_analysis(l2v: Callable[...
     for number, (kept, verdict) in enumerate(((0.9, "reproduced"), (0.2, "under-powered"), (0.05, "contradicted"))):
         folder = tmp_path / "look" / "lat" / str(number)
         folder.mkdir(parents=True)
-        settings = {"source": "mini_kin (a, b)", "target": "mini (c)", "contrast": "mini (d)", "cutoff k": "34"}
+        contrast = ("mini (d)", "mini, written by mini_kin (d)")[number % 2]
+        settings = {"source": "mini_kin (a, b)", "target": "mini (c)", "contrast": contrast, "cutoff k": "34"}
         (folder / "lat.json").write_text(json.dumps({"settings": settings}))
         rows = [f"source,mini_kin,2,34,200,{kept},{kept - 0.01},{kept + 0.01},.2", "target,mini,2,34,200,.21,.2,.22,.3"]
         (folder / "dispersion.csv").write_text("\n".join([header, *rows]) + "\n")

@@ -16,13 +16,14 @@ from l2v.steering.merging import FORM, common_keys
 from l2v.steering.models import encode_prompts
 from l2v.steering.weights import language_tensors
 from l2v.study.cells import Job, Refusal
+from l2v.study.heats import RACES
 from l2v.study.model_files import MERGINGS, model_spec
 from l2v.study.plan import Group, Reading, distinct, grouped, job_readings, readings
 from l2v.study.preflight.checkpoints import BASE, Checkpoint, look
 from l2v.study.preflight.costs import Card, Cost, answering, reading
 from l2v.study.preflight.lengths import check_contrast, prompt_tokens
 from l2v.study.preflight.problems import Problem, Problems
-from l2v.study.protocol import for_report, planned
+from l2v.study.protocol import arms_of, for_report, planned
 from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.maps import neutral_chats
@@ -167,9 +168,18 @@ class _Pass:
         answer = min(runtime.tokens_per_answer, job.cell.max_new_tokens)
         cells = [job.cell.id for job in group.jobs]
         with self.problems.of(cells):
-            cost = answering(target, self.card, items * len(cells), prompt, answer, runtime.batch_rows)
+            cost = answering(target, self.card, self._rows(group, items), prompt, answer, runtime.batch_rows)
             self.needs.append(Need(f"{group.target.name} on {group.benchmark.name}", len(cells), cost))
             self._fits(f"target '{group.target.name}'", "target", cost, cells)
+
+    def _rows(self, group: Group, items: int) -> float:
+        """Answers of a group; under a protocol those that are chosen on, of a race as many as it may expect, and the report."""
+        job, protocol = group.jobs[0], group.jobs[0].config.protocol
+        rows = float(items * len(group.jobs))
+        if protocol.name == "none":
+            return rows
+        arms = len(arms_of(group.jobs, protocol.choose))
+        return rows * (protocol.budget if protocol.name in RACES else 1) + arms * len(self._items(for_report(job)))
 
     def _fits(self, name: str, role: str, cost: Cost, cells: Sequence[str]) -> None:
         if cost.rows < 1:

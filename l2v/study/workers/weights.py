@@ -14,7 +14,7 @@ from l2v.steering.merging import Merge, merge
 from l2v.steering.models import LoadedModel, ModelSpec, load_model, release_memory
 from l2v.steering.weights import weights_changed
 from l2v.study.cells import Job
-from l2v.study.model_files import model_spec
+from l2v.study.model_files import check_declared, model_spec
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat
 from l2v.transfer.extract import format_chat
@@ -45,6 +45,7 @@ def changed(target: LoadedModel, job: Job) -> Iterator[None]:
             yield
         return
     llm = load_model(model_spec(job.config.source), "text", "cpu")
+    check_declared(job.config.source, llm.facts)
     base = load_model(model_spec(base_model(job.config)), "text", "cpu") if weights.kind == "ties" else None
     layers = None if weights.layers is None else (weights.layers[0], weights.layers[1])
     how = Merge(weights.kind, weights.share, layers)
