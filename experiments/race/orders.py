@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from l2v.study.race import STAKES, Rule, looks
+from l2v.study.race import STAKES, WORTH, Rule, cost, expected_gain, looks, most, room
 
 Ints = NDArray[np.int64]
 SMALL = 1e-7  # the preferred of two equal cells stands before the other by this
@@ -31,7 +31,10 @@ def race_orders(scores: NDArray[np.float64], rule: Rule, orders: Ints) -> tuple[
         best = right[every, key.argmax(axis=1), :look][:, None]
         up, down = (best & ~right[:, :, :look]).sum(axis=2), (~best & right[:, :, :look]).sum(axis=2)
         going = live & ~_worse(up, down, rule, cells)
-        going &= _places(np.where(going, key, -1.0)) < _room(count, rule, look == plan[-1])[:, None]
+        if rule.delta > 0:
+            first = np.arange(cells) == key.argmax(axis=1)[:, None]
+            going &= first | (_gains(up, down, look, plan[-1], rule.margin) * plan[-1] >= WORTH)
+        going &= _places(np.where(going, key, -1.0)) < _room(count, rows, plan, look, cells, rule)[:, None]
         equal = _equal(up, down, look, rule, cells) | ~going
         first = np.arange(cells) == going.argmax(axis=1)[:, None]
         going &= first | ~equal.all(axis=1)[:, None]
@@ -39,8 +42,19 @@ def race_orders(scores: NDArray[np.float64], rule: Rule, orders: Ints) -> tuple[
     return rows, live.argmax(axis=1)
 
 
-def _room(count: Ints, rule: Rule, last: bool) -> Ints:
-    return np.ones_like(count) if last else np.maximum(1, np.round(count / rule.eta)).astype(int)
+def _room(count: Ints, rows: Ints, plan: list[int], look: int, cells: int, rule: Rule) -> Ints:
+    if rule.delta == 0 or look == plan[-1]:
+        return np.array([room(n, rule.eta, last=look == plan[-1]) for n in range(cells + 1)])[count]
+    ahead = [later - look for later in plan if later > look]
+    costs = np.array([cost(n, ahead, rule.eta) for n in range(2, cells + 1)])
+    return 1 + (costs <= (most(cells, plan, rule) - rows)[:, None]).sum(axis=1)
+
+
+def _gains(up: Ints, down: Ints, seen: int, problems: int, margin: float) -> NDArray[np.float64]:
+    """`expected_gain` of every pair of counts, computed once a pair."""
+    pairs, places = np.unique(np.stack([up.ravel(), down.ravel()]), axis=1, return_inverse=True)
+    differences = [[1.0] * u + [-1.0] * d + [0.0] * (seen - u - d) for u, d in pairs.T]
+    return expected_gain(np.array(differences), problems, margin)[places.reshape(up.shape)]
 
 
 def _places(key: NDArray[np.float64]) -> Ints:

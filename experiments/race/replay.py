@@ -5,7 +5,8 @@
 Every study is a full grid: all cells of all arms answered the same problems. A replay draws an order of these problems, races
 every arm over them with the rule of `l2v.study.race`, and holds the winner against the best cell of the full grid: regret is
 the difference of their scores on all problems, in points. `--csv` writes a row per rule, study and kind of arm, `--prior` the
-rank correlation of what the extraction says of cells (`protocol.prior`) with their scores.
+rank correlation of what is known of cells beforehand (`protocol.prior`) with their scores: by cell, by setting (layer and k),
+and by cell of the extraction's part and of how answers begin alone. A beginning is the first word of a stored answer here.
 
 A null replay exchanges the verdicts of all cells and of `direct` within each problem, so that no cell differs from another,
 races on one half of the problems and tests the winner on the other: how often is it called better than `direct` at 5 %
@@ -21,7 +22,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,12 @@ from numpy.typing import NDArray
 from orders import race_orders
 from scipy.stats import binom, binomtest, spearmanr
 
+from l2v.benchmarks.parts import ranked_problems
 from l2v.errors import UserError
+from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import Cell
 from l2v.study.plan import norm_reading
-from l2v.study.prior import rank, signs
+from l2v.study.prior import FEW, Signs, changed, rank, signs
 from l2v.study.protocol import arm_key, preference
 from l2v.study.race import Race, Rule, looks
 from l2v.study.store import Store
@@ -59,7 +62,7 @@ RANDOM = "random fifth of the cells"
 class Arm:
     """One arm's full grid: scores (cells, problems) in the order of preference, and the baseline's (problems,) or None.
 
-    promise: what was known of each cell beforehand; settings: which of them differ in alpha alone.
+    known: what was known of each cell beforehand, None: nothing; settings: which of them differ in alpha alone.
     """
 
     study: str
@@ -67,8 +70,13 @@ class Arm:
     null: bool
     scores: Floats
     direct: Floats | None
-    promise: list[float | None]
+    known: list[Signs | None]
     settings: list[str]
+
+    @property
+    def promise(self) -> list[float | None]:
+        """What ranks the cells."""
+        return [None if one is None else round(one.promise, 6) for one in self.known]
 
 
 @dataclass(frozen=True)
@@ -90,37 +98,48 @@ Way = Callable[[Arm, int, np.random.Generator], Replay]
 def arms_of(folder: Path, least: int) -> Iterator[Arm]:
     """The arms of a study that were searched over at least so many cells, per set of items."""
     store = Store(folder.parent, folder.name).existing()
-    cells = [(found.cell(), found) for found in store.finished()]
-    groups: dict[object, list[tuple[Cell, Floats]]] = defaultdict(list)
-    direct: dict[object, Floats] = {}
-    for cell, found in cells:
+    groups: dict[object, list[tuple[Cell, Floats, dict[str, str]]]] = defaultdict(list)
+    direct: dict[object, tuple[Floats, dict[str, str]]] = {}
+    for found in store.finished():
+        cell = found.cell()
+        if cell.benchmark.part is not None and cell.benchmark.part.block:
+            continue  # a look of a race
         asked = (cell.target.name, cell.benchmark.name, cell.benchmark.split, str(cell.benchmark.part))
         verdicts = sorted(found.scores("official"), key=lambda verdict: str(verdict["id"]))
         scores = np.array([verdict["correct"] is True for verdict in verdicts], dtype=np.float64)
         if cell.layer is not None:
-            groups[asked, arm_key(cell, CHOSEN)].append((cell, scores))
+            groups[asked, arm_key(cell, CHOSEN)].append((cell, scores, beginnings(cell, found)))
         elif cell.method == "direct":
-            direct[asked] = scores
+            direct[asked] = scores, beginnings(cell, found)
     for (asked, _), members in groups.items():  # type: ignore[misc]
         if len(members) >= least:
             members.sort(key=lambda member: preference(member[0]))
             first = members[0][0]
             name = f"{first.method} {first.source.name if first.source else ''} {first.seed} on {first.target.name}"
-            promise = [promise_of(cell, str(folder.parent)) for cell, _ in members]
-            settings = [f"{cell.layer} {cell.source_layer} {cell.cutoff}" for cell, _ in members]
-            scores = np.stack([s for _, s in members])
-            yield Arm(folder.name, name, ARMS[first.method].null, scores, direct.get(asked), promise, settings)
+            plain = direct.get(asked)
+            known = [signs_of(cell, str(folder.parent), said, plain[1] if plain else None) for cell, _, said in members]
+            settings = [f"{cell.layer} {cell.source_layer} {cell.cutoff}" for cell, *_ in members]
+            scores = np.stack([s for _, s, _ in members])
+            yield Arm(folder.name, name, ARMS[first.method].null, scores, plain[0] if plain else None, known, settings)
 
 
-def promise_of(cell: Cell, outputs: str) -> float | None:
-    """What the extraction says of a cell; None where the target's own direction was not read, or there is no vector."""
+def beginnings(cell: Cell, found: CellFolder) -> dict[str, str]:
+    """How a few answers begin: in words, of which a token is mostly one on the miniature."""
+    words = 2 if cell.positions == "decode" else 1
+    said = {str(row["id"]): str(row["response"]) for row in found.responses()}
+    return {item: " ".join(said[item].split()[:words]) for item in ranked_problems(said, 0)[:FEW]}
+
+
+def signs_of(cell: Cell, outputs: str, said: dict[str, str], plain: dict[str, str] | None) -> Signs | None:
+    """What is known of a cell beforehand; None where the target's own direction was not read, or there is no vector."""
     own = directions_path(outputs, norm_reading(cell).id)
     if not own.exists():
         return None
     try:
-        return round(signs(cell, outputs, load_directions(own).mean.shape[1]).promise, 6)
+        found = signs(cell, outputs, load_directions(own).mean.shape[1])
     except UserError:
         return None
+    return replace(found, begun=None if plain is None else changed(said, plain))
 
 
 def raced(scores: Floats, rule: Rule) -> Race:
@@ -188,20 +207,28 @@ def correlations(arms: list[Arm]) -> pd.DataFrame:
     """
     found = []
     for arm in arms:
-        known = pd.DataFrame({"promise": arm.promise, "score": arm.scores.mean(axis=1), "setting": arm.settings}).dropna()
+        parts = {
+            "promise": arm.promise,
+            "read": [None if one is None else replace(one, begun=None).promise for one in arm.known],
+            "begun": [None if one is None else one.begun for one in arm.known],
+        }
+        known = pd.DataFrame({**parts, "score": arm.scores.mean(axis=1), "setting": arm.settings}).dropna()
         means = known.groupby("setting")[["promise", "score"]].mean()
         differ = "differ" if np.ptp(known["score"]) >= 0.2 else "at chance"
         row: dict[str, object] = {"study": arm.study, "arms": "null" if arm.null else "other", "cells": differ}
-        for name, of in (("by_cell", known), ("by_setting", means)):
-            varied = len(of) > 2 and of["promise"].nunique() > 1 and of["score"].nunique() > 1
-            row[name] = spearmanr(of["promise"], of["score"]).statistic if varied else np.nan
+        ways = (
+            ("by_cell", known, "promise"),
+            ("by_setting", means, "promise"),
+            ("read", known, "read"),
+            ("begun", known, "begun"),
+        )
+        for name, of, figure in ways:
+            varied = len(of) > 2 and of[figure].nunique() > 1 and of["score"].nunique() > 1
+            row[name] = spearmanr(of[figure], of["score"]).statistic if varied else np.nan
         found.append(row)
     groups = pd.DataFrame(found).groupby(["study", "arms", "cells"])
-    return (
-        groups.agg(n_arms=("by_cell", "size"), by_cell=("by_cell", "mean"), by_setting=("by_setting", "mean"))
-        .round(2)
-        .reset_index()
-    )
+    means = groups[["by_cell", "by_setting", "read", "begun"]].mean().round(2)
+    return pd.concat([groups.size().rename("n_arms"), means], axis=1).reset_index()
 
 
 def table(replays: dict[str, list[Replay]]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from l2v.report.study import Study
-from l2v.study.race import BUDGET, EQUAL, WORSE, Round
+from l2v.study.race import BUDGET, EQUAL, UNLIKELY, WORSE, Round
 from l2v.study.results import ChosenArm
 
 
@@ -26,7 +26,7 @@ def looks_table(study: Study) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "problems", "cells", "best %", *(f"dropped: {why}" for why in _WHY), "goes on"])
 
 
-_WHY = (WORSE, EQUAL, BUDGET)
+_WHY = (WORSE, UNLIKELY, EQUAL, BUDGET)
 
 
 def _row(arm: str, one: Round) -> dict[str, object]:

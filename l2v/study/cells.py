@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from l2v.benchmarks.parts import Part
+from l2v.benchmarks.parts import WHOLE, Part
 from l2v.config import Config
 from l2v.errors import UserError
 from l2v.identity import digest
@@ -242,3 +242,12 @@ class Job:
 
     cell: Cell
     config: Config
+
+    def on(self, first: int, last: int) -> Job:
+        """This job on one block of the problems that it asks: by their rank, from `first` to the one before `last`."""
+        asked = self.config.benchmark
+        own = self.cell.benchmark.part or Part(WHOLE, 1.0, asked.part_seed)
+        part = replace(own, first=first, last=last)
+        chosen = replace(asked, part=part.name, part_share=part.share, part_first=first, part_last=last)
+        benchmark = replace(self.cell.benchmark, part=part)
+        return Job(replace(self.cell, benchmark=benchmark), replace(self.config, benchmark=chosen))

@@ -11,7 +11,7 @@ from l2v.study.cells import Job, Refusal
 from l2v.study.heats import RACES, rule_of
 from l2v.study.plan import grouped, units
 from l2v.study.protocol import arms_of, for_report
-from l2v.study.race import TAKEN, cost, looks
+from l2v.study.race import TAKEN, cost, looks, most
 
 
 def declared_items(chosen: BenchmarkConfig) -> float | None:
@@ -85,19 +85,20 @@ def _items(job: Job) -> float:
 
 
 def _race(jobs: Sequence[Job], prompts: float, without: str) -> str:
-    """What races are expected to cost, and the most: that no cell is ever proven worse. The report's rows are in both."""
+    """What races are expected to cost, and the most that they may. The report's rows are in both."""
     protocol = jobs[0].config.protocol
     rule, first = rule_of(protocol), jobs[0]
     arms = arms_of(jobs, protocol.choose)
     sizes = Counter((round(_items(members[0])), len(members)) for members in arms.values())
-    most = sum(many * cost(cells, looks(n, rule.budget, rule.eta), rule.eta) for (n, cells), many in sizes.items() if n)
-    expected = most * (TAKEN if rule.delta > 0 else 1.0)
+    plans = [(many, cells, looks(n, rule.budget, rule.eta)) for (n, cells), many in sizes.items() if n]
+    expected = sum(many * cost(cells, plan, rule.eta) for many, cells, plan in plans) * (TAKEN if rule.delta > 0 else 1.0)
+    limit = sum(many * most(cells, plan, rule) for many, cells, plan in plans)
     told = sum(_items(for_report(members[0])) for members in arms.values())
     asked = prompts + sum(_items(for_report(group.jobs[0])) for group in grouped(jobs))
     return (
-        f"{len(jobs)} cells in {len(arms)} arms, the race about {expected:,.0f} rows and at most {most:,.0f}, of "
+        f"{len(jobs)} cells in {len(arms)} arms, the race about {expected:,.0f} rows and at most {limit:,.0f}, of "
         f"{sum(map(_items, jobs)):,.0f} of the full grid; the report {told:,.0f} rows. Expected: "
-        f"{_tokens(first, expected + told, asked)}{without}{_hours(first, [expected + told, most + told], asked)}"
+        f"{_tokens(first, expected + told, asked)}{without}{_hours(first, [expected + told, limit + told], asked)}"
     )
 
 

@@ -7,12 +7,12 @@ A race that was interrupted therefore takes the same decisions again from what i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from l2v.benchmarks.harness import open_docs
-from l2v.benchmarks.parts import WHOLE, Part, ranked_problems
+from l2v.benchmarks.parts import ranked_problems
 from l2v.config import ProtocolConfig
 from l2v.study.cells import BenchmarkId, Job
 from l2v.study.compute import run_jobs
@@ -73,7 +73,7 @@ class Heat:
 
     def asked(self) -> list[Job]:
         """The jobs of the next look, in the order of the live cells."""
-        return [_block(self.jobs[cell], *self.race.block) for cell in self.race.live]
+        return [self.jobs[cell].on(*self.race.block) for cell in self.race.live]
 
     def take(self, store: Store, scorer: str, failed: set[str]) -> None:
         """Read what the live cells answered, and drop those that cannot win; `failed`: ids of the cells that could not."""
@@ -107,13 +107,13 @@ class Heat:
         self.rounds = (*self.rounds, Round(look.seen, problems, tuple(live), values, dropped))
 
 
-def heats_of(arms: Sequence[list[Job]], protocol: ProtocolConfig) -> list[Heat]:
+def heats_of(arms: Sequence[list[Job]], protocol: ProtocolConfig, targets: Targets) -> list[Heat]:
     """Arms at the start of their races. Raises UserError when their questions, or what ranks them, cannot be read."""
     promised: Sequence[tuple[Promise, ...]] = [()] * len(arms)
     if protocol.prior != "none":
         from l2v.study.prior import ranked
 
-        arms, promised = ranked(arms, protocol.prior == "strict")
+        arms, promised = ranked(arms, protocol.prior == "strict", targets)
     rule, asked, found = rule_of(protocol), dict[BenchmarkId, RaceQuestions](), []
     for jobs, promises in zip(arms, promised, strict=True):
         benchmark = jobs[0].cell.benchmark
@@ -138,11 +138,3 @@ def run_heats(heats: Sequence[Heat], targets: Targets) -> dict[str, str]:
         for heat in running:
             heat.take(store, config.scorer[0], set(outcome.failed))
     return failed
-
-
-def _block(job: Job, first: int, last: int) -> Job:
-    """A job on one block of the problems that it asks."""
-    own = job.cell.benchmark.part or Part(WHOLE, 1.0, job.config.benchmark.part_seed)
-    part = replace(own, first=first, last=last)
-    chosen = replace(job.config.benchmark, part=part.name, part_share=part.share, part_first=first, part_last=last)
-    return Job(replace(job.cell, benchmark=replace(job.cell.benchmark, part=part)), replace(job.config, benchmark=chosen))

@@ -163,7 +163,7 @@ def _searched(jobs: Sequence[Job], config: Config, targets: Targets) -> Protocol
     if config.protocol.name not in RACES:
         outcome = run_jobs(jobs, targets)
         return ProtocolSearch(outcome, choose(jobs, outcome))
-    heats = heats_of(list(arms_of(jobs, config.protocol.choose).values()), config.protocol)
+    heats = heats_of(list(arms_of(jobs, config.protocol.choose).values()), config.protocol, targets)
     outcome = Outcome(failed=run_heats(heats, targets))
     won = [(heat.winner, heat) for heat in heats if heat.winner is not None]
     return ProtocolSearch(outcome, [job for job, _ in won], {job.cell.id: heat for job, heat in won})

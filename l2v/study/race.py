@@ -19,11 +19,13 @@ from l2v.errors import UserError
 # Stakes of the bets that are mixed, as shares of the capital: spread so that small and large differences are both found.
 STAKES = np.linspace(0.05, 0.95, 19)
 
-# Cells of the arm that a budget is planned for; and what share of the most that races can take those of experiments/race took,
-# where some cells were proven worse early.
+# Cells of the arm that a budget is planned for, and what share of a halving's rows a race is expected to take.
 PLANNED, TAKEN = 16, 0.94
+# A race of many ties takes more than its budget, so many times at the most. A cell that is not expected to have so many
+# problems more right than the best answers no more.
+MOST, WORTH = 2, 0.5
 
-WORSE, BUDGET, EQUAL = "worse", "budget", "equal"
+WORSE, UNLIKELY, BUDGET, EQUAL = "worse", "unlikely", "budget", "equal"
 
 Floats = NDArray[np.float64]
 
@@ -32,10 +34,10 @@ Floats = NDArray[np.float64]
 class Rule:
     """How cells are dropped.
 
-    eta: after every look 1 / eta of the cells go on at the most, 2 to 4. delta: share of error over the whole race of dropping
-    the best cell as worse; 0: no such test, which is successive halving (Jamieson and Talwalkar, AISTATS 2016). margin: cells
-    that are known to lie so close to the best (score, 0 to 1) count as equal. budget: share of the full grid's rows that a race
-    is expected to answer, see `looks`.
+    delta: share of error over the whole race of dropping the best cell as worse; 0: successive halving (Jamieson and Talwalkar,
+    AISTATS 2016), in which 1 / eta of the cells go on after every look and nothing else is asked. eta: 2 to 4; a race drops
+    cells so only to keep its limit. margin: cells that are known to lie so close to the best (score, 0 to 1) count as equal.
+    budget: share of the full grid's rows that a race is expected to answer, see `looks`; it takes MOST times that at the most.
     """
 
     delta: float = 0.05
@@ -163,11 +165,11 @@ class Race:
         best = ranked[0]
         differences = values[best] - values
         against = evidence(differences)
+        self.rows += len(self.live) * (seen - self.seen)
         why = self._why(ranked, against, differences)
         dropped = tuple(
             Drop(self.live[i], seen, float(means[i]), float(means[best]), float(against[i]), why[i]) for i in ranked if i in why
         )
-        self.rows += len(self.live) * (seen - self.seen)
         self.live = tuple(self.live[i] for i in ranked if i not in why)
         self.history.append(Look(seen, self.live, dropped))
         return self.history[-1]
@@ -177,15 +179,26 @@ class Race:
         why: dict[int, str] = {}
         others = len(self.order) - 1
         if self.rule.delta > 0:
-            why = {i: WORSE for i in ranked if against[i] >= others / self.rule.delta}
+            gains = expected_gain(differences, self.looks[-1], self.rule.margin)
+            why = {i: UNLIKELY for i in ranked[1:] if gains[i] * self.looks[-1] < WORTH}
+            why |= {i: WORSE for i in ranked if against[i] >= others / self.rule.delta}
         rest = [i for i in ranked if i not in why]
-        going = room(len(self.live), self.rule.eta, last=len(self.history) + 1 == len(self.looks))
-        why |= dict.fromkeys(rest[going:], BUDGET)
+        why |= dict.fromkeys(rest[self._room() :], BUDGET)
         rest = [i for i in rest if i not in why]
         if self.rule.delta > 0 and self._equal(differences[rest], others):
             first = min(rest, key=lambda i: self.rank[self.live[i]])
             why |= {i: EQUAL for i in rest if i != first}
         return why
+
+    def _room(self) -> int:
+        """How many cells may go on, so that a halving from here on keeps the limit."""
+        later = self.looks[len(self.history) + 1 :]
+        if self.rule.delta == 0 or not later:
+            return room(len(self.live), self.rule.eta, last=not later)
+        seen = self.looks[len(self.history)]
+        left = most(len(self.order), self.looks, self.rule) - self.rows
+        ahead = [look - seen for look in later]
+        return next(n for n in range(len(self.live), 0, -1) if n == 1 or cost(n, ahead, self.rule.eta) <= left)
 
     def _equal(self, differences: Floats, others: int) -> bool:
         """Whether every cell is known to lie within the margin of the best, on either side."""
@@ -211,12 +224,38 @@ def evidence(differences: Floats, margin: float = 0.0) -> Floats:
     return np.asarray(np.exp(np.minimum(most[:, 0], 700)) * np.exp(log - most).mean(axis=1))
 
 
+def expected_gain(differences: Floats, problems: int, margin: float) -> Floats:
+    """(cells,) score that each cell may be expected to lie above the best, on all problems; 0 to 1.
+
+    differences: (cells, seen), the best one's scores minus the cell's. The mean over all problems of the part of a normal
+    distribution that lies above 0, with the mean and the standard error of the differences seen (expected improvement; Jones,
+    Schonlau and Welch, J. Global Optimization 13 (1998)); what is seen already cannot change. Infinite for a cell that never
+    differed while that says little: until it is likelier than not that it differs on less than `margin` of the problems.
+    """
+    from scipy.special import ndtr
+
+    seen = differences.shape[1]
+    means = -differences.mean(axis=1)
+    spread = differences.std(axis=1) * np.sqrt((1 - seen / problems) / seen)
+    z = means / np.where(spread > 0, spread, 1)
+    gains = np.where(spread > 0, spread * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z)), 0.0)
+    unknown = (differences == 0).all(axis=1) & ((1 - margin) ** seen > 0.5)
+    return np.where(unknown, np.inf, gains)
+
+
+def most(cells: int, looks: Sequence[int], rule: Rule) -> int:
+    """The rows (problems x cells) that a race may take: MOST times its budget, the first look in any case."""
+    if rule.delta == 0 or cells <= 1:
+        return cost(cells, looks, rule.eta)
+    return min(cells * looks[-1], max(cells * looks[0], int(MOST * rule.budget * cells * looks[-1])))
+
+
 def looks(problems: int, budget: float, eta: float = 2.0) -> list[int]:
     """How many problems have been answered at each look: a first few, then twice as many each time, at last all.
 
-    The first look is as late as it can be while a race of PLANNED cells is expected to answer `budget` of the full grid's rows;
-    one that proves no cell worse takes 1 / TAKEN of that. It does not depend on the number of cells: all arms, and layers that
-    are added later, answer the same blocks. A race of ten times as many cells takes about a tenth more.
+    The first look is as late as it can be while a halving of PLANNED cells takes 1 / TAKEN of `budget` of the full grid's rows.
+    It does not depend on the number of cells: all arms, and layers that are added later, answer the same blocks. A race of ten
+    times as many cells takes about a tenth more.
     """
     if problems < 1:
         raise UserError("A race needs at least one problem to choose on.")
@@ -228,7 +267,7 @@ def looks(problems: int, budget: float, eta: float = 2.0) -> list[int]:
 
 
 def cost(cells: int, looks: Sequence[int], eta: float) -> int:
-    """The rows (problems x cells) of a race in which no cell is dropped but to keep the budget: the most that one takes."""
+    """The rows (problems x cells) of a halving at these looks."""
     rows = seen = 0
     for place, look in enumerate(looks):
         if cells <= 1:

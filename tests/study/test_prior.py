@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from l2v.study import prior
-from l2v.study.prior import Signs, rank
+from l2v.study.prior import Signs, changed, rank
 
 
 def test_the_lower_half_of_the_distinct_values_is_skipped_and_equals_keep_their_order() -> None:
@@ -16,14 +16,8 @@ def test_the_lower_half_of_the_distinct_values_is_skipped_and_equals_keep_their_
     assert rank([0.5, 0.5], strict=True) == ([0, 1], set()) and rank([None, None], strict=True) == ([0, 1], set())
 
 
-def test_pairs_are_told_apart_by_the_mean_of_the_other_half() -> None:
-    rng = np.random.default_rng(0)
-    differences = rng.normal(size=(40, 8)) + 0.4
-    direct = rng.normal(size=(40, 8))
-    states = np.stack([direct + differences, direct], axis=1).reshape(80, 8)
-    even, odd = differences[0::2], differences[1::2]
-    expected = np.mean(np.r_[even @ odd.mean(axis=0) > 0, odd @ even.mean(axis=0) > 0])
-    assert 0.5 < expected < 1 and abs(prior._separation(torch.tensor(states)) - expected) < 1e-6
+def test_a_beginning_counts_where_it_differs_and_is_not_the_end() -> None:
+    assert changed({"a": "so", "b": "ans", "c": "", "d": "7"}, {"a": "ans", "b": "ans", "c": "ans", "d": ""}) == 0.5
 
 
 def test_the_share_that_k_keeps_is_the_spectrums() -> None:
@@ -34,5 +28,9 @@ def test_the_share_that_k_keeps_is_the_spectrums() -> None:
 
 
 def test_without_the_targets_own_direction_common_energy_decides() -> None:
-    assert Signs(0.8, None, None, 0.5).promise == 0.4 and Signs(0.8, None, None, None).promise == 0.8
-    assert Signs(0.8, 1.0, -0.2, 0.5).promise == -0.2
+    assert Signs(0.8, None, 0.5).promise == 0.4 and Signs(0.8, None, None).promise == 0.8
+    assert Signs(0.8, -0.2, 0.5).promise == -0.2
+
+
+def test_what_does_not_change_how_answers_begin_promises_nothing() -> None:
+    assert Signs(0.8, 0.5, None, begun=0.0).promise == 0 and Signs(0.8, 0.5, None, begun=0.25).promise == 0.125

@@ -47,8 +47,9 @@ def races(study: Study) -> Races | None:
     title = f"How {len(arms)} {'arm' if len(arms) == 1 else 'arms'} raced: {rows:,} of {full:,} rows x cells"
     table = looks_table(study)
     note = (
-        "worse: the e-value against being as good as the best passed the share of error; equal: all that were left lie within "
-        "the margin; budget: dropped to keep the budget, which proves nothing."
+        "worse: the e-value against being as good as the best passed the share of error; unlikely: expected to be less than "
+        "half a problem better than the best on all problems; equal: all that were left lie within the margin; budget: dropped "
+        "to keep the budget. The second and the last prove nothing."
     )
     shown = Shown("Every look of every race", list(table.columns), table.astype(str).values.tolist(), note)
     return Races(
