@@ -33,7 +33,8 @@ def race_orders(scores: NDArray[np.float64], rule: Rule, orders: Ints) -> tuple[
         going = live & ~_worse(up, down, rule, cells)
         if rule.delta > 0:
             first = np.arange(cells) == key.argmax(axis=1)[:, None]
-            going &= first | (_gains(up, down, look, plan[-1], rule.margin) * plan[-1] >= WORTH)
+            kept = first | ((up + down == 0) & (look == plan[0]))
+            going &= kept | (_gains(up, down, look, plan[-1]) * plan[-1] >= WORTH)
         going &= _places(np.where(going, key, -1.0)) < _room(count, rows, plan, look, cells, rule)[:, None]
         equal = _equal(up, down, look, rule, cells) | ~going
         first = np.arange(cells) == going.argmax(axis=1)[:, None]
@@ -50,11 +51,11 @@ def _room(count: Ints, rows: Ints, plan: list[int], look: int, cells: int, rule:
     return 1 + (costs <= (most(cells, plan, rule) - rows)[:, None]).sum(axis=1)
 
 
-def _gains(up: Ints, down: Ints, seen: int, problems: int, margin: float) -> NDArray[np.float64]:
+def _gains(up: Ints, down: Ints, seen: int, problems: int) -> NDArray[np.float64]:
     """`expected_gain` of every pair of counts, computed once a pair."""
     pairs, places = np.unique(np.stack([up.ravel(), down.ravel()]), axis=1, return_inverse=True)
     differences = [[1.0] * u + [-1.0] * d + [0.0] * (seen - u - d) for u, d in pairs.T]
-    return expected_gain(np.array(differences), problems, margin)[places.reshape(up.shape)]
+    return expected_gain(np.array(differences), problems)[places.reshape(up.shape)]
 
 
 def _places(key: NDArray[np.float64]) -> Ints:

@@ -23,7 +23,7 @@ STAKES = np.linspace(0.05, 0.95, 19)
 PLANNED, TAKEN = 16, 0.94
 # A race of many ties takes more than its budget, so many times at the most. A cell that is not expected to have so many
 # problems more right than the best answers no more.
-MOST, WORTH = 2, 0.5
+MOST, WORTH = 1.75, 0.5
 
 WORSE, UNLIKELY, BUDGET, EQUAL = "worse", "unlikely", "budget", "equal"
 
@@ -179,8 +179,10 @@ class Race:
         why: dict[int, str] = {}
         others = len(self.order) - 1
         if self.rule.delta > 0:
-            gains = expected_gain(differences, self.looks[-1], self.rule.margin)
-            why = {i: UNLIKELY for i in ranked[1:] if gains[i] * self.looks[-1] < WORTH}
+            gains = expected_gain(differences, self.looks[-1]) * self.looks[-1]
+            # That a cell has never differed says little at the first look.
+            kept = (differences == 0).all(axis=1) & (not self.history)
+            why = {i: UNLIKELY for i in ranked[1:] if gains[i] < WORTH and not kept[i]}
             why |= {i: WORSE for i in ranked if against[i] >= others / self.rule.delta}
         rest = [i for i in ranked if i not in why]
         why |= dict.fromkeys(rest[self._room() :], BUDGET)
@@ -224,13 +226,12 @@ def evidence(differences: Floats, margin: float = 0.0) -> Floats:
     return np.asarray(np.exp(np.minimum(most[:, 0], 700)) * np.exp(log - most).mean(axis=1))
 
 
-def expected_gain(differences: Floats, problems: int, margin: float) -> Floats:
+def expected_gain(differences: Floats, problems: int) -> Floats:
     """(cells,) score that each cell may be expected to lie above the best, on all problems; 0 to 1.
 
     differences: (cells, seen), the best one's scores minus the cell's. The mean over all problems of the part of a normal
     distribution that lies above 0, with the mean and the standard error of the differences seen (expected improvement; Jones,
-    Schonlau and Welch, J. Global Optimization 13 (1998)); what is seen already cannot change. Infinite for a cell that never
-    differed while that says little: until it is likelier than not that it differs on less than `margin` of the problems.
+    Schonlau and Welch, J. Global Optimization 13 (1998)); what is seen already cannot change.
     """
     from scipy.special import ndtr
 
@@ -238,9 +239,8 @@ def expected_gain(differences: Floats, problems: int, margin: float) -> Floats:
     means = -differences.mean(axis=1)
     spread = differences.std(axis=1) * np.sqrt((1 - seen / problems) / seen)
     z = means / np.where(spread > 0, spread, 1)
-    gains = np.where(spread > 0, spread * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z)), 0.0)
-    unknown = (differences == 0).all(axis=1) & ((1 - margin) ** seen > 0.5)
-    return np.where(unknown, np.inf, gains)
+    above = spread * (np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) + z * ndtr(z))
+    return np.asarray(np.where(spread > 0, above, 0.0))
 
 
 def most(cells: int, looks: Sequence[int], rule: Rule) -> int:

@@ -70,7 +70,7 @@ def test_a_clearly_better_cell_wins_and_the_others_are_dropped_as_worse() -> Non
 
 def test_of_equal_cells_the_preferred_one_wins() -> None:
     race = run(np.ones((8, 400)))
-    assert {drop.why for look in race.history for drop in look.dropped} == {UNLIKELY} and race.seen == race.looks[0]
+    assert {drop.why for look in race.history for drop in look.dropped} == {UNLIKELY} and race.seen == race.looks[1]
     graded = 0.5 + np.random.default_rng(0).choice([-0.05, 0.05], (8, 4000))
     assert race.live[0] == 0
     assert EQUAL in {drop.why for look in run(graded, Rule(margin=0.2)).history for drop in look.dropped}
@@ -99,13 +99,8 @@ def test_the_expected_gain_is_a_normal_tails_mean_and_nothing_is_left_to_gain_at
     differences = rng.integers(0, 2, (4, 40)) - rng.integers(0, 2, (4, 40)) * 0.5
     error = differences.std(axis=1) / np.sqrt(40) * np.sqrt(1 - 40 / 200)
     expected = [norm.expect(lambda x: max(x, 0), loc=-m, scale=e) for m, e in zip(differences.mean(axis=1), error, strict=True)]
-    assert expected_gain(differences, 200, 0.05) == pytest.approx(expected, abs=1e-6)
-    assert not expected_gain(differences, 40, 0.05).any()
-
-
-def test_a_cell_that_never_differed_is_given_up_once_that_says_something() -> None:
-    """With a margin of 0.05, .95 ** 13 is above a half and .95 ** 14 is not."""
-    assert [expected_gain(np.zeros((1, n)), 200, 0.05)[0] for n in (13, 14)] == [np.inf, 0]
+    assert expected_gain(differences, 200) == pytest.approx(expected, abs=1e-6)
+    assert not expected_gain(differences, 40).any()
 
 
 @pytest.mark.parametrize("cells", [2, 3, 12, 96])
@@ -116,7 +111,7 @@ def test_a_race_of_ties_keeps_its_limit(cells: int, problems: int) -> None:
     scores = rng.integers(0, 2, (cells, problems)).astype(float)
     race = run(scores)
     limit = most(cells, race.looks, race.rule)
-    assert race.rows <= limit <= max(0.4 * cells * problems, cells * race.looks[0])
+    assert race.rows <= limit <= max(35 * cells * problems / 100, cells * race.looks[0])
     if problems == 200:
         assert 0.2 * cells * problems < race.rows, "what is still tied goes on beyond the budget"
 
