@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
-MODELS := smollm2 smollm2_noisy gemma3_270m
+MODELS := smollm2 smollm2_noisy gemma3_270m smol_reader
 
 .PHONY: demo test lint docs tables worlds real real-small clean
 
@@ -27,7 +27,7 @@ tables: $(INSTALLED) $(CHECKPOINTS)/mini_sft $(CHECKPOINTS)/mini_drifted_sft $(C
 	  $(BIN)/l2v report +experiment=$${name}_mini out=experiments/$$name/mini.csv >/dev/null || exit 1; \
 	done
 
-real-small: $(INSTALLED) $(MODELS:%=$(CHECKPOINTS)/%)
+real-small: $(INSTALLED) $(patsubst %,$(CHECKPOINTS)/%,$(filter-out smol_reader,$(MODELS)))
 	$(BIN)/l2v run --multirun +experiment=real_small
 
 real: $(INSTALLED) $(MODELS:%=$(CHECKPOINTS)/%)

@@ -19,7 +19,7 @@ ROOMS = {
     "mini": {"steering", "transfer"},
     "benchmarks": {"mini"},
     "finetune": {"steering", "transfer"},
-    "convert": {"steering"},
+    "convert": {"mini", "steering"},
     "study": {"benchmarks", "finetune", "steering", "transfer"},
     "report": {"benchmarks", "study", "transfer"},
     "track": {"benchmarks", "report", "study", "transfer"},

@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l2v.convert.reader import WEIGHTS, assemble, shipped
 from l2v.errors import UserError
 from l2v.identity import sha256
 
@@ -30,14 +31,24 @@ TEMPLATES = {"question_answer": QUESTION_ANSWER}
 ORIGIN = "converted_from.json"
 
 
-def convert_gguf(file: Path, out: Path, template: str | None = None, noise: float = 0.0, seed: int = 0) -> bool:
+def convert_gguf(
+    file: Path, out: Path, template: str | None = None, noise: float = 0.0, seed: int = 0, reader: bool = False
+) -> bool:
     """Write the model in `file` to `out`; False when `out` already holds this very conversion.
 
     template: a name in TEMPLATES, for a file that has no chat template of its own. noise: Gaussian noise on every matrix, in
-    shares of its standard deviation, at least 0, drawn with `seed`. Raises UserError for a file that is no GGUF, an
-    architecture or tokenizer that transformers does not read from one, and an `out` that holds something else.
+    shares of its standard deviation, at least 0, drawn with `seed`. reader: with our reader of pictures before it (reader.py).
+    Raises UserError for a file that is no GGUF, an architecture or tokenizer that transformers does not read from one, and an
+    `out` that holds something else.
     """
-    origin = {"gguf_sha256": sha256(file), "template": template, "noise": noise, "seed": seed if noise else None}
+    origin: dict[str, Any] = {
+        "gguf_sha256": sha256(file),
+        "template": template,
+        "noise": noise,
+        "seed": seed if noise else None,
+    }
+    if reader:
+        origin["reader_sha256"] = sha256(WEIGHTS)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         held = out / ORIGIN
         if held.is_file() and json.loads(held.read_text(encoding="utf-8")) == origin:
@@ -48,6 +59,8 @@ def convert_gguf(file: Path, out: Path, template: str | None = None, noise: floa
         tokenizer.chat_template = TEMPLATES[template]
     if noise:
         add_noise(model, noise, seed)
+    if reader:
+        tokenizer, model = assemble(tokenizer, model, shipped())
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -25,7 +25,7 @@ class Package:
     """Wheels ("name==version" to SHA-256), the SHA-256 of the GGUF file in them, and what is done to it.
 
     template: the name of a chat template of ours, for a model that has none. noise: share of each matrix's standard deviation
-    that is added as Gaussian noise, drawn with `seed`.
+    that is added as Gaussian noise, drawn with `seed`. reader: whether our reader of pictures is put before it (reader.py).
     """
 
     license: str
@@ -34,6 +34,7 @@ class Package:
     template: str | None = None
     noise: float = 0.0
     seed: int = 0
+    reader: bool = False
 
 
 @lru_cache(maxsize=1)

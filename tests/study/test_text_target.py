@@ -100,7 +100,7 @@ def test_lm_eval_puts_the_same_questions(tiny: Callable[..., Any], outputs: Path
     assert [sample["resps"][0][0] for sample in found["samples"]["l2v_sums"]] == expected
 
 
-@pytest.mark.parametrize("name", ["smollm2", "smollm2_noisy", "gemma3_270m"])
+@pytest.mark.parametrize("name", ["smollm2", "smollm2_noisy", "gemma3_270m", "smol_reader"])
 def test_packaged_models_say_how_they_are_made(
     name: str, l2v: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,9 @@
 """Sums of three and four one-digit terms, in text or as pictures (problems.py), for models that add better in steps.
 
 One row: {"id": "select-0", "question": "What is 2 + 7 + 5?", "answer": "14", "direct": "14", "cot": "…", "domain": "3 terms"}
-Splits select (300) and report (600); the configuration "pictures" shows the terms as a line of rendered text. What differs
-between prompt styles are the turns before the question: four direct demonstrations, four worked ones, both in turn, or none.
+Splits select (300) and report (600); the configuration "pictures" shows the terms as a line of rendered text, "boxes" with
+every term and sign in a box of its own (l2v/boxes.py). What differs between prompt styles are the turns before the question:
+four direct demonstrations, four worked ones, both in turn, or none.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from l2v.benchmarks.base import INTEGER, Answer, Benchmark, Question, Verdict
 from l2v.benchmarks.sums import problems
+from l2v.boxes import draw_boxes, pieces_of, typeface
 from l2v.disk import read_records
-from l2v.errors import UserError, unknown
+from l2v.errors import unknown
 from l2v.paths import PACKAGE
 
-PICTURES = "pictures"
+PICTURES, IN_BOXES = "pictures", "boxes"
 # Which response each of the demonstrations gets, by style.
 TURNS = {
     "direct": ("direct",) * 4, "worked": ("cot",) * 4, "mixed": ("cot", "direct", "cot", "direct"), "plain": (),
@@ -41,12 +43,14 @@ class Sums(Benchmark):
     def load(
         self, split: str = "", id: str = "", revision: str | None = "", path: str | None = "", name: str | None = None, **_: Any
     ) -> dict[str, Any]:
-        """The rows of one split; `name` "pictures" puts a picture in the place of the terms."""
-        if name not in (None, "", PICTURES):
-            raise unknown("benchmark.config_name", name, (PICTURES,))
+        """The rows of one split; `name` "pictures" or "boxes" puts a picture in the place of the terms."""
+        if name not in (None, "", PICTURES, IN_BOXES):
+            raise unknown("benchmark.config_name", name, (PICTURES, IN_BOXES))
         rows = super().load(split, id, revision, path, None)["test"]
-        if name == PICTURES:
+        if name:
             rows = rows.map(lambda row: {"question": "What is <image>?", "terms": row["question"]})
+        if name == IN_BOXES:
+            rows = rows.map(lambda row: {"boxes": True})
         return {"test": rows}
 
     def prompt(self, doc: dict[str, Any], style: str) -> str:
@@ -61,7 +65,10 @@ class Sums(Benchmark):
         """The picture of the terms, where the row has one: the same for the same row."""
         if not doc.get("terms"):
             return []
-        return [render(doc["terms"].removeprefix("What is ").removesuffix("?"), zlib.crc32(doc["id"].encode()))]
+        line, seed = doc["terms"].removeprefix("What is ").removesuffix("?"), zlib.crc32(doc["id"].encode())
+        if doc.get("boxes"):
+            return [draw_boxes(pieces_of(line), np.random.default_rng(seed))]
+        return [render(line, seed)]
 
     def question(self, doc: dict[str, Any]) -> Question:
         """The row as scorers see it."""
@@ -88,9 +95,7 @@ def demonstrations() -> list[dict[str, Any]]:
 def render(line: str, seed: int) -> Image.Image:
     """A line of text as a picture, RGB, dark on light; size, place, contrast and pixel noise are drawn with `seed`."""
     rng = np.random.default_rng(seed)
-    font = ImageFont.load_default(int(rng.integers(18, 27)))
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise UserError("Pillow was built without FreeType, so that no text can be drawn; install another build of it.")
+    font = typeface(None, int(rng.integers(18, 27)))
     left, top, right, bottom = font.getbbox(line)
     margin = rng.integers(4, 13, 4)
     size = (int(right - left + margin[0] + margin[2]), int(bottom - top + margin[1] + margin[3]))
