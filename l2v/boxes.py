@@ -58,7 +58,7 @@ def _drawn(face: str | None, size: int, piece: str) -> tuple[NDArray[np.float32]
         return _drawn(face, size - 1, piece)
     sheet = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
     ImageDraw.Draw(sheet).text((-left, -top), piece, fill=255, font=font, anchor="ls")
-    return np.asarray(sheet, dtype=np.float32)[:SIDE, :SIDE] / 255, top
+    return (np.asarray(sheet)[:SIDE, :SIDE] / 255).astype(np.float32), top
 
 
 @lru_cache(maxsize=512)
