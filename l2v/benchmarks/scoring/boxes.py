@@ -41,6 +41,16 @@ def _closing(text: str, opening: int) -> int | None:
 _TOGETHER = re.compile(r"^(?:[\s,;$\\()]|and|or|text|quad|\{|\}){0,16}$")
 
 
+# What makes a box a piece of something larger: "2\\boxed{3}", "-\\boxed{7}", "\\boxed{3}^2", "\\boxed{9}\\pi".
+_BEFORE = re.compile(r"(?:(?<![\w.^{-])\d+(?:\.\d+)?|(?<=[=\s$(:])-|^-|\\sqrt)$")
+_BEHIND = re.compile(r"\^(?!\s?\{?\s?\\circ)(?:\{[^{}]{1,6}\}|\w)|\\pi(?![a-z])|\\sqrt\{[^{}]{1,6}\}|[a-zπ](?![a-z])")
+
+
+def _in_place(before: str, content: str, behind: str) -> str:
+    front, back = _BEFORE.search(before), _BEHIND.match(behind)
+    return f"{front.group() if front else ''}({content}){back.group() if back else ''}" if front or back else content
+
+
 def boxed_claims(text: str) -> list[tuple[int, str]]:
     """Boxes with their positions; boxes that stand together ("\\boxed{3} or \\boxed{4}") are one claim to a list."""
     joined: list[tuple[int, int, str]] = []
@@ -50,5 +60,5 @@ def boxed_claims(text: str) -> list[tuple[int, str]]:
         if joined and 0 <= start - joined[-1][1] <= 16 and _TOGETHER.match(text[joined[-1][1] : start]):
             before = joined.pop()
             content = before[2] if before[2] == content else f"{before[2]}, {content}"
-        joined.append((start, end, content))
+        joined.append((start, end, _in_place(text[max(0, start - 8) : start], content, text[end : end + 12])))
     return [(start, content) for start, _, content in joined]

@@ -169,7 +169,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     words = one.split()
     if len(set(words)) == 1:
         one = words[0]
-    one = said[0].text if len(said) == 1 < len(clauses) and len(lines) == 1 else one
+    one = said[0].text if len(said) == len(lines) == 1 and len(one) > len(said[0].text) else one
     alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
@@ -238,14 +238,15 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     claim = ResponseClaim(_shortly(last.text) or last.text, LAST_SENTENCE, last.line, last.at, last.kind is Kind.CONDITION)
     if len(said) == 1:
         return [replace(claim, how=STATEMENT)]
-    found = []
+    found: list[ResponseClaim] = []
+    ended = _ENDED.search(last.text) or last.line != last.text
     alone = last.text == lines[-1] or (last.sentence != said[-2].sentence and said[-2].kind is Kind.INSTRUCTION)
     if alone and _BARE_LINE.match(claim.text) and not _step(lines):
         found.append(replace(claim, how=LAST_LINE))
     whole = _whole_sentence(said)
-    if last.kind is Kind.CONCLUSION and (_ENDED.search(last.text) or _LAST_WORD_IS_VALUE.search(last.text)):
+    if last.kind is Kind.CONCLUSION and (ended or _LAST_WORD_IS_VALUE.search(last.text)):
         return [*found, replace(claim, how=CONCLUSION), *whole]
-    if last.kind is not Kind.CONCLUSION and _ENDED.search(last.text):
+    if last.kind is not Kind.CONCLUSION and ended:
         return [*found, claim, *whole, *_before_last(said)]
     return found
 

@@ -203,9 +203,14 @@ def _asks_yes_no(asked: str) -> bool:
     return re.search(r"\b(?:yes|no)\b", asked, re.IGNORECASE) is not None
 
 
+_YES_NO_FIRST = re.compile(
+    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", re.IGNORECASE
+)
+
+
 def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
     """A clause, apart from a "No, " or "Correction: " in front of it."""
-    yes_no = re.match(r"^\W{0,4}(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", piece, re.IGNORECASE) if _asks_yes_no(asked) else None
+    yes_no = _YES_NO_FIRST.match(piece) if _asks_yes_no(asked) else None
     match = yes_no or TAKEN_BACK.match(piece, bits)
     cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0
     for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
@@ -214,7 +219,7 @@ def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
 
 
 def _label(clause: Clause) -> str | None:
-    match = LABELLED.match(LIST_HEAD.sub("", clause.text))
+    match = len(set(_labels(clause.text))) < 2 and LABELLED.match(LIST_HEAD.sub("", clause.text))
     return (match.group(1) or match.group(2)) if match else None
 
 

@@ -45,7 +45,17 @@ def clean(response: str | None) -> str:
         text = _levelled("".join(c for c in text if not 0xD800 <= ord(c) <= 0xDFFF))
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
+    text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
+
+
+_ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
+
+
+def _untabled(line: str) -> str:
+    """A table's row about an option or a sum as a line ("| B | 45° | Yes |" is "B: 45° - Yes"); others stay."""
+    row = _ROW.match(line)
+    return f"{row.group(1)}: {' - '.join(cell.strip() for cell in row.group(2).split('|'))}" if row else line
 
 
 def _spoken(text: str) -> str:

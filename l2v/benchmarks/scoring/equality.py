@@ -10,7 +10,7 @@ from l2v.benchmarks.base import FLOAT, INTEGER, LIST, Question
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
-from l2v.benchmarks.scoring.values import UNITS, Value, read_value
+from l2v.benchmarks.scoring.values import UNITS, Value, read_value, to_base
 
 LONGEST_EXPRESSION = 200
 
@@ -85,6 +85,9 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if not equal and (value.percent or value.scale != 1) and same(replace(value, percent=False, scale=1.0)):
         # "5%" or "5 million" for 5 where nothing says per cent or millions: right in a chart of them, wrong in a count.
         equal = None
+    if equal and (a := to_base(value)) and (b := to_base(gold)) and a[0] != b[0]:
+        # "24 cm^2" for 24 cm: the number of something else.
+        equal = None
     if equal and _other_symbol(_without_label(plain(question.gold))[0], label):
         equal = None
     return Comparison(equal, "number", _shown(value))
@@ -143,7 +146,9 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
-        r"\s(?:is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes)\s|:\s|∈|\\in(?![a-z])", text
+        r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|"
+        r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|:\s|∈|\\in(?![a-z])",
+        text,
     )
     return parts[-1:] if len(parts) > 1 else []
 

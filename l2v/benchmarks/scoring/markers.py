@@ -42,13 +42,15 @@ _MARK = PatternTable(
     r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
     r"pick(?:ing)?|select|go(?:ing)? with|"
-    r"opt for|meant?|settle on)\s+(?:the\s+)?(?:answer|option|choice)?)",
+    r"opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|mind)) to|switch(?:ing)? to|"
+    r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)",
 )
 _RIGHT_AFTER = PatternTable(
     r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
-    r"(?:answer|option|choice|one)|correct|right|the answer)\b|(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
+    r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"
+    r"which) (?:fits|matches|works|agrees|remains|makes sense))\b|(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
     r"matches|remains|is left)\b)",
 )
 _NOT_YET = re.compile(
@@ -67,7 +69,8 @@ _AS = re.compile(
     r"^\W{0,4}\(?[A-J]\)?[*\"']{0,2}\s+(?:as|to be)\s+(?!(?:\w+ ){0,2}(?:answer|option|choice|correct))", re.IGNORECASE
 )
 _OTHER_QUESTION = re.compile(
-    r"\b(?:previous|first|second|last|next|other|earlier|another|similar)\s+(?:question|problem|part)", re.IGNORECASE
+    r"\b(?:previous|first|second|last|next|other|earlier|another|similar)\s+"
+    r"(?:question|problem|part|picture|image|figure|exercise|example|diagram|case)", re.IGNORECASE
 )
 _SKIPPED = ("\\[", "$$", "```", "\\]", "\\(", "**", "$")
 # Kinds of clauses in which a marker asserts nothing; denials are told apart by where the marker stands.
@@ -194,6 +197,8 @@ _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
     r"query|example|"
     r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
+    r"|\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
+    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b"
     r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
 )

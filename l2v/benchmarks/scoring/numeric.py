@@ -120,9 +120,15 @@ def _after_equals(text: str) -> Value | None:
         return None
     verbs = [v for v in _VERBS.finditer(text) if v.start() < equals[-1].start()]
     between = text[verbs[-1].end() if verbs else 0 : equals[-1].start()]
-    if _VERBS.search(text, equals[-1].end()) or (verbs and _CONDITION.search(between)):
+    if len(equals) == 1 and _UNSOLVED.search(between):
+        return None
+    if _VERBS.search(text, equals[-1].end()) or _CONDITION.search(between):
         return None
     return _first_clause(text[equals[-1].end() :])
+
+
+# "2x = 6" and "x^2 = 9" are not solved.
+_UNSOLVED = re.compile(r"\d\s?[xyz](?![a-z])|(?<![a-z])[xyz]\s?\^")
 
 
 def _after_verbs(text: str, given: frozenset[float]) -> Value | None:

@@ -132,7 +132,10 @@ _YES_NO = dict.fromkeys(["是", "是的", "对", "對", "ja", "oui", "sí", "は
 _ALONE = re.compile(r"^\W{0,4}([A-Ja-j])\W{0,4}$")
 _IN_BRACKETS = re.compile(r"(?<![\w\\])[(\[]\s?([A-Ja-j])\s?[)\]]")
 _LEADING = re.compile(r"^[\s*({\[]{0,4}([A-J])(?:\*{0,2}\s?[.:)\]]|\s[-–]\s)")
-_NAMED = re.compile(r"\b(?:options?|choices?|answers?|letters?)\s*[*\"'(]{0,3}([A-J])(?![\w'])", re.IGNORECASE)
+_NAMED = re.compile(
+    r"(?<![A-Za-z])(?:options?|choices?|answers?|letters?|opción|opção|alternativa|antwort|réponse|вариант|选项|選項)\s*[*\"'(]{0,3}([A-J])(?![\w'])",
+    re.IGNORECASE,
+)
 _FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(]|because\b|since\b|as\b|which\b|with\b|for\b))")
 _BETWEEN = re.compile(r"(?<![A-Za-z])(?:and|or|either|both)(?![A-Za-z])|[\s,;&/()\[\].*-]")
 _DENIED = re.compile(

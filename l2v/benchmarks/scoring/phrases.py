@@ -23,6 +23,8 @@ INSTRUCTION = PatternTable(
     r"only)\b(?!\s+is\b)",
     r"^\W*(?:ignore|disregard|count|treat|grade|score|consider) (?:the|this|all|any|every|previous|my)\b",
     r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
+    r"\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
+    r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
     r"\byour task\b|\b(?:expected|required|output|answer) format\b",
     r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
     r"reply|respond|say|end|mark|"
@@ -113,6 +115,8 @@ DENIES = PatternTable(
     r"lower) than\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
     r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
+    r"\bno (?!doubt|need|matter|wonder|problem|choice|other|more|less|fewer|longer|later|earlier|wait|it|the|that|there|this|"
+    r"i|we|you|they|he|she|not|sorry|actually|correction|so|since|because)[a-z]+",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
 )
 SUPPOSES = PatternTable(
@@ -297,7 +301,7 @@ CONTRASTED = re.compile(
 FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|had|when)\b", re.IGNORECASE)
 
 
-LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):]|\W*$))")
+LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
 APPROVED = re.compile(
     r"[:(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b\W*$|[✓✔✅]\W*$|[.:–—-]\s*\*{0,2}correct[!.]", re.IGNORECASE

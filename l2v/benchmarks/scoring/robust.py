@@ -168,7 +168,7 @@ def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _
     options, at = question.options, LETTERS.index(gold)
     if not (is_answer(claim) or claim.how == MARKER) or at >= len(options) or not options[at].strip():
         return None
-    text, option = plain(claim.text), plain(options[at])
+    text, option = plain(claim.text).rstrip("."), plain(options[at])
     number = read_value(text) is not None and read_value(option) is not None
     if is_mathematics(text) and is_mathematics(option) and len(option) > 1 and not number:
         return _Pending(question, claim, (to_latex(option), to_latex(text)))

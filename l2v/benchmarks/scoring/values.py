@@ -49,6 +49,8 @@ for _dimension, _units in {
     "volume": {"ml": 1e-6, "cl": 1e-5, "l": 1e-3},
     "time": {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0},
     "angle": {"°": 1.0, "rad": 180 / math.pi},
+    "speed": {"m/s": 1.0, "cm/s": 0.01, "km/s": 1e3, "km/h": 1 / 3.6, "mph": 0.44704, "ft/s": 0.3048},
+    "acceleration": {"m/s^2": 1.0},
 }.items():
     for _unit, _factor in _units.items():
         _FACTORS[_unit] = (_dimension, _factor)
@@ -59,7 +61,8 @@ _NAMES = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre", "dm": "decimeter decimetre", "m": "meter metre 米",
     "km": "kilometer kilometre", "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram",
     "g": "gram gramme", "kg": "kilogram", "lb": "pound", "oz": "ounce", "ml": "milliliter millilitre", "l": "liter litre",
-    "s": "sec second", "min": "minute", "h": "hr hour", "day": "", "°": "degree deg", "rad": "radian",
+    "s": "sec second", "min": "minute", "h": "hr hour", "day": "", "°": "degree deg", "rad": "radian", "m/s": "mps",
+    "km/h": "kmh kph km/hr", "cm/s": "", "km/s": "", "mph": "mi/h", "ft/s": "fps", "m/s^2": "",
 }  # fmt: skip
 UNITS = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _ONE_LETTER = set("mgslhNJWVAKCFT")
@@ -144,7 +147,7 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     if not tail:
         return "", False, 1.0
     if _COMPOUND.match(tail):
-        return "", False, 1.0
+        return UNITS.get(tail.replace(" ", ""), ""), False, 1.0
     if tail.startswith("%"):
         return ("", True, 1.0) if len(tail.split()) <= 4 and not any(c.isdigit() for c in tail) else None
     if tail.startswith("°"):
