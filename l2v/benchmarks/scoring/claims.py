@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from l2v.benchmarks.scoring.boxes import boxed_claims
-from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, in_clauses
+from l2v.benchmarks.scoring.clauses import ASSERTING, YES_NO, Clause, Kind, in_clauses
 from l2v.benchmarks.scoring.forms import (
     BOXED,
     CONCLUSION,
@@ -100,6 +100,8 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
             denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
         if clause.kind in ASSERTING and (named := _IS_ANSWER.match(clause.text)) and not _VERB.search(named.group(1)):
             asserted.append(ResponseClaim(named.group(1), MARKER, named.group(1), clause.at))
+        if clause.kind in ASSERTING and (said := YES_NO.fullmatch(clause.text)):
+            asserted.append(ResponseClaim(said.group(1), MARKER, said.group(1), clause.at))
     for before, clause in zip(clauses, clauses[1:], strict=False):
         if (
             before.kind is Kind.WITHDRAWAL
@@ -216,7 +218,7 @@ def _shortly(text: str) -> str | None:
 _CUT = re.compile(
     r"\b(?:is|are|was|were|the|an|of|to|that|and|or|but|therefore|thus|with|for|by|we|which|than|as|at|from|be|if|because|"
     r"since|not|"
-    r"its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$",
+    r"its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|^\W*(?:step 1|first(?:ly)?|let'?s)\b[^.!?]*$",
     re.IGNORECASE,
 )
 

@@ -96,9 +96,22 @@ def asked_for(denial: str, asked: str) -> bool:
     return any(word in asked.lower() for word in map(str.lower, ADJECTIVES.findall(denial)))
 
 
+def _of_the_rest(text: str, asked: str) -> bool:
+    """Whether a text speaks of what is not asked for ("The unshaded part is 1/2", asked for the shaded one)."""
+    return any(word[-1] in asked.lower() and word[0] not in asked.lower() for word in _REST.findall(text.lower()))
+
+
+_REST = re.compile(r"\b((?:un|non|in)-?(\w{4,}))")
+
+
 def unreal(text: str) -> bool:
     """Whether a text leads to what is not asserted: "If it were …, the answer would be", "My friend says the answer is"."""
     return bool(SUPPOSES.search(text) or QUOTES.search(f"{text} "))
+
+
+YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no)\W*", re.IGNORECASE)
+# A question that supposes something itself; asked what would happen, an answer says what would.
+_SUPPOSED = re.compile(r"\b(?:if|would|when|suppose|happens?|assum\w+)\b", re.IGNORECASE)
 
 
 def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
@@ -110,7 +123,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.QUESTION
     if INSTRUCTION.search(text, bits):
         return Kind.INSTRUCTION
-    if len(text) < 12 and re.fullmatch(r"\W*(?:yes|no)\W*", text, re.IGNORECASE) and _asks_yes_no(asked):
+    if len(text) < 20 and YES_NO.fullmatch(text) and _asks_yes_no(asked):
         return Kind.ASSERTION
     if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
@@ -119,19 +132,18 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     if QUOTES.search(text, bits):
         return Kind.QUOTATION
     if SUPPOSES.search(text, bits):
-        # Asked what would happen, an answer says what would.
-        return Kind.CONDITION if re.search(r"\bif\b|\bwould\b", asked, re.IGNORECASE) and IF.search(text) else Kind.HYPOTHESIS
+        return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
     found = DENIES.search(text, bits)
     if found and not COUNTED.search(text) and not asked_for(found.group(), asked):
         return Kind.DENIAL
-    if not _claimed(text) and not asked_for(text, asked):
+    if not _claimed(text) and not asked_for(text, asked) or _of_the_rest(text, asked):
         return Kind.DENIAL
     if OWN_VERB.match(text):
         return Kind.QUOTATION
     if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
         return Kind.LIST
     if IF.search(text):
-        return Kind.CONDITION
+        return Kind.CONDITION if not asked.strip() or _SUPPOSED.search(asked) else Kind.HYPOTHESIS
     return Kind.CONCLUSION if CONCLUDES.match(text) else Kind.ASSERTION
 
 
@@ -203,9 +215,7 @@ def _asks_yes_no(asked: str) -> bool:
     return re.search(r"\b(?:yes|no)\b", asked, re.IGNORECASE) is not None
 
 
-_YES_NO_FIRST = re.compile(
-    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", re.IGNORECASE
-)
+_YES_NO_FIRST = re.compile(r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", re.IGNORECASE)
 
 
 def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:

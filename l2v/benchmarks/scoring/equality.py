@@ -137,10 +137,16 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
                 return Comparison(None, found.by, text_plain)
             if found.equal or found.by == "number":
                 return found
+    if "=" not in gold and _ONE_TERM.match(text_plain):
+        return Comparison(None, "symbolic", text_plain)
     if is_mathematics(gold_plain) and is_mathematics(text_plain):
         return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(text_plain)))
     prose = _words(gold_plain) >= 3
     return Comparison(None if prose else False, "text", text_plain)
+
+
+# "x^2 = 9" and "2x = 6" are not solved.
+_ONE_TERM = re.compile(r"^(?:\d+\s?[a-z](?:\^\S+)?|[a-z]\^\S+)\s?=[^=]+$", re.IGNORECASE)
 
 
 def _last_parts(text: str) -> list[str]:

@@ -70,7 +70,8 @@ _AS = re.compile(
 )
 _OTHER_QUESTION = re.compile(
     r"\b(?:previous|first|second|last|next|other|earlier|another|similar)\s+"
-    r"(?:question|problem|part|picture|image|figure|exercise|example|diagram|case)", re.IGNORECASE
+    r"(?:question|problem|part|picture|image|figure|exercise|example|diagram|case)",
+    re.IGNORECASE,
 )
 _SKIPPED = ("\\[", "$$", "```", "\\]", "\\(", "**", "$")
 # Kinds of clauses in which a marker asserts nothing; denials are told apart by where the marker stands.

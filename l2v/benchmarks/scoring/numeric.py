@@ -6,7 +6,7 @@ import math
 import re
 
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.forms import BARE, LAST_SENTENCE, SENTENCES
+from l2v.benchmarks.scoring.forms import BARE, LAST_SENTENCE, SENTENCES, STATEMENT
 from l2v.benchmarks.scoring.values import Value, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
@@ -16,7 +16,7 @@ _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _EQUALS = re.compile(r"[=≈](?!=)")
 _VERBS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|has|have|had|gets?|gives|makes?|takes?|costs?|needs?|earns?|earned|spent|contains?|"
-    r"shows?|"
+    r"shows?|(?:simplifies|reduces|evaluates|works out|boils down|narrows down) to|"
     r"reads?|holds?|remains?|becomes?|measures?|(?:comes?|came|amounts?|sums?|adds?(?: up)?) to|totals?|count|see|find|"
     r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
@@ -87,7 +87,9 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
         label = _LABELLED.match(text)
         return _after_equals(text) or (read_value(label.group(1)) if label else None)
     found = _after_equals(text) or _after_verbs(text, given)
-    return found or (None if how == LAST_SENTENCE else _only_number(text, given))
+    return found or (
+        None if how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text) else _only_number(text, given)
+    )
 
 
 _BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
@@ -157,6 +159,13 @@ def _first_clause(rest: str) -> Value | None:
         first, again = read_value(rest[: cut.start()]), read_value(re.sub(r"^\W*(?:or|and|i\.e\.)\s", "", rest[cut.end() :]))
         return first if first and again and near(first, again) else None
     return read_value(rest[: cut.start()])
+
+
+# Where a sentence states its only number without a verb before it: "10 people did not vote", "It was lowest in 1970".
+_AT_AN_END = re.compile(
+    r"(?:^|, )\W*(?:(?:so|thus|hence|therefore),? )?\d|\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|\d\W*(?:[^\W\d_]+\W*){0,2}$",
+    re.IGNORECASE,
+)
 
 
 def _only_number(text: str, given: frozenset[float]) -> Value | None:

@@ -299,6 +299,10 @@ def _opening(line: str, known: _Options) -> OptionReading | None:
     match = _OPENING.match(line)
     if match:
         letter = match.group(1) or match.group(2)
+        rest = line[match.end() :].strip("* ")
+        if match.group().endswith(":") and rest and not known.bare and not _same_text(_CLAUSE.split(rest)[0], known):
+            # A turn of a dialogue, or a point of a list.
+            return None
         return OptionReading(frozenset(letter), "letter") if letter in known.letters else None
     alone = _ALONE.match(line)
     if alone and alone.group(1) in known.letters:

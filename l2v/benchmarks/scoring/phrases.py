@@ -284,7 +284,7 @@ BREAK = PatternTable(
     r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|,\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
     r"resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
     r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
 )
@@ -294,7 +294,9 @@ CONCESSION = re.compile(
     re.IGNORECASE,
 )
 CONTRASTED = re.compile(
-    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)",
+    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
+    # A gloss of some words at the end.
+    r"\s*\((?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
     re.IGNORECASE,
 )
 # What stands in front of a comma and governs what follows.
