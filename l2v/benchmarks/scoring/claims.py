@@ -241,8 +241,8 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     if len(said) == 1:
         return [replace(claim, how=STATEMENT)]
     found: list[ResponseClaim] = []
-    ended = _ENDED.search(last.text) or last.line != last.text
-    alone = last.text == lines[-1] or (last.sentence != said[-2].sentence and said[-2].kind is Kind.INSTRUCTION)
+    ended = _ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
+    alone = last.text == lines[-1] or (last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION))
     if alone and _BARE_LINE.match(claim.text) and not _step(lines):
         found.append(replace(claim, how=LAST_LINE))
     whole = _whole_sentence(said)

@@ -109,7 +109,7 @@ def unreal(text: str) -> bool:
     return bool(SUPPOSES.search(text) or QUOTES.search(f"{text} "))
 
 
-YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no)\W*", re.IGNORECASE)
+YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no|true|false)\W*", re.IGNORECASE)
 # A question that supposes something itself; asked what would happen, an answer says what would.
 _SUPPOSED = re.compile(r"\b(?:if|would|when|suppose|happens?|assum\w+)\b", re.IGNORECASE)
 
@@ -118,7 +118,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     bits = possible(text) if bits is None else bits
     if REMARKS.match(text, bits):
-        return Kind.REMARK
+        return Kind.HYPOTHESIS if IF.search(text) and SUPPOSES.search(text, bits) else Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):
         return Kind.QUESTION
     if INSTRUCTION.search(text, bits):
@@ -212,7 +212,7 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
 
 @lru_cache(maxsize=4096)
 def _asks_yes_no(asked: str) -> bool:
-    return re.search(r"\b(?:yes|no)\b", asked, re.IGNORECASE) is not None
+    return re.search(r"\b(?:yes|no|true|false)\b", asked, re.IGNORECASE) is not None
 
 
 _YES_NO_FIRST = re.compile(r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", re.IGNORECASE)

@@ -91,6 +91,9 @@ def _unpacked(text: str) -> str:
         found = json.loads(inner)
     except (ValueError, RecursionError):
         return text
+    true = [k for k, value in found.items() if value is True and len(k) == 1]
+    if len(true) == 1 and all(isinstance(value, bool) for value in found.values()):
+        return f"Answer: {true[0]}"
     keys = [k for k in found if _KEY.fullmatch(k.strip())] if len(found) > 1 else list(found)
     value = found[keys[0]] if len(keys) == 1 else None
     return f"Answer: {value}" if isinstance(value, str | int | float) and not isinstance(value, bool) else text

@@ -10,7 +10,7 @@ from l2v.benchmarks.base import FLOAT, INTEGER, LIST, Question
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
-from l2v.benchmarks.scoring.values import UNITS, Value, read_value, to_base
+from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
 
 LONGEST_EXPRESSION = 200
 
@@ -34,7 +34,7 @@ def gold_value(gold: str, unit: str | None) -> Value | None:
     value = read_value(_without_label(plain(gold))[1])
     if value is None or unit is None or value.unit or value.percent:
         return value
-    name = UNITS.get(unit.strip()) or UNITS.get(unit.strip().lower().removesuffix("s"))
+    name = known_unit(unit.split()) or UNITS.get(unit.replace(" ", ""))
     return replace(value, unit=name or "", percent="%" in unit or "percent" in unit.lower())
 
 
@@ -109,10 +109,14 @@ _LABEL = re.compile(r"^([^=≈≤≥<>≠+*/√^-]{0,60})[=≈](?!=)(.+)$", re.D
 _SYMBOL = re.compile(r"^[A-Za-z](?:_?\w)?(?:\([A-Za-z]\))?$")
 
 
+# "2x = 6" is not solved.
+_COEFFICIENT = re.compile(r"^\s*\d+\s?[a-z]\s*$")
+
+
 def _without_label(text: str) -> tuple[str, str]:
     """("area", "9.4 cm^2") of "Area = 9.4 cm^2"; the last side of a chain; an empty label where there is none."""
     match = _LABEL.match(text)
-    if match is None:
+    if match is None or _COEFFICIENT.match(match.group(1)):
         return "", text
     label, rest = match.group(1).strip(), match.group(2).strip()
     if _SYMBOL.match(rest) and read_value(label) is not None:
@@ -152,7 +156,7 @@ _ONE_TERM = re.compile(r"^(?:\d+\s?[a-z](?:\^\S+)?|[a-z]\^\S+)\s?=[^=]+$", re.IG
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
-        r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|"
+        r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|says|reads|shows|displays|"
         r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|:\s|∈|\\in(?![a-z])",
         text,
     )

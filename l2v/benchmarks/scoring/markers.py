@@ -35,18 +35,18 @@ _MARK = PatternTable(
     rf"statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
-    r"|答案(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
+    r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
-    r"|<ans(?:wer)?>|<conclusion>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
+    r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
     r"pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|mind)) to|switch(?:ing)? to|"
     r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)",
 )
 _RIGHT_AFTER = PatternTable(
-    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
+    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"
@@ -86,7 +86,7 @@ _NEAREST = re.compile(
     r"^\W{0,3}(?:(?:closest|nearest|most similar|equal|equivalent) to|(?:most |very )?(?:probably|likely|certainly|definitely|"
     r"clearly|"
     r"surely|indeed|simply|obviously|of course|therefore|thus|then|exactly|precisely|still|now|just|actually|in (?:short|fact)|"
-    r"none other than|(?:with(?:out)? )(?:a |any )?doubt)),?\s+",
+    r"(?:la|le|el|die|der)(?= (?:\w+ )?\(?[A-J]\b)|none other than|(?:with(?:out)? )(?:a |any )?doubt)),?\s+",
     re.IGNORECASE,
 )
 
@@ -196,7 +196,7 @@ def first_sentence(line: str) -> str:
 
 _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
-    r"query|example|"
+    r"query|example|variation|bonus|practice|challenge|"
     r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
     r"|\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
     r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b"

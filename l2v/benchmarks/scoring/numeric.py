@@ -33,8 +33,8 @@ BOUND = re.compile(
     r"between|"
     r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|"
     r"longer)(?: than)?|anything but|double|twice|"
-    r"triple|"
-    r"half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|page|eq(?:uation|\.)|"
+    r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
+    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
     r"[<>≤≥≠±]\s*)"
     rf"{_NUMBER}(?:(?:\s?[a-z°%]{{1,4}})?\s+and\s+\d[\d.,]*)?|"
@@ -80,6 +80,8 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
         if first is not None and "=" not in text:
             return first
     text = decimal_points(text).rstrip("!")
+    if _PART.search(text):
+        return None
     text = BOUND.sub("…", text)
     if not tail and _several(text):
         return None
@@ -92,6 +94,8 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
     )
 
 
+# What is said of a part of a number, or of all but it.
+_PART = re.compile(r"\d (?:of (?:whom|which|them|these)|are (?:not|without))\b|\b(?:except|complement|opposite event)\b")
 _BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
 _LABELLED = re.compile(r"^[A-Za-z ]{2,25}:\s*(\S.{0,60})$")
 

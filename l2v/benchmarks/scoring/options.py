@@ -115,7 +115,8 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
     else:
         squeezed = squeeze(_RANGE.sub(r"\1-\2", text))
         squeezed = _YES_NO.get(squeezed, squeezed)
-        found = known.where([bool(s) and s == squeezed for s in known.squeezed])
+        alike = (squeezed, squeeze(_RANGE.sub(r"\1:\2", text)))
+        found = known.where([bool(s) and s in alike for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if found else None
 
 
@@ -131,11 +132,12 @@ _YES_NO = dict.fromkeys(["是", "是的", "对", "對", "ja", "oui", "sí", "は
 )
 _ALONE = re.compile(r"^\W{0,4}([A-Ja-j])\W{0,4}$")
 _IN_BRACKETS = re.compile(r"(?<![\w\\])[(\[]\s?([A-Ja-j])\s?[)\]]")
-_LEADING = re.compile(r"^[\s*({\[]{0,4}([A-J])(?:\*{0,2}\s?[.:)\]]|\s[-–]\s)")
+_LEADING = re.compile(r"^(?:[^\w✗✘❌×✖-]|-\s){0,4}([A-J])(?:\*{0,2}\s?[.:)\]]|\s[-–]\s)")
 _NAMED = re.compile(
     r"(?<![A-Za-z])(?:options?|choices?|answers?|letters?|opción|opção|alternativa|antwort|réponse|вариант|选项|選項)\s*[*\"'(]{0,3}([A-J])(?![\w'])",
     re.IGNORECASE,
 )
+_SMALL_LETTER = re.compile(r"(?:option|choice) [a-j]\W*(?:$|is\b)", re.IGNORECASE)
 _FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(]|because\b|since\b|as\b|which\b|with\b|for\b))")
 _BETWEEN = re.compile(r"(?<![A-Za-z])(?:and|or|either|both)(?![A-Za-z])|[\s,;&/()\[\].*-]")
 _DENIED = re.compile(
@@ -158,7 +160,7 @@ def _letter(text: str, known: _Options) -> OptionReading | None:
     for pattern in (_ALONE, _IN_BRACKETS, _LEADING, _NAMED, _FIRST):
         matches = [m for m in pattern.finditer(text) if m.group(1).upper() in known.letters]
         if pattern is _NAMED:
-            matches = [m for m in matches if m.group(1).isupper()]
+            matches = [m for m in matches if m.group(1).isupper() or _SMALL_LETTER.match(m.group() + text[m.end() :])]
         found = frozenset(m.group(1).upper() for m in matches)
         if not found or (pattern in (_IN_BRACKETS, _NAMED) and _DENIED.search(text.lower())):
             continue
@@ -169,11 +171,17 @@ def _letter(text: str, known: _Options) -> OptionReading | None:
     return None
 
 
+_WHICH_IS = re.compile(r",? (?:which|that|this) (?:is|matches|corresponds to|equals)\b.*")
+
+
 def _contradiction(rest: str, letter: frozenset[str], known: _Options) -> frozenset[str]:
     """The letters of another option whose text is all that stands beside the letter ("(B) 130°" where B is 140°)."""
     rest = rest.strip(" .,:;*()")
     if known.bare or not rest or len(rest) > 300:
         return frozenset()
+    if _WHICH_IS.search(rest):
+        # "AB is 10, which is option D"
+        rest = _IS.split(_WHICH_IS.split(rest)[0])[-1].rsplit("=", 1)[-1]
     squeezed, value = squeeze(rest), read_value(rest)
     same = [
         s == squeezed or (value is not None and v is not None and near(value, v))
@@ -237,6 +245,8 @@ def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionRead
 def _is_short(spaced: str) -> bool:
     """A letter or a number: read by its own rules."""
     token = spaced.strip()
+    if is_mathematics(token) and re.search(r"[+=<>]|\d [a-z]\b|\b[a-z] \d", token):
+        return True
     return len(token) == 1 or token.replace(".", "").replace(",", "").replace("°", "").replace(" ", "").isdigit()
 
 

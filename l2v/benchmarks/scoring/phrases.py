@@ -30,7 +30,7 @@ INSTRUCTION = PatternTable(
     r"reply|respond|say|end|mark|"
     r"accept|count|give|choose)\b",
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
-    r"\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
+    r"\banswers? (?:should|must) (?:look like|read\b|be in|follow)|\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
 )
 TAKEN_BACK = PatternTable(
     r"^\W*(?:and |but |oh,? |ah,? |so )?(?:wait|hmm+|hold on|hang on|oops|correction|edit|erratum|scratch that|strike that|"
@@ -63,7 +63,7 @@ REFUSES = PatternTable(
     r"\b(?:cannot|can't|can ?not|could not|couldn't|unable to|not able to|hard to|difficult to|impossible to|no way to|"
     r"not possible to|isn't possible to|"
     r"is not possible|unclear|don't know|do not know|not (?:sure|certain)|unsure|give up|hard to say)\b"
-    r"(?! (?:both|all|be (?:true|right|correct|negative|zero|the|[A-J]\b|\W?\d)|have|exceed|equal))",
+    r"(?! (?:both|all|have|exceed|equal|be (?!\w+ed\b|sure|certain|known|seen|told|found|read|made)))",
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends on what|"
     r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
@@ -286,11 +286,12 @@ BREAK = PatternTable(
     r",\s+(?:and\s+)?not\s+(?=\S)|"
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
     r"resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
-    r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)",
+    r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)|\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
 CONCESSION = re.compile(
     r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
-    r"regardless of|(?:un)?like|contrary to|rather than|instead of|apart from|besides|aside from)\b[^,]{1,120},\s*",
+    r"regardless of|(?:un)?like|contrary to|rather than|instead of|apart from|besides|aside from|(?:out )?of the|out of|"
+    r"not counting|excluding|including|in addition to|among)\b[^,]{1,120},\s*",
     re.IGNORECASE,
 )
 CONTRASTED = re.compile(

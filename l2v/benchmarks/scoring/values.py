@@ -75,7 +75,7 @@ _WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0,
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _LEAD = re.compile(
     r"^(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|equal to|equals|a total of|therefore|"
-    r"in|thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
+    r"in|the year|thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
     r"rs\.?)(?![A-Za-z])[\s:,]*){1,4}",
     re.IGNORECASE,
 )
@@ -133,6 +133,9 @@ def _unbracketed(text: str) -> str:
 _COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·×*]\s?[A-Za-z]{1,4}(?:\^?-?\d)?){1,3}$")
 
 
+_PER = re.compile(r"^(met(?:re|er)s?|kilomet(?:re|er)s?|centimet(?:re|er)s?|feet) per (second|hour)$")
+
+
 def _decimals(head: str) -> int | None:
     """Places after the point of a plain literal; None for an expression."""
     literal = head.replace(" ", "")
@@ -146,6 +149,7 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     tail = tail.replace("{", "").replace("}", "").strip(" .)(")
     if not tail:
         return "", False, 1.0
+    tail = _PER.sub(lambda m: f"{UNITS.get(m.group(1).removesuffix('s'), '')}/{UNITS.get(m.group(2), '')}", tail)
     if _COMPOUND.match(tail):
         return UNITS.get(tail.replace(" ", ""), ""), False, 1.0
     if tail.startswith("%"):
@@ -163,7 +167,7 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
         return "", False, scale
     if words[0].lower().startswith("percent") or words[:2] == ["per", "cent"]:
         return ("", True, scale) if len(words) <= 4 else None
-    name = _known_unit(words)
+    name = known_unit(words)
     if name is not None:
         return name, False, scale
     first = re.match(r"[^\W\d_]*", words[0])
@@ -175,7 +179,10 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     return ("", False, scale) if len(letters) >= 2 or letters in _ONE_LETTER else None
 
 
-def _known_unit(words: list[str]) -> str | None:
+def known_unit(words: list[str]) -> str | None:
+    """The unit that words name ("square metres", "cm^2", "km"), or None."""
+    if not words:
+        return None
     power = ""
     if words[0].lower() in ("square", "sq", "sq.", "cubic") and len(words) > 1:
         power, words = ("^3" if words[0].lower() == "cubic" else "^2"), words[1:]
@@ -220,8 +227,8 @@ def _number_words(text: str) -> Value | None:
     if not words or len(words) > 12:
         return None
     if words[0] in ("half", "a", "an") and len(words) <= 2:
-        part = _PARTS.get(words[-1])
-        return Value(sign / part) if part else None
+        part, many = _PARTS.get(words[-1]), _WORD_FACTORS.get(words[-1])
+        return Value(sign / part) if part else Value(sign * many, 0) if many else None
     total, current, used = 0.0, 0.0, 0
     for word in words:
         if word in _WORD or word.isdigit():
