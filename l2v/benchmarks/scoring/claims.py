@@ -60,7 +60,7 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     concluding or last sentence, and an opening ("B. Because …"). A last sentence that was cut off is left out.
     """
     text = own_part(response, asked)
-    asked = f"{asked}\n{' '.join(options)}"
+    asked = asked + "\n\n" + "\n".join(options)
     clauses = [owned(clause) for clause in in_clauses(text, asked, options)]
     explicit, denied = _explicit(text, clauses, asked)
     withdrawn = _withdrawn_until(clauses)
@@ -179,7 +179,10 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     found = _ending(said, lines)
     first = said[0]
     if not explicit and first.kind in ASSERTING:
-        found.append(ResponseClaim(first.text, OPENING, lines[0], first.at))
+        opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
+        # A bare option in front ("Condensation. Rain follows.") says more than what a last sentence mentions.
+        ahead = is_bare(first.text) and len({c.sentence for c in said}) > 1 and all(c.how == LAST_SENTENCE for c in found)
+        found.insert(0 if ahead else len(found), opening)
     return found
 
 

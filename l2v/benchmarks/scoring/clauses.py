@@ -43,6 +43,7 @@ from l2v.benchmarks.scoring.phrases import (
     TAKEN_BACK,
     WITHDRAWS,
 )
+from l2v.benchmarks.scoring.cleaning import squeeze
 from l2v.benchmarks.scoring.tables import possible
 
 
@@ -96,6 +97,62 @@ def asked_for(denial: str, asked: str) -> bool:
     return any(word in asked.lower() for word in map(str.lower, ADJECTIVES.findall(denial)))
 
 
+# What may be measured or pointed at, one group of words with one meaning a line.
+_GROUPS = """mean average
+median
+mode
+range
+perimeter
+circumference
+area
+volume
+radius
+diameter
+length distance long far
+width wide
+height tall high
+speed velocity fast
+slope gradient
+intercept
+mass weight weighs heavy
+price cost costs
+probability
+odds
+highest largest greatest maximum biggest most tallest longest max top peak
+lowest smallest least minimum shortest fewest min bottom
+on-the-left left-hand leftmost
+on-the-right right-hand rightmost"""
+_GROUP = {word.replace("-", " "): i for i, line in enumerate(_GROUPS.split("\n")) for word in line.split()}
+_MEASURED = re.compile(rf"\b({'|'.join(_GROUP)})\b")
+
+
+@lru_cache(maxsize=4096)
+def _squeezed(question: str) -> str:
+    return "\n".join(squeeze(sentence) for line in question.split("\n") for sentence in re.split(r"(?<=[.?!,])\s", line))
+
+
+@lru_cache(maxsize=4096)
+def _measured(text: str) -> frozenset[int]:
+    return frozenset(_GROUP[word] for word in _MEASURED.findall(text.lower().replace("-", " ")))
+
+
+def _off_topic(text: str, asked: str) -> bool:
+    """Whether a text speaks of another quantity or side than all that the question names ("The median is 3" of the mean)."""
+    return bool((known := _measured(asked)) and (found := _measured(text)) and not known & found) or _restates(text, asked)
+
+
+def _restates(text: str, asked: str) -> bool:
+    """Whether a sentence only repeats what the question says ("AC = 8"), and is no option of it."""
+    question, _, options = asked.partition("\n\n")
+    said = squeeze(text)
+    return (
+        bool(_SENTENCE.search(text)) and said in _squeezed(question) and not any(said == squeeze(o) for o in options.split("\n"))
+    )
+
+
+_SENTENCE = re.compile(r"\w\s?=\s?\w|\w\s(?:is|are|has|have|had|was|were|gives?)\s\w")
+
+
 def _of_the_rest(text: str, asked: str) -> bool:
     """Whether a text speaks of what is not asked for ("The unshaded part is 1/2", asked for the shaded one)."""
     return any(word[-1] in asked.lower() and word[0] not in asked.lower() for word in _REST.findall(text.lower()))
@@ -140,6 +197,8 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.DENIAL
     if OWN_VERB.match(text):
         return Kind.QUOTATION
+    if _off_topic(text, asked):
+        return Kind.REMARK
     if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
         return Kind.LIST
     if IF.search(text):

@@ -221,9 +221,17 @@ _COMMON = {
 }  # fmt: skip
 
 
+# A list of words that only names what was counted: "There are 4 people:" over "1. The man", "2. The boy".
+_GLOSS = re.compile(r":[ *]*\n+(?:\s*(?:\d{1,2}[.)]|[-*•])\s+[^=\d\n:]{2,120}(?:\n+|$)){2,}$")
+# "7. How many does Ann have? 5."
+_BARE_FIRST = re.compile(r"(\W{0,4}\S{1,20}[.!])\s+((?:how|what|which|who|where|when|why)\b[^?\n]{1,300}\?)", re.IGNORECASE)
+
+
 def own_part(text: str, asked: str) -> str:
     """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
-    text = _TURN_OF_ANSWER.sub("Answer:", text)
+    text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
+    if (first := _BARE_FIRST.match(text)) and _is_another(first.group(2), asked):
+        return first.group(1)
     if _DIALOGUE.match(text):
         text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     for match in _HEADER.finditer(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import BARE, LAST_SENTENCE, SENTENCES, STATEMENT
@@ -238,8 +239,8 @@ def _interpretations(read: Value, gold: Value, asks_percent: bool, asks_scale: b
     whole = read.integer and gold.integer
     bases = to_base(read), to_base(gold)
     if bases[0] and bases[1] and bases[0][0] == bases[1][0] and read.unit != gold.unit:
-        factor = bases[1][1] / gold.number if gold.number else 1.0
-        return [(bases[0][1] / factor, gold.number, False)]
+        one = to_base(replace(gold, number=1.0))
+        return [(bases[0][1] / (one[1] if one else 1.0), gold.number, False)]
     found = []
     if (read.percent == gold.percent or asks_percent) and asks_scale:
         found.append((read.number, gold.number, whole))

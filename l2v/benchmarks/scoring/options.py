@@ -90,7 +90,7 @@ def read_option(
     )
 
 
-_IS = re.compile(r"\s(?:is|are|was|were|be)\s")
+_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures)\s")
 
 
 def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
