@@ -40,7 +40,7 @@ _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport
 _ENDED = re.compile(r"[.!?)\]}*$`|]$")
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|[a-z]{1,2}\d?)$")
 _BARE_LINE = re.compile(
-    r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|x|y|n|"
+    r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|x|y|n|"
     r"[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
     r"\\?[a-zA-Z]{1,12}(?:\^?[23])?)?|[A-J][.):]\s?\S.{0,60}|\(?[A-J]\)\s?\S.{0,60})[\s*_$)\].\\]{0,6}$",
     re.IGNORECASE,
@@ -60,7 +60,7 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     concluding or last sentence, and an opening ("B. Because …"). A last sentence that was cut off is left out.
     """
     text = own_part(response, asked)
-    asked = asked + "\n\n" + "\n".join(options)
+    asked = asked.replace("\n\n", "\n") + "\n\n" + "\n".join(options)
     clauses = [owned(clause) for clause in in_clauses(text, asked, options)]
     explicit, denied = _explicit(text, clauses, asked)
     withdrawn = _withdrawn_until(clauses)
@@ -169,8 +169,8 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     one = " ".join(lines[:1] if len(set(lines)) == 1 else lines)
     words = one.split()
-    if len(set(words)) == 1:
-        one = words[0]
+    if len({word.strip(",.;") for word in words}) == 1:
+        one = words[-1]
     one = said[0].text if len(said) == len(lines) == 1 and len(one) > len(said[0].text) else one
     alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])

@@ -128,6 +128,7 @@ _MEASURED = re.compile(rf"\b({'|'.join(_GROUP)})\b")
 
 @lru_cache(maxsize=4096)
 def _squeezed(question: str) -> str:
+    question = _EQUAL.sub(" = ", question)
     return "\n".join(squeeze(sentence) for line in question.split("\n") for sentence in re.split(r"(?<=[.?!,])\s", line))
 
 
@@ -138,18 +139,29 @@ def _measured(text: str) -> frozenset[int]:
 
 def _off_topic(text: str, asked: str) -> bool:
     """Whether a text speaks of another quantity or side than all that the question names ("The median is 3" of the mean)."""
-    return bool((known := _measured(asked)) and (found := _measured(text)) and not known & found) or _restates(text, asked)
+    return bool((known := _measured(asked)) and (found := _measured(text)) and not known & found) or _turned_round(
+        text, asked
+    ) or _restates(text, asked)
+
+
+def _turned_round(text: str, asked: str) -> bool:
+    """Whether a text speaks of "girls to boys" where the question asks for "boys to girls"."""
+    pairs = _RATIO.findall(asked.lower()) if " to " in text else []
+    return any(f"{b} to {a}" in text.lower() and f"{a} to {b}" not in text.lower() for a, b in pairs)
+
+
+_RATIO = re.compile(r"\b(\w+) to (?:the )?(\w+)")
 
 
 def _restates(text: str, asked: str) -> bool:
     """Whether a sentence only repeats what the question says ("AC = 8"), and is no option of it."""
-    question, _, options = asked.partition("\n\n")
-    said = squeeze(text)
-    return (
-        bool(_SENTENCE.search(text)) and said in _squeezed(question) and not any(said == squeeze(o) for o in options.split("\n"))
-    )
+    question, _, options = asked.rpartition("\n\n")
+    parts = [squeeze(part) for part in _AND.split(_EQUAL.sub(" = ", text))] if _SENTENCE.search(text) else []
+    known = _squeezed(question)
+    return bool(parts) and all(part in known for part in parts) and squeeze(text) not in map(squeeze, options.split("\n"))
 
 
+_AND, _EQUAL = re.compile(r"\sand\s|,\s"), re.compile(r"\s(?:is|are|equals)\s")
 _SENTENCE = re.compile(r"\w\s?=\s?\w|\w\s(?:is|are|has|have|had|was|were|gives?)\s\w")
 
 
@@ -158,7 +170,7 @@ def _of_the_rest(text: str, asked: str) -> bool:
     return any(word[-1] in asked.lower() and word[0] not in asked.lower() for word in _REST.findall(text.lower()))
 
 
-_REST = re.compile(r"\b((?:un|non|in)-?(\w{4,}))")
+_REST = re.compile(r"\b((?:(?:un|non|in)-?|(?:second|third|next)[ -](?=\w+est))(\w{4,}))")
 
 
 def unreal(text: str) -> bool:
@@ -191,7 +203,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     if SUPPOSES.search(text, bits):
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
     found = DENIES.search(text, bits)
-    if found and not COUNTED.search(text) and not asked_for(found.group(), asked):
+    if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked) or _of_the_rest(text, asked):
         return Kind.DENIAL
@@ -258,7 +270,7 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
     contrast = False
     breaks = [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
     if FRONT.match(sentence, start):
-        breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that)\b", sentence[b.end() :], re.IGNORECASE)]
+        breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that|the)\b", sentence[b.end() :], re.IGNORECASE)]
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
         for offset, piece in _prefixed(CONTRASTED.sub("", sentence[start:end]), asked, bits):
@@ -275,6 +287,12 @@ def _asks_yes_no(asked: str) -> bool:
 
 
 _YES_NO_FIRST = re.compile(r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def _asks_negatively(asked: str) -> bool:
+    """Whether a question may ask for how many did not: it says so, or nothing is known of it."""
+    return len(asked) < 30 or re.search(r"\bnot\b|n't|\bno\b|without|absent|miss|fail", asked, re.IGNORECASE) is not None
 
 
 def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:

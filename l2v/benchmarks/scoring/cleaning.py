@@ -20,7 +20,7 @@ _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, 
 
 _THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
 _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(rf"</(?:{_THOUGHTS})>", re.IGNORECASE)
-_TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?)+")
+_TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+")
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
 # An end token that no model begins with, and no new turn of the model's behind it.
@@ -46,10 +46,15 @@ def clean(response: str | None) -> str:
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
+    text = _MARKED.sub(r"\1\n", text)
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
 
 
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
+
+
+# Options with their marks on one line.
+_MARKED = re.compile(r"([✓✔✅✗✘❌])[ ,;]+(?=\(?[B-J][).:])")
 
 
 def _untabled(line: str) -> str:

@@ -104,7 +104,7 @@ def _shown(value: Value) -> str:
 
 
 # "1:2" for a gold of 0.5; where the gold is a ratio or a time itself, texts are compared.
-_RATIO = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?) ?: ?([1-9]\d{0,8}(?:\.\d{1,9})?)$")
+_RATIO = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?) ?(?::|out of) ?([1-9]\d{0,8}(?:\.\d{1,9})?)$")
 _LABEL = re.compile(r"^([^=≈≤≥<>≠+*/√^-]{0,60})[=≈](?!=)(.+)$", re.DOTALL)
 _SYMBOL = re.compile(r"^[A-Za-z](?:_?\w)?(?:\([A-Za-z]\))?$")
 
@@ -141,7 +141,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
                 return Comparison(None, found.by, text_plain)
             if found.equal or found.by == "number":
                 return found
-    if "=" not in gold and _ONE_TERM.match(text_plain):
+    if "=" not in gold and _UNSOLVED.match(text_plain):
         return Comparison(None, "symbolic", text_plain)
     if is_mathematics(gold_plain) and is_mathematics(text_plain):
         return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(text_plain)))
@@ -150,7 +150,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 
 
 # "x^2 = 9" and "2x = 6" are not solved.
-_ONE_TERM = re.compile(r"^(?:\d+\s?[a-z](?:\^\S+)?|[a-z]\^\S+)\s?=[^=]+$", re.IGNORECASE)
+_UNSOLVED = re.compile(r"^(?=[^=]*(?:\d\s?[a-z](?![a-z])|(?<![a-z])[a-z]°?\s?[+*/^-]|[+*/-]\s?[a-z](?![a-z])))[^=]+=[^=a-zπ√]+$")
 
 
 def _last_parts(text: str) -> list[str]:

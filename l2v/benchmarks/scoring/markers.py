@@ -39,7 +39,7 @@ _MARK = PatternTable(
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
-    r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b[.:]"
+    r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
     r"pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|mind)) to|switch(?:ing)? to|"
@@ -141,6 +141,8 @@ def owned(clause: Clause) -> Clause:
     named = [m.start() for m in _ANSWER.finditer(clause.text)]
     if named and clause.kind is Kind.CONDITION and not clause.text.lower().startswith("if "):
         return replace(clause, kind=Kind.HYPOTHESIS)
+    if clause.kind in ASSERTING and "answer" in clause.text and _OTHER_QUESTION.search(clause.text):
+        return replace(clause, kind=Kind.QUOTATION)
     other = clause.kind in ASSERTING and named and not any(_OWN.search(clause.text[:at]) for at in named)
     return replace(clause, kind=Kind.QUOTATION) if other else clause
 

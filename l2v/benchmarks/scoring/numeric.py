@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.forms import BARE, LAST_SENTENCE, SENTENCES, STATEMENT
+from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
 from l2v.benchmarks.scoring.values import Value, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
@@ -22,7 +22,7 @@ _VERBS = re.compile(
     r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[a-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
+    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
     r"\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
     r"for|at|as|than|while|with|during|"
     r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
@@ -88,7 +88,7 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
         return None
     if how in BARE:
         label = _LABELLED.match(text)
-        return _after_equals(text) or (read_value(label.group(1)) if label else None)
+        return _after_equals(text, how == BOXED) or (read_value(label.group(1)) if label else None)
     found = _after_equals(text) or _after_verbs(text, given)
     return found or (
         None if how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text) else _only_number(text, given)
@@ -120,22 +120,25 @@ def numbers_in(text: str) -> frozenset[float]:
     return frozenset(v.number for v in map(read_value, _TOKEN.findall(text[:3000])) if v is not None)
 
 
-def _after_equals(text: str) -> Value | None:
-    """The number after the last equals sign, where that ends the statement rather than a condition ("9 when x = 3")."""
+def _after_equals(text: str, solved: bool = False) -> Value | None:
+    """The number after the last equals sign, where that ends the statement rather than a condition ("9 when x = 3").
+
+    solved: whether "a+b = 5" is the answer all the same, as in a box.
+    """
     equals = list(_EQUALS.finditer(text))
     if not equals:
         return None
     verbs = [v for v in _VERBS.finditer(text) if v.start() < equals[-1].start()]
     between = text[verbs[-1].end() if verbs else 0 : equals[-1].start()]
-    if len(equals) == 1 and _UNSOLVED.search(between):
+    if len(equals) == 1 and not solved and _UNSOLVED.search(between):
         return None
     if _VERBS.search(text, equals[-1].end()) or _CONDITION.search(between):
         return None
     return _first_clause(text[equals[-1].end() :])
 
 
-# "2x = 6" and "x^2 = 9" are not solved.
-_UNSOLVED = re.compile(r"\d\s?[xyz](?![a-z])|(?<![a-z])[xyz]\s?\^")
+# "2x = 6" and "x + 5 = 9" are not solved.
+_UNSOLVED = re.compile(r"\d\s?[xyz](?![a-z])|(?<![a-z])[xyz](?:°?\s?[\^+*/-])|[+*/-]\s?[xyz](?![a-z])")
 
 
 def _after_verbs(text: str, given: frozenset[float]) -> Value | None:

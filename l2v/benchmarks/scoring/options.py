@@ -282,9 +282,10 @@ def _only_letter(text: str, how: str, known: _Options) -> OptionReading | None:
     said = (
         known.bare and bool(known.texts) and how in (STATEMENT, CONCLUSION) and len(found) == 1 and found <= set(known.letters)
     )
-    return OptionReading(found, "letter") if said and re.search(r"\w\s[A-J]\s(?:is|has|shows|must)\s", text) else None
+    return OptionReading(found, "letter") if said and _CHOSEN.search(text) else None
 
 
+_CHOSEN = re.compile(r"(?:\w\s|^)[A-J]\s(?:is|has|shows|must|completes|continues|fits|matches|comes|lies|follows)\s")
 _ANY_LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
 
 

@@ -65,7 +65,7 @@ REFUSES = PatternTable(
     r"is not possible|unclear|don't know|do not know|not (?:sure|certain)|unsure|give up|hard to say)\b"
     r"(?! (?:both|all|have|exceed|equal|be (?!\w+ed\b|sure|certain|known|seen|told|found|read|made)))",
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
-    r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends on what|"
+    r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends? (?:up)?on|"
     r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
     r"\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|determinable|known)\b",
     r"\b(?:no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|(?:refuse|decline) to|(?:not|n't) convinced)\b",
@@ -284,7 +284,7 @@ BREAK = PatternTable(
     r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|leaving|giving|making|yielding|"
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|"
     r"resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
     r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)|\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
