@@ -27,7 +27,7 @@ from l2v.benchmarks.scoring.forms import (
     ResponseClaim,
 )
 from l2v.benchmarks.scoring.markers import DENIED_BOX, DENIED_IN, SILENT, UNBOXED, WRONG_BOX, marked_claims, own_part, owned
-from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS
+from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
@@ -96,18 +96,18 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
                 denied.append(claim)
             elif clause.kind not in SILENT:
                 asserted.append(claim)
-        if clause.kind is Kind.DENIAL and (subject := _SUBJECT.match(clause.text)):
+        if (subject := _SUBJECT.match(clause.text)) and clause.kind is Kind.DENIAL:
             denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
-        if clause.kind in ASSERTING and (named := _IS_ANSWER.match(clause.text)) and not _VERB.search(named.group(1)):
+        if (named := _IS_ANSWER.match(clause.text)) and not _VERB.search(named.group(1)) and clause.kind in ASSERTING:
             asserted.append(ResponseClaim(named.group(1), MARKER, named.group(1), clause.at))
-        if clause.kind in ASSERTING and (said := YES_NO.fullmatch(clause.text)):
+        if (said := YES_NO.fullmatch(clause.text)) and clause.kind in ASSERTING:
             asserted.append(ResponseClaim(said.group(1), MARKER, said.group(1), clause.at))
     for before, clause in zip(clauses, clauses[1:], strict=False):
         if (
-            before.kind is Kind.WITHDRAWAL
-            and before.sentence == clause.sentence
-            and clause.kind in ASSERTING
+            before.sentence == clause.sentence
             and _BARE_LINE.match(clause.text)
+            and before.kind is Kind.WITHDRAWAL
+            and clause.kind in ASSERTING
         ):
             asserted.append(ResponseClaim(clause.text, MARKER, clause.text, clause.at))
     asserted.sort(key=lambda claim: claim.at)
@@ -154,7 +154,8 @@ def _withdrawn_until(clauses: Sequence[Clause]) -> int:
     """Where the last withdrawal starts that nothing behind it takes back; 0 for none. A refusal behind a marker is one."""
     at = 0
     for clause in clauses:
-        if clause.kind is Kind.WITHDRAWAL or clause.kind is Kind.REFUSAL and _NO_ANSWER.search(clause.text):
+        refused = _NO_ANSWER.search(clause.text) and clause.kind is Kind.REFUSAL
+        if refused or WITHDRAWS.search(clause.text, clause.bits) and clause.kind is Kind.WITHDRAWAL:
             at = clause.at
         elif at and REAFFIRMS.search(clause.text) and clause.kind in ASSERTING:
             at = 0
@@ -163,7 +164,9 @@ def _withdrawn_until(clauses: Sequence[Clause]) -> int:
 
 def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[ResponseClaim]:
     """What asserts by its place: the whole response, its last line, conclusion or sentence, its opening."""
-    said = [c for c in clauses if c.kind is not Kind.REMARK]
+    # What stands in the middle of a long response asserts nothing by its place.
+    near = clauses if len(clauses) <= 20 else [*clauses[:4], *clauses[-16:]]
+    said = [c for c in near if c.kind is not Kind.REMARK]
     if not said:
         return []
     lines = [line.strip() for line in text.split("\n") if line.strip()]
@@ -245,7 +248,9 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         return [replace(claim, how=STATEMENT)]
     found: list[ResponseClaim] = []
     ended = _ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
-    alone = last.text == lines[-1] or (last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION))
+    alone = last.text == lines[-1] or (
+        last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
+    )
     if alone and _BARE_LINE.match(claim.text) and not _step(lines):
         found.append(replace(claim, how=LAST_LINE))
     whole = _whole_sentence(said)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
@@ -71,15 +71,21 @@ ASSERTING = (Kind.ASSERTION, Kind.CONCLUSION, Kind.CONDITION)
 class Clause:
     """A clause with its place: at, its start in the response; line, the rest of its line; sentence, a number.
 
-    bits: the patterns that may match in it (tables.py).
+    bits: the patterns that may match in it (tables.py). asked: the question. given: its kind, where its place decides that.
     """
 
     text: str
     at: int
     line: str
     sentence: int
-    kind: Kind
     bits: int
+    asked: str = ""
+    given: Kind | None = None
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What it does; worked out when somebody asks, as of most clauses of a long response nobody does."""
+        return self.given or classify(self.text, self.asked, self.bits)
 
 
 def _claimed(text: str) -> bool:
@@ -122,8 +128,13 @@ highest largest greatest maximum biggest most tallest longest max top peak
 lowest smallest least minimum shortest fewest min bottom
 on-the-left left-hand leftmost
 on-the-right right-hand rightmost"""
-_GROUP = {word.replace("-", " "): i for i, line in enumerate(_GROUPS.split("\n")) for word in line.split()}
-_MEASURED = re.compile(rf"\b({'|'.join(_GROUP)})\b")
+_GROUP = {word: i for i, line in enumerate(_GROUPS.split("\n")) for word in line.split()}
+_LETTERS = re.compile("[a-z]+(?:-hand|(?<=on)-the-(?:left|right))?")
+
+
+def _measured(text: str) -> frozenset[int]:
+    text = text.lower().replace("on the ", "on-the-")
+    return frozenset(_GROUP[word] for word in _LETTERS.findall(text) if word in _GROUP)
 
 
 @lru_cache(maxsize=4096)
@@ -132,16 +143,16 @@ def _squeezed(question: str) -> str:
     return "\n".join(squeeze(sentence) for line in question.split("\n") for sentence in re.split(r"(?<=[.?!,])\s", line))
 
 
-@lru_cache(maxsize=4096)
-def _measured(text: str) -> frozenset[int]:
-    return frozenset(_GROUP[word] for word in _MEASURED.findall(text.lower().replace("-", " ")))
+_asked_for = lru_cache(maxsize=4096)(_measured)
 
 
 def _off_topic(text: str, asked: str) -> bool:
     """Whether a text speaks of another quantity or side than all that the question names ("The median is 3" of the mean)."""
-    return bool((known := _measured(asked)) and (found := _measured(text)) and not known & found) or _turned_round(
-        text, asked
-    ) or _restates(text, asked)
+    return (
+        bool((known := _asked_for(asked)) and (found := _measured(text)) and not known & found)
+        or _turned_round(text, asked)
+        or _restates(text, asked)
+    )
 
 
 def _turned_round(text: str, asked: str) -> bool:
@@ -156,6 +167,8 @@ _RATIO = re.compile(r"\b(\w+) to (?:the )?(\w+)")
 def _restates(text: str, asked: str) -> bool:
     """Whether a sentence only repeats what the question says ("AC = 8"), and is no option of it."""
     question, _, options = asked.rpartition("\n\n")
+    if text.rsplit(None, 1)[-1].strip(".,$*") not in question:
+        return False
     parts = [squeeze(part) for part in _AND.split(_EQUAL.sub(" = ", text))] if _SENTENCE.search(text) else []
     known = _squeezed(question)
     return bool(parts) and all(part in known for part in parts) and squeeze(text) not in map(squeeze, options.split("\n"))
@@ -183,6 +196,13 @@ YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no|true|fals
 _SUPPOSED = re.compile(r"\b(?:if|would|when|suppose|happens?|assum\w+)\b", re.IGNORECASE)
 
 
+# A guess is an answer; a domain may be all but one number.
+_GUESSES = re.compile(
+    r"\bi(?:'d| would| will|'ll| must| have to) (?:still )?(?:guess|say|estimate|go with|choose|pick)\b(?! to\b)", re.IGNORECASE
+)
+_UNEQUAL = re.compile(r"[\s$\\(]*[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*")
+
+
 def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     bits = possible(text) if bits is None else bits
@@ -196,13 +216,13 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.ASSERTION
     if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
-    if REFUSES.search(text, bits):
+    if REFUSES.search(text, bits) and not _GUESSES.search(text):
         return Kind.REFUSAL
     if QUOTES.search(text, bits):
         return Kind.QUOTATION
     if SUPPOSES.search(text, bits):
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
-    found = DENIES.search(text, bits)
+    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(text, bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked) or _of_the_rest(text, asked):
@@ -250,8 +270,8 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
         bits = possible(sentence)
         for offset, piece, contrast in _pieces(sentence, asked, bits):
             own = bits if piece == sentence else possible(piece)
-            kind = Kind.REMARK if contrast else classify(piece, asked, own)
-            found.append(Clause(piece, at + offset, line[offset:].strip() if offset else line, number, kind, own))
+            rest = line[offset:].strip() if offset else line
+            found.append(Clause(piece, at + offset, rest, number, own, asked, Kind.REMARK if contrast else None))
     return _lists(found, asked, options)
 
 
@@ -330,9 +350,9 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
             # Where the options are judged one by one, the one that is approved is chosen.
             chosen = label and any(judged) and APPROVED.search(clause.line)
             text, kind = (f"Option {label}", Kind.CONCLUSION) if chosen else (clause.text, Kind.LIST)
-            found[i] = replace(clause, text=text, kind=kind)
+            found[i] = replace(clause, text=text, given=kind)
         if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, asked, options):
-            found[i] = replace(clause, kind=Kind.ASSERTION)
+            found[i] = replace(clause, given=Kind.ASSERTION)
     return found
 
 

@@ -20,7 +20,9 @@ _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, 
 
 _THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
 _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(rf"</(?:{_THOUGHTS})>", re.IGNORECASE)
-_TURN = re.compile(r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+")
+_TURN = re.compile(
+    r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+"
+)
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
 # An end token that no model begins with, and no new turn of the model's behind it.

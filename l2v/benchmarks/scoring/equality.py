@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
-from l2v.benchmarks.base import FLOAT, INTEGER, LIST, Question
+from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
@@ -88,9 +88,15 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if equal and (a := to_base(value)) and (b := to_base(gold)) and a[0] != b[0]:
         # "24 cm^2" for 24 cm: the number of something else.
         equal = None
+    if equal and question.kind == TEXT and not gold.unit and _FACTOR.search(text):
+        # "24h": a height, or hours.
+        equal = None
     if equal and _other_symbol(_without_label(plain(question.gold))[0], label):
         equal = None
     return Comparison(equal, "number", _shown(value))
+
+
+_FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
 
 
 def _other_symbol(gold: str, label: str) -> bool:
@@ -150,13 +156,16 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 
 
 # "x^2 = 9" and "2x = 6" are not solved.
-_UNSOLVED = re.compile(r"^(?=[^=]*(?:\d\s?[a-z](?![a-z])|(?<![a-z])[a-z]°?\s?[+*/^-]|[+*/-]\s?[a-z](?![a-z])))[^=]+=[^=a-zπ√]+$")
+_UNSOLVED = re.compile(
+    r"^(?=[^=]*(?:\d\s?[a-z](?![a-z])|(?<![a-z])[a-z]°?\s?[+*/^-]|[+*/-]\s?[a-z](?![a-z])))[^=]+=[^=a-zπ√]+$"
+)
 
 
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
-        r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|says|reads|shows|displays|"
+        r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|says|"
+        r"reads|shows|displays|"
         r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|:\s|∈|\\in(?![a-z])",
         text,
     )

@@ -50,7 +50,8 @@ _RIGHT_AFTER = PatternTable(
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"
-    r"which) (?:fits|matches|works|agrees|remains|makes sense))\b|(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
+    r"which) (?:fits|matches|works|agrees|remains|makes sense))\b|"
+    r"(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
     r"matches|remains|is left)\b)",
 )
 _NOT_YET = re.compile(
@@ -136,15 +137,20 @@ _REFUTED = re.compile(
 _ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
 
 
+_SPEAKS_OF_ONE = re.compile("answer|choice", re.IGNORECASE)
+
+
 def owned(clause: Clause) -> Clause:
     """The clause, as a quotation where it speaks of an answer that is not the response's own."""
+    if not _SPEAKS_OF_ONE.search(clause.text):
+        return clause
     named = [m.start() for m in _ANSWER.finditer(clause.text)]
     if named and clause.kind is Kind.CONDITION and not clause.text.lower().startswith("if "):
-        return replace(clause, kind=Kind.HYPOTHESIS)
+        return replace(clause, given=Kind.HYPOTHESIS)
     if clause.kind in ASSERTING and "answer" in clause.text and _OTHER_QUESTION.search(clause.text):
-        return replace(clause, kind=Kind.QUOTATION)
+        return replace(clause, given=Kind.QUOTATION)
     other = clause.kind in ASSERTING and named and not any(_OWN.search(clause.text[:at]) for at in named)
-    return replace(clause, kind=Kind.QUOTATION) if other else clause
+    return replace(clause, given=Kind.QUOTATION) if other else clause
 
 
 def _disowned(clause: Clause, start: int, end: int) -> bool:
@@ -181,7 +187,8 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
         ):
             negative = DENIED_BEFORE.search(clause.text[: match.start()])
             yield claim, negative is not None and not asked_for(negative.group(), asked)
-    for match in [] if clause.kind in (Kind.REFUSAL, Kind.LIST) else _RIGHT_AFTER.finditer(clause.text, clause.bits)[-4:]:
+    right = _RIGHT_AFTER.finditer(clause.text, clause.bits)[-4:]
+    for match in right if right and clause.kind not in (Kind.REFUSAL, Kind.LIST) else []:
         before = clause.text[max(0, match.start() - 30) : max(match.start(1), match.start(2))]
         refuted = bool(re.search(r"\bnot\s+(?:option |choice )?\(?$|n't .{0,12}$", before, re.IGNORECASE))
         letter = match.group(1) or match.group(2)
@@ -226,14 +233,15 @@ _COMMON = {
 # A list of words that only names what was counted: "There are 4 people:" over "1. The man", "2. The boy".
 _GLOSS = re.compile(r":[ *]*\n+(?:\s*(?:\d{1,2}[.)]|[-*•])\s+[^=\d\n:]{2,120}(?:\n+|$)){2,}$")
 # "7. How many does Ann have? 5."
-_BARE_FIRST = re.compile(r"(\W{0,4}\S{1,20}[.!])\s+((?:how|what|which|who|where|when|why)\b[^?\n]{1,300}\?)", re.IGNORECASE)
+_BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|when|why)\b[^?\n]{1,300}\?)", re.IGNORECASE)
 
 
 def own_part(text: str, asked: str) -> str:
     """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
     text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
-    if (first := _BARE_FIRST.match(text)) and _is_another(first.group(2), asked):
-        return first.group(1)
+    if (first := _BARE_FIRST.match(text)) and not _tokens(first.group(1)) <= _tokens(asked):
+        # Whether the number in front is an answer or counts a line, nobody can tell.
+        return ""
     if _DIALOGUE.match(text):
         text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     for match in _HEADER.finditer(text):
@@ -247,8 +255,12 @@ def own_part(text: str, asked: str) -> str:
     return text
 
 
+def _tokens(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", clean(text).lower()))
+
+
 def _is_another(question: str, asked: str) -> bool:
     """Whether a question is not the one that was asked, nor a shorter form of it; never where nothing is known of that."""
-    known, words = (set(re.findall(r"[^\W_]+", clean(one).lower())) for one in (asked, question))
+    known, words = _tokens(asked), _tokens(question)
     telling = {word for word in words if len(word) > 3} - _COMMON
     return bool(known) and not words <= known and not (telling and telling <= known)

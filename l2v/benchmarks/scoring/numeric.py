@@ -35,7 +35,8 @@ BOUND = re.compile(
     r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|"
     r"longer)(?: than)?|anything but|double|twice|"
     r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
-    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|page|eq(?:uation|\.)|"
+    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|"
+    r"page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
     r"[<>≤≥≠±]\s*)"
     rf"{_NUMBER}(?:(?:\s?[a-z°%]{{1,4}})?\s+and\s+\d[\d.,]*)?|"
@@ -171,7 +172,8 @@ def _first_clause(rest: str) -> Value | None:
 
 # Where a sentence states its only number without a verb before it: "10 people did not vote", "It was lowest in 1970".
 _AT_AN_END = re.compile(
-    r"(?:^|, )\W*(?:(?:so|thus|hence|therefore),? )?\d|\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|\d\W*(?:[^\W\d_]+\W*){0,2}$",
+    r"(?:^|, )\W*(?:(?:so|thus|hence|therefore),? )?\d|\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|"
+    r"\d\W*(?:[^\W\d_]+\W*){0,2}$",
     re.IGNORECASE,
 )
 

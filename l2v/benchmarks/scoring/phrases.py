@@ -30,7 +30,8 @@ INSTRUCTION = PatternTable(
     r"reply|respond|say|end|mark|"
     r"accept|count|give|choose)\b",
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
-    r"\banswers? (?:should|must) (?:look like|read\b|be in|follow)|\banswers? (?:should|must) be (?:written|given|formatted|put|in the form)\b|\b(?:format|template)\b.{0,20}['\"“‘]",
+    r"\banswers? (?:should|must) (?:look like|read|be in|follow|"
+    r"be (?:written|given|formatted|put|in the form))\b|\b(?:format|template)\b.{0,20}['\"“‘]",
 )
 TAKEN_BACK = PatternTable(
     r"^\W*(?:and |but |oh,? |ah,? |so )?(?:wait|hmm+|hold on|hang on|oops|correction|edit|erratum|scratch that|strike that|"
@@ -284,8 +285,9 @@ BREAK = PatternTable(
     r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
     r"whereas),?\s+|"
     r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|"
-    r"resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:"
+    r"so|therefore|thus|hence|it'?s|it is|the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|"
+    r"giving|making|yielding|resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
     r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)|\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
 CONCESSION = re.compile(

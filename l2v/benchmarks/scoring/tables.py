@@ -49,17 +49,19 @@ class PatternTable:
     def __init__(self, *patterns: str) -> None:
         self.pattern = "|".join(patterns)
         self._rows: list[tuple[int, re.Pattern[str]]] = []
+        self._any = 0
         for pattern in patterns:
             bit = 1 << next(_COUNT)
             for piece in _needed(_parser.parse(pattern, re.IGNORECASE)) or ("",):
                 _NEEDED[piece] = _NEEDED.get(piece, 0) | bit
+            self._any |= bit
             self._rows.append((bit, re.compile(pattern, re.IGNORECASE)))
         _made_possible.cache_clear()
 
     def search(self, text: str, bits: int | None = None) -> re.Match[str] | None:
         """The first match of the first pattern that has one. bits: possible(text), where it is known."""
         bits = possible(text) if bits is None else bits
-        for bit, row in self._rows:
+        for bit, row in self._rows if bits & self._any else ():
             if bits & bit and (found := row.search(text)):
                 return found
         return None
@@ -67,12 +69,13 @@ class PatternTable:
     def match(self, text: str, bits: int | None = None) -> re.Match[str] | None:
         """The match of the first pattern that has one at the beginning."""
         bits = possible(text) if bits is None else bits
-        return next((m for bit, row in self._rows if bits & bit and (m := row.match(text))), None)
+        return next((m for bit, row in (self._rows if bits & self._any else ()) if bits & bit and (m := row.match(text))), None)
 
     def finditer(self, text: str, bits: int | None = None) -> list[re.Match[str]]:
         """All matches, by pattern."""
         bits = possible(text) if bits is None else bits
-        return [match for bit, row in self._rows if bits & bit for match in row.finditer(text)]
+        rows = self._rows if bits & self._any else []
+        return [match for bit, row in rows if bits & bit for match in row.finditer(text)]
 
 
 def _needed(parsed: Iterable[tuple[Any, Any]], begins: bool = False, ends: bool = False) -> frozenset[str]:

@@ -88,6 +88,7 @@ def read_value(text: str) -> Value | None:
     """The number that the whole text states ("about -130 km/h", "4\\sqrt{3} cm", "twenty-three"); None when it is none."""
     words = plain(text)[:LONGEST].strip().rstrip(".;:,?").strip()
     words = _unbracketed(_LEAD.sub("", words).strip()).lstrip("€£¥").strip()
+    words = _APOSTROPHE.sub("", words)
     words = _DECIMAL_COMMA.sub(r"\1.\2", words) if words.count(",") == 1 else words
     if not words:
         return None
@@ -110,6 +111,7 @@ def read_value(text: str) -> Value | None:
     return None if unit is None else Value(number, _decimals(head), *unit)
 
 
+_APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,\[(])(\d+),(\d{1,2}|\d{4,}|(?<=(?<!\d)0,)\d{3})(?![\d,.)\]])")
 _MIXED_WORDS = re.compile(
     r"^(\d{1,9}|[a-z]+(?:-[a-z]+)?) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|"
@@ -152,6 +154,8 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     tail = _PER.sub(lambda m: f"{UNITS.get(m.group(1).removesuffix('s'), '')}/{UNITS.get(m.group(2), '')}", tail)
     if _COMPOUND.match(tail):
         return UNITS.get(tail.replace(" ", ""), ""), False, 1.0
+    if attached and tail in ("k", "K"):
+        return "", False, 1e3
     if tail.startswith("%"):
         return ("", True, 1.0) if len(tail.split()) <= 4 and not any(c.isdigit() for c in tail) else None
     if tail.startswith("°"):

@@ -19,6 +19,7 @@ from l2v.benchmarks.scoring.robust import robust, robust_many
 from l2v.benchmarks.scoring.tables import PatternTable
 
 CLAIMS = Path(__file__).parent / "claims"
+HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 
@@ -42,13 +43,13 @@ def judged() -> list[tuple[dict[str, Any], Verdict]]:
 
 
 def test_the_corpus_is_what_it_says() -> None:
-    assert len(CASES) >= 600 and {case["half"] for case in CASES} == {"aside", "open", "fresh", "sealed"}
+    assert len(CASES) >= 600 and {case["half"] for case in CASES} == set(HALVES)
     assert all(case["why"] and case["must"] in ("right", "wrong", "none") for case in CASES)
     assert all((case["must"] == "right") == (case["gold"] == case["says"]) for case in CASES)
     assert min(Counter(case["file"] for case in CASES).values()) >= 100
 
 
-@pytest.mark.parametrize("half", ["aside", "open", "fresh", "sealed"])
+@pytest.mark.parametrize("half", HALVES)
 def test_claims_are_read_as_what_they_are(half: str, judged: list[tuple[dict[str, Any], Verdict]]) -> None:
     own = [(case, verdict) for case, verdict in judged if case["half"] == half]
     accepted = [c["id"] for c, v in own if c["must"] != "right" and v.correct is True]
