@@ -287,6 +287,8 @@ def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
     before = [
         c
         for c in said[max(0, last - 2) : last]
-        if firsts[c.sentence] == c.at and (c.kind is Kind.CONCLUSION or c.kind is Kind.ASSERTION and _shortly(c.text))
+        if firsts[c.sentence] == c.at
+        and sum(other.sentence == c.sentence and other.kind in ASSERTING for other in said) == 1
+        and (c.kind is Kind.CONCLUSION or c.kind is Kind.ASSERTION and _shortly(c.text))
     ]
     return [ResponseClaim(_shortly(c.text) or c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]

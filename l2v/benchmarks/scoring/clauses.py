@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 
+from l2v.benchmarks.scoring.cleaning import squeeze
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
     APPROVED,
@@ -43,7 +44,6 @@ from l2v.benchmarks.scoring.phrases import (
     TAKEN_BACK,
     WITHDRAWS,
 )
-from l2v.benchmarks.scoring.cleaning import squeeze
 from l2v.benchmarks.scoring.tables import possible
 
 
@@ -137,6 +137,14 @@ def _measured(text: str) -> frozenset[int]:
     return frozenset(_GROUP[word] for word in _LETTERS.findall(text) if word in _GROUP)
 
 
+_WORDS = re.compile("[^\\W_]+")
+
+
+@lru_cache(maxsize=4096)
+def _words(question: str) -> set[str]:
+    return {*_WORDS.findall(question), "is", "are", "equals", "and"}
+
+
 @lru_cache(maxsize=4096)
 def _squeezed(question: str) -> str:
     question = _EQUAL.sub(" = ", question)
@@ -167,11 +175,12 @@ _RATIO = re.compile(r"\b(\w+) to (?:the )?(\w+)")
 def _restates(text: str, asked: str) -> bool:
     """Whether a sentence only repeats what the question says ("AC = 8"), and is no option of it."""
     question, _, options = asked.rpartition("\n\n")
-    if text.rsplit(None, 1)[-1].strip(".,$*") not in question:
+    if not set(_WORDS.findall(text)) <= _words(question) or not _SENTENCE.search(text):
         return False
-    parts = [squeeze(part) for part in _AND.split(_EQUAL.sub(" = ", text))] if _SENTENCE.search(text) else []
     known = _squeezed(question)
-    return bool(parts) and all(part in known for part in parts) and squeeze(text) not in map(squeeze, options.split("\n"))
+    return all(squeeze(part) in known for part in _AND.split(_EQUAL.sub(" = ", text))) and squeeze(text) not in map(
+        squeeze, options.split("\n")
+    )
 
 
 _AND, _EQUAL = re.compile(r"\sand\s|,\s"), re.compile(r"\s(?:is|are|equals)\s")
@@ -275,6 +284,9 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
     return _lists(found, asked, options)
 
 
+_INSTEAD = re.compile("rather than|instead of|as opposed to", re.IGNORECASE)
+
+
 def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:
     """(offset, clause, whether it is only the other half of "this, not that"); a concession in front is left out."""
     if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
@@ -282,7 +294,7 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
         return
     concession = CONCESSION.match(sentence)
     start = concession.end() if concession else 0
-    if instead := NOT_BUT.match(sentence, start):
+    if " but " in sentence and (instead := NOT_BUT.match(sentence, start)):
         yield start, sentence[start : instead.end(2)], False
         whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
         yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
@@ -293,7 +305,9 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
         breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that|the)\b", sentence[b.end() :], re.IGNORECASE)]
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
-        for offset, piece in _prefixed(CONTRASTED.sub("", sentence[start:end]), asked, bits):
+        clause = sentence[start:end]
+        clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause) else clause
+        for offset, piece in _prefixed(clause, asked, bits):
             yield start + offset, piece, contrast
         if match:
             start = match.end()
@@ -326,8 +340,8 @@ def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
 
 
 def _label(clause: Clause) -> str | None:
-    match = len(set(_labels(clause.text))) < 2 and LABELLED.match(LIST_HEAD.sub("", clause.text))
-    return (match.group(1) or match.group(2)) if match else None
+    match = LABELLED.match(LIST_HEAD.sub("", clause.text))
+    return (match.group(1) or match.group(2)) if match and len(set(_labels(clause.text))) < 2 else None
 
 
 def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Clause]:

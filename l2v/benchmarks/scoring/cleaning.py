@@ -44,17 +44,17 @@ def clean(response: str | None) -> str:
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
     if not text.isascii():
-        text = _levelled("".join(c for c in text if not 0xD800 <= ord(c) <= 0xDFFF))
+        text = _MARKED.sub(r"\1\n", _levelled(_SURROGATE.sub("", text)))
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
-    text = _MARKED.sub(r"\1\n", text)
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
 
 
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Options with their marks on one line.
 _MARKED = re.compile(r"([✓✔✅✗✘❌])[ ,;]+(?=\(?[B-J][).:])")
 

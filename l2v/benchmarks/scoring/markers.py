@@ -207,10 +207,13 @@ _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
     r"query|example|variation|bonus|practice|challenge|"
     r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
-    r"|\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
-    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b"
     r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
+)
+_NEXT_ONE = re.compile(
+    r"\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
+    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b",
+    re.IGNORECASE,
 )
 _TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
@@ -244,7 +247,10 @@ def own_part(text: str, asked: str) -> str:
         return ""
     if _DIALOGUE.match(text):
         text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
-    for match in _HEADER.finditer(text):
+    heads = [*_HEADER.finditer(text)]
+    if "another" in text or "similar" in text or "next" in text or "Next" in text:
+        heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
+    for match in heads:
         head = text[: match.start()].strip()
         leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
         if re.search(r"\w", head):

@@ -41,7 +41,7 @@ BOUND = re.compile(
     r"[<>≤≥≠±]\s*)"
     rf"{_NUMBER}(?:(?:\s?[a-z°%]{{1,4}})?\s+and\s+\d[\d.,]*)?|"
     r"\d[\d.,]*\s+(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger)\s+than|(?:raised )?to the power of|"
-    rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}",
+    rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(

@@ -314,7 +314,13 @@ def _opening(line: str, known: _Options) -> OptionReading | None:
         if match.group().endswith(":") and rest and not known.bare and not _same_text(_CLAUSE.split(rest)[0], known):
             # A turn of a dialogue, or a point of a list.
             return None
-        return OptionReading(frozenset(letter), "letter") if letter in known.letters else None
+        if letter not in known.letters:
+            return None
+        named = frozenset(letter)
+        begun = frozenset(
+            known.where([len(t) > 1 and rest.startswith(t) and not rest[len(t) :][:1].isalnum() for t in known.texts])
+        )
+        return OptionReading(named if letter in begun else named | begun, "letter")
     alone = _ALONE.match(line)
     if alone and alone.group(1) in known.letters:
         return OptionReading(frozenset(alone.group(1)), "letter")

@@ -282,13 +282,16 @@ STOP = re.compile(
     r"Is (?:the|it|this)|Suppose|Imagine) )"
 )
 BREAK = PatternTable(
-    r";\s+|(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)|,?\s+(?:however|although|though|even though|"
-    r"whereas),?\s+|"
-    r",\s+(?:and\s+)?not\s+(?=\S)|"
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)|(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:"
-    r"so|therefore|thus|hence|it'?s|it is|the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|"
-    r"giving|making|yielding|resulting in|which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|"
-    r"actually|or rather)[\s,])|[—–-]\s+(?=no\b|wait\b)|\s*\((?=(?:no,|wait,|sorry,|actually\b))",
+    r";\s+",
+    r"(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)",
+    r",?\s+(?:however|although|though|even though|whereas),?\s+",
+    r",\s+(?:and\s+)?not\s+(?=\S)",
+    r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
+    r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
+    r"the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|resulting in|"
+    r"which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|actually|or rather)[\s,])",
+    r"(?:—|–|-)\s+(?=no\b|wait\b)",
+    r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
 CONCESSION = re.compile(
     r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
 try:
@@ -20,6 +19,8 @@ except ImportError:  # Python 3.10
 
 # Pieces of words and the patterns, as bits, of which every match needs one; "" for those that may match anything.
 _NEEDED: dict[str, int] = {}
+# Those that are whole words.
+_WHOLE: dict[str, int] = {}
 _COUNT = iter(range(10**6))
 # Digits count for nothing: no piece holds one.
 _TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
@@ -29,17 +30,23 @@ def possible(text: str) -> int:
     """The patterns of all tables, as bits, that may match in a text."""
     found = _NEEDED.get("", 0)
     for token in set(_TOKEN.findall(text.lower())):
-        found |= _made_possible(token)
+        bits = _MADE_POSSIBLE.get(token)
+        found |= _made_possible(token) if bits is None else bits
     return found
 
 
-@lru_cache(maxsize=2**16)
+_MADE_POSSIBLE: dict[str, int] = {}
+
+
 def _made_possible(token: str) -> int:
     spaced = f" {token} "
-    found = 0
+    found = _WHOLE.get(spaced, 0)
     for piece, bits in _NEEDED.items():
         if piece in spaced and piece:
             found |= bits
+    if len(_MADE_POSSIBLE) > 2**16:
+        _MADE_POSSIBLE.clear()
+    _MADE_POSSIBLE[token] = found
     return found
 
 
@@ -53,10 +60,11 @@ class PatternTable:
         for pattern in patterns:
             bit = 1 << next(_COUNT)
             for piece in _needed(_parser.parse(pattern, re.IGNORECASE)) or ("",):
-                _NEEDED[piece] = _NEEDED.get(piece, 0) | bit
+                room = _WHOLE if piece[:1] == piece[-1:] == " " else _NEEDED
+                room[piece] = room.get(piece, 0) | bit
             self._any |= bit
             self._rows.append((bit, re.compile(pattern, re.IGNORECASE)))
-        _made_possible.cache_clear()
+        _MADE_POSSIBLE.clear()
 
     def search(self, text: str, bits: int | None = None) -> re.Match[str] | None:
         """The first match of the first pattern that has one. bits: possible(text), where it is known."""
@@ -72,10 +80,20 @@ class PatternTable:
         return next((m for bit, row in (self._rows if bits & self._any else ()) if bits & bit and (m := row.match(text))), None)
 
     def finditer(self, text: str, bits: int | None = None) -> list[re.Match[str]]:
-        """All matches, by pattern."""
+        """All matches in order; of two that overlap, the first."""
         bits = possible(text) if bits is None else bits
-        rows = self._rows if bits & self._any else []
-        return [match for bit, row in rows if bits & bit for match in row.finditer(text)]
+        if not bits & self._any:
+            return []
+        found, end = [], 0
+        for match in sorted((m for bit, row in self._rows if bits & bit for m in row.finditer(text)), key=_start):
+            if match.start() >= end:
+                found.append(match)
+                end = match.end()
+        return found
+
+
+def _start(match: re.Match[str]) -> int:
+    return match.start()
 
 
 def _needed(parsed: Iterable[tuple[Any, Any]], begins: bool = False, ends: bool = False) -> frozenset[str]:
