@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 
-from l2v.benchmarks.scoring.cleaning import squeeze
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
     APPROVED,
@@ -45,6 +44,7 @@ from l2v.benchmarks.scoring.phrases import (
     WITHDRAWS,
 )
 from l2v.benchmarks.scoring.tables import possible
+from l2v.benchmarks.scoring.topics import of_the_rest, off_topic
 
 
 class Kind(Enum):
@@ -103,98 +103,6 @@ def asked_for(denial: str, asked: str) -> bool:
     return any(word in asked.lower() for word in map(str.lower, ADJECTIVES.findall(denial)))
 
 
-# What may be measured or pointed at, one group of words with one meaning a line.
-_GROUPS = """mean average
-median
-mode
-range
-perimeter
-circumference
-area
-volume
-radius
-diameter
-length distance long far
-width wide
-height tall high
-speed velocity fast
-slope gradient
-intercept
-mass weight weighs heavy
-price cost costs
-probability
-odds
-highest largest greatest maximum biggest most tallest longest max top peak
-lowest smallest least minimum shortest fewest min bottom
-on-the-left left-hand leftmost
-on-the-right right-hand rightmost"""
-_GROUP = {word: i for i, line in enumerate(_GROUPS.split("\n")) for word in line.split()}
-_LETTERS = re.compile("[a-z]+(?:-hand|(?<=on)-the-(?:left|right))?")
-
-
-def _measured(text: str) -> frozenset[int]:
-    text = text.lower().replace("on the ", "on-the-")
-    return frozenset(_GROUP[word] for word in _LETTERS.findall(text) if word in _GROUP)
-
-
-_WORDS = re.compile("[^\\W_]+")
-
-
-@lru_cache(maxsize=4096)
-def _words(question: str) -> set[str]:
-    return {*_WORDS.findall(question), "is", "are", "equals", "and"}
-
-
-@lru_cache(maxsize=4096)
-def _squeezed(question: str) -> str:
-    question = _EQUAL.sub(" = ", question)
-    return "\n".join(squeeze(sentence) for line in question.split("\n") for sentence in re.split(r"(?<=[.?!,])\s", line))
-
-
-_asked_for = lru_cache(maxsize=4096)(_measured)
-
-
-def _off_topic(text: str, asked: str) -> bool:
-    """Whether a text speaks of another quantity or side than all that the question names ("The median is 3" of the mean)."""
-    return (
-        bool((known := _asked_for(asked)) and (found := _measured(text)) and not known & found)
-        or _turned_round(text, asked)
-        or _restates(text, asked)
-    )
-
-
-def _turned_round(text: str, asked: str) -> bool:
-    """Whether a text speaks of "girls to boys" where the question asks for "boys to girls"."""
-    pairs = _RATIO.findall(asked.lower()) if " to " in text else []
-    return any(f"{b} to {a}" in text.lower() and f"{a} to {b}" not in text.lower() for a, b in pairs)
-
-
-_RATIO = re.compile(r"\b(\w+) to (?:the )?(\w+)")
-
-
-def _restates(text: str, asked: str) -> bool:
-    """Whether a sentence only repeats what the question says ("AC = 8"), and is no option of it."""
-    question, _, options = asked.rpartition("\n\n")
-    if not set(_WORDS.findall(text)) <= _words(question) or not _SENTENCE.search(text):
-        return False
-    known = _squeezed(question)
-    return all(squeeze(part) in known for part in _AND.split(_EQUAL.sub(" = ", text))) and squeeze(text) not in map(
-        squeeze, options.split("\n")
-    )
-
-
-_AND, _EQUAL = re.compile(r"\sand\s|,\s"), re.compile(r"\s(?:is|are|equals)\s")
-_SENTENCE = re.compile(r"\w\s?=\s?\w|\w\s(?:is|are|has|have|had|was|were|gives?)\s\w")
-
-
-def _of_the_rest(text: str, asked: str) -> bool:
-    """Whether a text speaks of what is not asked for ("The unshaded part is 1/2", asked for the shaded one)."""
-    return any(word[-1] in asked.lower() and word[0] not in asked.lower() for word in _REST.findall(text.lower()))
-
-
-_REST = re.compile(r"\b((?:(?:un|non|in)-?|(?:second|third|next)[ -](?=\w+est))(\w{4,}))")
-
-
 def unreal(text: str) -> bool:
     """Whether a text leads to what is not asserted: "If it were …, the answer would be", "My friend says the answer is"."""
     return bool(SUPPOSES.search(text) or QUOTES.search(f"{text} "))
@@ -234,11 +142,11 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     found = None if _UNEQUAL.fullmatch(text) else DENIES.search(text, bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
-    if not _claimed(text) and not asked_for(text, asked) or _of_the_rest(text, asked):
+    if not _claimed(text) and not asked_for(text, asked) or of_the_rest(text, asked):
         return Kind.DENIAL
     if OWN_VERB.match(text):
         return Kind.QUOTATION
-    if _off_topic(text, asked):
+    if off_topic(text, asked):
         return Kind.REMARK
     if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
         return Kind.LIST
