@@ -89,7 +89,7 @@ def _known(source: DataRef, docs: Benchmark, items: str | None, responses: str, 
         found = _read_items(docs, items)
     else:
         found = [_item(source.name, s.row) for s in said]
-        _check_items(docs, found, responses)
+        _check_items(docs, found, [s.row for s in said], responses)
     by_name: dict[str, Record] = {}
     for doc in found:
         for name in _names(docs, doc):
@@ -127,12 +127,27 @@ def _names(docs: Benchmark, doc: Record) -> list[str]:
     return own + [str(doc[field]) for field in ID_FIELDS if doc.get(field) is not None]
 
 
+# VLMEvalKit calls every item's id index, and its tables have no field of fields.
+_INDEX = {"mathvista": "pid", "mathvision": "id", "mathverse": "sample_index"}
+_FLAT = ("category", "context", "grade", "language", "skills", "source", "split", "task", "subject", "subfield")
+
+
 def _item(benchmark: str, record: Record) -> Record:
-    """A response's record as an item: lists that a table holds as text, and MMStar's options where they are columns."""
+    """A response's record as an item: the benchmark's names for VLMEvalKit's columns, lists for texts, MMStar's options."""
     item = {
         name: parsed(value) if name in ("choices", "options", "metadata", "decoded_image") else value
         for name, value in record.items()
+        if value != "" or name == "question"
     }
+    if isinstance(places := item.get("precision"), str):
+        with suppress(ValueError):
+            item["precision"] = float(places)
+    if (own := _INDEX.get(benchmark)) and own not in item and "index" in item:
+        item[own] = str(item["index"]).removesuffix(".0")
+    if benchmark in ("mathvista", "mathverse") and "metadata" not in item:
+        item["metadata"] = {name: parsed(record[name]) for name in _FLAT if name in record}
+    if benchmark == "mathvision" and "options" not in item:
+        item["options"] = item.get("choices") or []
     letters = [letter for letter in "ABCDEF" if record.get(letter) is not None]
     question = str(record.get("question", ""))
     if benchmark == "mmstar" and letters and "Options:" not in question and "(A)" not in question:
@@ -140,9 +155,9 @@ def _item(benchmark: str, record: Record) -> Record:
     return item
 
 
-def _check_items(docs: Benchmark, items: Sequence[Record], responses: str) -> None:
+def _check_items(docs: Benchmark, items: Sequence[Record], held: Sequence[Record], responses: str) -> None:
     """Raise UserError unless a file's records hold the items, too."""
-    for item in items:
+    for item, row in zip(items, held, strict=True):
         try:
             if not docs.gold(item):
                 raise KeyError("answer")
@@ -151,7 +166,7 @@ def _check_items(docs: Benchmark, items: Sequence[Record], responses: str) -> No
             lacking = f" (no {error})" if isinstance(error, KeyError) else ""
             raise UserError(
                 f"'{responses}' does not hold the benchmark's items beside the responses{lacking}; give items=FILE. Its "
-                f"columns are: {', '.join(sorted(map(str, item)))}."
+                f"columns are: {', '.join(sorted(map(str, row)))}."
             ) from error
 
 

@@ -64,6 +64,24 @@ def test_a_table_of_vlmevalkit_holds_its_items(name: str, score: Callable[..., A
     assert [json.loads(line)["correct"] for line in answer.out.splitlines()[-2:]] == [2, 2]
 
 
+@pytest.mark.parametrize("name", ["vista.xlsx", "vista.tsv"])
+def test_its_flat_table_of_mathvista_holds_the_items_too(name: str, score: Callable[..., Any]) -> None:
+    flat = [
+        {
+            name: str(value) if isinstance(value, list) else value
+            for name, value in row.items()
+            if name not in ("pid", "metadata")
+        }
+        | {name: str(value) if isinstance(value, list) else value for name, value in row["metadata"].items()}
+        | {"index": row["pid"], "prediction": SAID[str(row["pid"])]}
+        for row in ITEMS
+    ]
+    answer = score("mathvista", name, flat, "scorer=robust")
+    assert answer.code == 0, answer.err
+    rows = [row | {"index": row["pid"], "prediction": SAID[str(row["pid"])]} for row in ITEMS]
+    assert last(answer.out) == last(score("mathvista", "whole.jsonl", rows, "scorer=robust").out)
+
+
 def test_its_options_are_read_from_their_columns(score: Callable[..., Any]) -> None:
     rows = [STAR[0] | {"prediction": "The picture shows a cat."}]
     assert last(score("mmstar", "star.xlsx", rows, "scorer=robust").out)["correct"] == 1
