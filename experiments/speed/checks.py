@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -98,7 +97,7 @@ def command(checkout: Path, words: list[str]) -> tuple[float, float]:
 
 
 def plan(against: Path, cells: int, finished: int) -> list[dict[str, Any]]:
-    """Both checkouts, in turns, on the same grid and on copies of the same study."""
+    """Both checkouts, in turns, on the same grid, each with a study of its own."""
     rows = []
     grid = ["run", "--multirun", *QUIET, LAYERS]
 
@@ -106,11 +105,12 @@ def plan(against: Path, cells: int, finished: int) -> list[dict[str, Any]]:
         for name, checkout in (("here", ROOT), ("before", against)):
             seconds, memory = command(checkout, [*grid, *words, f"runtime.outputs={place}/{name}"])
             rows.append({"what": what, "checkout": name, "cpu_s": f"{seconds:.1f}", "mb": f"{memory:.0f}"})
+            print(rows[-1], flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         measured(f"dry run of {cells} cells", [alphas(cells), "dry_run=true"], folder)
-        command(ROOT, [*grid, alphas(finished), f"runtime.outputs={folder}/here"])
-        shutil.copytree(f"{folder}/here", f"{folder}/before")
+        for name, checkout in (("here", ROOT), ("before", against)):
+            command(checkout, [*grid, alphas(finished), f"runtime.outputs={folder}/{name}"])
         measured(f"{finished} finished cells", [alphas(finished)], folder)
     return rows
 

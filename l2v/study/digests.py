@@ -19,6 +19,8 @@ from l2v.errors import UserError, printable
 
 # The last key of a line, and of a small file.
 CHECK, DIGEST = "check", "digest"
+# In the file that tells of a table, the digest of that.
+TABLE = "table_digest"
 _BEFORE_CHECK = f', "{CHECK}": "'
 
 _told: set[str] = set()

@@ -168,9 +168,16 @@ def _checked(cfg: DictConfig) -> DictConfig:
     except OmegaConfBaseException as error:
         raise UserError(sentence(error)) from error
     # "???" asks for a value; a setting with a default would take that without a word.
-    if lost := OmegaConf.missing_keys(plain) - OmegaConf.missing_keys(merged):
+    if lost := _left_open(values) - _left_open(OmegaConf.to_container(merged, resolve=False)):
         raise UserError(_unnamed(sorted(lost)))
     return merged
+
+
+def _left_open(values: Any, prefix: str = "") -> set[str]:
+    """The full keys of settings that stand at "???"."""
+    if not isinstance(values, dict):
+        return {prefix.removesuffix(".")} if values == "???" else set()
+    return set().union(*(_left_open(value, f"{prefix}{name}.") for name, value in values.items()))
 
 
 def _as_object(cfg: DictConfig) -> Config:

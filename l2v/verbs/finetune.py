@@ -57,9 +57,9 @@ def _finetune(config: Config) -> int:
     from l2v.study.workers.directions import contrast_questions
 
     chats = training_chats(contrast_questions(config))
-    model, kind = (config.target, kind_of_target(config.target)) if chosen.model == "target" else (config.source, "text")
-    loaded = load_model(model_spec(model), kind, pick_device(config.runtime.device))
-    with tqdm(desc=f"fine-tuning {model.name}", unit="step", disable=not config.runtime.progress) as bar:
+    kind = kind_of_target(trained) if chosen.model == "target" else "text"
+    loaded = load_model(model_spec(trained), kind, pick_device(config.runtime.device))
+    with tqdm(desc=f"fine-tuning {trained.name}", unit="step", disable=not config.runtime.progress) as bar:
 
         def tick(done: int, total: int) -> None:
             bar.total = total
@@ -67,7 +67,7 @@ def _finetune(config: Config) -> int:
 
         record = finetune(loaded, chats, settings, Path(chosen.out), tick)
     print(
-        f"{chosen.out}: {model.name} on {record['n']} texts, {record['steps']} steps, loss {record['loss_before']:.4f} -> "
+        f"{chosen.out}: {trained.name} on {record['n']} texts, {record['steps']} steps, loss {record['loss_before']:.4f} -> "
         f"{record['loss_after']:.4f} nats a token"
     )
     return 0

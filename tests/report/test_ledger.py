@@ -17,6 +17,7 @@ from l2v.config import Config
 from l2v.errors import UserError
 from l2v.report.claims import PaperClaim, comparisons, judged, least_n, on_miniature, read_claims
 from l2v.report.paper import PRINTED
+from l2v.study.digests import TABLE, content_digest
 
 FILE = Path(__file__).parents[2] / "experiments" / "paper" / "claims.yaml"
 CLAIMS = [claim for claim in read_claims(FILE) if claim.lat is None]
@@ -223,3 +224,8 @@ def test_the_claim_of_states_is_held_against_a_stored_analysis(l2v: Callable[...
     rows = list(csv.DictReader(l2v(*claims).out.splitlines()))
     [real] = [row for row in rows if row["claim"] == "fig1"]
     assert (real["verdict"], float(real["printed"])) == ("not run", pytest.approx(95.8 - 17.7, abs=0.1))
+    figures = [{"csv": "dispersion.csv", TABLE: content_digest(b"another table")}]
+    for told, file in (({"figures": figures}, "dispersion.csv"), ({"digest": "00"}, "lat.json")):
+        (folder / "lat.json").write_text(json.dumps({"settings": settings} | told))
+        answer = l2v(*claims, "mini=true")
+        assert answer.code == 2 and f"{folder / file} is damaged; repeat" in answer.err

@@ -12,6 +12,7 @@ from l2v.disk import write_atomically
 from l2v.report.lat.numbers import Analysis
 from l2v.report.lat.pictures import pictures
 from l2v.report.panels import save_png
+from l2v.study.digests import TABLE, content_digest, sealed
 
 
 def note(found: Analysis) -> str:
@@ -36,10 +37,12 @@ def write_analysis(found: Analysis, folder: Path) -> Path:
     for picture in pictures(found):
         names = {"png": f"{picture.id}.png", "csv": f"{picture.id}.csv"}
         save_png(picture, folder / names["png"])
-        write_atomically(folder / names["csv"], picture.table.to_csv(index=False, float_format="%.6g"))
-        figures.append({"id": picture.id, "title": picture.title, "note": picture.note, **names})
+        table = picture.table.to_csv(index=False, float_format="%.6g")
+        write_atomically(folder / names["csv"], table)
+        told = {"id": picture.id, "title": picture.title, "note": picture.note, TABLE: content_digest(table.encode())}
+        figures.append(told | names)
     content = {"title": found.title, "note": note(found), "settings": found.settings, "figures": figures}
-    write_atomically(folder / "lat.json", json.dumps(content, allow_nan=False))
+    write_atomically(folder / "lat.json", json.dumps(sealed(content), allow_nan=False))
     write_atomically(folder / "index.html", page(content, folder))
     return folder / "index.html"
 

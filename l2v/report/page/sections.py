@@ -16,6 +16,7 @@ from l2v.errors import UserError
 from l2v.report.agreement import Judged, matrix
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
+from l2v.study.digests import is_whole
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
 MOST_LAT_BYTES = 3_000_000
@@ -96,6 +97,8 @@ def _lat(path: Path, notes: list[str]) -> Record:
     if path.stat().st_size > 4 * MOST_LAT_BYTES:
         raise ValueError("too large")
     content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    if not isinstance(content, dict) or not is_whole(content):
+        raise ValueError("damaged")
     figures = []
     for figure in content["figures"]:
         name = str(figure.get("title") or figure.get("id"))
