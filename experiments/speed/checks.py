@@ -5,7 +5,7 @@
 
 plan: CPU seconds and peak memory of a dry run of 10,000 cells, and of a run that finds 2,000 finished cells and nothing to do.
 checks: the share of a run's seconds that goes into digests, checkpoints, directions and waiting for the disk (fsync). Writes
-plan.csv and checks.csv beside this file. At these sizes it has not been run to its end: no figure rests on it.
+plan.csv and checks.csv beside this file. What was run of it: README.md.
 """
 
 from __future__ import annotations
