@@ -61,6 +61,10 @@ def read_answered(source: DataRef, items: str | None, responses: str, missing: s
         raise UserError(f"missing={missing}: items without an answer are left out (missing=skip) or wrong (missing=wrong).")
     file = read_answer_file(responses)
     docs = open_docs(source)
+    if source.name != ANY_TASK and any(set(s.row) == {"doc_id"} for s in file.said):
+        raise UserError(
+            f"'{responses}' ({file.form}) has no 'doc' beside its doc_id, which only counts; write samples with docs."
+        )
     known = _known(source, docs, items, responses, file.said)
     ids, rows, answers = [], [], []
     for said in file.said:

@@ -166,6 +166,13 @@ def test_without_items_the_columns_that_a_file_has_are_told(score: Callable[...,
     assert answer.code == 2 and "items=" in answer.err and "id, response" in answer.err, answer.err
 
 
+def test_samples_that_only_count_their_items_are_refused(score: Callable[..., Any]) -> None:
+    """A doc_id 7 is the eighth item, not the one whose id is 7."""
+    rows = [{"doc_id": int(pid), "target": "x", "filtered_resps": [text]} for pid, text in SAID.items()]
+    answer = score("mathvista", "samples_x.jsonl", rows, items=ITEMS)
+    assert answer.code == 2 and "doc_id" in answer.err, answer.err
+
+
 def test_ids_that_count_from_another_number_are_refused(score: Callable[..., Any]) -> None:
     """An index from 0 beside pids from 1 would score every answer against its neighbour."""
     items = [
