@@ -14,9 +14,10 @@ from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.parts import WHOLE, take_block, take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
+from l2v.benchmarks.scoring.judge_settings import PROMPTS
 from l2v.config import BenchmarkConfig, JudgeConfig
 from l2v.disk import Record
-from l2v.errors import UserError
+from l2v.errors import UserError, unknown
 from l2v.identity import digest
 from l2v.study.cells import BenchmarkId
 from l2v.study.questions import benchmark_id, data_ref
@@ -45,6 +46,8 @@ def check_scoring(names: Sequence[str], benchmark: BenchmarkConfig, judge: Judge
         )
     if "judge" in names and not (judge.model or judge.lm_eval):
         raise UserError("The scorer 'judge' needs a model: set judge.model=… with judge.base_url=…, or judge.lm_eval=….")
+    if "judge" in names and judge.prompt not in PROMPTS:
+        raise unknown("judge.prompt", judge.prompt, PROMPTS)
 
 
 def score_cell(
