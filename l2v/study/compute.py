@@ -12,7 +12,6 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import StudyError, UserError
 from l2v.study.cells import Job, Refusal
 from l2v.study.plan import distinct
-from l2v.study.provenance import note_command
 from l2v.study.score import rescore, scoring_of, unjudged
 from l2v.study.store import Store
 from l2v.study.workers.aside import set_aside
@@ -69,7 +68,6 @@ def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
         lost = _unreadable(work)
         if chosen.name in HERE:
             pick_device(runtime.device)
-        note_command(store)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
         set_aside(run, lost)
         outcome.failed = execute(work, run) if work.groups else run.failed()

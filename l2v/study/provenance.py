@@ -29,28 +29,25 @@ PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 GIT_SECONDS = 5
 
 
-def note_command(store: Store) -> None:
-    """Keep the command, without a password that an address holds."""
-    if (command := COMMAND.get()) is not None:
-        _note(store, {"command": PASSWORD.sub("", command)})
+def given() -> str | None:
+    """The command, without a password that an address holds."""
+    command = COMMAND.get()
+    return command and PASSWORD.sub("", command)
 
 
-def note_machine(store: Store, device: str) -> None:
-    """Keep what this worker computes with: hardware, versions, and the commit of an l2v that was installed from one."""
-    _note(store, {"device": device, "hardware": hardware(device), "commit": commit(), "versions": versions()})
+def note_work(store: Store, command: str | None, device: str) -> None:
+    """Keep what rows are computed by, unless it is there already: the command, the hardware, versions, and the commit of an l2v
+    that was installed from one. A disk that takes none is told where it loses rows."""
+    record = {"command": command, "device": device, "hardware": hardware(device), "commit": commit(), "versions": versions()}
+    if any({**known, "at": None} == {**record, "at": None} for known in notes(store)):
+        return
+    with suppress(OSError):
+        append_line(store.path / "provenance.jsonl", {"at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}", **record})
 
 
 def notes(store: Store) -> list[Record]:
     """Every record, oldest first."""
     return read_notes(store.path / "provenance.jsonl")
-
-
-def _note(store: Store, record: Record) -> None:
-    """Append a record that is not there yet; a disk that takes none is told where it loses something."""
-    if any({**known, "at": None} == {**record, "at": None} for known in notes(store)):
-        return
-    with suppress(OSError):
-        append_line(store.path / "provenance.jsonl", {"at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}", **record})
 
 
 @lru_cache(maxsize=1)

@@ -22,6 +22,7 @@ from l2v.errors import UserError
 from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import DIGEST, read_sealed, sealed
+from l2v.study.provenance import given
 from l2v.study.store import CellFolder, Store
 
 # Characters of an error's message that are kept beside its traceback.
@@ -33,6 +34,7 @@ class Run:
     """The record of one command: its cells with the number of their items, and how they are computed.
 
     attempt: drawn anew each time that the command is given. retries: how often a failed cell is tried again in an attempt.
+    command: its words, where it was given in words.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class Run:
     retries: int
     cells: dict[str, str] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
+    command: str | None = None
 
     @property
     def id(self) -> str:
@@ -99,7 +102,7 @@ def open_run(store: Store, jobs: Sequence[Job], items: Mapping[str, int], execut
     known: dict[str, int] = {}
     with suppress(UserError):
         known = read_run(path).items
-    run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, {**known, **items})
+    run = Run(path, secrets.token_hex(4), executor.name, workers, executor.retries, cells, {**known, **items}, given())
     rewrite(run)
     return run
 
@@ -124,7 +127,7 @@ def run_path(store: Store, jobs: Sequence[Job]) -> Path:
 
 def rewrite(run: Run) -> None:
     """Write run.json."""
-    content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items")}
+    content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items", "command")}
     write_atomically(run.path / "run.json", json.dumps(sealed(content), indent=1))
 
 

@@ -19,7 +19,7 @@ from l2v.disk import Record
 from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Group, Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
-from l2v.study.provenance import note_machine
+from l2v.study.provenance import note_work
 from l2v.study.score import score_cell, scoring_of
 from l2v.study.store import CellFolder
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hashes
@@ -77,6 +77,7 @@ class Worker:
         self.told: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.done: set[str] = set()
+        self.noted = False
         self.targets = work.targets
 
     def run(self) -> None:
@@ -85,7 +86,6 @@ class Worker:
         Raises AskedToEndError when the worker was asked to end, StudyError for what ends the whole command, and UserError for
         what is wrong with its only cell.
         """
-        note_machine(self.work.store, self.device)
         todo = [job for job in self.work.jobs if not self._folder(job).done]
         self.worker.tell(doing="reading directions")
         outputs = self.config.runtime.outputs
@@ -282,6 +282,9 @@ class Worker:
                 record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
                 record |= {"prompt": asked[request.id], "worker": self.worker.name}
                 records.setdefault(job.cell.id, []).append(record | {"generation": held[key].generation})
+            if records and not self.noted:
+                note_work(self.work.store, self.run_record.command, self.device)
+                self.noted = True
             for cell_id, lines in records.items():
                 folders[cell_id].append(self.worker.name, lines)
             stored = sum(map(len, records.values()))
