@@ -196,9 +196,7 @@ class ProtocolConfig:
     select: str | None = None  # split to choose on; None: the part select of the benchmark's split
     report: str | None = None  # split to report on; None: the part report of the benchmark's split
     choose: list[str] = field(default_factory=lambda: ["layer", "source_layer", "alpha", "cutoff"])  # or weights.share, …
-    budget: float = (
-        0.2  # race, halving: share of the full grid's rows for the choice, above 0 to 1; a race: 1.75 times that at most
-    )
+    budget: float = 0.2  # race, halving: share of the full grid's rows for the choice, above 0 to 1; race: at most 1.75 of it
     eta: float = 2.0  # halving: after each look 1 / eta of the cells go on, 2 to 4; race: to keep its limit
     delta: float = 0.05  # race: share of error of dropping the best cell as proven worse, from 0 (no such drops) to below 1
     margin: float = 0.05  # race: cells known to be this close in score count as equal, from 0 to below 1; the first goes on

@@ -144,7 +144,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     words.add_argument("--language", default="outputs/checkpoints/smollm2", help="folder of the language model")
     words.add_argument("--out", type=Path, default=WEIGHTS)
-    words.add_argument("--steps", type=int, default=2000)
+    words.add_argument("--steps", type=int, default=1500)
     words.add_argument("--measure", action="store_true")
     chosen = words.parse_args()
     if not Path(chosen.language).is_dir():
