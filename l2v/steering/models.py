@@ -288,7 +288,7 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
         raise UserError(f"A prompt for '{where}' begins with two BOS tokens; mend its chat template.")
     limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     longest = int(mask.sum(dim=1).max())
-    check_vocabulary(loaded.model, ids.tolist())
+    check_vocabulary(loaded.model, int(ids.max()))
     if limit is not None and longest > limit:
         raise UserError(
             f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or "
@@ -297,9 +297,9 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
     return inputs
 
 
-def check_vocabulary(model: Any, texts: Sequence[Sequence[int]]) -> None:
+def check_vocabulary(model: Any, highest: int) -> None:
     """Raise UserError for a token that the model has no embedding of; on a GPU it would end the process."""
-    highest, rows = max(map(max, texts)), int(model.get_input_embeddings().weight.shape[0])
+    rows = int(model.get_input_embeddings().weight.shape[0])
     if highest >= rows:
         raise UserError(
             f"The tokenizer of '{model.config.name_or_path}' gives token {highest}, and the model knows {rows}: they do not "

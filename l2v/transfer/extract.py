@@ -195,7 +195,7 @@ def _check_texts(model: nn.Module, texts: Sequence[list[int]]) -> None:
             f"A contrast text has {longest} tokens, the model's context holds {limit}; nothing is cut silently: "
             "choose shorter data or another source."
         )
-    check_vocabulary(model, texts)
+    check_vocabulary(model, max(map(max, texts)))
     check_pairs(texts)
 
 

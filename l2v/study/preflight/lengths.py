@@ -41,7 +41,7 @@ def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
     pairs = build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
     texts = [format_chat(reader.tokenizer, chat) for pair in pairs for chat in (pair.cot, pair.direct)]
     ids = [token_ids(reader.tokenizer, text, reader.processor is not None) for text in texts]
-    check_vocabulary(reader.skeleton, ids)
+    check_vocabulary(reader.skeleton, max(map(max, ids)))
     if not written:
         check_pairs(ids)
     counts = [*map(len, ids)]
