@@ -23,7 +23,7 @@ from l2v.study.digests import DIGEST, content_digest, has_check, open_lines, rea
 
 __all__ = ["CellFolder", "Store", "plain_name"]
 
-TOLD = 20  # studies that are named where another one was asked for
+TOLD = 36  # studies that are named where another one was asked for
 LONGEST_NAME = 120  # characters of a study's name: with what is put around it, a file's name has room
 
 
