@@ -302,7 +302,7 @@ class Counted(Scheduler):
         return CountedStepper(QWEN, steerings, self.decoding.max_new_tokens, self.drawn)
 
     def _window(self, requests: Sequence[Request], needs: Any) -> Any:
-        own = [self.lengths[int(request.id)] for request in requests]
+        own = [self.prompts.lengths[int(request.id)] for request in requests]
         padded = len(own) * max(own)
         states = padded * (QWEN.blocks * self.counted.token_bytes + len(needs.whole) * QWEN.width * 2)
         self.counted.window = CountedWindow(list(requests), own, states)

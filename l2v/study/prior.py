@@ -63,9 +63,10 @@ def ranked(arms: Sequence[list[Job]], strict: bool, targets: Targets) -> tuple[l
     everything = [job for jobs in arms for job in jobs]
     _ensure(everything)
     begun = beginnings(everything, targets)
+    known: dict[str, Signs | None] = {}
     found, promised = [], []
     for jobs in arms:
-        values = [_value(job, begun) for job in jobs]
+        values = [_value(job, known, begun) for job in jobs]
         order, skipped = rank(values, strict)
         found.append([jobs[i] for i in order if i not in skipped])
         promised.append(tuple(Promise(jobs[i].cell.id, values[i], i in skipped) for i in order))
@@ -131,16 +132,19 @@ def _plain(job: Job) -> Job:
     return Job(asked, replace(job.config, method=replace(job.config.method, name="direct")))
 
 
-def _value(job: Job, begun: Mapping[str, float]) -> float | None:
-    """What is known of a cell; None where it injects nothing, or has no vector."""
+def _value(job: Job, known: dict[str, Signs | None], begun: Mapping[str, float]) -> float | None:
+    """What is known of a cell; None where it injects nothing, or has no vector. known: of its vector, whatever its alpha."""
     if not job.cell.steered:
         return None
-    try:
-        found = signs(job.cell, job.config.runtime.outputs, model_facts(job.config.target).width)
-    except UserError:
-        # Told when it is to answer.
-        return None
-    return round(replace(found, begun=begun.get(job.cell.id)).promise, 6)
+    cell = replace(job.cell, alpha=1.0)
+    if cell.id not in known:
+        try:
+            known[cell.id] = signs(cell, job.config.runtime.outputs, model_facts(job.config.target).width)
+        except UserError:
+            # Told when it is to answer.
+            known[cell.id] = None
+    own = known[cell.id]
+    return None if own is None else round(replace(own, begun=begun.get(job.cell.id)).promise, 6)
 
 
 def signs(cell: Cell, outputs: str, width: int) -> Signs:

@@ -1,7 +1,14 @@
 /* The example browser: filters, and a card per item with the baseline's answer and every arm's side by side. */
 const PAGED = JSON.parse($("examples-data").textContent);
 const PAGE = 20;
-const GLYPH = { "flipped right": "▲", "flipped wrong": "▼", "both wrong": "✕", "both right": "✓", right: "✓", wrong: "✕" };
+const GLYPH = {
+  "flipped right": "▲",
+  "flipped wrong": "▼",
+  "both wrong": "✕",
+  "both right": "✓",
+  right: "✓",
+  wrong: "✕",
+};
 const filters = { cell: "", subset: "", flips: new Set(), words: "" };
 /* Cells whose responses were fetched in full, each a book like the page's own; `served` is null in a page that is a file. */
 const BOOKS = new Map();

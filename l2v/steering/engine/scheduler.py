@@ -6,7 +6,6 @@ equally long. What a window takes is known before it is opened.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +21,10 @@ from l2v.steering.engine.limits import Limit
 from l2v.steering.engine.probe import Known, verdict
 from l2v.steering.engine.rows import Decoding, Request, Steering, response
 from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
+from l2v.steering.engine.waiting import WaitingPrompts
 from l2v.steering.engine.window import Window, capture
 from l2v.steering.engine.works import Outcome, Unanswered, Unfit, Work, WorkRow, by_request
 
-# Requests in a window at most.
-_WINDOW = 64
 # Columns that two rows may differ by in any case.
 _NEAR = 256
 # Share of an accelerator's free memory that keys and values may take.
@@ -61,16 +59,14 @@ class Scheduler:
         self.known, self.anatomy, self.target = known, known.anatomy, known.anatomy.target
         self.requests, self.decoding, self.encoder = requests, decoding, encoder
         self.stepper = self._stepper(steerings, sizes.share_from)
-        self.lengths = list(sizes.lengths)
-        groups = by_request(works)
-        self.queue = deque(sorted(groups, key=lambda group: -self.lengths[group[0].request]))
+        self.prompts = WaitingPrompts(requests, works, sizes.lengths, encoder)
         self.waiting = len(works)  # rows that are not in the batch yet
         self.asked = sizes.rows
-        longest = max(self.lengths, default=1) + decoding.max_new_tokens
+        longest = max(sizes.lengths, default=1) + decoding.max_new_tokens
         self.batch = Limit(sizes.rows * longest)  # tokens of all rows in the batch, each at its full length
         self.budget = Limit(sizes.prompt_tokens)  # prompt tokens that go through the model at once
         self.entering = Limit(sizes.rows)  # rows that enter at once
-        self.probes = _shortest_of_each_kind(requests, self.lengths)
+        self.probes = self.prompts.shortest_of_each_kind()
         self.window: Window | None = None
         self.todo: list[WorkRow] = []  # rows of the open window
         self.memory_rows = sizes.rows  # rows of the open window's length for which an accelerator has memory
@@ -92,11 +88,8 @@ class Scheduler:
     @property
     def limit(self) -> int:
         """Rows in the batch, by the length of those that come next."""
-        length = self.window.width if self.window is not None else self._next_length()
+        length = self.window.width if self.window is not None else self.prompts.next_length
         return max(1, min(self.asked, self.memory_rows, self.batch.now // (length + self.decoding.max_new_tokens)))
-
-    def _next_length(self) -> int:
-        return self.lengths[self.queue[0][0].request] if self.queue else 1
 
     def _may_fill(self) -> bool:
         """Filling begins when half of the batch is free, and goes on until it is full.
@@ -124,7 +117,7 @@ class Scheduler:
         if self.window is not None:
             columns = max(self.stepper.own_columns(row, self.window.width) for row in self.todo)
         else:
-            columns = self._next_length() + self.decoding.max_new_tokens
+            columns = self.prompts.next_length + self.decoding.max_new_tokens
         return self.stepper.span > 2 * columns + _NEAR
 
     # -- filling the batch -----------------------------------------------------------------------------------------
@@ -204,7 +197,7 @@ class Scheduler:
 
     def _open(self) -> list[Outcome]:
         """Run the next prompts. Requests that the engine may not answer come back unanswered."""
-        groups = self._next_groups()
+        groups = self.prompts.take(lambda: self.limit, self.budget.now)
         works = [work for group in groups for work in group]
         requests = [self.requests[group[0].request] for group in groups]
         needs = self.stepper.needs([None if w.write is None else self.stepper.steerings[w.write] for w in works])
@@ -224,7 +217,7 @@ class Scheduler:
             self.stepper.share(window, self.todo)
         self.window = window
         self.memory_rows = self._fitting(window)
-        self.encoder.prepare([self.requests[group[0].request] for group in self._cut(self.queue)])
+        self.prompts.prepare(lambda: self.limit, self.budget.now)
         return []
 
     def _window(self, requests: Sequence[Request], needs: Any) -> Window:
@@ -234,39 +227,16 @@ class Scheduler:
                 raise Refused(refusal)
         return capture(self.anatomy, requests, needs, self.encoder.together(requests))
 
-    def _next_groups(self) -> list[list[Work]]:
-        """The next requests' rows, out of the queue; cut once more where prompts are longer than their pictures told."""
-        groups = self._cut(self.queue)
-        self.encoder.prepare([self.requests[group[0].request] for group in groups])
-        for group in groups:
-            self.lengths[group[0].request] = self.encoder.length(self.requests[group[0].request])
-        groups = self._cut(groups)
-        for _ in groups:
-            self.queue.popleft()
-        return groups
-
-    def _cut(self, queue: Sequence[list[Work]]) -> list[list[Work]]:
-        """The first groups that make a window: within the budget, padding included, and few enough for the batch."""
-        groups: list[list[Work]] = []
-        longest = rows = 0
-        for group in queue:
-            longest = max(longest, self.lengths[group[0].request])
-            if groups and (len(groups) == _WINDOW or rows >= self.limit or (len(groups) + 1) * longest > self.budget.now):
-                break
-            groups.append(group)
-            rows += len(group)
-        return groups
-
     def _open_fewer(self, groups: Sequence[list[Work]]) -> list[Outcome]:
         """Memory ran out while prompts were opened: fewer at once, or none until others have finished."""
         self._give_back()
-        longest = max(self.lengths[group[0].request] for group in groups)
+        longest = max(self.prompts.lengths[group[0].request] for group in groups)
         if len(groups) > 1:
             self.budget.failed(len(groups) * longest)
         elif not self._wait_for_memory():
             self.waiting -= len(groups[0])
             return [Unfit(groups[0], self._asks_for(longest))]
-        self.queue.extendleft(reversed(groups))
+        self.prompts.put_back(groups)
         return []
 
     def _free_memory(self) -> int | None:
@@ -342,8 +312,8 @@ class Scheduler:
             self._keep([])
             self.stepper.release_memory()
             self._empty_cache()
-            return [Unfit([rows[0].work], self._asks_for(self.lengths[rows[0].work.request]))]
-        self.batch.failed(sum(self.lengths[row.work.request] + self.decoding.max_new_tokens for row in rows))
+            return [Unfit([rows[0].work], self._asks_for(self.prompts.lengths[rows[0].work.request]))]
+        self.batch.failed(sum(self.prompts.lengths[row.work.request] + self.decoding.max_new_tokens for row in rows))
         kept = (len(rows) + 1) // 2
         self.filling, self.pause = False, kept
         self._send_back(kept)
@@ -357,7 +327,7 @@ class Scheduler:
     def _send_back(self, kept: int) -> None:
         """All rows but the first so many wait again."""
         rows = self._rows()[kept:]
-        self.queue.extendleft(reversed(by_request([row.work for row in rows])))
+        self.prompts.put_back(by_request([row.work for row in rows]))
         self.waiting += len(rows)
         self._keep(range(kept))
         self._empty_cache()
@@ -374,11 +344,3 @@ class Scheduler:
     def _empty_cache(self) -> None:
         if self.stepper.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _shortest_of_each_kind(requests: Sequence[Request], lengths: Sequence[int]) -> dict[bool, Request]:
-    """With images and without, the request that costs least to try the engine with."""
-    found: dict[bool, Request] = {}
-    for place in sorted(range(len(requests)), key=lengths.__getitem__):
-        found.setdefault(bool(requests[place].images), requests[place])
-    return found
