@@ -155,7 +155,7 @@ class BenchmarkConfig:
     part_first: int | None = None  # a race's block of the part: rank of its first problem; a race sets it itself (science)
     part_last: int | None = None  # rank behind the block's last problem; a race sets it itself (science)
     task: str | None = None  # benchmark=lm_eval: name of the lm-eval task or group (science)
-    items: int | None = None  # how many items the split has, for the estimate of a dry run
+    items: int | None = None  # how many items the split has, for a dry run's estimate; local lines are counted
     num_fewshot: int | None = None  # benchmark=lm_eval: worked examples before the question, None: the task's own (science)
     include_path: str | None = None  # benchmark=lm_eval: folder with task files of your own
 

@@ -1,10 +1,12 @@
-"""What a run will cost, before it: rows, tokens and hours from declared numbers of items, and how workers would share it."""
+"""What a run will cost, before it: rows, tokens and hours from declared or counted numbers of items, and how workers would share it."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 
 from l2v.config import BenchmarkConfig
 from l2v.study.cells import Job, Refusal
@@ -14,13 +16,32 @@ from l2v.study.protocol import arms_of, for_report
 from l2v.study.race import TAKEN, cost, looks, most
 
 
-def declared_items(chosen: BenchmarkConfig) -> float | None:
-    """How many questions a benchmark has by its YAML; None where neither that nor a limit is said."""
+def expected_items(chosen: BenchmarkConfig) -> float | None:
+    """How many questions a benchmark has by its YAML or its local lines; None where neither is known and no limit is set."""
     part = {None: 1.0, "select": chosen.part_share, "report": 1 - chosen.part_share}[chosen.part]
-    items = math.inf if chosen.items is None else part * chosen.items
-    # Without a declared number of items, a limit stands for it.
+    whole = chosen.items if chosen.items is not None else _local_rows(chosen.path, chosen.split)
+    items = math.inf if whole is None else part * whole
+    # Without a number of items, a limit stands for it.
     most = min(items, math.inf if chosen.limit is None else chosen.limit)
     return most if math.isfinite(most) else None
+
+
+@lru_cache(maxsize=64)
+def _local_rows(path: str | None, split: str) -> int | None:
+    """How many rows a split has that lies in a local .parquet or .jsonl file; None where it does not."""
+    if path is None:
+        return None
+    if (file := Path(path, f"{split}.parquet")).is_file():
+        from pyarrow import ArrowInvalid, parquet
+
+        try:
+            return int(parquet.ParquetFile(file).metadata.num_rows)
+        except ArrowInvalid:  # damaged: the run itself says so
+            return None
+    if (file := Path(path, f"{split}.jsonl")).is_file():
+        with file.open("rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    return None
 
 
 def sharding(jobs: Sequence[Job]) -> str:
@@ -30,7 +51,7 @@ def sharding(jobs: Sequence[Job]) -> str:
     if config.executor.name == "local" or workers is None:
         return ""
     groups = grouped(jobs)
-    items = [round(declared_items(group.jobs[0].config.benchmark) or 1) for group in groups]
+    items = [round(expected_items(group.jobs[0].config.benchmark) or 1) for group in groups]
     cut = units(groups, items, config.runtime.cells_per_claim, workers)
     return (
         f"\n{len(cut)} units of up to {max(len(unit.jobs) for unit in cut)} cells for {workers} workers, "
@@ -65,12 +86,12 @@ def summary(plan: Sequence[Job | Refusal]) -> str:
 
 
 def estimate(jobs: Sequence[Job]) -> str:
-    """What a dry run would cost, from declared numbers of items and a stated throughput; of the search, where there is one.
+    """What a dry run would cost, from declared or counted numbers of items and a stated throughput; of the search, where there is one.
 
     Prompts are read once for all cells that ask one target the same questions in one style. Of a race: what is expected and
     the most, with the report.
     """
-    unknown = sorted({job.config.benchmark.name for job in jobs if declared_items(job.config.benchmark) is None})
+    unknown = sorted({job.config.benchmark.name for job in jobs if expected_items(job.config.benchmark) is None})
     without = f" (without {', '.join(unknown)}: set benchmark.items)" if unknown else ""
     prompts = sum(_items(group.jobs[0]) for group in grouped(jobs))
     if jobs[0].config.protocol.name in RACES:
@@ -81,7 +102,7 @@ def estimate(jobs: Sequence[Job]) -> str:
 
 
 def _items(job: Job) -> float:
-    return declared_items(job.config.benchmark) or 0.0
+    return expected_items(job.config.benchmark) or 0.0
 
 
 def _race(jobs: Sequence[Job], prompts: float, without: str) -> str:
