@@ -1,4 +1,4 @@
-"""What a run will cost, before it: rows, tokens and hours from declared or counted numbers of items, and how workers would share it."""
+"""What a run will cost, before it: rows, tokens and hours from numbers of items, and how workers would share it."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def summary(plan: Sequence[Job | Refusal]) -> str:
 
 
 def estimate(jobs: Sequence[Job]) -> str:
-    """What a dry run would cost, from declared or counted numbers of items and a stated throughput; of the search, where there is one.
+    """What a dry run would cost, from numbers of items and a stated throughput; of the search, where there is one.
 
     Prompts are read once for all cells that ask one target the same questions in one style. Of a race: what is expected and
     the most, with the report.

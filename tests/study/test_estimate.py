@@ -37,5 +37,6 @@ def test_a_damaged_file_is_no_number_of_rows(l2v: Callable[..., Any], tmp_path: 
 def test_blank_lines_are_no_rows(l2v: Callable[..., Any], tmp_path: Path) -> None:
     row = json.dumps({"id": "a", "question": "What is 1 + 2?", "answer": "3"})
     (tmp_path / "report.jsonl").write_text(f"{row}\n\n{row}\n")
-    answer = l2v("run", "dry_run=true", "method=direct", "benchmark=sums", "benchmark.split=report", f"benchmark.path={tmp_path}")
+    words = ("method=direct", "benchmark=sums", "benchmark.split=report", f"benchmark.path={tmp_path}")
+    answer = l2v("run", "dry_run=true", *words)
     assert "about 2 rows" in answer.out + answer.err
