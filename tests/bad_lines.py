@@ -177,6 +177,10 @@ if __name__ == "__main__":
     (Path(place) / "useless").write_text("nothing\n")
     (Path(place) / "empty").mkdir(exist_ok=True)
     lines = list(bad_lines(tuple(chosen) or VERBS))[:: int(step)]
-    found = [told for line in lines if (told := fault(line, Path(place)))]
-    print("\n".join([*found, f"{len(lines)} bad lines, {len(found)} not refused well"]))
+    found = 0
+    for line in lines:
+        if told := fault(line, Path(place)):
+            found += 1
+            print(told, flush=True)
+    print(f"{len(lines)} bad lines, {found} not refused well")
     sys.exit(bool(found))

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 
+from l2v.errors import UserError
 from l2v.steering.engine.rows import Request, Steering
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
 
@@ -389,6 +392,36 @@ FAMILIES: dict[str, Callable[[], tuple[Any, Any]]] = {
     "idefics3": idefics3,
     "smolvlm": smolvlm,
 }
+
+
+def refused(folder: Path, words: str) -> None:
+    """Loading the checkpoint ends in a sentence with these words."""
+    with pytest.raises(UserError) as told:
+        load_model(ModelSpec("tests/damaged", path=str(folder), dtype="float32"), "vision")
+    assert words in str(told.value), (words, str(told.value))
+
+
+def check_every_damage(folder: Path, every: int = 1) -> None:
+    """A checkpoint never answers with a tensor missing, of another shape or of whole numbers, nor a shard missing or cut off.
+
+    every: so many tensors of a file are left alone between two that are damaged.
+    """
+    load_model(ModelSpec("tests/whole", path=str(folder), dtype="float32"), "vision")
+    for file in sorted(folder.glob("*.safetensors")):
+        whole = file.read_bytes()
+        tensors = load_file(file)
+        for name in sorted(tensors)[::every]:
+            last = name.rpartition("model.")[2]
+            for harmed in (None, torch.cat([tensors[name]] * 2), tensors[name].to(torch.int8)):
+                left = {key: value for key, value in tensors.items() if key != name}
+                save_file(left if harmed is None else left | {name: harmed}, file, metadata={"format": "pt"})
+                refused(folder, last)
+        file.write_bytes(whole[: len(whole) // 2])
+        refused(folder, file.name)
+        file.unlink()
+        refused(folder, file.name if len(list(folder.glob("*.safetensors"))) else str(folder))
+        file.write_bytes(whole)
+    load_model(ModelSpec("tests/whole", path=str(folder), dtype="float32"), "vision")
 
 
 def steering(seed: int, layer: int, alpha: float, positions: str = "all") -> Steering:

@@ -360,6 +360,7 @@ def test_an_edited_cell(tiny: Callable[..., Any], l2v: Callable[..., Any], outpu
         ("score", ("study=none",), ["'none'", "kept"]),
         ("extract", ("-m",), ["--multirun", "one configuration"]),
         ("extract", ("method=direct",), ["'direct'"]),
+        ("extract", ("benchmark.prompt=nosuch",), ["Unknown prompt style 'nosuch'"]),
         ("doctor", ("x",), ["x"]),
     ],
 )

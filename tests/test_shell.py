@@ -68,8 +68,10 @@ def test_what_is_out_of_range_is_told_before_pandas_or_torch_are_loaded(word: st
 def test_status_without_a_study_lists_them(grid: str, pair: Path, l2v: Callable[..., Any], outputs: Path) -> None:
     lines = l2v("status", f"outputs={outputs}").out.splitlines()
     counts = {line.split()[0]: line.split()[1:] for line in lines}
-    assert counts["study"] == ["done", "running", "failed", "waiting"]
-    assert counts[grid] == ["8", "0", "0", "0"] and counts[pair.name] == ["2", "0", "0", "0"]
+    assert counts["study"] == ["done", "running", "failed", "waiting", "rows"]
+    assert counts[grid][:4] == ["8", "0", "0", "0"] and counts[pair.name][:4] == ["2", "0", "0", "0"]
+    there, of, wanted = counts[grid][4:]
+    assert (there, of) == (wanted, "of")
     told = [json.loads(line) for line in l2v("status", f"outputs={outputs}", "format=json").out.splitlines()]
     assert {one["study"]: one["done"] for one in told}[grid] == 8
 

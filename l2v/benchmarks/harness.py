@@ -64,6 +64,12 @@ def _outside_task(name: str, docs: Benchmark) -> dict[str, Any]:
     }
 
 
+def check_prompt(docs: Benchmark, prompt: str) -> None:
+    """Raise UserError for a prompt style that a benchmark does not have."""
+    if prompt not in styles(docs):
+        raise unknown("prompt style", prompt, styles(docs))
+
+
 def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item]:
     """The items of one split in one prompt style, in the data's order; `limit` takes the first ones (of each subtask).
 
@@ -74,8 +80,7 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
 
         return open_task(ref).items(limit, prompt)
     docs = open_benchmark(ref.name)
-    if prompt not in styles(docs):
-        raise unknown("prompt style", prompt, styles(docs))
+    check_prompt(docs, prompt)
     try:
         sizes = _known_sizes(ref, fingerprint(ref.path) if ref.path and Path(ref.path).exists() else "")
         items = list(_items(load_task(ref), f"benchmark '{ref.name}'", docs, prompt, limit, sizes))

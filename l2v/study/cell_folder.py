@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from l2v.disk import Record, disk_errors, drop_torn_line, read_bytes, read_lines, sync_folder, whole_lines, write_atomically
+from l2v.disk import Record, disk_errors, drop_torn_line, read_bytes, read_lines, sync_path, whole_lines, write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_config import CellConfig
 from l2v.study.digests import (
@@ -111,12 +111,15 @@ class CellFolder(CellConfig):
         return len(stored) - len(set(stored))
 
     def finish(self, stored_twice: int = 0) -> None:
-        """Mark the cell as complete; DONE is written last, and only traces of the work are removed after it."""
+        """Mark the cell as complete; DONE is written last, when the disk has the rest, and only traces are removed after it."""
         with disk_errors(self.path):
             data = (self.path / "responses.jsonl").read_bytes()
             for trace in (self.path / "error.txt", *self.path.glob("failures.*.jsonl")):
                 trace.unlink(missing_ok=True)
-            sync_folder(self.path)
+            verdicts = self.path / "scores"
+            for path in (*verdicts.glob("*.jsonl"), verdicts, self.path / "metrics.json", self.path):
+                if path.exists():
+                    sync_path(path)
         self._write_done(data, stored_twice)
         shutil.rmtree(self.claims, ignore_errors=True)
 
@@ -211,11 +214,11 @@ class CellFolder(CellConfig):
     def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:
         """Replace one scorer's verdicts and its rows in metrics.json, which name the digests of what they were made from."""
         text = "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in verdicts)
-        write_atomically(self.path / "scores" / f"{scorer}.jsonl", text, sync=not self.done)
+        write_atomically(self.path / "scores" / f"{scorer}.jsonl", text)
         made = {RESPONSES: content_digest(read_bytes(self.path / "responses.jsonl")), SCORES: content_digest(text.encode())}
         others = [row for row in self._metrics_or_none() or [] if row["scorer"] != scorer]
         rows = others + [sealed(metric | made, self.id) for metric in metrics]
-        write_atomically(self.path / "metrics.json", json.dumps(rows, indent=1), sync=not self.done)
+        write_atomically(self.path / "metrics.json", json.dumps(rows, indent=1))
 
     def scores(self, scorer: str) -> list[Record]:
         """One scorer's verdicts; empty when it was not applied. Raises UserError for others than metrics.json tells of."""

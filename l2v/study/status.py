@@ -54,6 +54,14 @@ class Status:
         """Whether nothing is left to compute."""
         return not self.running and not self.waiting
 
+    @property
+    def told_open(self) -> str:
+        """What is not finished, in a sentence; "" for nothing."""
+        still_open = len(self.running) + len(self.failed) + len(self.waiting)
+        cells = still_open + len(self.done)
+        rows = f"{self.rows:,} of {self.all_rows:,} rows are there"
+        return f"{still_open:,} of {cells:,} cells not finished; {rows} (l2v status study={self.study})" if still_open else ""
+
 
 def studies(outputs: str) -> list[str]:
     """The names of the studies under a folder, the one that was written to last first."""

@@ -22,6 +22,8 @@ def main(arguments: list[str]) -> int:
     config = compose_single(arguments, PARTS)
     if config is None:
         return 0
+    from l2v.benchmarks.catalogue import ANY_TASK, open_benchmark
+    from l2v.benchmarks.harness import check_prompt
     from l2v.study.cells import Job
     from l2v.study.resolve import resolve
     from l2v.study.workers.devices import check_device, pick_device
@@ -29,6 +31,8 @@ def main(arguments: list[str]) -> int:
     job = Job(resolve(config), config)
     if not job.cell.steered:
         raise UserError(f"Method '{job.cell.method}' reads no direction; choose method=l2v or another arm.")
+    if config.benchmark.name != ANY_TASK:
+        check_prompt(open_benchmark(config.benchmark.name), config.benchmark.prompt)
     check_device(config.runtime.device)
     from l2v.study.workers.directions import ensure_directions
     from l2v.study.workers.maps import ensure_maps

@@ -11,6 +11,7 @@ l2v report +experiment=table1          an experiment's study, beside the paper's
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,7 @@ def main(arguments: list[str]) -> int:
         return _experiment_report(settings, settings.experiment)
     from l2v.report.study import read_study
     from l2v.report.tables import check_format
+    from l2v.study.status import status
 
     check_format(settings.format)
     if settings.cells not in ("best", "all"):
@@ -57,6 +59,10 @@ def main(arguments: list[str]) -> int:
     for scorer in (first, *others):
         _print_table(settings, study.seen_by(scorer))
     _write_files(settings, study)
+    with suppress(UserError):
+        # What is still at work is a note: a table does not fail by it.
+        if told := status(settings.outputs, settings.study).told_open:
+            print(printable(told), file=sys.stderr)
     return 0
 
 

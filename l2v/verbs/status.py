@@ -1,6 +1,6 @@
 """l2v status: how far a study is, on this machine and on all others that share its folder.
 
-l2v status                             all studies under outputs
+l2v status                             all studies under outputs, with the rows that are there
 l2v status study=demo                  cells done, running, failed, waiting; rows a second; time left; failures; workers
 l2v status study=demo --watch          again every two seconds, until everything is done
 l2v status study=demo --format json    one line for programs
@@ -83,10 +83,15 @@ def _list(settings: StatusSettings) -> int:
         print("\n".join(as_json(one) for one in found))
         return 0
     width = max((len(one.study) for one in found), default=5)
-    print(f"{'study':{width}}   done  running  failed  waiting" if found else f"No study under {settings.outputs} yet.")
+    print(
+        f"{'study':{width}}   done  running  failed  waiting             rows"
+        if found
+        else f"No study under {settings.outputs} yet."
+    )
     for one in found:
         counts = (len(one.done), len(one.running), len(one.failed), len(one.waiting))
-        print(printable("{:{}} {:6} {:8} {:7} {:8}".format(one.study, width, *counts)))
+        rows = f"{one.rows:,} of {one.all_rows:,}"
+        print(printable("{:{}} {:6} {:8} {:7} {:8} {:>16}".format(one.study, width, *counts, rows)))
     return 0
 
 

@@ -1,7 +1,7 @@
 """l2v track: upload what a tracker lacks of a study; nothing is uploaded twice, however often it is repeated.
 
 l2v track study=demo                           Weights & Biases; offline where no key is known
-l2v track study=demo workspace=true            and a saved view: parallel coordinates, importance, bars, grids
+l2v track study=demo workspace=true            and a saved view and a report: parallel coordinates, bars, grids, table
 l2v track study=demo tracker=trackio           trackio, which keeps its runs on this disk
 l2v run --multirun … tracker=wandb             the same while the cells finish
 """
@@ -29,7 +29,7 @@ class TrackSettings(StudySettings):
 
     scorer: str | None = None  # whose figures the study's report shows; None: official, or the first there is
     progress: bool = True  # show the progress bar
-    workspace: bool = False  # write a saved view of the study too, and with a key save it in the project (wandb)
+    workspace: bool = False  # write a saved view and a report of the study too, with a key into the project (wandb)
     tracker: TrackerConfig = field(default_factory=lambda: TrackerConfig(name="wandb"))  # tracker=wandb or trackio
 
 

@@ -231,6 +231,12 @@ def test_memory_holds_a_shard(case: Case) -> None:
             assert len(opened.keys()) == 1 or file.stat().st_size < SMALL + 20_000
 
 
+def test_what_was_converted_is_used_whole_or_not_at_all(internlm2: Path, tmp_path: Path) -> None:
+    """Its shards are several: each of them damaged, and tensors of each."""
+    convert(internlm2, tmp_path / "out", lambda _: None, 4 * SMALL)
+    families.check_every_damage(tmp_path / "out", every=9)
+
+
 def test_the_command(internlm2: Path, tmp_path: Path, l2v: Any) -> None:
     """Converts to a folder that runs as target.path; without a model, from a folder that is none, or offline: exit code 2."""
     out = tmp_path / "out"

@@ -104,6 +104,7 @@ def test_the_record(tmp_path: Path) -> None:
     assert stored == {key: value for key, value in record.items() if key != "seconds"}
     assert str(tmp_path) not in json.dumps(stored)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    families.check_every_damage(tmp_path / "deep" / "out", every=3)
     # Loading tells the tokenizer to pad on the left; the checkpoint keeps what its maker wrote.
     assert json.loads((tmp_path / "deep" / "out" / "tokenizer_config.json").read_text())["padding_side"] == "right"
 

@@ -228,3 +228,19 @@ def test_the_page_is_told_beside_the_table_and_not_in_it(study: str, outputs: Pa
 def test_a_run_ends_with_the_page(tiny: Callable[..., Any], study: str, outputs: Path) -> None:
     answer = tiny("study=in_colour", "method=direct", "runtime.page=true")
     assert f"page: {outputs / study / 'report' / 'index.html'}" in answer.out.splitlines()
+
+
+def test_what_is_not_finished_is_told_with_its_rows(study: str, outputs: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Cells that are computed together are all open until the last: their rows tell how far they are."""
+    copy = Path(shutil.copytree(outputs / study, tmp_path / study))
+    done = sorted(copy.glob("cells/*/DONE"))
+    rows = (done[0].parent / "responses.jsonl").read_bytes().splitlines(keepends=True)
+    (done[0].parent / "responses.one.jsonl").write_bytes(b"".join(rows[:3]))
+    (done[0].parent / "responses.jsonl").unlink()
+    done[0].unlink()
+    answer = l2v("report", f"study={study}", f"outputs={tmp_path}", "page=false")
+    missing, whole = len(rows) - 3, len(rows) * len(done)
+    told = f"1 of {len(done)} cells not finished; {whole - missing} of {whole} rows are there"
+    assert answer.code == 0 and told in answer.err and "not finished" not in answer.out
+    listed = l2v("status", f"outputs={tmp_path}").out.splitlines()[-1]
+    assert listed.split()[1:] == [str(len(done) - 1), "0", "0", "1", str(whole - missing), "of", str(whole)]

@@ -23,6 +23,9 @@ import pytest
 
 import l2v.verbs.run as run_verb
 from l2v.config import Config, TrackerConfig
+from l2v.errors import UserError
+from l2v.report.serve.leaderboard import leaderboard
+from l2v.report.serve.shelf import Shelf
 from l2v.study.store import Store
 from l2v.track.tracker import TrackedRun
 from l2v.track.trackers import TRACKERS, Listed
@@ -234,3 +237,25 @@ def test_the_same_table_or_one_sentence(world: World, state: str, kind: str, how
         assert path.name in told or path.parent.name in told, told
         assert ADVICE.search(told), told
     shutil.rmtree(outputs)
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted", "flipped", "a folder", "another study's"])
+def test_a_server_shows_the_same_table_or_one_sentence(world: World, how: str) -> None:
+    """Its index always comes; a study on it has the rows of the undisturbed one, or says what file is to be mended."""
+
+    def rows(outputs: Path) -> str:
+        return str(Shelf(str(outputs), "official", 10).shown("s").study.rows.drop(columns="seconds").to_csv())
+
+    wanted = rows(world.copied("finished"))
+    for kind in FINISHED.values():
+        outputs = world.copied("finished")
+        path = world.path(outputs, kind)
+        damage(path, how, world.path(world.folder / "other", kind), 0.31)
+        (line,) = leaderboard(Shelf(str(outputs), "official", 10)).studies or (None,)
+        try:
+            assert rows(outputs) == wanted, kind
+        except UserError as error:
+            # Of a study that cannot be opened at all, nothing is listed.
+            assert path.name in str(error) or path.parent.name in str(error) or line is None, (kind, str(error))
+            assert line is None or ADVICE.search(str(error)), str(error)
+        shutil.rmtree(outputs)

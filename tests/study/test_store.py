@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from l2v.disk import at_once
 from l2v.errors import UserError
 from l2v.study.cells import Cell
 from l2v.study.resolve import resolve
@@ -19,6 +20,7 @@ from l2v.study.store import CellFolder, Store
 
 LINES = [{"id": f"i{n}", "response": "größer ↔ 1", "generation": 0} for n in range(3)]
 ORDER = ["i2", "i0", "i1"]
+METRIC = {"scorer": "official", "metric": "accuracy", "value": 1.0}
 
 
 @pytest.fixture
@@ -159,6 +161,42 @@ def test_a_finished_cell_keeps_done_for_last(tmp_path: Path, cell: Cell) -> None
     folder.gather(ORDER)
     folder.finish()
     assert folder.done
+
+
+def test_the_disk_has_everything_of_a_cell_before_its_mark(
+    folder: CellFolder, config: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power failure a cell is either open or whole, with its verdicts and figures."""
+    reached, real_sync, real_replace = set[int](), os.fsync, Path.replace
+    missing: list[list[str]] = []
+
+    def sync(file: int) -> None:
+        reached.add(os.fstat(file).st_ino)
+        real_sync(file)
+
+    def replace(self: Path, target: Path) -> Path:
+        if target.name == "DONE":
+            missing.append([str(p) for p in (folder.path, *folder.path.rglob("*")) if p.stat().st_ino not in reached])
+        return real_replace(self, target)
+
+    begun = folder.path / "config.yaml"
+    text = begun.read_text()
+    begun.unlink()
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    folder.begin(resolve(config()), {})
+    assert begun.read_text() == text
+    folder.gather(ORDER)
+    folder.write_scores("official", [{"id": name, "correct": True} for name in ORDER], [METRIC])
+    folder.write_scores("lenient", [{"id": name, "correct": True} for name in ORDER], [METRIC | {"scorer": "lenient"}])
+    folder.finish()
+    assert missing == [[]]
+
+
+def test_what_is_done_at_once_comes_back_in_order_with_its_errors() -> None:
+    found = at_once(lambda n: 6 // n, [3, 0, 1])
+    assert [str(one) for one in found] == ["2", "integer division or modulo by zero", "6"]
+    assert [at_once(lambda n: 6 // n, [n])[0] == 3 for n in (2, 0)] == [True, False]
 
 
 full_device = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -15,6 +15,9 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
+from l2v.report.study import read_study
+from l2v.report.tables import study_report
+
 DASHBOARDS = Path(__file__).parents[2] / "docs" / "dashboards.md"
 pytestmark = pytest.mark.usefixtures("no_account")
 
@@ -78,10 +81,15 @@ def test_the_saved_view_lies_beside_the_runs_without_a_key(copied_pair: Path, l2
     answer = l2v("track", *words, "workspace=true")
     assert answer.code == 0, answer.err
     path = copied_pair / "track" / "workspace.json"
-    assert f"workspace: {path}; with a key" in answer.out
+    assert f"workspace: {path}; report: {path.with_name('report.json')}; with a key" in answer.out
     view = json.loads(path.read_text())
     sections = view["spec"]["section"]["panelBankConfig"]["sections"]
     panels = [panel["viewType"] for section in sections for panel in section["panels"]]
     assert {"Parallel Coordinates Plot", "Parameter Importance", "Bar Chart", "Scatter Plot"} <= set(panels)
     assert view["displayName"] == f"l2v {copied_pair.name}" and "official/accuracy" in path.read_text()
+    report = json.loads(path.with_name("report.json").read_text())
+    (table,) = [block["content"] for block in report["spec"]["blocks"] if block["type"] == "markdown-block"]
+    assert table == study_report(read_study(str(copied_pair.parent), copied_pair.name), format="md")
+    (grid,) = [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
+    assert {panel["viewType"] for panel in grid["panelBankSectionConfig"]["panels"]} <= set(panels)
     assert l2v("track", *words, "workspace=true", "tracker=trackio").code == 2

@@ -50,7 +50,9 @@ def write_analysis(found: Analysis, folder: Path) -> Path:
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;color:#222;margin:0 auto;max-width:52rem;padding:0 .8rem 3rem}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}p{max-width:46rem}table{border-collapse:collapse;font-size:.85rem}
 td{padding:.1rem .8rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}
-td:first-child{white-space:nowrap}.plot{max-width:100%}a{color:#0072b2}"""
+td:first-child{white-space:nowrap}.plot{max-width:100%}a{color:#0072b2}section{break-inside:avoid}
+:root{color-scheme:light dark}@media screen and (prefers-color-scheme:dark){body{background:#16181c;color:#e6e4de}
+a{color:#7db8e8}.plot{filter:invert(.885) hue-rotate(180deg)}}"""
 
 
 def page(content: dict[str, Any], folder: Path) -> str:

@@ -1,5 +1,6 @@
 /* The table of cells. */
-const tableState = { which: "reported" };
+const [sortedBy, sortedDown] = (WANTED.get("table-sort") || "").split(/:(?=[a-z]+$)/);
+const tableState = { which: "reported", sorting: { by: sortedBy, down: sortedDown === "descending" } };
 SECTIONS.push((rows) => {
   const reported = rows.filter((row) => text(row, "told"));
   const options = reported.length && reported.length < rows.length ? ["reported", "all"] : ["all"];
@@ -37,6 +38,7 @@ SECTIONS.push((rows) => {
       most: 100,
       file: `${state.study}-table.csv`,
       label: "Table of cells",
+      sorting: tableState.sorting,
     }),
   );
 });

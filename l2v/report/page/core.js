@@ -181,7 +181,8 @@ const span = (counts) => {
   const all = [...new Set(counts.filter(known))].sort((a, b) => a - b);
   return all.length > 1 ? `n = ${all[0]} to ${all[all.length - 1]}` : `n = ${all[0] ?? "?"}`;
 };
-const basis = (rows) => `${state.where}, ${state.bench}. Scorer ${state.scorer}, ${span(rows.map((row) => num(row, "n")))}`;
+const basis = (rows) =>
+  `Target ${state.where}, benchmark ${state.bench}. Scorer ${state.scorer}, ${span(rows.map((row) => num(row, "n")))}`;
 
 /* The row with the largest figure, and in words how many share it. */
 function highest(rows, of) {

@@ -41,9 +41,9 @@ SECTIONS.push((rows) => {
   show("parallel", {
     sees: view.filter
       ? `${shown.size} of ${here.length} cells have ${view.filter}.`
-      : `${here.length} cells; drag along an axis to hold its values, or write a filter above the table.`,
+      : `${here.length} cells${paper.on ? "" : "; drag along an axis to hold its values, or write a filter above the table"}.`,
     caption:
-      `${basis(here)}, ${state.items}. A line per cell in its arm's colour, null arms in grey; a click opens its responses` +
+      `${basis(here)}, ${state.items}. A line per cell in its arm's colour, null arms in grey${paper.on ? "" : "; a click opens its responses"}` +
       (all.length > here.length ? `; the first ${here.length} of ${all.length} cells are drawn.` : "."),
     numbers: { columns: cellColumns([...shown]), rows: [...shown], label: "The cells that are held" },
     draw: (div) => div.replaceChildren(strands(here, shown, axes, div.clientWidth || 640)),
@@ -52,7 +52,9 @@ SECTIONS.push((rows) => {
 
 function strands(rows, shown, axes, width) {
   const look = theme();
-  const [top, height, left, right] = [34, 270, 92, 44];
+  const longest = Math.max(...axes[0].ticks.map(([, words]) => words.length));
+  const [top, height, right] = [34, 270, 56];
+  const left = Math.min(20 + 6.5 * longest, width / 3.5);
   const x = (i) => left + (i * (width - left - right)) / Math.max(1, axes.length - 1);
   const y = (t) => top + (1 - t) * height;
   const picture = svg("svg", { width, height: top + height + 24, class: "parallel" });
@@ -68,18 +70,25 @@ function strands(rows, shown, axes, width) {
     line.addEventListener("click", () => openCell(text(row, "cell")));
     picture.append(line);
   }
-  for (const [i, axis] of axes.entries()) picture.append(axisOf(axis, x(i), y, top, height, i === axes.length - 1));
+  for (const [i, axis] of axes.entries())
+    picture.append(axisOf(axis, x(i), y, top, height, i === axes.length - 1, i ? 13 : (left - 14) / 6.2));
   return picture;
 }
 
-function axisOf(axis, x, y, top, height, last) {
+/* Names that begin alike often differ at their end. */
+function shortened(words, most) {
+  const half = Math.floor((most - 1) / 2);
+  return words.length > most ? `${words.slice(0, half)}…${words.slice(-half)}` : words;
+}
+
+function axisOf(axis, x, y, top, height, last, room) {
   const every = Math.ceil(axis.ticks.length / 12);
   const labels = axis.ticks
     .filter((_, i) => i % every === 0)
     .map(([t, words]) =>
-      svg("text", { x: x + (last ? 7 : -7), y: y(t) + 4, "text-anchor": last ? "start" : "end" }, clipped(words, 13)),
+      svg("text", { x: x + (last ? 7 : -7), y: y(t) + 4, "text-anchor": last ? "start" : "end" }, shortened(words, room)),
     );
-  const name = svg("text", { x, y: top - 14, "text-anchor": last ? "end" : "middle", class: "name" }, axis.word);
+  const name = svg("text", { x, y: top - 14, "text-anchor": last ? "start" : "middle", class: "name" }, axis.word);
   const brush = svg("rect", { x: x - 7, width: 14, y: 0, height: 0, class: "brush" });
   const zone = svg("rect", { x: x - 11, width: 22, y: top - 6, height: height + 12, class: "zone", "data-axis": axis.word });
   const at = (event) => Math.min(1, Math.max(0, 1 - (event.clientY - zone.getBoundingClientRect().top - 6) / height));

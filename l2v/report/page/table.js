@@ -31,7 +31,8 @@ function tableRow(row, columns) {
   );
 }
 
-function dataTable({ columns, rows, most, file, label }) {
+/* sorting: {by, down}, the order that the table is made in, if it shall outlive the table. */
+function dataTable({ columns, rows, most, file, label, sorting }) {
   const body = el("tbody");
   const rest = el("button", { type: "button", click: () => fill(body.childElementCount + most) });
   let order = rows;
@@ -44,11 +45,18 @@ function dataTable({ columns, rows, most, file, label }) {
     rest.textContent = `Show ${Math.min(left, most)} more of ${left}`;
   };
   const heads = columns.map((column) => {
-    const button = el("button", { type: "button", click: () => sortBy(column, button.parentElement) }, column.title);
+    const button = el("button", { type: "button", click: () => turn(column, button.parentElement) }, column.title);
     return el("th", { scope: "col", ...(column.number ? { class: "number" } : {}) }, button);
   });
-  const sortBy = (column, head) => {
+  const turn = (column, head) => {
     const down = head.getAttribute("aria-sort") !== "descending";
+    if (sorting) {
+      Object.assign(sorting, { by: column.title, down });
+      remember("table-sort", `${column.title}:${down ? "descending" : "ascending"}`);
+    }
+    sortBy(column, head, down);
+  };
+  const sortBy = (column, head, down) => {
     for (const other of heads) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const key = column.sort || column.of;
@@ -63,6 +71,8 @@ function dataTable({ columns, rows, most, file, label }) {
     fill(most);
   };
   fill(most);
+  const at = columns.findIndex((column) => column.title === sorting?.by);
+  if (at >= 0) sortBy(columns[at], heads[at], sorting.down);
   const field = (c, row) => (c.number ? c.of(row).replaceAll("−", "-") : c.of(row));
   const save = () =>
     download(file, csv([columns.map((c) => c.title), ...order.map((row) => columns.map((c) => field(c, row)))]));

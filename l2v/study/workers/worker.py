@@ -15,17 +15,18 @@ from typing import Any
 
 from tqdm import tqdm
 
-from l2v.disk import Record
+from l2v.disk import Record, at_once
 from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import Cell, Job
-from l2v.study.plan import Group, Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
+from l2v.study.plan import Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
 from l2v.study.provenance import note_work
-from l2v.study.score import score_cell, scoring_of
+from l2v.study.score import scoring_of
 from l2v.study.store import CellFolder
 from l2v.study.workers.answer import Answered, answer, locations, prompt_hashes
 from l2v.study.workers.aside import note_aside
-from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim, claim_all, states
+from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim_all, states
 from l2v.study.workers.directions import directions_path, ensure_directions
+from l2v.study.workers.finish import Finisher
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.maps import ensure_maps, map_path
 from l2v.study.workers.run import Run, note_failure
@@ -33,7 +34,6 @@ from l2v.study.workers.workload import Workload
 
 # How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
 POLL_SECONDS, LONGEST_POLL, LOOKED_UNITS = 0.5, 10.0, 16
-FINISH = "finish"  # the claim on gathering, scoring and closing a cell
 TOLD_FAILURES = 3  # a failing cell's reason is told so often; all of them stand in the outcome
 
 Tell = Callable[[str], None]
@@ -69,7 +69,8 @@ class Worker:
         self.work, self.run_record, self.worker, self.device, self.bar = work, run, worker, device, bar
         self.config = work.jobs[0].config
         self.note = note
-        self.scoring = scoring_of(self.config.judge, self.config.runtime.outputs, progress=False)
+        scoring = scoring_of(self.config.judge, self.config.runtime.outputs, progress=False)
+        self.finisher = Finisher(work, worker, scoring, self._failed)
         sizes = [len(work.items(group)) for group in work.groups]
         cut = units(work.groups, sizes, self.config.runtime.cells_per_claim, run.workers)
         self.units = from_place(cut, place)
@@ -170,7 +171,7 @@ class Worker:
             return Found.CLOSED
         if not wanted:
             # Its rows are all there: what is left is to close cells, once the other blocks are there too.
-            finished = sum(self._finish(unit.group, job) for job in jobs)
+            finished = self.finisher.finish(unit.group, jobs)
             return Found.WORKED if finished else Found.HELD
         claims = claim_all([(self._folder(job).claims, block_key(b)) for job, b in wanted], self.worker)
         if claims is None:
@@ -191,8 +192,7 @@ class Worker:
         finally:
             for (cell_id, _), one in held.items():
                 one.release(done=cell_id in done)
-        for job in jobs:
-            self._finish(unit.group, job)
+        self.finisher.finish(unit.group, jobs)
         return Found.WORKED
 
     def _held(self, job: Job, block: int, generation: int, mark: str) -> bool:
@@ -296,8 +296,9 @@ class Worker:
             self._may_go_on()
 
         try:
-            for job in jobs:
-                folders[job.cell.id].begin(job.cell, locations(job))
+            for begun in at_once(lambda job: folders[job.cell.id].begin(job.cell, locations(job)), jobs):
+                if isinstance(begun, Exception):
+                    raise begun
             target = self.targets.of(jobs[0], self.device, self._loading)
             self.worker.tell(doing=f"answering {len(jobs)} cells: {jobs[0].cell.describe()}")
             answer(target, jobs, folders, items, mine, keep, self._say)
@@ -308,36 +309,3 @@ class Worker:
     def _loading(self, target: str) -> None:
         self.worker.tell(doing=f"loading {target}")
         self.note(f"loading target {target}")
-
-    # -- finishing ---------------------------------------------------------------------------------------------------
-
-    def _finish(self, group: Group, job: Job) -> bool:
-        """Gather, score and close a cell of which every row is stored; True when that was done, or tried, here."""
-        folder, items = self._folder(job), self.work.items(group)
-        claimed = states(folder.claims)
-        if any(claimed.get(block_key(b), (-1, FREE))[1] != DONE for b in range(len(blocks(len(items))))):
-            return False
-        held = claim(folder.claims, FINISH, self.worker)
-        if held is None:
-            return False
-        if folder.done:
-            shutil.rmtree(folder.claims, ignore_errors=True)
-            return False
-        try:
-            stored = {record["id"] for record in folder.responses()}
-            if not all(item.id in stored for item in items):
-                # Rows that were handed to a disk and never reached it: they are computed again.
-                shutil.rmtree(folder.claims, ignore_errors=True)
-                return True
-            twice = folder.gather([item.id for item in items])
-            by_id = {item.id: item for item in items}
-            self.worker.tell(doing="scoring")
-            score_cell(folder, by_id, self.work.docs(group), list(job.config.scorer), self.scoring)
-            folder.finish(twice)
-        except StudyError:
-            raise
-        except Exception as error:
-            self._failed(job, error)
-        finally:
-            held.release()
-        return True

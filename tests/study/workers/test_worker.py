@@ -18,7 +18,7 @@ from l2v.study.digests import sealed_line
 from l2v.study.protocol import arm_key, choose, plan_jobs
 from l2v.study.resolve import resolve
 from l2v.study.workers import answer as answering
-from l2v.study.workers import directions, worker
+from l2v.study.workers import directions, finish, worker
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Tiny = Callable[..., Any]
@@ -99,7 +99,7 @@ def test_a_cell_whose_scoring_breaks_is_not_done(
         raise RuntimeError("scorer is broken")
 
     with monkeypatch.context() as patched:
-        patched.setattr(worker, "score_cell", broken)
+        patched.setattr(finish, "score_cell", broken)
         assert tiny("study=unscored", "method=direct").code == 1
     assert len(stored_rows(outputs / "unscored")) == 8
     assert not list((outputs / "unscored").glob("cells/*/DONE"))
@@ -418,16 +418,16 @@ def test_rows_that_never_reached_the_disk_are_computed_again(
     tiny: Tiny, outputs: Path, stored_rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine lost its power after a block was marked as done."""
-    real, torn = worker.Worker._finish, [False]
+    real, torn = finish.Finisher.finish, [False]
 
-    def finish(self: Any, group: Any, job: Any) -> bool:
+    def finished(self: Any, group: Any, jobs: Any) -> int:
         if not torn[0]:
             torn[0] = True
-            (part,) = self._folder(job).path.glob("responses.*.jsonl")
+            (part,) = self._folder(jobs[0]).path.glob("responses.*.jsonl")
             part.write_bytes(b"".join(part.read_bytes().splitlines(keepends=True)[:5]))
-        return bool(real(self, group, job))
+        return real(self, group, jobs)
 
-    monkeypatch.setattr(worker.Worker, "_finish", finish)
+    monkeypatch.setattr(finish.Finisher, "finish", finished)
     assert tiny("study=powerless", "method=direct").code == 0
     assert torn[0]
     stored = stored_rows(outputs / "powerless")
