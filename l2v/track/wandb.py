@@ -111,7 +111,7 @@ class WandbTracker:
             raise
         shown.finish()
         if self.place == "online":
-            self._address = shown.get_project_url() or self._address
+            self._address = shown.project_url or self._address
             for path in (kept, Path(shown.dir).parent):
                 shutil.rmtree(path, ignore_errors=True)
 

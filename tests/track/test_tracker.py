@@ -424,7 +424,7 @@ def test_with_a_key_what_was_not_synced_goes_online(
     service = MagicMock(__spec__=ModuleSpec("wandb", None))
     service.Settings.model_fields = {"mode": None}
     service.init.return_value.dir = str(tmp_path / "online" / "files")
-    service.init.return_value.get_project_url.return_value = "https://wandb.example.org/l2v"
+    service.init.return_value.project_url = "https://wandb.example.org/l2v"
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     answer = track_again()
