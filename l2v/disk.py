@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, TypeVar
 from l2v.errors import StudyError, UserError
 
 Record = dict[str, Any]
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 # What is read of JSON that nobody here wrote: bad text or bytes, numbers of thousands of digits, thousands of open brackets.
 UNREADABLE = (ValueError, RecursionError)
