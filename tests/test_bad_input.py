@@ -157,6 +157,7 @@ def test_one_sentence_says_what_is_wrong(word: str, told: list[str], refused: Ca
         (("scorer=[official],[offical]",), ["'offical'", "official"]),
         (("laier=1,2",), ["'laier'"]),
         (("method=glob(zz*)",), ["method"]),
+        (("method=high_pass", "intervention.cutoff=95,96"), ["k=95", "k=96", "leaves nothing", "at most 94"]),
         (("seed=range(0,10,0)",), ["seed=range(0,10,0)", "no end"]),
         (("intervention.alpha=range(0,1,0.0000001)",), ["10,000,000 cells", "runtime.most_cells"]),
         (("seed=range(0,3)", "runtime.most_cells=2"), ["3 cells", "runtime.most_cells=2"]),

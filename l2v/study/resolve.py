@@ -149,7 +149,7 @@ def _intervention(config: Config) -> dict[str, Any]:
         "layer": layer,
         "source_layer": source_layer,
         "alpha": float(chosen.alpha),
-        "cutoff": _checked_cutoff(chosen.cutoff, source.width, target.width) if arm.uses_cutoff else None,
+        "cutoff": _checked_cutoff(chosen.cutoff, source.width, target.width, arm.high) if arm.uses_cutoff else None,
         "positions": chosen.positions,
         "scale": chosen.scale,
         "seed": config.seed if arm.seeded else None,
@@ -220,8 +220,8 @@ def _check_layer(key: str, layer: int, facts: ModelFacts, name: str) -> None:
         raise UserError(f"{key}={layer} is out of range: {name} has decoder blocks 0 … {facts.layers - 1}.")
 
 
-def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int) -> Cutoff:
-    """The cutoff in the one form that goes into an identity: an int, a float or "energy:<share>"."""
+def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int, high: bool) -> Cutoff:
+    """The cutoff in the one form that goes into an identity: an int, a float or "energy:<share>"; `high`: of a high-pass."""
     smaller = min(source_width, target_width)
     if cutoff is None:
         return min(DEFAULT_CUTOFF, smaller // 3)
@@ -233,6 +233,11 @@ def _checked_cutoff(cutoff: Cutoff | None, source_width: int, target_width: int)
         raise UserError(
             f"intervention.cutoff={cutoff} gives k={k}, above the smaller of the widths {source_width} (source) and "
             f"{target_width} (target); choose at most {smaller}."
+        )
+    if high and k > (most := 2 * ((smaller - 1) // 2)):
+        raise UserError(
+            f"intervention.cutoff={cutoff} gives k={k}, above which both widths, {source_width} (source) and {target_width} "
+            f"(target), share no frequency: the high-pass leaves nothing; choose at most {most}."
         )
     return value
 

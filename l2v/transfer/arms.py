@@ -35,6 +35,7 @@ class Arm:
     redraws: the cutoff means nothing but another draw, so that a null arm searches as many cells as the arm it stands against.
     null: its vector has nothing to do with the source's direction, so that its searches say what luck gives.
     learned: it is carried by a map that was fitted on neutral texts: the map's name, "chosen" where `method.map` names it.
+    high: it keeps what lies above the cutoff, so that a cutoff at the end of the spectrum leaves nothing.
     bound: it was fitted on the target's own contrast: an upper bound of what a carry-over can do, and no method.
     """
 
@@ -46,6 +47,7 @@ class Arm:
     redraws: bool = False
     null: bool = False
     learned: str = ""
+    high: bool = False
     bound: bool = False
 
 
@@ -58,8 +60,8 @@ _OWN = {
     "l2v": Arm("low_passed"),
     "own_direction": Arm("low_passed", reads="target"),
     "full_band": Arm("whole_band", uses_cutoff=False),
-    "high_pass": Arm("high_passed"),
-    "own_high_pass": Arm("high_passed", reads="target"),
+    "high_pass": Arm("high_passed", high=True),
+    "own_high_pass": Arm("high_passed", reads="target", high=True),
     "interpolation": Arm("interpolated"),
     "unfiltered_interpolation": Arm("interpolated_unfiltered", uses_cutoff=False),
     "rot": Arm("first_component", reads="target", uses_cutoff=False, needs="states"),

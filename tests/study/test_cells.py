@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from l2v.errors import UserError
@@ -287,3 +288,17 @@ def test_a_stored_cell_with_other_settings_is_refused() -> None:
     del values["scale"]
     with pytest.raises(UserError, match="scale"):
         Cell.from_dict(values)
+
+
+def test_a_high_pass_is_refused_where_it_leaves_nothing(config: Config) -> None:
+    """The limit is that of the arithmetic: one bin below it a vector is left, of any direction."""
+    from l2v.transfer.arms import build_vector
+
+    direction = torch.randn(160, generator=torch.Generator().manual_seed(0))
+    assert resolve(config("method.name=high_pass", "intervention.cutoff=94")).cutoff == 94
+    assert build_vector("high_pass", direction, 96, 94, 0).isfinite().all()
+    for k in (95, 96):
+        with pytest.raises(UserError, match=f"k={k}.*leaves nothing; choose at most 94"):
+            resolve(config("method.name=high_pass", f"intervention.cutoff={k}"))
+        with pytest.raises(UserError, match="no vector is left"):
+            build_vector("high_pass", direction, 96, k, 0)
