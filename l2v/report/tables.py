@@ -106,6 +106,7 @@ def _apart(table: pd.DataFrame) -> dict[str, pd.Series]:
         if (
             column.name in table
             and column.name not in seen
+            and table[column.name].nunique(dropna=False) > 1
             and (table.groupby(seen, dropna=False)[column.name].nunique(dropna=False) > 1).any()
         ):
             seen.append(column.name)

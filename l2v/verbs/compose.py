@@ -40,25 +40,24 @@ def compose_single(arguments: Sequence[str], parts: Collection[str]) -> Config |
     """
     if {"-m", "--multirun"} & set(arguments):
         raise UserError("--multirun: this verb works on one configuration; repeat it for others.")
-    composed = command_line(arguments, parts)
-    return typed(composed) if composed is not None else None
+    return command_line(arguments, parts)
 
 
-def command_line(arguments: Sequence[str], parts: Collection[str]) -> DictConfig | None:
-    """Hydra's own command line: the composed config of a single run; None when it launched a multirun or only printed.
+def command_line(arguments: Sequence[str], parts: Collection[str]) -> Config | None:
+    """Hydra's own command line: the configuration of a single run; None when it launched a multirun or only printed.
 
     With the paper's contrast where nobody chose one and the default's does not fit the models.
     """
     _check_arguments(arguments, parts)
     check_own_configs(arguments)
-    cfg = _hydra(arguments)
-    if cfg is None or not wants_paper_contrast(config := typed(cfg)):
-        return cfg
+    config = _hydra(arguments)
+    if config is None or not wants_paper_contrast(config):
+        return config
     _say_contrast(config)
     return _hydra([*arguments, PAPER_CONTRAST])
 
 
-def _hydra(arguments: Sequence[str]) -> DictConfig | None:
+def _hydra(arguments: Sequence[str]) -> Config | None:
     from hydra import version
     from hydra._internal.utils import _run_hydra, get_args_parser
     from hydra.core.global_hydra import GlobalHydra
@@ -80,7 +79,7 @@ def _hydra(arguments: Sequence[str]) -> DictConfig | None:
             config_name="config",
         )
     )
-    return composed[0] if composed else None
+    return typed(composed[0]) if composed else None
 
 
 def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:

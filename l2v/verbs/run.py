@@ -41,14 +41,13 @@ KEPT: ContextVar[list[Config] | None] = ContextVar("KEPT", default=None)
 def main(arguments: list[str]) -> int:
     """Compose, and run what is missing: 0 when all cells are done, 1 when some failed."""
     from l2v.study.provenance import COMMAND
-    from l2v.verbs.compose import command_line, typed
+    from l2v.verbs.compose import command_line
 
     FAILED.clear()
     COMMAND.set(shlex.join(["l2v", "run", *arguments]))
-    cfg = command_line(arguments, PARTS)
-    if cfg is None:
+    config = command_line(arguments, PARTS)
+    if config is None:
         return int(bool(FAILED))
-    config = typed(cfg)
     if config.blocks:
         raise UserError("This experiment is a grid of cells; run it with `l2v run --multirun …`.")
     run_configs([config])
@@ -59,18 +58,18 @@ def main(arguments: list[str]) -> int:
 def composed(words: list[str], verb: str = "run") -> list[Config]:
     """The configurations that `l2v run` would carry out with these words; none when Hydra only printed."""
     from l2v.study.provenance import COMMAND
-    from l2v.verbs.compose import command_line, typed
+    from l2v.verbs.compose import command_line
 
     COMMAND.set(shlex.join(["l2v", verb, *words]))
     configs: list[Config] = []
     token = KEPT.set(configs)
     try:
-        cfg = command_line(words, PARTS)
+        config = command_line(words, PARTS)
     finally:
         KEPT.reset(token)
-    if cfg is not None:
-        configs.append(typed(cfg))
-        if configs[0].blocks:
+    if config is not None:
+        configs.append(config)
+        if config.blocks:
             raise UserError(f"This experiment is a grid of cells; use `l2v {verb} --multirun …`.")
     return configs
 
