@@ -314,7 +314,7 @@ class Config:
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     seed: int = 0  # of arms that draw (science)
-    scorer: list[str] = field(default_factory=lambda: ["official"])  # scorers to apply when a cell is done
+    scorer: Any = field(default_factory=lambda: ["official"])  # applied when a cell is done: a name, or [official,robust]
     judge: JudgeConfig = field(default_factory=JudgeConfig)  # for scorer judge
     table: TableConfig = field(default_factory=TableConfig)
     analyze: AnalyzeConfig = field(default_factory=AnalyzeConfig)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +78,8 @@ def _hydra(arguments: Sequence[str]) -> Config | None:
             task_function=composed.append,
             config_path=str(conf_dir()),
             config_name="config",
-        )
+        ),
+        arguments,
     )
     return typed(composed[0]) if composed else None
 
@@ -101,7 +103,7 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
             _say_contrast(config)
             return typed(hydra_compose("config", overrides=[*more, *overrides, PAPER_CONTRAST]))
 
-    return _complaining(composed)
+    return _complaining(composed, overrides)
 
 
 def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
@@ -147,14 +149,21 @@ def _in_world(config: Config) -> Config:
     return config
 
 
-def _complaining(work: Callable[[], Any]) -> Any:
-    """What `work` returns, with Hydra's and OmegaConf's complaints as one sentence."""
+def _complaining(work: Callable[[], Any], words: Sequence[str]) -> Any:
+    """What `work` makes of the words, with Hydra's and OmegaConf's complaints as one sentence."""
     from hydra.errors import HydraException
 
     try:
         return work()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(sentence(error)) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # Such as ++scorer.x=1, a key below a list: not all that cannot be composed is foreseen there.
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not {"hydra", "omegaconf"} & set(Path(place).parts):
+            raise
+        told = ", ".join(word for word in words if word.startswith(("+", "~"))) or ", ".join(words)
+        raise UserError(f"A setting could not be put together ({error}); it is one of: {told[:200]}.") from error
 
 
 def _checked(cfg: DictConfig) -> DictConfig:
@@ -188,11 +197,20 @@ def _as_object(cfg: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(sentence(error)) from error
     check_ranges(config)
+    config.scorer = _names("scorer", config.scorer)
     for part in (config.source, config.target, config.contrast, config.neutral, config.benchmark):
         part.path = local_path(part.path)
     weights = config.method.weights
     weights.base, weights.checkpoint = local_path(weights.base), local_path(weights.checkpoint)
     return config
+
+
+def _names(key: str, given: Any) -> list[str]:
+    """One name, or a list of names, as a list. Raises UserError for anything else."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{key}={given} is neither a name nor a list of names, such as {key}=[official,robust].")
+    return names
 
 
 def _unnamed(keys: Sequence[str]) -> str:
