@@ -30,6 +30,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import Qwen2VLImageProcessor
@@ -209,18 +210,19 @@ class CountedStepper(Stepper):
         if runs:
             self.padded += len(entries) * width
             self.real += sum(window.lengths[e.request] for e in entries)
-        self.entries = [*self.entries, *entries]
-        self.plans = None
+        for tier in self.tiers:
+            tier.move(np.append(tier.of, tier.places(entries, [self._layer(entry) for entry in entries])[0]))
+        self.spots = np.concatenate([self.spots, [self._spot(entry) for entry in entries]])
+        self.entries, self.settled = [*self.entries, *entries], False
         return self._logits(entries)
 
     def step(self, tokens: Tensor) -> Tensor:
         """A column more for every row."""
-        if self.plans is None:
-            self.plans, self.lanes = {}, self._lanes()
-        tops = [lane.top + 1 for lane in self.lanes]
-        self.cache.reserve(len(self.entries), tops, [max(lane.most, lane.top + 1) for lane in self.lanes], len(self.entries))
+        if not self.settled:
+            self._settle()
+        self._widen()
         self.check(len(self.entries))
-        for lane in {id(lane): lane for lane in self.lanes}.values():
+        for lane in self._lanes():
             lane.advance()
         self.clock += 1
         return self._logits(self.entries)
@@ -261,9 +263,12 @@ class CountedStepper(Stepper):
     def _prompts(self) -> list[Any]:
         return list({id(e.prompts): e.prompts for e in self.entries if e.prompts is not None}.values())
 
-    def _parts(self, block: int) -> list[Any]:
+    def _parts(self, entries: Sequence[Entry], block: int) -> list[Any]:
         """Which rows share is not worked out for a model that does not run."""
         return []
+
+    def _plan_above(self, tier: Any) -> None:
+        """Nothing is written."""
 
 
 class Counted(Scheduler):

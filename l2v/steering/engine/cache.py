@@ -16,8 +16,8 @@ class RowCache:
     """Per decoder block one buffer (rows, heads, columns, head size) for keys and one for values.
 
     A row's tokens lie in consecutive columns, wherever they begin; blocks have columns of their own number. Rows 0 to n - 1 are
-    in use; who uses the cache knows n and the columns of each row. Buffers begin as zeros: what a row's mask hides must still
-    be a number.
+    in use, n by block; who uses the cache knows n and the columns of each row. Buffers begin as zeros: what a row's
+    mask hides must still be a number.
     """
 
     def __init__(self, blocks: int) -> None:
@@ -87,22 +87,29 @@ class RowCache:
         for buffer, new in zip(self.buffers(block, key, value), (key, value), strict=True):
             buffer[first : first + new.shape[0], :, : new.shape[2]] = new
 
-    def move(self, sources: list[int], places: list[int], columns: int) -> None:
-        """Copy whole rows, their first so many columns; `sources` and `places` are disjoint."""
-        for buffer in (*self.keys, *self.values):
-            if buffer is not None:
+    def copy(self, block: int, pairs: Sequence[tuple[int, int]], columns: int) -> None:
+        """Copy rows of a block, (from, to), their first so many columns; none is copied both from and to."""
+        sources, places = [source for source, _ in pairs], [place for _, place in pairs]
+        for buffer in (self.keys[block], self.values[block]):
+            if buffer is None:
+                continue
+            try:
                 buffer[places, :, :columns] = buffer[sources, :, :columns]
+            except torch.OutOfMemoryError:
+                for source, place in pairs:
+                    buffer[place, :, :columns].copy_(buffer[source, :, :columns])
 
 
 class PromptWriter:
-    """What a block gets as its cache while whole prompts run: the prompt attends to itself, and is kept."""
+    """What a block gets as its cache while whole prompts run: the prompt attends to itself, and is kept in rows from the
+    block's `first` on."""
 
-    def __init__(self, cache: RowCache, first: int) -> None:
+    def __init__(self, cache: RowCache, first: Sequence[int]) -> None:
         self.cache, self.first = cache, first
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Called by the attention of block `layer_idx` with (rows, heads, tokens, head size)."""
-        self.cache.put(layer_idx, self.first, key, value)
+        self.cache.put(layer_idx, self.first[layer_idx], key, value)
         return key, value
 
     def get_seq_length(self, _layer: int = 0) -> int:
@@ -113,32 +120,34 @@ class PromptWriter:
 class TokenWriter:
     """What a block gets as its cache while one token per row runs: it is added to the row, which attends to all of itself.
 
-    columns: where each row's token belongs, (rows,) on the device, or one number for all. Rows begin at `first`.
+    columns: where each row's token belongs, (rows,) on the device, or one number for all. Rows begin at the block's `first`, or
+    at 0.
     """
 
-    def __init__(self, cache: RowCache, first: int, columns: Tensor | int, span: int) -> None:
+    def __init__(self, cache: RowCache, columns: Tensor | int, span: int, first: Sequence[int] | None = None) -> None:
         self.cache, self.first, self.columns, self.span = cache, first, columns, span
         self.places: dict[tuple[Any, ...], Tensor] = {}
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Called by the attention of block `layer_idx` with (rows, heads, 1, head size); gives views of the buffers."""
-        rows = slice(self.first, self.first + key.shape[0])
+        first = 0 if self.first is None else self.first[layer_idx]
+        rows = slice(first, first + key.shape[0])
         keys, values = self.cache.buffers(layer_idx, key, value)
         for buffer, new in ((keys, key), (values, value)):
             if isinstance(self.columns, int):
                 buffer[rows, :, self.columns] = new[:, :, 0]
             else:
-                place = self._places(buffer, new.shape[0])
+                place = self._places(buffer, first, new.shape[0])
                 buffer.view(-1, new.shape[-1]).index_copy_(0, place, new.reshape(-1, new.shape[-1]))
         return keys[rows, :, : self.span], values[rows, :, : self.span]
 
-    def _places(self, buffer: Tensor, rows: int) -> Tensor:
+    def _places(self, buffer: Tensor, first: int, rows: int) -> Tensor:
         """Where each row's and head's token belongs in a buffer of that shape, seen as a list of tokens; (rows * heads,)."""
         assert isinstance(self.columns, Tensor)
-        shape = (buffer.device, rows, *buffer.shape[:3])
+        shape = (buffer.device, first, rows, *buffer.shape[:3])
         if shape not in self.places:
             _, heads, columns = buffer.shape[:3]
-            row = torch.arange(self.first, self.first + rows, device=buffer.device)[:, None]
+            row = torch.arange(first, first + rows, device=buffer.device)[:, None]
             head = torch.arange(heads, device=buffer.device)
             column = self.columns[:rows, None].to(buffer.device)
             self.places[shape] = ((row * heads + head) * columns + column).flatten()

@@ -22,6 +22,7 @@ class Chooser:
         self.scores, self.requests, self.decoding = known.scores, requests, decoding
         self.ends = end_ids(target)
         self.stop = StopStrings(target.tokenizer, decoding.stop)
+        self.most, self.stops = decoding.max_new_tokens, bool(decoding.stop)
         self.seen: Tensor | None = None  # (rows, vocabulary) bool, for repetition penalties
 
     def enter(self, window: Window, rows: Sequence[WorkRow]) -> None:
@@ -44,15 +45,15 @@ class Chooser:
 
     def ended(self, row: WorkRow) -> bool:
         """Whether a row is finished: by an end token, its length or a stop string."""
-        last = len(row.tokens) >= self.decoding.max_new_tokens
-        return row.tokens[-1] in self.ends or last or self.stop.met(row.tokens)
+        tokens = row.tokens
+        return tokens[-1] in self.ends or len(tokens) >= self.most or (self.stops and self.stop.met(tokens))
 
     def choose(self, rows: Sequence[WorkRow], logits: Tensor, first: int) -> list[int]:
         """A token for each of these rows, which stand from `first` on in the batch; logits: (rows, vocabulary)."""
         seen = None if self.seen is None else self.seen[first:]
         tails = [[*row.prompt_tail, *row.tokens] for row in rows] if self.scores.tail else []
         scores = self.scores(logits, seen, tails)
-        early = [len(row.tokens) < self.decoding.min_new_tokens for row in rows]
+        early = [len(row.tokens) < self.decoding.min_new_tokens for row in rows] if self.decoding.min_new_tokens else []
         if any(early):
             ends = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
             ends[sorted(self.ends)] = True
@@ -63,4 +64,5 @@ class Chooser:
         chosen = choose(scores, self.decoding, draws)
         if seen is not None:
             seen.scatter_(1, chosen[:, None].to(seen.device), True)
-        return [int(token) for token in chosen.tolist()]
+        found: list[int] = chosen.tolist()
+        return found

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 
 
 class RowGroup:
-    """Rows of one window that enter together, in cache rows from `first` on; prompts end at column `width`."""
+    """Rows of one window that enter together; prompts end at column `width`.
 
-    def __init__(self, stepper: Stepper, window: Window, entries: list[Entry], first: int, width: int) -> None:
-        self.stepper, self.window, self.entries, self.first, self.width = stepper, window, entries, first, width
+    places: per block the first of their places, and the row that comes first at each; those that run the block stand first.
+    """
+
+    def __init__(
+        self, stepper: Stepper, window: Window, entries: list[Entry], places: list[tuple[int, list[int]]], width: int
+    ) -> None:
+        self.stepper, self.window, self.entries, self.places, self.width = stepper, window, entries, places, width
+        self.first = [first for first, _ in places]
         self.anatomy = stepper.anatomy
         self.requests = torch.tensor([e.request for e in entries], device=stepper.device)
         self.sharing = entries[0].prompts is not None
@@ -45,7 +51,7 @@ class RowGroup:
         """The last prompt token alone goes through them, and sees the unsteered rest."""
         self._share_keys([0] * len(self.anatomy.layers))
         last = 0 if self.sharing else self.width - 1
-        writer = TokenWriter(self.stepper.cache, self.first, last, last + 1)
+        writer = TokenWriter(self.stepper.cache, last, last + 1, self.first)
         hidden, _ = self._climb(self.window.last, writer, self.window.width - 1, self._shared)
         return self.anatomy.logits(hidden)
 
@@ -148,13 +154,13 @@ class RowGroup:
         return cut if len(cut) == 1 else cut[self.requests.to(cut.device)]
 
     def _share_keys(self, running: Sequence[int]) -> None:
-        """Give the rows that a block did not run (all but its first so many) the unsteered keys and values."""
+        """Give the places whose rows a block did not run (all but its first so many) the unsteered keys and values."""
         skip = self.window.width - (1 if self.sharing else self.width)
-        for block, count in enumerate(running):
-            if count < len(self.entries):
+        for block, (count, (first, rows)) in enumerate(zip(running, self.places, strict=True)):
+            if count < len(rows):
                 keys, values = self.window.keys[block], self.window.values[block]
-                requests = self.requests[count:].to(keys.device)
-                self.stepper.cache.put(block, self.first + count, keys[:, :, skip:][requests], values[:, :, skip:][requests])
+                requests = self.requests[rows[count:]].to(keys.device)
+                self.stepper.cache.put(block, first + count, keys[:, :, skip:][requests], values[:, :, skip:][requests])
 
 
 def _parts(value: Any) -> Sequence[Tensor]:

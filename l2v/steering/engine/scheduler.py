@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -265,7 +265,7 @@ class Scheduler:
         return self._advance(0, logits)
 
     def _rows(self) -> list[WorkRow]:
-        return [entry for entry in self.stepper.entries if isinstance(entry, WorkRow)]
+        return cast(list[WorkRow], self.stepper.entries)
 
     def _advance(self, first: int, logits: Tensor) -> list[Outcome]:
         """Choose a token for the rows from `first` on; those that ended leave and come back as responses."""

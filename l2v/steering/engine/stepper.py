@@ -2,7 +2,8 @@
 
 A row is one request under one steering. Its injection at block l leaves everything up to block l as the unsteered prompt had
 it, so a row enters with the window's keys and values for those blocks and runs only the blocks above. Long prompts are not
-copied: what rows leave as it was, they attend to where it lies (sharing.py).
+copied: what rows leave as it was, they attend to where it lies (sharing.py). Rows that are still alike run the blocks below
+their injections once (tiers.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from l2v.steering.engine.entries import Entry, Lane, Plan, parts_of, write
 from l2v.steering.engine.row_group import RowGroup
 from l2v.steering.engine.rows import Steering
 from l2v.steering.engine.sharing import BatchPart, Prompts, shared
+from l2v.steering.engine.tiers import Copies, Places, Tier, as_index, pick, tiers_between
 from l2v.steering.engine.window import CACHES, Needs, Window
 
 # How much of a prompt each kind of positions writes: all or many of its tokens, the last one, or none.
@@ -55,8 +58,9 @@ class Stepper:
         self.length = torch.zeros(0, dtype=torch.long, device=self.device)
         self.position = torch.zeros(1, 0, dtype=torch.long, device=self.device)
         self.arguments: list[dict[str, Any]] = []
-        self.plans: dict[int, Plan] | None = None
-        self.lanes: list[Lane] = []  # per block; blocks of one lane hold the same one
+        self.tiers = tiers_between([s.layer for s in steerings], len(anatomy.layers))
+        self.spots = np.zeros((0, 7), dtype=np.int64)  # per row what `_spot` tells
+        self.settled = False  # whether what the tiers work out fits the present rows
 
     # -- entering --------------------------------------------------------------------------------------------------
 
@@ -114,7 +118,9 @@ class Stepper:
                 entry.lower = (0, 1)
                 entry.upper = own if entry.joins is not None else (0, 1)
         self._reserve(entries, max(rows, first + len(entries)))
-        group = RowGroup(self, window, entries, first, width)
+        offers = [tier.places(entries, [self._layer(entry) for entry in entries]) for tier in self.tiers]
+        places = [(tier.count, rows) for tier, (_, rows) in zip(self.tiers, offers, strict=True) for _ in tier.blocks]
+        group = RowGroup(self, window, entries, places, width)
         kind = self.sharing(entries[0])[0]
         with self.anatomy.calling():
             logits = (group.run_prompts, group.run_last_tokens, group.share)[kind]()
@@ -123,17 +129,31 @@ class Stepper:
         position = window.next_position[:, group.requests].to(self.device)
         self.position = position if first == 0 else torch.cat([self.position, position], dim=1)
         self.entries = [*self.entries, *entries]
-        self.plans = None
+        for tier, (of, _) in zip(self.tiers, offers, strict=True):
+            tier.move(np.append(tier.of, of))
+        self.spots = np.concatenate([self.spots, [self._spot(entry) for entry in entries]])
+        self.settled = False
         if not self.arguments:
             self.arguments = [_without_tensors(call) for call in window.calls]
         return logits.to(self.device)
+
+    def _layer(self, entry: Entry) -> int:
+        """The block that an entry is written after; the number of blocks where it is not."""
+        return len(self.anatomy.layers) if entry.write is None else self.steerings[entry.write].layer
+
+    def _spot(self, entry: Entry) -> tuple[int, ...]:
+        """Its columns up to the block `joins` and above it, that block, the block that is written after it while it generates
+        (-1: none), and the step at which it entered."""
+        joins = len(self.anatomy.layers) if entry.joins is None else entry.joins
+        late = entry.write is not None and self.steerings[entry.write].positions != "prompt"
+        return *entry.lower, *entry.upper, joins, self._layer(entry) if late else -1, entry.since
 
     def _reserve(self, entries: Sequence[Entry], rows: int) -> None:
         """Room for entries that enter, and for the first of what they generate."""
         blocks = range(len(self.anatomy.layers))
         ends = [max(entry.columns(block)[1] for entry in entries) for block in blocks]
         some = min(self.new_tokens, 32)
-        present = [max((self._end(entry, block) for entry in self.entries), default=0) for block in blocks]
+        present = [int(self._columns(self.spots, block)[1].max(initial=0)) for block in blocks]
         self.cache.narrow([max(e + some, p) for e, p in zip(ends, present, strict=True)], len(self.entries))
         self.cache.reserve(rows, [e + some for e in ends], [e + self.new_tokens for e in ends], len(self.entries))
 
@@ -142,76 +162,106 @@ class Stepper:
     @torch.no_grad()
     def step(self, tokens: Tensor) -> Tensor:
         """Feed one token per row, (rows,) long, back to the model; the logits of the next, (rows, vocabulary)."""
-        anatomy, rows = self.anatomy, len(self.entries)
-        if self.plans is None:
-            self.plans, self.lanes = self._plans(), self._lanes()
-        spans = [lane.top + 1 for lane in self.lanes]
-        self.cache.reserve(rows, spans, [max(lane.most, lane.top + 1) for lane in self.lanes], rows)
-        hidden = anatomy.embed(tokens[:, None])
+        anatomy = self.anatomy
+        self._part(tokens)
+        if not self.settled:
+            self._settle()
+        self._widen()
+        hidden = anatomy.embed(pick(tokens, self.tiers[0].rise)[:, None])
         rotations = anatomy.rotate(hidden, self.position)
-        places = self.length[:, None]
         with anatomy.calling():
-            for index, call in enumerate(self.arguments):
-                lane = self.lanes[index]
-                lane.writer = lane.writer or TokenWriter(
-                    self.cache, 0, lane.top if lane.low == lane.top else lane.end, lane.top + 1
-                )
-                given = {
-                    "attention_mask": lane.mask(anatomy.windows[index], hidden.dtype),
-                    "position_embeddings": rotations[index],
-                    "position_ids": places,
-                }
-                arguments = {name: given.get(name) if value is None else value for name, value in call.items()}
-                arguments |= {name: lane.writer for name in CACHES if name in call}
-                with shared(anatomy.configs, lane.parts) if lane.parts else nullcontext():
-                    hidden = anatomy.block(index, hidden, arguments)
-                if index in self.plans:
-                    hidden = write(self.plans[index], hidden)
-            logits = anatomy.logits(hidden).to(self.device)
-        for lane in {id(lane): lane for lane in self.lanes}.values():
+            for tier in self.tiers:
+                if tier is not self.tiers[0]:
+                    hidden = pick(hidden, tier.rise)
+                hidden = hidden if tier.plan is None else write(tier.plan, hidden)
+                if tier.lane is not None:
+                    hidden = self._run(tier, tier.lane, hidden, rotations)
+            logits = anatomy.logits(pick(hidden, as_index(self.tiers[-1].of, len(self.entries), self.device))).to(self.device)
+        for lane in self._lanes():
             lane.advance()
         self.clock += 1
         self.length = self.length + 1
         self.position = self.position + 1
         return logits
 
-    def _lanes(self) -> list[Lane]:
-        """Per block where rows lie; blocks between two at which rows join have it in common."""
-        joins = sorted({entry.joins for entry in self.entries if entry.joins is not None})
-        made: dict[int, Lane] = {}
-        lanes = []
-        for block in range(len(self.anatomy.layers)):
-            passed = sum(layer < block for layer in joins)
-            if passed not in made:
-                made[passed] = self._lane(block)
-            lanes.append(made[passed])
-        return lanes
+    def _run(self, tier: Tier, lane: Lane, hidden: Tensor, rotations: list[Any]) -> Tensor:
+        """The blocks of a tier, one token at every place."""
+        anatomy = self.anatomy
+        places = pick(self.length, tier.rows)[:, None]
+        lane.writer = lane.writer or TokenWriter(self.cache, lane.top if lane.low == lane.top else lane.end, lane.top + 1)
+        turned: dict[int, Any] = {}
+        for index in tier.blocks:
+            call, rotation = self.arguments[index], rotations[index]
+            if id(rotation) not in turned:
+                turned[id(rotation)] = _of_rows(rotation, tier.rows)
+            given = {
+                "attention_mask": lane.mask(anatomy.windows[index], hidden.dtype),
+                "position_embeddings": turned[id(rotation)],
+                "position_ids": places,
+            }
+            arguments = {name: given.get(name) if value is None else value for name, value in call.items()}
+            arguments |= {name: lane.writer for name in CACHES if name in call}
+            with shared(anatomy.configs, lane.parts) if lane.parts else nullcontext():
+                hidden = anatomy.block(index, hidden, arguments)
+        return hidden
 
-    def _lane(self, block: int) -> Lane:
-        columns = [entry.columns(block) for entry in self.entries]
-        fed = [self.clock - entry.since for entry in self.entries]
-        starts = [start for start, _ in columns]
-        ends = [end + more for (_, end), more in zip(columns, fed, strict=True)]
-        most = max(end for _, end in columns) + self.new_tokens
+    def _lanes(self) -> list[Lane]:
+        return [tier.lane for tier in self.tiers if tier.lane is not None]
+
+    def _widen(self) -> None:
+        """Room for one token more at every place."""
+        lanes = [lane for tier in self.tiers if (lane := tier.lane) is not None for _ in tier.blocks]
+        rows = len(self.entries)
+        self.cache.reserve(rows, [lane.top + 1 for lane in lanes], [max(lane.most, lane.top + 1) for lane in lanes], rows)
+
+    def _part(self, tokens: Tensor) -> None:
+        """Rows whose tokens differ from now on get places of their own; rows that are alike above are alike below."""
+        if self.tiers[0].count == len(self.entries):
+            return
+        found, columns = tokens.cpu().numpy(), self.span
+        for tier in self.tiers:
+            of, copies = tier.parted(found)
+            if not copies:
+                return
+            self._copy(tier, copies, columns)
+            tier.move(of)
+            self.settled = False
+
+    def _copy(self, tier: Tier, copies: Copies, columns: int) -> None:
+        for block in tier.blocks if copies else ():
+            self.cache.copy(block, copies, columns)
+
+    def _settle(self) -> None:
+        """What the tiers work out for the present rows."""
+        below: Tier | None = None
+        for tier in self.tiers:
+            tier.settle(below, self.device)
+            tier.lane = self._lane(tier) if tier.blocks else None
+            tier.plan = self._plan_above(tier)
+            below = tier
+        self.settled = True
+
+    def _lane(self, tier: Tier) -> Lane:
+        """Where the places of a tier lie."""
+        block, spots = tier.blocks.start, self.spots[tier.reps]
+        starts, ends = self._columns(spots, block)
+        most = int((ends - self.clock + spots[:, 6]).max()) + self.new_tokens
+        parts = self._parts([self.entries[row] for row in tier.reps.tolist()], block) if self._prompts() else []
         return Lane(
-            torch.tensor(starts, device=self.device), torch.tensor(ends, device=self.device),
-            max(ends), min(ends), not any(starts), most, self._parts(block),
+            torch.from_numpy(starts).to(self.device), torch.from_numpy(ends).to(self.device),
+            int(ends.max()), int(ends.min()), not starts.any(), most, parts,
         )  # fmt: skip
 
-    def _parts(self, block: int) -> list[BatchPart]:
-        return parts_of(self.entries, block, self.device)
+    def _parts(self, entries: Sequence[Entry], block: int) -> list[BatchPart]:
+        return parts_of(entries, block, self.device)
 
-    def _plans(self) -> dict[int, Plan]:
-        """Per block, the rows that are written after it while they generate."""
-        by_layer: dict[int, list[int]] = {}
-        for row, entry in enumerate(self.entries):
-            if entry.write is not None and self.steerings[entry.write].positions != "prompt":
-                by_layer.setdefault(self.steerings[entry.write].layer, []).append(row)
-        plans = {}
-        for layer, rows in by_layer.items():
-            index = torch.tensor(rows, device=self.device) if len(rows) < len(self.entries) else None
-            plans[layer] = self.plan([self.entries[row] for row in rows], index)
-        return plans
+    def _plan_above(self, tier: Tier) -> Plan | None:
+        """The write after the block below a tier: of the rows that are written there while they generate."""
+        rows = np.flatnonzero(self.spots[:, 5] == tier.blocks.start - 1)
+        if tier is self.tiers[0] or not len(rows):
+            return None
+        rows = rows[np.argsort(tier.of[rows])]
+        return self.plan([self.entries[row] for row in rows.tolist()], as_index(tier.of[rows], tier.count, self.device))
 
     def plan(self, entries: list[Entry], rows: Tensor | None) -> Plan:
         """The write of these entries' vectors to `rows` of a tensor."""
@@ -222,36 +272,33 @@ class Stepper:
     # -- leaving ---------------------------------------------------------------------------------------------------
 
     def keep(self, kept: Sequence[int]) -> list[int]:
-        """Drop all rows but those at `kept` (ascending). The last ones move to the freed places: the old places, in order."""
-        count = len(kept)
-        gaps = sorted(set(range(count)) - set(kept))
-        sources = [row for row in kept if row >= count]
-        if gaps:
-            self.cache.move(sources, gaps, self._columns([self.entries[row] for row in sources]))
-        order = list(range(count))
-        for place, row in zip(gaps, sources, strict=True):
-            order[place] = row
+        """Drop all rows but those at `kept`, which stay in this order and are returned."""
+        order = list(kept)
+        columns = self.span
+        moves = [tier.kept(order) for tier in self.tiers]
+        for tier, (of, copies) in zip(self.tiers, moves, strict=True):
+            self._copy(tier, copies, columns)
+            tier.move(of)
         index = torch.tensor(order, dtype=torch.long, device=self.device)
         self.length, self.position = self.length[index], self.position[:, index]
         left = self._prompts()
-        self.entries = [self.entries[row] for row in order]
-        self.plans = None
+        self.entries, self.spots = [self.entries[row] for row in order], self.spots[order]
+        self.settled = False
         for prompts in left:
             prompts.drop_all_but({entry.request for entry in self.entries if entry.prompts is prompts})
         return order
 
-    def _end(self, entry: Entry, block: int) -> int:
-        """The column after an entry's newest token."""
-        return entry.columns(block)[1] + self.clock - entry.since
-
-    def _columns(self, entries: Sequence[Entry]) -> int:
-        """The columns that these entries take in any block."""
-        return max((max(e.lower[1], e.upper[1]) + self.clock - e.since for e in entries), default=0)
+    def _columns(self, spots: Places, block: int) -> tuple[Places, Places]:
+        """The first column of rows in a block, and the one after their newest token."""
+        above = spots[:, 4] < block
+        ends = np.where(above, spots[:, 3], spots[:, 1]) + self.clock - spots[:, 6]
+        return np.where(above, spots[:, 2], spots[:, 0]), ends
 
     @property
     def span(self) -> int:
-        """The columns that the present rows take."""
-        return self._columns(self.entries)
+        """The columns that the present rows take in any block."""
+        ends = np.maximum(self.spots[:, 1], self.spots[:, 3]) - self.spots[:, 6]
+        return int(ends.max()) + self.clock if len(ends) else 0
 
     def own_columns(self, entry: Entry, width: int) -> int:
         """The columns that an entry from a window of that width will take at most."""
@@ -262,7 +309,7 @@ class Stepper:
 
     def release_memory(self) -> None:
         """Give back the memory of all but the present rows."""
-        self.cache.shrink(len(self.entries), self._columns(self.entries))
+        self.cache.shrink(len(self.entries), self.span)
 
     def row_bytes(self, window: Window, entries: Sequence[Entry]) -> int:
         """Keys and values that the largest of these rows of a window will hold for itself."""
@@ -287,3 +334,10 @@ class Stepper:
 def _without_tensors(call: dict[str, Any]) -> dict[str, Any]:
     """A block's arguments with None for what differs from token to token."""
     return {name: None if name in CACHES or isinstance(value, (Tensor, tuple)) else value for name, value in call.items()}
+
+
+def _of_rows(rotation: Any, rows: Tensor | None) -> Any:
+    """The rotary positions of some rows; their dimension is the third from the end."""
+    parts = rotation if isinstance(rotation, tuple) else (rotation,)
+    picked = tuple(pick(part, rows, part.ndim - 3) for part in parts)
+    return picked if isinstance(rotation, tuple) else picked[0]

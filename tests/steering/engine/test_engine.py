@@ -258,13 +258,27 @@ def test_equal_rows_run_once(llava: LoadedModel, traffic: dict[str, list[tuple[i
     rows: list[Row] = [(request, None), (request, families.steering(3, 2, 0.0)), *((request, s) for s in same)]
     rows += [(request, families.steering(1, 1, 0.5, "generated")), (other, None)]
     answers(llava, rows, Decoding(2))
-    assert max(count for count, length in traffic["first"] if length == 1) == 4
+    assert max(count for count, length in traffic["last"] if length == 1) == 4
 
 
 def test_the_batch_is_never_larger_than_asked(llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]]) -> None:
     """Memory grows with the batch, not with cells x requests: rows that wait hold nothing."""
     answers(llava, mixed_rows(), Decoding(STEPS), max_rows=4)
-    assert max(count for count, length in traffic["first"] if length == 1) == 4
+    assert max(count for count, length in traffic["last"] if length == 1) == 4
+
+
+def test_rows_that_are_alike_run_the_lower_blocks_once(llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]]) -> None:
+    """Below their injections rows of one question run once per beginning of an answer, above them once each."""
+    asked = families.requests()[:2]
+    rows = [(request, families.steering(i, 1, (0.001, 0.8)[i % 2], "decode")) for i in range(6) for request in asked]
+    found = answers(llava, rows, Decoding(STEPS))
+    begun: list[set[tuple[str, ...]]] = []
+    for step in range(1, STEPS):
+        fed = [(row, answer) for (row, _), answer in zip(rows, found, strict=True) if answer.tokens > step]
+        begun.append({(row.id, *answer.text.split()[:step]) for row, answer in fed})
+    assert [count for count, length in traffic["first"] if length == 1] == [len(distinct) for distinct in begun if distinct]
+    assert len(begun[0]) == 2 < len(begun[-1])
+    assert max(count for count, length in traffic["last"] if length == 1) == 12
 
 
 # -- when memory runs out --------------------------------------------------------------------------------------------
