@@ -48,7 +48,7 @@ class Tier:
         get places of their own.
         """
         shared: dict[int, int] = {}
-        of, firsts = [], []
+        of, firsts = list[int](), list[int]()
         for number, (entry, layer) in enumerate(zip(entries, layers, strict=True)):
             place = self.count + len(firsts)
             if layer >= self.blocks.start:
