@@ -2,7 +2,8 @@
 
     python experiments/speed/scorers.py --parity ../shared/parity
 
-No model runs. Prints one JSON line per scorer: wall seconds, responses per second, cores, and verdicts by kind.
+No model runs. Prints one JSON line per scorer: wall seconds, CPU seconds (with those of the processes that do the algebra;
+they count where the machine is shared), responses per second, cores, and verdicts by kind.
 """
 
 from __future__ import annotations
@@ -67,11 +68,12 @@ def main() -> None:
         )
     data = rows(parity)
     for name, scorer in SCORERS.items():
-        start = time.perf_counter()
+        start, used = time.perf_counter(), sum(os.times()[:4])
         verdicts = scorer(data)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, sum(os.times()[:4]) - used
         kinds = {str(kind): sum(v.correct is kind for v in verdicts) for kind in (True, False, None)}
         line = {"scorer": name, "responses": len(data), "seconds": round(seconds, 2), "per_second": round(len(data) / seconds)}
+        line["cpu_seconds"] = round(cpu, 2)
         print(json.dumps(line | {"cores": os.cpu_count(), "correct": kinds}), flush=True)
 
 

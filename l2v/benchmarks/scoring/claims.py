@@ -28,6 +28,7 @@ from l2v.benchmarks.scoring.forms import (
 )
 from l2v.benchmarks.scoring.markers import DENIED_BOX, DENIED_IN, SILENT, UNBOXED, WRONG_BOX, marked_claims, own_part, owned
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
+from l2v.benchmarks.scoring.topics import focal, restated, tokens
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
@@ -35,10 +36,12 @@ _VERB = re.compile(
     r"costs?|gives?|makes?)\b",
     re.IGNORECASE,
 )
-_WORD = re.compile(r"[^\W\d_]{3,}")
+# Two signs of a script without spaces are about a word.
+_WORD = re.compile(r"[^\W\d_\u3040-\ud7af]{3,}|[\u3040-\ud7af]{2}")
 _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport|#|//|```|\|)|[;{]$")
 _ENDED = re.compile(r"[.!?)\]}*$`|]$")
-_LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|[a-z]{1,2}\d?)$")
+_LAST_WORD_IS_UNIT = re.compile(r"\d\s?(?:°|%|[a-z]{1,2}\^[23])$")
+_LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
     r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|x|y|n|"
     r"[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
@@ -50,7 +53,8 @@ _BARE_LINE = re.compile(
 def is_bare(text: str) -> bool:
     """Whether a line is an answer and no sentence: short, no verb, not "So …", and few words before a full stop."""
     words = len(_WORD.findall(text))
-    return len(text) <= 60 and words <= (3 if text.endswith(".") else 6) and not (_VERB.search(text) or CONCLUDES.match(text))
+    most = 3 if text.endswith((".", "。")) else 6
+    return len(text) <= 60 and words <= most and not (_VERB.search(text) or CONCLUDES.match(text))
 
 
 def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> Claims:
@@ -65,7 +69,7 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     explicit, denied = _explicit(text, clauses, asked)
     withdrawn = _withdrawn_until(clauses)
     found = [c for c in explicit if c.at >= withdrawn]
-    placed = [c for c in _placed(text, clauses, bool(explicit)) if c.at >= withdrawn or c.how == WHOLE]
+    placed = [c for c in _placed(text, clauses, bool(explicit), asked) if c.at >= withdrawn or c.how == WHOLE]
     return Claims(tuple(sorted(found, key=lambda c: -c.at)) + tuple(placed), tuple(denied), text)
 
 
@@ -162,7 +166,7 @@ def _withdrawn_until(clauses: Sequence[Clause]) -> int:
     return at
 
 
-def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[ResponseClaim]:
+def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) -> list[ResponseClaim]:
     """What asserts by its place: the whole response, its last line, conclusion or sentence, its opening."""
     # What stands in the middle of a long response asserts nothing by its place.
     near = clauses if len(clauses) <= 20 else [*clauses[:4], *clauses[-16:]]
@@ -179,9 +183,9 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
         return [ResponseClaim(one, WHOLE, one)]
-    found = _ending(said, lines)
+    found = [*_ending(said, lines), *_focal(said, lines, asked)]
     first = said[0]
-    if not explicit and first.kind in ASSERTING:
+    if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
         opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
         # A bare option in front ("Condensation. Rain follows.") says more than what a last sentence mentions.
         ahead = is_bare(first.text) and len({c.sentence for c in said}) > 1 and all(c.how == LAST_SENTENCE for c in found)
@@ -189,6 +193,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool) -> list[Respon
     return found
 
 
+_NUMBERED = re.compile(r"\d{1,2}[.)]\s+\S")
 # "So I'd say it's …": what follows is the answer, where it is short and no sentence.
 _LEAD_IN = re.compile(
     r"^\W{0,4}(?:(?:of course|clearly|obviously|so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|"
@@ -248,6 +253,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         return [replace(claim, how=STATEMENT)]
     found: list[ResponseClaim] = []
     ended = _ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
+    ended = ended or ("=" in last.text and bool(_LAST_WORD_IS_UNIT.search(last.text)))
     alone = last.text == lines[-1] or (
         last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
     )
@@ -275,6 +281,28 @@ def _step(lines: Sequence[str]) -> bool:
     return len(lines) > 1 and lines[-2].endswith(("=", "+", "-", "×", "*", "/", ","))
 
 
+def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[ResponseClaim]:
+    """The last clause that asserts something of just what is asked for, where nothing is refused or taken back behind it."""
+    last = said[-1]
+    if _CUT.search(last.text) or not _ENDED.search(lines[-1]):
+        return []
+    denied = ""
+    for clause in reversed(said[-6:]):
+        if clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
+            return [ResponseClaim(answer, STATEMENT, answer, clause.at)]
+        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _ENDED.search(clause.line):
+            break
+        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and (piece := focal(clause.text, asked)):
+            return [] if tokens(piece) & tokens(denied) - tokens(asked) else [ResponseClaim(piece, STATEMENT, piece, clause.at)]
+        if clause.kind is Kind.CONCLUSION:
+            break
+        if clause.kind is Kind.DENIAL and _OF_IT.search(clause.text):
+            break
+        denied += f" {clause.text}" if clause.kind in _BEHIND else ""
+    return []
+
+
+_OF_IT = re.compile(r"\b(?:it|that|this)(?:n't| is| was|'s)\b", re.IGNORECASE)
 # What may stand behind a conclusion and takes nothing of it back.
 _BEHIND = (Kind.DENIAL, Kind.LIST, Kind.HYPOTHESIS, Kind.QUOTATION, Kind.QUESTION)
 

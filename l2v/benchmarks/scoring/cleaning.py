@@ -43,8 +43,9 @@ def clean(response: str | None) -> str:
     Thoughts (<think>), closed or not, are not read, nor is what follows the end of the model's turn.
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
+    text = _RUN.sub(r"\1\n", text)
     if not text.isascii():
-        text = _MARKED.sub(r"\1\n", _levelled(_SURROGATE.sub("", text)))
+        text = _MARKED.sub(r"\1\n", _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text))))
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
@@ -54,6 +55,11 @@ def clean(response: str | None) -> str:
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
 
 
+# Signs without a word says nothing, however many.
+_RUN = re.compile(r"(\W{50})\W{100,}")
+# Scripts without spaces: "有3个人" is "有 3 个人".
+_HAN = "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+_BESIDE = re.compile(rf"(?<={_HAN})(?=[\w$\\(])(?!{_HAN})|(?<=[\w)])(?<!{_HAN})(?={_HAN})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # Options with their marks on one line.
 _MARKED = re.compile(r"([✓✔✅✗✘❌])[ ,;]+(?=\(?[B-J][).:])")
@@ -121,7 +127,7 @@ _WORDS = re.compile(
 )
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),
-    (re.compile(r"\\sqrt|(?<![A-Za-z])sqrt(?![A-Za-z])"), "√"),
+    (re.compile(r"\\sqrt|(?<![A-Za-z])sqrt(?![A-Za-z])|(?<=\d )(?:square )?root (?:of )?(?=\d)"), "√"),
     (re.compile(r"\^\s*\{?\s*\\?(?:circ|degree)\s*\}?|\\degree|\\circ"), "°"),
     (re.compile(r"\\pi(?![a-zA-Z])|(?<![A-Za-z\\])pi(?![A-Za-z])"), "π"),
     (re.compile(r"\\(?:times|cdot)(?![a-zA-Z])"), "×"),
@@ -150,7 +156,7 @@ _LATEX = [
 # Those that need no backslash.
 _UNSLASHED = [(pattern, put) for pattern, put in _LATEX if not re.fullmatch(r"(?:\\\\[^|]*\|?)+", pattern.pattern)]
 # Without one of these there is nothing to unwrap.
-_WRAPPED = re.compile(r"[\\^$`*_~{<>!]|sqrt|pi|inf|\d\s?[xX]\s?\d")
+_WRAPPED = re.compile(r"[\\^$`*_~{<>!]|sqrt|root|pi|inf|\d\s?[xX]\s?\d")
 
 
 @lru_cache(maxsize=2**15)

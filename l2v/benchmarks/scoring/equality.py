@@ -9,7 +9,8 @@ from functools import lru_cache, partial
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
-from l2v.benchmarks.scoring.numeric import committed_value, numbers_in, same_number
+from l2v.benchmarks.scoring.numeric import committed_value, same_number
+from l2v.benchmarks.scoring.topics import focus
 from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
 
 LONGEST_EXPRESSION = 200
@@ -38,12 +39,6 @@ def gold_value(gold: str, unit: str | None) -> Value | None:
     return replace(value, unit=name or "", percent="%" in unit or "percent" in unit.lower())
 
 
-@lru_cache(maxsize=8192)
-def given_numbers(text: str) -> frozenset[float]:
-    """The numbers that a question states."""
-    return numbers_in(text)
-
-
 _PERCENT, _SCALED = re.compile(r"percent|per cent|%"), re.compile(r"thousand|million|billion|trillion")
 
 
@@ -63,14 +58,14 @@ def compare(question: Question, text: str, how: str) -> Comparison | None:
         if number is not None or question.kind in (INTEGER, FLOAT) or tail:
             return number
     elif tail:
-        return _compare_tail(question.gold, text)
+        return _compare_tail(question, text)
     return _compare_texts(question.gold, text)
 
 
 def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Comparison | None:
     label, side = _without_label(plain(text))
     value = read_value(side) if how not in SENTENCES and len(text) <= LONGEST_EXPRESSION else None
-    value = value or committed_value(text, how, given_numbers(question.text))
+    value = value or committed_value(text, how, question.text)
     if value is None and (
         ratio := next(filter(None, (_RATIO.match(part.strip(" .")) for part in (side, *_last_parts(side)))), None)
     ):
@@ -165,8 +160,9 @@ def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
         r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|says|"
-        r"reads|shows|displays|"
-        r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|:\s|∈|\\in(?![a-z])",
+        r"reads|shows|displays|i\.e\.,?|namely|"
+        r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|\b(?:it|that)'s\s|"
+        r",\sor\s|:\s|∈|\\in(?![a-z])",
         text,
     )
     return parts[-1:] if len(parts) > 1 else []
@@ -185,6 +181,7 @@ _SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(
     r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which|so that)\b|\s\((?:see|as|because|from)\b|"
+    r"\sin \w+ (?:notation|form)\b|"
     r"\s[-–—]\s(?=because|since|as)|,?\s(?:of course|no doubt|and nothing else|i (?:think|believe|guess))\b|\s[✓✔✅]|(?:です|"
     r"입니다|이다)?[。.]*$",
     re.IGNORECASE,
@@ -238,8 +235,9 @@ def _split(text: str) -> list[str]:
     return [part.strip(" '\"") for part in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+", text) if part.strip()]
 
 
-def _compare_tail(gold: str, text: str) -> Comparison | None:
+def _compare_tail(question: Question, text: str) -> Comparison | None:
     """A concluding sentence against a gold that is no number: only agreement can be read with certainty."""
+    gold = question.gold
     if squeeze(text) == squeeze(gold):
         return Comparison(True, "text", text)
     said = _REASON.split(text[-300:], maxsplit=1)[0]
@@ -247,7 +245,13 @@ def _compare_tail(gold: str, text: str) -> Comparison | None:
         side = part if "=" in gold else part.rsplit("=", 1)[-1]
         if squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]:
             return Comparison(True, "text", part)
-    return None
+    # "Tokyo has the highest population", where just that is asked for.
+    subject = _SUBJECT.match(said)
+    told = subject and squeeze(subject.group(1)) == squeeze(gold) and focus(subject.group(2)) & focus(question.text)
+    return Comparison(True, "text", subject.group(1)) if subject and told else None
+
+
+_SUBJECT = re.compile(r"^(.{1,60}?)\s(?:has|had|have|is|are|was|were|shows?|showed)\s(.+)$")
 
 
 _FUNCTIONS = {

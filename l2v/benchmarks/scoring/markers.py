@@ -35,7 +35,7 @@ _MARK = PatternTable(
     rf"statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
-    r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|故选|所以选|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
+    r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|^答\s?:|故选|所以选|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
@@ -46,7 +46,7 @@ _MARK = PatternTable(
     r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)",
 )
 _RIGHT_AFTER = PatternTable(
-    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
+    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
+from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
-from l2v.benchmarks.scoring.values import Value, read_value, to_base
+from l2v.benchmarks.scoring.topics import focus
+from l2v.benchmarks.scoring.values import Value, known_unit, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
 RELATIVE, EXACT = 1e-3, 1e-9
@@ -35,7 +37,8 @@ BOUND = re.compile(
     r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|"
     r"longer)(?: than)?|anything but|double|twice|"
     r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
-    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|question|problem|step|table|"
+    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|"
+    r"image|picture|photo|question|problem|step|table|"
     r"page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
     r"[<>≤≥≠±]\s*)"
@@ -60,13 +63,14 @@ _LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:\d(?![\d.,]*\s(?:more|less|fewer|
 _CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|with|after)\s")
 
 
-def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) -> Value | None:
+def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     """The one number that a committing stretch of text states, or None when there is none or more than one could be meant.
 
     how: the kind of commitment. In a sentence the value stands after the verb, behind "the answer is" at the start; the only
-    number of a mere last sentence is not enough. given: the question's own numbers; a sentence repeats them beside its answer.
+    number of a mere last sentence is not enough, unless it counts what is asked for. asked: the question, whose numbers
+    a sentence repeats beside its answer.
     """
-    tail = how in SENTENCES
+    tail, given = how in SENTENCES, given_numbers(asked)
     whole = read_value(text)
     if whole is not None:
         return whole
@@ -81,7 +85,7 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
-    text = decimal_points(text).rstrip("!")
+    text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None
     text = BOUND.sub("…", text)
@@ -91,13 +95,17 @@ def committed_value(text: str, how: str, given: frozenset[float] = frozenset()) 
         label = _LABELLED.match(text)
         return _after_equals(text, how == BOXED) or (read_value(label.group(1)) if label else None)
     found = _after_equals(text) or _after_verbs(text, given)
-    return found or (
-        None if how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text) else _only_number(text, given)
-    )
+    only = found or _only_number(text, given)
+    loose = how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text)
+    return found or (None if loose and not _counts(text, asked) else only)
 
 
+_HUNDRED_AND = re.compile(r"\bhundred and (?=[a-z])", re.IGNORECASE)
 # What is said of a part of a number, or of all but it.
-_PART = re.compile(r"\d (?:of (?:whom|which|them|these)|are (?:not|without))\b|\b(?:except|complement|opposite event)\b")
+_PART = re.compile(
+    r"\d (?:of (?:whom|which|them|these)|are (?:not|without))\b|\b(?:except|complement|opposite event|"
+    r"(?:squared|cubed)(?= (?:is|equals)))\b"
+)
 _BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
 _LABELLED = re.compile(r"^[A-Za-z ]{2,25}:\s*(\S.{0,60})$")
 
@@ -114,6 +122,23 @@ def decimal_points(text: str) -> str:
 
 
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,(\[{=])(\d+),(\d{1,2})(?![\d,)\]}])(?=\s*(?:$|[a-zA-Z°%.]))")
+
+
+@lru_cache(maxsize=8192)
+def given_numbers(asked: str) -> frozenset[float]:
+    """The numbers that a question states."""
+    return numbers_in(asked)
+
+
+def _counts(text: str, asked: str) -> bool:
+    """Whether what follows a number is what the question asks for, or a unit ("gets $26 in change", "3 helmets")."""
+    behind = _COUNTED.search(text)
+    return behind is not None and bool(
+        focus(behind.group(1)) & focus(asked) or known_unit(behind.group(1).split()[:1]) or behind.group(1)[:1] in ("%", "°")
+    )
+
+
+_COUNTED = re.compile(rf"(?:\d|\b(?:{_COUNTS}))(?![-\w])\s?([%°]|[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})")
 
 
 def numbers_in(text: str) -> frozenset[float]:
@@ -152,11 +177,10 @@ def _after_verbs(text: str, given: frozenset[float]) -> Value | None:
     at, value = new[0]
     # Of the clause alone, and without its year: "Born in 1911 and 1919, they are 8 years apart", "In 2020 there were …".
     before = numbers_in(_YEAR.sub("", text[:at].rsplit(", ", 1)[-1])) - given - {value.number}
-    return None if before and "=" not in text and not _WE_GET.search(text[:at] + " " + text[at : at + 12]) else value
+    return None if before and "=" not in text else value
 
 
 _YEAR = re.compile(r"\b[Ii]n (?:19|20)\d\d\b")
-_WE_GET = re.compile(r"\b(?:we|i) (?:get|obtain|find|have|see|count)\b", re.IGNORECASE)
 
 
 def _first_clause(rest: str) -> Value | None:

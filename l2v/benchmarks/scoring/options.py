@@ -60,11 +60,11 @@ def _prepare(options: tuple[str, ...]) -> _Options:
 
 
 def read_option(
-    claim: ResponseClaim, options: tuple[str, ...], given: frozenset[float] = frozenset(), asks_not: bool = False
+    claim: ResponseClaim, options: tuple[str, ...], asked: str = "", asks_not: bool = False
 ) -> OptionReading | None:
     """The option that a claim names; None when it names none. With no `options` only letters A to J are read.
 
-    given: the numbers of the question, which sentences repeat beside their answer. asks_not: whether it asks what is not so.
+    asked: the question, whose numbers sentences repeat beside their answer. asks_not: whether it asks what is not so.
     """
     known, how = _prepare(options), claim.how
     if how == OPENING:
@@ -84,7 +84,7 @@ def read_option(
     return (
         _same_text(_IS.split(text)[-1], known)
         or _same_text(plain(text).rsplit("=", 1)[-1], known)
-        or _value(text, how, known, given)
+        or _value(text, how, known, asked)
         or _mention(text, how, known, asks_not)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
@@ -117,6 +117,7 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
         squeezed = _YES_NO.get(squeezed, squeezed)
         alike = (squeezed, squeeze(_RANGE.sub(r"\1:\2", text)))
         found = known.where([bool(s) and s in alike for s in known.squeezed])
+        found = found or known.where([len(s) > 3 and s == squeezed.removesuffix("s") for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if found else None
 
 
@@ -191,11 +192,11 @@ def _contradiction(rest: str, letter: frozenset[str], known: _Options) -> frozen
     return frozenset() if found & letter else found
 
 
-def _value(text: str, how: str, known: _Options, given: frozenset[float]) -> OptionReading | None:
+def _value(text: str, how: str, known: _Options, asked: str) -> OptionReading | None:
     """The option with the committed value."""
     if known.bare or sum(v is not None for v in known.values) < 2:
         return None
-    value = committed_value(text, how, given)
+    value = committed_value(text, how, asked)
     if value is None:
         return None
     found = frozenset(known.where([v is not None and near(value, v) for v in known.values]))
@@ -218,7 +219,11 @@ _SMALL_WORDS = {
 
 
 def _spaced(text: str) -> str:
-    return f" {' '.join(_TOKENS.findall(plain(text).lower()))} "
+    """The words of a text, one form for one and many."""
+    return f" {' '.join(_PLURAL.sub('', word) for word in _TOKENS.findall(plain(text).lower()))} "
+
+
+_PLURAL = re.compile(r"(?<=[a-z]{3}[a-rt-z])s$")
 
 
 def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionReading | None:

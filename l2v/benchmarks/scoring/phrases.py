@@ -177,13 +177,11 @@ QUOTES = PatternTable(
     r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b",
-    r"\bthe opinion of\b",
     rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b",
     r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b",
     r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|"
     r"chart|table|formula))",
     rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b",
-    r"\b(?:got|had|was|were|is) [^,;]{1,30} (?:at first|the first time|in the draft|before the \w+)\b",
     rf"^\W*(?:{_NAME}\s?:\s?[\"'“]|{_ONE}\s?:)|\bwhat {_SPEAKS}\b",
     r"\b(?:is|was|are|were|been) (?:\w+ly |often |widely )?(?:said|thought|claimed|believed|supposed|alleged|reported|"
     r"rumou?red|told|"
@@ -192,12 +190,10 @@ QUOTES = PatternTable(
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
     r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b",
     r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
-    r"\b(?:he|she|they|\w+) (?:said|says|claimed|claims|replied|wrote)\W*$",
     rf"\baccording to (?!{_FIGURE})",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
     r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
     r"similar|bonus)) ",
-    r"\b(?:previous|last|next|other|earlier|another) (?:question|problem|part)'s answer",
 )
 REMARKS = PatternTable(
     r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$",
@@ -289,7 +285,8 @@ BREAK = PatternTable(
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
     r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
     r"the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|resulting in|"
-    r"which (?:gives|leaves|makes)(?=(?: us)?\W{1,4}\d)|no,? wait|no,|wait|sorry|i mean|actually|or rather)[\s,])",
+    r"which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d| (?-i:[A-Z])))|no,? wait|no,|wait|sorry|i mean|actually|"
+    r"or rather)[\s,])",
     r"(?:—|–|-)\s+(?=no\b|wait\b)",
     r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
@@ -311,10 +308,8 @@ FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|
 
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
-APPROVED = re.compile(
-    r"[:(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b\W*$|[✓✔✅]\W*$|[.:–—-]\s*\*{0,2}correct[!.]", re.IGNORECASE
-)
-DISAPPROVED = re.compile(r"[:(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\W*$|[✗✘❌×]\W*$", re.IGNORECASE)
+APPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅]\W*$", re.IGNORECASE)
+DISAPPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×]\W*$", re.IGNORECASE)
 
 
 LIST_HEAD = re.compile(r"^\W*(?:options?|choices?)\s?:\s*", re.IGNORECASE)

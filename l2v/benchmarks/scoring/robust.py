@@ -19,7 +19,7 @@ from l2v.benchmarks.base import CHOICE, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
-from l2v.benchmarks.scoring.equality import Comparison, compare, given_numbers, is_mathematics, to_latex
+from l2v.benchmarks.scoring.equality import Comparison, compare, is_mathematics, to_latex
 from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, ResponseClaim
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
@@ -84,6 +84,9 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
     found = list(claims.asserted)
     if letters and not claims.own.endswith("?") and whole_option(claims.own, question.options) is not None:
         found.insert(0, ResponseClaim(claims.own, WHOLE, claims.own))
+    marked = [c for c in found if c.how == MARKER]
+    if len(marked) > 2 and len({v.extraction for v in map(judge, marked) if isinstance(v, Verdict)} & {*LETTERS}) > 2:
+        return Verdict(None, None, "ambiguous", "claims more than two options")
     for i, claim in enumerate(found):
         verdict = judge(claim)
         if verdict is not None:
@@ -142,7 +145,7 @@ def _judge_letters(question: Question, gold: str, claim: ResponseClaim) -> Verdi
 
 
 def _judge_choice(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _Pending | None:
-    reading = read_option(claim, question.options, given_numbers(question.text), bool(_ASKS_NOT.search(question.text)))
+    reading = read_option(claim, question.options, question.text, bool(_ASKS_NOT.search(question.text)))
     if reading is None:
         return _unnamed(question, gold, claim)
     extraction, rule = _shown(claim.text), f"{claim.how}+{reading.by}"

@@ -58,6 +58,63 @@ def _squeezed(question: str) -> str:
 _asked_for = lru_cache(maxsize=4096)(_measured)
 
 
+# What says nothing of what is asked for.
+_EMPTY_WORDS = """what which where when who how many much the and are was were for this that these those with from into given
+find does did has have had can will would there their then than following shown show shows figure image
+picture graph chart table value number question answer option options choose correct calculate determine
+please about your each"""
+_EMPTY = set(_EMPTY_WORDS.split())
+
+
+@lru_cache(maxsize=2**14)
+def focus(text: str) -> frozenset[str]:
+    """The words of a text that tell what it speaks of, cut to five letters, so that most forms of a word are one."""
+    words = (word for word in _WORDS.findall(text.lower()) if len(word) > 2 and word.isalpha())
+    return frozenset(word[:5] for word in words if word not in _EMPTY)
+
+
+def tokens(text: str) -> set[str]:
+    """The words, numbers and letters of a text that may name something."""
+    return {word for word in _WORDS.findall(text.lower()) if len(word) > 3 or word.isdigit()} - _EMPTY
+
+
+_PIECE = re.compile(
+    r"[,;:](?![^(\[]*[)\]])\s|\s(?:(?<!hundred )and(?!\s\S*[\d=+])|but|while|whereas|followed|ahead|compared|after|before|"
+    r"because|since|when|so|though|unlike|not)\s"
+)
+
+
+def _without_options(asked: str) -> str:
+    return asked.rpartition("\n\n")[0] if "\n\n" in asked else asked
+
+
+def focal(text: str, asked: str) -> str | None:
+    """The one piece of a sentence that says most of what is asked for ("Friday was lowest, then Monday"), or None."""
+    pieces = [piece.strip(" .") for piece in _PIECE.split(text)]
+    about = focus(_without_options(asked))
+    told = [(len(focus(piece) & about), piece) for piece in pieces if piece and not off_topic(piece, asked)]
+    most = max((count for count, _ in told), default=0)
+    best = [piece for count, piece in told if count == most]
+    return best[0] if most and len(best) == 1 else None
+
+
+def restated(text: str, asked: str) -> str | None:
+    """yes or no, where a sentence repeats a yes-no question word by word and in order, or denies it."""
+    found = _POLAR.search(_without_options(asked))
+    if found is None:
+        return None
+    wanted = [word for word in _WORDS.findall(found.group(1).lower()) if word not in _SMALL]
+    words = iter(_WORDS.findall(text.lower()))
+    if len(wanted) < 3 or not all(word in words for word in wanted):
+        return None
+    return "no" if _NOT.search(text) else "yes"
+
+
+_SMALL = {"the", "a", "an", "of", "in", "any", "there"}
+_NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
+_POLAR = re.compile(r"(?:^|[.?!:,]\s|\n)(?:is|are|was|were|does|do|did|can|has|have)\s+([^?.]{5,200})\?(?!.*\?)", re.IGNORECASE)
+
+
 def off_topic(text: str, asked: str) -> bool:
     """Whether a text speaks of another quantity or side than all that the question names ("The median is 3" of the mean)."""
     return (

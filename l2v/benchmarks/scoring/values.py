@@ -180,7 +180,7 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
         return None
     if len(words) > 5 or any(c.isdigit() for c in tail) or any(c in tail for c in "=+*<>√π"):
         return None
-    return ("", False, scale) if len(letters) >= 2 or letters in _ONE_LETTER else None
+    return ("", False, scale) if len(letters) >= 2 or letters in _ONE_LETTER or not letters.isascii() else None
 
 
 def known_unit(words: list[str]) -> str | None:

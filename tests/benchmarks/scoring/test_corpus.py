@@ -19,7 +19,7 @@ from l2v.benchmarks.scoring.robust import robust, robust_many
 from l2v.benchmarks.scoring.tables import PatternTable
 
 CLAIMS = Path(__file__).parent / "claims"
-HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept")
+HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 
@@ -177,6 +177,7 @@ LONG = {
     "dots": "... no, ",
     "spaces": " \t ",
     "raised": "⁻¹²³",
+    "brackets": "(",
 }
 
 
@@ -186,7 +187,7 @@ def test_a_megabyte_is_judged_in_two_seconds(name: str) -> None:
     # The process that does the algebra starts once for all items, which is no item's time.
     robust(Question("", TEXT, "x+1"), "Answer: 1+x")
     for asked in (Question("", CHOICE, "A", ("1", "2", "3")), Question("", INTEGER, "5"), Question("", TEXT, "x+1")):
-        for response in (text, text.replace("\n", " ")[:20_000], text + "\nAnswer: 5"):
+        for response in (text, text.replace("\n", " ")[:20_000], text + "\nAnswer: 5", text[:19_000] + " is A"):
             start = time.perf_counter()
             robust(asked, response)
             assert time.perf_counter() - start < 2.0, (name, asked.kind, len(response))
