@@ -326,6 +326,14 @@ class Config:
     list_cells: bool = False  # of a dry run: every cell too
 
 
+@dataclass
+class ImpossibleConfig(Config):
+    """In the place of a block's job that cannot be composed: its words, and why; all else is as in another job."""
+
+    words: str = ""
+    why: str = ""
+
+
 def register() -> None:
     """Make the schema known to Hydra under the name that conf/config.yaml begins with."""
     from hydra.core.config_store import ConfigStore

@@ -33,7 +33,12 @@ _store(
 
 
 class StudyLauncher(Launcher):
-    """Composes every job, hands all of them to the study at once, and returns a value per job."""
+    """Composes every job, hands all of them to the study at once, and returns a value per job.
+
+    typed_words: those of the command line, where the jobs come from blocks; None: nothing tells them apart.
+    """
+
+    typed_words: Sequence[str] | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what `launch` needs."""
@@ -46,7 +51,7 @@ class StudyLauncher(Launcher):
 
         setup_globals()
         loader = self.hydra_context.config_loader
-        configs = compose_jobs(loader, self.config, job_overrides)
+        configs = compose_jobs(loader, self.config, job_overrides, self.typed_words)
         if initial_job_idx and configs[0].protocol.name != "none":
             name = configs[0].protocol.name
             raise UserError(f"protocol.name={name} compares all cells at once; this sweeper launches them bit by bit.")
@@ -81,6 +86,8 @@ class BlockSweeper(BasicSweeper):
         jobs = [list(job) for job in found]
         if not jobs:
             raise UserError(f"This sweep is empty: one of {' '.join(arguments)} matches no value.")
+        if isinstance(self.launcher, StudyLauncher) and self.config.get("blocks"):
+            self.launcher.typed_words = arguments
         # The launcher composes, and so checks, every job before it runs the first one.
         size = self.max_batch_size or len(jobs)
         returns = []

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from l2v.benchmarks.parts import WHOLE, Part
-from l2v.config import Config
+from l2v.config import Config, ImpossibleConfig
 from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.images import ImageSettings
@@ -227,6 +227,8 @@ class Refusal:
     def describe(self) -> str:
         """What was asked for, as far as it can be told."""
         config, chosen = self.config, self.config.intervention
+        if isinstance(config, ImpossibleConfig):
+            return f"[{config.words}]"
         parts = [config.method.name, f"on {config.target.name}"]
         if config.method.name in ARMS:
             parts.append(f"from {config.source.name}")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from l2v.benchmarks.scoring import check_scorers
-from l2v.config import Config
+from l2v.config import Config, ImpossibleConfig
 from l2v.errors import StudyError, UserError, printable, unknown
 from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
@@ -69,6 +69,8 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
 
 def _job(config: Config) -> Job | Refusal:
     """The job of a configuration, or why it makes no cell."""
+    if isinstance(config, ImpossibleConfig):
+        return Refusal(config, config.why)
     try:
         check_scoring(config.scorer, config.benchmark, config.judge)
         return Job(resolve(config), config)

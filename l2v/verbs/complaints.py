@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 import re
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-from l2v.errors import nearest
+from l2v.errors import StudyError, UserError, nearest
 from l2v.verbs.help import group_options, nearest_settings
+
+MISSPELT = "Unknown setting"
+
+
+def complaint(error: Exception) -> UserError:
+    """The error of one sentence for one of composing; a misspelt key ends the whole command, wherever it stands."""
+    said = sentence(error)
+    return StudyError(said) if said.startswith(MISSPELT) else UserError(said)
+
+
+def complaining(work: Callable[[], Any], words: Sequence[str]) -> Any:
+    """What `work` makes of the words, with Hydra's and OmegaConf's complaints as one sentence."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return work()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise complaint(error) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # Such as ++scorer.x=1, a key below a list: not all that cannot be composed is foreseen there.
+        place = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not {"hydra", "omegaconf"} & set(Path(place).parts):
+            raise
+        told = ", ".join(word for word in words if word.startswith(("+", "~"))) or ", ".join(words)
+        raise UserError(f"A setting could not be put together ({error}); it is one of: {told[:200]}.") from error
 
 
 def sentence(error: Exception) -> str:
@@ -26,7 +56,7 @@ def sentence(error: Exception) -> str:
     if name and re.search(r"not in '|not in struct|Could not override", text):
         close = nearest_settings(name)
         hint = f"did you mean {', '.join(close)}?" if close else "`l2v run --help` lists them all."
-        return f"Unknown setting '{name}'; {hint}"
+        return f"{MISSPELT} '{name}'; {hint}"
     text = re.sub(
         r" expecting \{.*?\}| See https:\S+[\w ]*", "", text.replace("LexerNoViableAltException:", "Unusual signs in")
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,17 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from l2v.config import Config, register
-from l2v.errors import UserError
+from l2v.config import Config, ImpossibleConfig, register
+from l2v.errors import StudyError, UserError
 from l2v.paths import conf_dir, local_path, world_path
 from l2v.ranges import check_ranges
 from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
-from l2v.verbs.complaints import sentence
+from l2v.verbs.complaints import complaining, complaint
 from l2v.verbs.help import groups, part_names
 from l2v.verbs.own_configs import check_own_configs
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
+
+    from l2v.verbs.grid import JobGrid
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
@@ -71,7 +72,7 @@ def _hydra(arguments: Sequence[str]) -> Config | None:
     composed: list[DictConfig] = []
     parser = get_args_parser()
     # A single run is only composed here and runs outside of Hydra, so that its errors are its own.
-    _complaining(
+    complaining(
         lambda: _run_hydra(
             args=parser.parse_intermixed_args(list(arguments)),
             args_parser=parser,
@@ -103,27 +104,68 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
             _say_contrast(config)
             return typed(hydra_compose("config", overrides=[*more, *overrides, PAPER_CONTRAST]))
 
-    return _complaining(composed, overrides)
+    return complaining(composed, overrides)
 
 
-def compose_jobs(loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]]) -> list[Config]:
-    """Every job's config. Raises UserError for one that does not fit."""
+def compose_jobs(
+    loader: ConfigLoader, master: DictConfig, jobs: Sequence[Sequence[str]], typed_words: Sequence[str] | None = None
+) -> list[Config]:
+    """Every job's config. Raises UserError for one that does not fit.
+
+    typed_words: those of the command line, where the others are an experiment's blocks. A block's own word that does not fit
+    costs its jobs alone, unless it is a misspelt key: an ImpossibleConfig each.
+    """
     from l2v.verbs.grid import JobGrid
 
     added = dict.fromkeys(word for word in jobs[0] if word.startswith(("+", "~")))
     common = tuple(word for word in added if all(word in job for job in jobs))
     grid = JobGrid(loader, master, common, _checked, _as_object)
     grid.learn(jobs)
-    configs, said = [], set()
-    for words in jobs:
-        found = grid.config(words)
-        if wants_paper_contrast(found):
-            if (models := (found.source.name, found.target.name)) not in said:
-                _say_contrast(found)
-            said.add(models)
-            found = grid.config([*words, PAPER_CONTRAST])
-        configs.append(_in_world(found))
-    return configs
+    said: set[tuple[str, str]] = set()
+
+    def composed(words: Sequence[str]) -> Config | UserError:
+        try:
+            found = grid.config(words)
+            if wants_paper_contrast(found):
+                if (models := (found.source.name, found.target.name)) not in said:
+                    _say_contrast(found)
+                said.add(models)
+                found = grid.config([*words, PAPER_CONTRAST])
+            return _in_world(found)
+        except UserError as error:
+            own = _own_words(words, typed_words)
+            if isinstance(error, StudyError) or not own or _fits(grid, own):
+                raise
+            return error
+
+    found = [composed(words) for words in jobs]
+    whole = next((one for one in found if isinstance(one, Config)), None)
+    if whole is None:
+        raise UserError(" ".join(dict.fromkeys(map(str, found))))
+    told = zip(found, jobs, strict=True)
+    return [one if isinstance(one, Config) else _impossible(whole, _own_words(words, typed_words), one) for one, words in told]
+
+
+def _impossible(whole: Config, words: Sequence[str], error: UserError) -> ImpossibleConfig:
+    """What stands for a job that cannot be composed, beside one that can."""
+    given = dict(word.partition("=")[::2] for word in words)
+    method = replace(whole.method, name=given.get("method", whole.method.name))
+    target = replace(whole.target, name=given.get("target.name", given.get("target", whole.target.name)))
+    return ImpossibleConfig(**{**vars(whole), "method": method, "target": target}, words=" ".join(words), why=str(error))
+
+
+def _own_words(words: Sequence[str], typed_words: Sequence[str] | None) -> list[str]:
+    """A job's words that stand in its block; none where it has no block."""
+    keys = {word.partition("=")[0].lstrip("+~") for word in typed_words or ()}
+    return [word for word in words if word.partition("=")[0].lstrip("+~") not in keys] if typed_words is not None else []
+
+
+def _fits(grid: JobGrid, words: Sequence[str]) -> bool:
+    try:
+        grid.config(words)
+    except UserError:
+        return False
+    return True
 
 
 def _say_contrast(config: Config) -> None:
@@ -149,23 +191,6 @@ def _in_world(config: Config) -> Config:
     return config
 
 
-def _complaining(work: Callable[[], Any], words: Sequence[str]) -> Any:
-    """What `work` makes of the words, with Hydra's and OmegaConf's complaints as one sentence."""
-    from hydra.errors import HydraException
-
-    try:
-        return work()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(sentence(error)) from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        # Such as ++scorer.x=1, a key below a list: not all that cannot be composed is foreseen there.
-        place = traceback.extract_tb(error.__traceback__)[-1].filename
-        if not {"hydra", "omegaconf"} & set(Path(place).parts):
-            raise
-        told = ", ".join(word for word in words if word.startswith(("+", "~"))) or ", ".join(words)
-        raise UserError(f"A setting could not be put together ({error}); it is one of: {told[:200]}.") from error
-
-
 def _checked(cfg: DictConfig) -> DictConfig:
     """A composed config under the schema's types, without Hydra's own node. Raises UserError for what does not fit."""
     plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != HYDRA_NODE])
@@ -174,7 +199,7 @@ def _checked(cfg: DictConfig) -> DictConfig:
         values = OmegaConf.to_container(plain, resolve=False)
         merged = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), values))
     except OmegaConfBaseException as error:
-        raise UserError(sentence(error)) from error
+        raise complaint(error) from error
     # "???" asks for a value; a setting with a default would take that without a word.
     if lost := _left_open(values) - _left_open(OmegaConf.to_container(merged, resolve=False)):
         raise UserError(_unnamed(sorted(lost)))
@@ -195,7 +220,7 @@ def _as_object(cfg: DictConfig) -> Config:
     except MissingMandatoryValue as error:
         raise UserError(_unnamed(sorted(OmegaConf.missing_keys(cfg)))) from error
     except OmegaConfBaseException as error:
-        raise UserError(sentence(error)) from error
+        raise complaint(error) from error
     check_ranges(config)
     config.scorer = _names("scorer", config.scorer)
     for part in (config.source, config.target, config.contrast, config.neutral, config.benchmark):

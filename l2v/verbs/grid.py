@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from l2v.config import Config
 from l2v.errors import UserError
+from l2v.verbs.complaints import complaining
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -128,7 +129,9 @@ class JobGrid:
 
     def _composed(self, files: tuple[str, ...]) -> DictConfig:
         if files not in self.by_files:
-            self.by_files[files] = self.checked(self.loader.load_sweep_config(self.master, list(files)))
+            self.by_files[files] = complaining(
+                lambda: self.checked(self.loader.load_sweep_config(self.master, list(files))), files
+            )
         return self.by_files[files]
 
     def _whole(self, files: tuple[str, ...], values: Sequence[str]) -> Config:
@@ -136,7 +139,7 @@ class JobGrid:
         cfg = self._composed(files)
         if values:
             cfg = copy.deepcopy(cfg)
-            self.loader._apply_overrides_to_config(self.parser.parse_overrides(list(values)), cfg)
+            complaining(lambda: self.loader._apply_overrides_to_config(self.parser.parse_overrides(list(values)), cfg), values)
         return self.typed(cfg)
 
 

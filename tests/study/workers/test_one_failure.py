@@ -42,6 +42,10 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["method=l2v", "intervention.layer=1,9"],
         ["method=direct", "benchmark.split=nowhere"],
         ["method=direct", "target.path=/none/such"],
+        ["method=l2v", "intervention.alpha=-1"],
+        ["method=l2v", "intervention.layer=x"],
+        ["method=l3v"],
+        ["method=direct", "target=local"],
     ]
     (folder / "experiment").mkdir()
     text = "# @package _global_\nstudy: faults\n" + f"blocks: {json.dumps(blocks)}\n"
@@ -58,6 +62,10 @@ TOLD = (
     ("layer=9", "0 … 3"),
     ("nowhere", "'nowhere'"),
     ("direct on mini", "/none/such"),
+    ("intervention.alpha=-1", "at least 0"),
+    ("intervention.layer=x", "could not be converted"),
+    ("method=l3v", "did you mean l2v"),
+    ("target=local", "target.path=FOLDER"),
 )
 
 
@@ -111,10 +119,16 @@ def test_a_search_goes_on_without_the_cells_that_cannot_run(faults: Path, l2v: C
     assert all((tmp_path / "search" / "cells" / arm["report"] / "DONE").exists() for arm in arms)
 
 
-def test_what_concerns_the_whole_command_ends_it(l2v: Callable[..., Any], tmp_path: Path) -> None:
-    """A misspelt key, and a grid of which no cell can run."""
+def test_what_concerns_the_whole_command_ends_it(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """A misspelt key, what was typed wrongly, whatever a block says, and a grid of which no cell can run."""
     words = (f"runtime.outputs={tmp_path}", *WORDS)
     assert l2v("run", "--multirun", "method=direct", "intervention.laier=1,2", *words).code == 2
+    assert l2v("run", "--multirun", "blocks=[[method=direct],[intervention.laier=1]]", *words).code == 2
+    assert l2v("run", "--multirun", "method=l2v", "intervention.alpha=0.5,-1", *words).code == 2
+    blocks = ("--multirun", "--config-dir", str(faults), "+experiment=faults")
+    for typed in ("intervention.alpha=0.5,-1", "intervention.layer=x", "method=l3v", "target=nowhere", "benchmark.limit=0"):
+        answer = l2v("run", *blocks, *words, typed)
+        assert answer.code == 2 and typed.partition("=")[0] in answer.err.replace("Unknown ", ""), answer.err
     answer = l2v("run", "--multirun", "intervention.layer=8,9", *words)
     assert answer.code == 2
     assert "intervention.layer=8" in answer.err and "intervention.layer=9" in answer.err
