@@ -22,6 +22,8 @@ from l2v.checkpoint import ModelSpec as ModelSpec
 from l2v.checkpoint import check_files, check_kind, check_loaded, from_pretrained
 from l2v.checkpoint import read_facts as read_facts
 from l2v.errors import UserError, unknown
+from l2v.steering.pictures import check_picture_words, check_vocabulary
+from l2v.steering.pictures import image_token_ids as image_token_ids
 from l2v.steering.processor import apply_settings
 
 IMAGE_PLACEHOLDER = "<image>"
@@ -199,19 +201,6 @@ def decoder_layers(model: Any) -> Sequence[nn.Module]:
     return list(layers)
 
 
-def image_token_ids(model: Any) -> tuple[int, ...]:
-    """The ids of image (and video) positions in a prompt, from the model's config; empty for text models.
-
-    Image positions are the placeholders that the model replaces by image features, as many as there are features:
-    `<image>` (LLaVA, LLaVA-NeXT with its row ends, Idefics2 and 3, SmolVLM), `<|image_pad|>` (Qwen-VL), `<IMG_CONTEXT>`
-    (InternVL). What stands around them is text with a word embedding of its own: `<|vision_start|>`, `<img>`,
-    `<fake_token_around_image>`, `<global-img>`, `<row_1_col_2>`.
-    """
-    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
-    found = {getattr(model.config, name, None) for name in names}
-    return tuple(sorted(int(i) for i in found if i is not None))
-
-
 def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", history: Sequence[tuple[str, str]] = ()) -> str:
     """The prompt string of one user turn in the model's chat format, ready for an answer; after `history`, text turns.
 
@@ -274,9 +263,10 @@ def adds_bos(tokenizer: Any, text: str) -> bool:
 def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
     """Model inputs for a left-padded batch of chat prompts and their images (RGB). BOS stands once, nothing is cut.
 
-    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, or a prompt longer than the
-    model's context.
+    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text that holds the place of
+    a picture, or a prompt longer than the model's context.
     """
+    check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
     inputs, where = _tokenized(loaded, prompts, images), loaded.spec.where()
     ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
@@ -295,16 +285,6 @@ def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence
             "smaller images."
         )
     return inputs
-
-
-def check_vocabulary(model: Any, highest: int) -> None:
-    """Raise UserError for a token that the model has no embedding of; on a GPU it would end the process."""
-    rows = int(model.get_input_embeddings().weight.shape[0])
-    if highest >= rows:
-        raise UserError(
-            f"The tokenizer of '{model.config.name_or_path}' gives token {highest}, and the model knows {rows}: they do not "
-            "belong together; get the checkpoint again."
-        )
 
 
 def _accepted(model: Any) -> set[str]:

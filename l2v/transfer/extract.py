@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
-from l2v.steering.models import adds_bos, check_vocabulary, template_failed
+from l2v.steering.models import adds_bos, template_failed
+from l2v.steering.pictures import check_text_ids
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.directions import Directions
 from l2v.transfer.forward import final_states
@@ -141,7 +142,7 @@ def extract(
     if not pairs:
         raise UserError("The contrast set is empty: there is no direction to read.")
     texts = [token_ids(tokenizer, format_chat(tokenizer, chat), tokenizer_bos) for p in pairs for chat in (p.cot, p.direct)]
-    _check_texts(model, texts)
+    _check_texts(model, tokenizer, texts)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     reader = _Reader(model, layers, pad)
     if not reader.may_batch(texts, batch_tokens):
@@ -186,7 +187,7 @@ def _digest(texts: Sequence[Sequence[int]], layers: int, alone: bool) -> str:
     return hashlib.sha256(json.dumps(what, separators=(",", ":")).encode()).hexdigest()
 
 
-def _check_texts(model: nn.Module, texts: Sequence[list[int]]) -> None:
+def _check_texts(model: nn.Module, tokenizer: Any, texts: Sequence[list[int]]) -> None:
     config: Any = model.config
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     longest = max(map(len, texts))
@@ -195,7 +196,7 @@ def _check_texts(model: nn.Module, texts: Sequence[list[int]]) -> None:
             f"A contrast text has {longest} tokens, the model's context holds {limit}; nothing is cut silently: "
             "choose shorter data or another source."
         )
-    check_vocabulary(model, max(map(max, texts)))
+    check_text_ids(model, tokenizer, texts)
     check_pairs(texts)
 
 

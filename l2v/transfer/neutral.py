@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.identity import digest
+from l2v.steering.pictures import check_text_ids
 from l2v.transfer.contrast import Chat, read_rows
 from l2v.transfer.directions import tensor_digest
 from l2v.transfer.extract import format_chat, token_ids
@@ -89,6 +90,19 @@ def token_places(
     return ids, [*places, len(ids) - 1]
 
 
+def places_read(
+    model: Any, tokenizer: Any, chats: Sequence[Chat], places: int, tokenizer_bos: bool
+) -> list[tuple[list[int], list[int]]]:
+    """Every text's ids and places. Raises UserError for what the model cannot read; looks at no weights."""
+    read = [token_places(tokenizer, chat, word_ends(chat, places - 1), tokenizer_bos) for chat in chats]
+    longest = max(len(ids) for ids, _ in read)
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise UserError(f"A neutral text has {longest} tokens, the model's context holds {limit}; choose shorter texts.")
+    check_text_ids(model, tokenizer, (ids for ids, _ in read))
+    return read
+
+
 def read_states(
     model: nn.Module,
     tokenizer: Any,
@@ -106,11 +120,7 @@ def read_states(
     The folder appears when it is whole. What an interruption left in FOLDER.partial is gone on from. Raises UserError for a
     text longer than the model's context or the device's memory.
     """
-    read = [token_places(tokenizer, chat, word_ends(chat, places - 1), tokenizer_bos) for chat in chats]
-    longest, config = max(len(ids) for ids, _ in read), model.config
-    limit = getattr(config.get_text_config(), "max_position_embeddings", None)  # type: ignore[operator, union-attr]
-    if limit is not None and longest > limit:
-        raise UserError(f"A neutral text has {longest} tokens, the model's context holds {limit}; choose shorter texts.")
+    read = places_read(model, tokenizer, chats, places, tokenizer_bos)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     order = sorted(range(len(read)), key=lambda i: len(read[i][0]), reverse=True)
     partial = folder.with_name(f"{folder.name}.partial")

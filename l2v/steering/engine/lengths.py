@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from l2v.errors import UserError
@@ -20,7 +21,7 @@ def prompt_lengths(target: LoadedModel, requests: Sequence[Request]) -> list[int
 
     Exact where the processor tells how many tokens a size makes, up to markers around a picture; else an estimate.
     """
-    tokens = _ImageTokens(target.processor)
+    tokens = ImageTokens(target.processor)
     return [_text_tokens(target, request) + sum(map(tokens, image_sizes(request.images))) for request in requests]
 
 
@@ -43,7 +44,7 @@ def _text_tokens(target: LoadedModel, request: Request) -> int:
         return len(request.text)  # told when its turn comes
 
 
-class _ImageTokens:
+class ImageTokens:
     """Tokens of one picture by its size, asked of the processor once per size."""
 
     def __init__(self, processor: Any) -> None:
@@ -52,6 +53,8 @@ class _ImageTokens:
         self.fixed = next(
             (n for n in (getattr(processor, name, None) for name in ("image_seq_len", "image_seq_length")) if n), None
         )
+        # How many crops SmolVLM makes of a size.
+        self.crops = getattr(getattr(processor, "image_processor", None), "get_number_of_image_patches", None)
         self.known: dict[Size | None, int] = {}
 
     def __call__(self, size: Size | None) -> int:
@@ -65,6 +68,9 @@ class _ImageTokens:
                 return int(self.ask(image_sizes=[(size[1], size[0])])["num_image_tokens"][0])
             except Exception:  # a method that is not public may do anything; its answer is a convenience
                 self.ask = None
+        if self.fixed and size is not None and self.crops is not None:
+            with suppress(Exception):
+                return int(self.fixed) * int(self.crops(size[1], size[0], {})[0])
         if self.fixed:
             return int(self.fixed)
         if size is None:

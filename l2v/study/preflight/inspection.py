@@ -28,6 +28,7 @@ from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.maps import neutral_chats
 from l2v.study.workers.weights import base_model, calibration, target_spec
+from l2v.transfer.neutral import places_read
 
 # What the sentences of texts that are too long have in common.
 TOO_LONG = "the context of"
@@ -81,9 +82,11 @@ class _Pass:
                 self._merging(job)
         for same in _alike(self.jobs, _calibrated):
             self._calibration(same[0], [job.cell.id for job in same])
-        for same in _alike(self.jobs, lambda job: job.cell.neutral and repr(job.config.neutral)):
+        for same in _alike(
+            self.jobs, lambda job: job.cell.neutral and (repr(job.config.neutral), job.cell.source, target_spec(job))
+        ):
             with self.problems.of([job.cell.id for job in same]):
-                neutral_chats(same[0].config)
+                self._neutral(same[0])
 
     def target(self, job: Job) -> Checkpoint:
         """A job's target as it is loaded for it."""
@@ -221,6 +224,14 @@ class _Pass:
             if base.config is not None:
                 with self.problems.of([job.cell.id], f"{BASE}=… of the target's own architecture"):
                     check_mergeable(target, base)
+
+    def _neutral(self, job: Job) -> None:
+        """The texts that a learned map is fitted on, as both of its models read them."""
+        chats = neutral_chats(job.config)
+        for reader in (self.source(job.config.source), self.target(job)):
+            if (loaded := reader.without_weights()) is not None:
+                vision = loaded.processor is not None
+                places_read(loaded.model, loaded.tokenizer, chats, job.config.neutral.places, vision)
 
     def _calibration(self, job: Job, cells: Sequence[str]) -> None:
         """The texts that MathNeuro calibrates the target with."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,10 @@ from torch import Tensor
 from l2v.benchmarks.base import Item
 from l2v.config import Config
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, chat_prompt, check_vocabulary, encode_prompts, image_token_ids
+from l2v.steering.engine.lengths import ImageTokens, image_sizes
+from l2v.steering.engine.rows import Request
+from l2v.steering.models import IMAGE_PLACEHOLDER, LoadedModel, chat_prompt, encode_prompts
+from l2v.steering.pictures import check_text_ids, image_token_ids
 from l2v.study.cells import Job
 from l2v.study.preflight.checkpoints import Checkpoint
 from l2v.study.workers.answer import cell_requests
@@ -21,8 +26,8 @@ from l2v.transfer.extract import check_pairs, format_chat, token_ids
 
 # Items of a kind (largest picture, widest, longest text) that are put through the processor.
 TRIED = 3
-# Items of which sizes are looked at.
-MOST_ITEMS = 2000
+# Items of which sizes are looked at, and characters of a token, about.
+MOST_ITEMS, CHARACTERS = 2000, 3
 
 
 def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
@@ -41,7 +46,7 @@ def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
     pairs = build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
     texts = [format_chat(reader.tokenizer, chat) for pair in pairs for chat in (pair.cot, pair.direct)]
     ids = [token_ids(reader.tokenizer, text, reader.processor is not None) for text in texts]
-    check_vocabulary(reader.skeleton, max(map(max, ids)))
+    check_text_ids(reader.skeleton, reader.tokenizer, ids)
     if not written:
         check_pairs(ids)
     counts = [*map(len, ids)]
@@ -65,9 +70,8 @@ def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> float
 
     Raises UserError for the first that exceeds the context of the target, as the run would.
     """
-    tried = hardest(items)
     lengths = []
-    for request in cell_requests(job, tried):
+    for request in hardest(target, cell_requests(job, items[:: max(1, len(items) // MOST_ITEMS)])):
         prompt = chat_prompt(target, request.text, len(request.images), request.prefix, request.history)
         inputs = encode_prompts(target, [prompt], [request.images])
         check_pictures(target, inputs)
@@ -76,10 +80,7 @@ def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> float
 
 
 def check_pictures(target: LoadedModel, inputs: Mapping[str, Tensor]) -> None:
-    """Raise UserError unless a prompt has the picture tokens that the model puts its pictures in the place of.
-
-    How many the model makes of them is asked of its modules without weights; of families that cannot tell so, nothing is said.
-    """
+    """Raise UserError unless a prompt has the picture tokens that the model puts its pictures in the place of."""
     where, known = target.spec.where(), image_token_ids(target.model)
     own = getattr(target.processor, "image_token_id", None)
     if isinstance(own, int) and known and own not in known:
@@ -87,32 +88,57 @@ def check_pictures(target: LoadedModel, inputs: Mapping[str, Tensor]) -> None:
             f"The processor of '{where}' writes token {own} for a picture, its config.json names {', '.join(map(str, known))}: "
             "they do not belong together; get the checkpoint again."
         )
-    try:
-        takes = inspect.signature(target.model.get_image_features).parameters
-        given = {name: one.to("meta") if one.is_floating_point() else one for name, one in inputs.items() if name in takes}
-        with torch.no_grad():
-            features = target.model.get_image_features(**given)
-        parts = getattr(features, "pooler_output", features)
-        made = sum(part.numel() for part in parts) // target.width
-    except Exception:  # code of many families, of which not all runs without weights
-        return
+    made = _made(target, inputs)
     places = sum(int((inputs["input_ids"] == one).sum()) for one in known)
-    if made != places:
+    if made is not None and made != places:
         raise UserError(
             f"The processor of '{where}' writes {places} tokens for a question's pictures, the model makes {made} of them: "
             "their settings (patch_size and the like) do not belong together; get the checkpoint again."
         )
 
 
-def hardest(items: Sequence[Item]) -> list[Item]:
-    """The items that most likely have the most tokens: by area and by shape of their pictures, and by their words."""
-    looked = items[:: max(1, len(items) // MOST_ITEMS)]
+def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
+    """How many tokens the model makes of a prompt's pictures, by its config or asked of its modules; None: neither tells."""
+    config: Any = target.model.config
+    vision: Any = getattr(config, "vision_config", None)
+    grid, mask = inputs.get("image_grid_thw"), inputs.get("pixel_attention_mask")
+    if grid is not None and hasattr(vision, "spatial_merge_size"):  # Qwen-VL
+        return int(grid.prod(dim=1).sum()) // int(vision.spatial_merge_size) ** 2
+    if mask is not None:  # Idefics, SmolVLM; a crop without pixels only fills up a batch
+        crops = int(mask.flatten(0, 1).any(dim=2).any(dim=1).sum())
+        if hasattr(config, "perceiver_config"):
+            return crops * int(config.perceiver_config.resampler_n_latents)
+        if hasattr(config, "scale_factor"):
+            return crops * math.prod(side // vision.patch_size for side in mask.shape[2:]) // int(config.scale_factor) ** 2
+    try:
+        takes = inspect.signature(target.model.get_image_features).parameters
+        given = {name: one.to("meta") if one.is_floating_point() else one for name, one in inputs.items() if name in takes}
+        with torch.no_grad():
+            features = target.model.get_image_features(**given)
+        return sum(part.numel() for part in getattr(features, "pooler_output", features)) // target.width
+    except Exception:  # code of many families, of which not all runs without weights
+        return None
 
-    def area(item: Item) -> float:
-        return sum(image.width * image.height for image in item.images)
 
-    def shape(item: Item) -> float:
-        return max((max(i.width / i.height, i.height / i.width) for i in item.images), default=0.0)
+def hardest(target: LoadedModel, requests: Sequence[Request]) -> list[Request]:
+    """One that names a picture that it has not, and those that most likely have the most tokens, of pictures and of words."""
+    words = target.tokenizer.convert_ids_to_tokens(list(image_token_ids(target.model)))
+    tokens = ImageTokens(target.processor)
 
-    chosen = [one for key in (area, shape, lambda item: len(item.text)) for one in sorted(looked, key=key)[-TRIED:]]
-    return list({item.id: item for item in chosen}.values())
+    def odd(request: Request) -> bool:
+        said = " ".join((request.text.replace(IMAGE_PLACEHOLDER, ""), *(text for turn in request.history for text in turn)))
+        named = request.text.count(IMAGE_PLACEHOLDER)
+        return named not in (0, len(request.images)) or any(word in said for word in words)
+
+    def made(request: Request) -> float:
+        return sum(map(tokens, image_sizes(request.images))) + len(request.text) / CHARACTERS
+
+    def area(request: Request) -> float:
+        return sum(width * height for width, height in filter(None, image_sizes(request.images)))
+
+    def shape(request: Request) -> float:
+        return max((max(w / h, h / w) for w, h in filter(None, image_sizes(request.images))), default=0.0)
+
+    keys: tuple[Callable[[Request], float], ...] = (made, area, shape, lambda request: len(request.text))
+    chosen = [*filter(odd, requests)][:1] + [one for key in keys for one in sorted(requests, key=key)[-TRIED:]]
+    return list({request.id: request for request in chosen}.values())

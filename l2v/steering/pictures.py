@@ -1,0 +1,54 @@
+"""The places of pictures among tokens: which they are, and that no text holds one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from l2v.errors import UserError
+
+
+def image_token_ids(model: Any) -> tuple[int, ...]:
+    """The ids of image (and video) positions in a prompt, from the model's config; empty for text models.
+
+    Image positions are the placeholders that the model replaces by image features, as many as there are features:
+    `<image>` (LLaVA, LLaVA-NeXT with its row ends, Idefics2 and 3, SmolVLM), `<|image_pad|>` (Qwen-VL), `<IMG_CONTEXT>`
+    (InternVL). What stands around them is text with a word embedding of its own: `<|vision_start|>`, `<img>`,
+    `<fake_token_around_image>`, `<global-img>`, `<row_1_col_2>`.
+    """
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    found = {getattr(model.config, name, None) for name in names}
+    return tuple(sorted(int(i) for i in found if i is not None))
+
+
+def check_text_ids(model: Any, tokenizer: Any, texts: Iterable[Sequence[int]]) -> None:
+    """Raise UserError for a token of a text that the model has no embedding of, or that it takes for a picture."""
+    used = {id_ for ids in texts for id_ in ids}
+    check_vocabulary(model, max(used))
+    if own := used & set(image_token_ids(model)):
+        raise _picture_word(model.config.name_or_path, tokenizer.convert_ids_to_tokens(min(own)))
+
+
+def check_picture_words(model: Any, tokenizer: Any, prompts: Sequence[str], images: Sequence[Sequence[Any]]) -> None:
+    """Raise UserError for a prompt that holds more places for pictures than it has pictures."""
+    words = tokenizer.convert_ids_to_tokens(list(image_token_ids(model)))
+    for prompt, own in zip(prompts, images, strict=True) if words else ():
+        if sum(map(prompt.count, words)) > len(own):
+            raise _picture_word(model.config.name_or_path, next(word for word in words if word in prompt))
+
+
+def _picture_word(where: str, word: str) -> UserError:
+    return UserError(
+        f"A text holds '{word}', which '{where}' reads as the place of a picture, and there is none for it; take it out, or "
+        "choose other texts."
+    )
+
+
+def check_vocabulary(model: Any, highest: int) -> None:
+    """Raise UserError for a token that the model has no embedding of; on a GPU it would end the process."""
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    if highest >= rows:
+        raise UserError(
+            f"The tokenizer of '{model.config.name_or_path}' gives token {highest}, and the model knows {rows}: they do not "
+            "belong together; get the checkpoint again."
+        )
