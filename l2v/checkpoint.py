@@ -99,6 +99,7 @@ def _facts(spec: ModelSpec, file: str, _stand: tuple[int, int]) -> ModelFacts:
 def _hub_facts(spec: ModelSpec) -> ModelFacts:
     from huggingface_hub import hf_hub_download
 
+    bound_requests()
     try:
         file = hf_hub_download(spec.id, "config.json", revision=spec.revision)
     except Exception:
@@ -187,6 +188,7 @@ def _config_values(spec: ModelSpec) -> Mapping[str, Any]:
         return json_object(file) if file.is_file() else {}
     from transformers import PretrainedConfig
 
+    bound_requests()
     try:
         return dict(PretrainedConfig.get_config_dict(spec.id, revision=spec.revision)[0])
     except (OSError, ValueError):
@@ -303,8 +305,12 @@ def from_pretrained(auto: Any, spec: ModelSpec, **options: Any) -> Any:
             raise UserError(
                 f"'{where}' does not fit the device's memory; use device_map=auto, quantization=4bit or a smaller dtype."
             ) from error
+        if isinstance(error, ImportError):
+            told = " ".join(str(error).split())[:300].rstrip(".")
+            raise UserError(f"'{where}' could not be loaded as {auto.__name__}: {told}; install what it needs.") from error
         code = "it brings code of its own; set trust_remote_code=true if you trust it"
-        reason = code if "trust_remote_code" in str(error) else " ".join(str(error).split()).split(". ")[0][:200]
+        kind = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
+        reason = code if "trust_remote_code" in str(error) else kind + " ".join(str(error).split()).split(". ")[0][:200]
         if spec.path:
             mend = "pip install -U transformers, which may know it" if "does not recognize" in reason else "get it again"
             told = f"{reason}; {mend} or choose another" if reason != code else code

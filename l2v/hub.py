@@ -1,16 +1,23 @@
-"""Whether the model hub answers: asked once and with a bound, for its client tries a silent one for minutes per file."""
+"""Whether the model hub answers: asked once and with a bound, for its client tries a silent one for minutes per file.
+
+And that it goes on answering: a hub that sends a byte now and then would be waited for without end.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from l2v.errors import UserError
+
 MOST = 2**20  # bytes of an answer that are waited for
+FLOOR = 1000  # bytes that HF_HUB_DOWNLOAD_TIMEOUT seconds of waiting must bring, from an answer's first byte on
 
 
 def silence(path: str = "") -> str | None:
@@ -76,12 +83,67 @@ def while_it_answers(path: str | None) -> Iterator[list[str]]:
 
 
 def bound_requests() -> None:
-    """No request of the hub's client waits for ever: HF_HUB_DOWNLOAD_TIMEOUT (10 s) bounds those without a bound."""
+    """No request of the hub's client waits for ever: HF_HUB_DOWNLOAD_TIMEOUT (10 s) bounds those without a bound.
+
+    Nor for an answer that drips: one below FLOOR raises UserError.
+    """
     from huggingface_hub import get_session
 
-    hooks = get_session().event_hooks
-    if _bounded not in hooks["request"]:
-        get_session().event_hooks = {**hooks, "request": [*hooks["request"], _bounded]}
+    session: Any = get_session()
+    hooks = session.event_hooks
+    if _bounded in hooks["request"]:
+        return
+    session.event_hooks = {**hooks, "request": [*hooks["request"], _bounded]}
+    for transport in (session._transport, *session._mounts.values()):
+        # The client has no setting for the connections of its transports.
+        pool: Any = getattr(transport, "_pool", None)
+        if (backend := getattr(pool, "_network_backend", None)) is not None:
+            pool._network_backend = _SteadyBackend(backend)
+
+
+class _SteadyBackend:
+    """Opens connections that must not drip."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+
+    def connect_tcp(self, *where: Any, **options: Any) -> _SteadyStream:
+        return _SteadyStream(self.backend.connect_tcp(*where, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+
+class _SteadyStream:
+    """A connection whose answers must not drip: the client would go on for ever, for it resumes what broke off."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.waited, self.got = stream, 0.0, 0
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        from huggingface_hub import constants
+
+        began = time.monotonic()
+        data: bytes = self.stream.read(max_bytes, timeout)
+        self.waited += time.monotonic() - began if self.got else 0.0
+        self.got += len(data)
+        if self.waited >= (seconds := float(constants.HF_HUB_DOWNLOAD_TIMEOUT)):
+            if self.got < FLOOR:
+                raise UserError(
+                    f"The hub ({constants.ENDPOINT}) sent {self.got} bytes in {seconds:g} s; try again when it answers."
+                )
+            self.waited, self.got = 0.0, 1
+        return data
+
+    def write(self, *what: Any, **options: Any) -> None:
+        self.waited, self.got = 0.0, 0
+        self.stream.write(*what, **options)
+
+    def start_tls(self, *context: Any, **options: Any) -> _SteadyStream:
+        return _SteadyStream(self.stream.start_tls(*context, **options))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def _bounded(request: Any) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from l2v.disk import read_records
 from l2v.errors import UserError
+from l2v.hub import bound_requests
 
 # Cameras write after a JPEG's end mark; so far back it is looked for.
 _JPEG_TAIL = 65536
@@ -31,6 +32,7 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
     datasets.disable_progress_bars()
     try:
         if path is None:
+            bound_requests()
             rows = datasets.load_dataset(id, name, revision=revision, split=split)
         else:
             file = _split_file(Path(path), split)

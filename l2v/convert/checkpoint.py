@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from l2v.convert import internvl2, shards
 from l2v.convert.processor import END, build_processor
 from l2v.errors import UserError
+from l2v.hub import bound_requests
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ def fetch(model: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+    bound_requests()
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=list(FETCHED)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

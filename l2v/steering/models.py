@@ -71,6 +71,7 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
         model.to(device)
     tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
     check_round_trip(tokenizer, spec.where())
+    check_ends(model.generation_config, model, spec.where())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -149,6 +150,17 @@ def check_round_trip(tokenizer: Any, where: str) -> None:
         raise UserError(
             f"The tokenizer of '{where}' turns {ROUND_TRIP!r} into {back!r}: it loses spaces under this version of "
             "transformers; pip install -U transformers, or mend its tokenizer_config.json."
+        )
+
+
+def check_ends(generation: Any, model: Any, where: str) -> None:
+    """Raise UserError where what ends an answer is no token of the model: every answer would run to its limit."""
+    given = generation.eos_token_id if generation is not None else None
+    ends, rows = (given if isinstance(given, list) else [given]), int(model.get_input_embeddings().weight.shape[0])
+    if ends and not any(end is None or (isinstance(end, int) and 0 <= end < rows) for end in ends):
+        raise UserError(
+            f"The generation_config.json of '{where}' ends answers at eos_token_id={given!r}, which is none of its {rows} "
+            "tokens; get the checkpoint again."
         )
 
 
@@ -308,8 +320,8 @@ def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Seq
     try:
         inputs = dict(loaded.processor(text=list(prompts), **({"images": flat} if any(flat) else {}), **options))
         return {name: value for name, value in inputs.items() if name in _accepted(loaded.model)}
-    except ValueError as error:
-        reason = " ".join(str(error).split())[:200]
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # code of the checkpoint's family
+        reason = " ".join(f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}".split())[:200]
         raise UserError(
             f"The processor of '{loaded.spec.where()}' refuses a question: {reason.rstrip('.')}; its chat template and "
             "its processor must fit each other, and the question."

@@ -21,6 +21,11 @@ def image_token_ids(model: Any) -> tuple[int, ...]:
     return tuple(sorted(int(i) for i in found if i is not None))
 
 
+def picture_words(model: Any, tokenizer: Any) -> list[str]:
+    """How the tokenizer writes those positions, as far as it knows them."""
+    return [word for word in tokenizer.convert_ids_to_tokens(list(image_token_ids(model))) if word is not None]
+
+
 def check_text_ids(model: Any, tokenizer: Any, texts: Iterable[Sequence[int]]) -> None:
     """Raise UserError for a token of a text that the model has no embedding of, or that it takes for a picture."""
     used = {id_ for ids in texts for id_ in ids}
@@ -31,7 +36,7 @@ def check_text_ids(model: Any, tokenizer: Any, texts: Iterable[Sequence[int]]) -
 
 def check_picture_words(model: Any, tokenizer: Any, prompts: Sequence[str], images: Sequence[Sequence[Any]]) -> None:
     """Raise UserError for a prompt that holds more places for pictures than it has pictures."""
-    words = tokenizer.convert_ids_to_tokens(list(image_token_ids(model)))
+    words = picture_words(model, tokenizer)
     for prompt, own in zip(prompts, images, strict=True) if words else ():
         if sum(map(prompt.count, words)) > len(own):
             raise _picture_word(model.config.name_or_path, next(word for word in words if word in prompt))

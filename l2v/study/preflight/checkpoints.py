@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
 
 from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, check_round_trip, load_processor, whole_model
+from l2v.steering.models import LoadedModel, check_ends, check_round_trip, load_processor, whole_model
 from l2v.study.model_files import check_declared, kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
 from l2v.transfer.contrast import Chat
@@ -48,7 +48,9 @@ class Checkpoint:
         """The model as far as prompts need it; None where its tokenizer could not be had."""
         if self.config is None or self.tokenizer is None or (self.kind == "vision" and self.processor is None):
             return None
-        return LoadedModel(self.spec, self.skeleton, self.tokenizer, self.processor, [])
+        with suppress(Exception):  # told when its weights were looked for
+            return LoadedModel(self.spec, self.skeleton, self.tokenizer, self.processor, [])
+        return None
 
     @cached_property
     def skeleton(self) -> Any:
@@ -80,6 +82,14 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
         check_files(found.spec, kind)
         if config.path and not config.trust_remote_code and not hasattr(found.config, "quantization_config"):
             found.skeleton = whole_model(AUTO[kind], found.spec, {"device_map": "meta", "use_safetensors": True})
+        else:
+            found.skeleton  # noqa: B018  what its config cannot make is told here
+    if (own := getattr(found.config, "quantization_config", None)) is not None:
+        with problems.of(cells):
+            _check_quantizer(found.spec, own)
+    if config.path and (Path(config.path) / "generation_config.json").is_file() and "skeleton" in vars(found):
+        with problems.of(cells):
+            check_ends(GenerationConfig.from_pretrained(config.path), found.skeleton, found.spec.where())
     if found.spec.quantization is not None:
         with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
             _check_package(found.spec, f"quantization={found.spec.quantization}", ("bitsandbytes", "accelerate"))
@@ -111,7 +121,13 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
     with suppress(Exception):  # what a template fails with is told where it is used
         if found.tokenizer.chat_template and drops_thoughts(found.tokenizer):
             problems.note(f"The chat template of '{where}' drops the thoughts of an answer.", "l2v puts them back", cells)
-    if role != "target" or found.spec.path is None:
+    if role != "target":
+        return
+    with suppress(Exception):
+        if _opens_no_answer(found.processor or found.tokenizer, found.kind):
+            so = "an answer begins where the question ends, which is right for a model that was trained so"
+            problems.note(f"The chat template of '{where}' writes nothing before an answer.", so, cells)
+    if found.spec.path is None:
         return
     if found.tokenizer.eos_token_id is None and found.config.get_text_config().eos_token_id is None:
         problems.note(f"'{where}' names no end token.", "answers end at decoding.max_new_tokens alone", cells)
@@ -121,6 +137,13 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
             f"answers end at the end token of its tokenizer or config ({found.tokenizer.eos_token})",
             cells,
         )
+
+
+def _opens_no_answer(holder: Any, kind: str) -> bool:
+    """Whether a template knows no generation prompt; Mistral's turns end with a mark that is one."""
+    turn = {"role": "user", "content": [{"type": "text", "text": "x"}] if kind == "vision" else "x"}
+    shown = [str(holder.apply_chat_template([turn], tokenize=False, add_generation_prompt=one)) for one in (True, False)]
+    return shown[0] == shown[1] and not shown[0].rstrip().endswith("[/INST]")
 
 
 def _reach(config: ModelConfig, role: str) -> str:
@@ -139,6 +162,18 @@ def _config(found: Checkpoint) -> None:
         what = "image-text model" if found.kind == "vision" else "text model"
         raise UserError(f"'{found.spec.where()}' ({config.model_type}) is no {what} of transformers; choose another.")
     found.config = config
+
+
+def _check_quantizer(spec: ModelSpec, settings: Any) -> None:
+    """The packages of a checkpoint's own quantization; whether there is a GPU for it is another machine's question."""
+    from transformers.quantizers import AutoHfQuantizer
+
+    try:
+        AutoHfQuantizer.from_config(settings, pre_quantized=True).validate_environment(device_map=None)
+    except ImportError as error:
+        raise UserError(f"The quantized weights of '{spec.where()}' need a package: {error}; install it.") from error
+    except Exception:  # no GPU, most of all
+        return
 
 
 def _check_package(spec: ModelSpec, setting: str, packages: Sequence[str]) -> None:

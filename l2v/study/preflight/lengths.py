@@ -16,7 +16,7 @@ from l2v.errors import UserError
 from l2v.steering.engine.lengths import ImageTokens, image_sizes
 from l2v.steering.engine.rows import Request
 from l2v.steering.models import IMAGE_PLACEHOLDER, LoadedModel, chat_prompt, encode_prompts
-from l2v.steering.pictures import check_text_ids, image_token_ids
+from l2v.steering.pictures import check_text_ids, image_token_ids, picture_words
 from l2v.study.cells import Job
 from l2v.study.preflight.checkpoints import Checkpoint
 from l2v.study.workers.answer import cell_requests
@@ -116,13 +116,18 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
         with torch.no_grad():
             features = target.model.get_image_features(**given)
         return sum(part.numel() for part in getattr(features, "pooler_output", features)) // target.width
+    except IndexError as error:
+        raise UserError(
+            f"'{target.spec.where()}' cannot read a picture by its config.json ({error}: vision_feature_layer and the like); "
+            "get the checkpoint again."
+        ) from error
     except Exception:  # code of many families, of which not all runs without weights
         return None
 
 
 def hardest(target: LoadedModel, requests: Sequence[Request]) -> list[Request]:
     """One that names a picture that it has not, and those that most likely have the most tokens, of pictures and of words."""
-    words = target.tokenizer.convert_ids_to_tokens(list(image_token_ids(target.model)))
+    words = picture_words(target.model, target.tokenizer)
     tokens = ImageTokens(target.processor)
 
     def odd(request: Request) -> bool:

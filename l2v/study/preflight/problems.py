@@ -48,7 +48,8 @@ class Problems:
             given = mend if where in str(error) else ""
             self.add(str(error) if given else what, given or own, cells)
         except Exception as error:  # files of others may fail in any way, and the other checks go on
-            self.add(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", mend or "mend what is named", cells)
+            given = "" if where else mend
+            self.add(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", given or "mend what is named", cells)
 
     def all(self) -> list[Problem]:
         """Every problem."""

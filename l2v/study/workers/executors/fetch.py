@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from l2v.config import ModelConfig
 from l2v.errors import UserError
+from l2v.hub import bound_requests
 from l2v.study.cells import Job
 from l2v.study.plan import job_readings
 
@@ -45,6 +46,7 @@ def _fetch(model: ModelConfig) -> UserError | None:
 
     if model.path is not None:
         return None
+    bound_requests()
     code = ["*.py"] if model.trust_remote_code else []
     try:
         snapshot_download(model.id, revision=model.revision, allow_patterns=[*FILES, *code])

@@ -1,0 +1,151 @@
+"""Faults that a careful stranger seeds beside those of test_preflight: told in one pass, and no two workers trip over them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from study.test_preflight import BASE, WORDS, changed, text_model, texts
+
+
+def put(sound: Path, folder: Path, part: str, file: str = "config.json", **values: Any) -> None:
+    """A copy of a checkpoint of which a part of one file says something else."""
+    told = json.loads((sound / file).read_text())[part]
+    changed(sound, folder, file, **{part: told | values})
+
+
+def questions(folder: Path, **second: Any) -> Path:
+    """MathVista's file with three questions, the second of which is changed."""
+    import families
+
+    folder.mkdir()
+    families.picture(30, 20).save(folder / "x.png")
+    row = {"query": "w1 w2", "image": "x.png", "choices": None, "unit": None, "precision": None, "answer": "3",
+           "question_type": "free_form", "answer_type": "integer", "question": "w1 w2",
+           "metadata": {"category": "general-vqa", "context": "x", "grade": "x", "language": "english", "skills": ["x"],
+                        "source": "x", "split": "testmini", "task": "x"}}  # fmt: skip
+    rows = [{**row, "pid": str(i), **(second if i == 1 else {})} for i in range(3)]
+    (folder / "testmini.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Broken models, texts and questions, and the experiment that meets each of them beside four cells that are sound."""
+    import families
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    at = tmp_path_factory.mktemp("seeded")
+    for family in ("llava", "qwen2_vl", "idefics2"):
+        families.load(family, at / family)
+    sound, llava = text_model(at / "sound"), at / "llava"
+    shutil.copytree(llava, at / "stranger")
+    shutil.copy(at / "qwen2_vl" / "processor_config.json", at / "stranger")
+    shutil.copytree(llava, at / "silent", ignore=shutil.ignore_patterns("chat_template*"))
+    shutil.copytree(llava, at / "abrupt")
+    template = (llava / "chat_template.jinja").read_text()
+    (at / "abrupt" / "chat_template.jinja").write_text(template.replace(" assistant :", ""))
+    changed(llava, at / "eos_word", "generation_config.json", eos_token_id="two")
+    changed(llava, at / "eos_far", "generation_config.json", eos_token_id=[9999])
+    changed(llava, at / "unpatched", "processor_config.json", patch_size=None)
+    changed(llava, at / "far_pictures", "config.json", image_token_index=9999, image_token_id=9999)
+    changed(llava, at / "feature", "config.json", vision_feature_layer=-9)
+    changed(llava, at / "whole_numbers", "config.json", dtype="int8")
+    changed(llava, at / "gptq", "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
+    changed(at / "idefics2", at / "resampled", "processor_config.json", image_seq_len=7)
+    put(llava, at / "heads", "text_config", num_attention_heads=5)
+    put(llava, at / "narrow", "text_config", max_position_embeddings=6)
+    put(llava, at / "rope", "text_config", rope_parameters={"rope_type": "zzz", "rope_theta": 1e4})
+    put(llava, at / "sizeless", "image_processor", "processor_config.json", size=None)
+    put(at / "qwen2_vl", at / "merged", "image_processor", "processor_config.json", merge_size=1)
+    shutil.copytree(llava, at / "nan")
+    weights = load_file(at / "nan" / "model.safetensors")
+    weights["lm_head.weight" if "lm_head.weight" in weights else next(iter(weights))][0] = torch.nan
+    save_file(weights, at / "nan" / "model.safetensors", metadata={"format": "pt"})
+    short, pictured = texts(at / "short.jsonl", 4), texts(at / "pictured.jsonl", 4)
+    pictured.write_text(pictured.read_text().replace("w2", "<image>"))
+    for name, words in (("near", 5), ("long", 1900)):
+        rows = [{"question": f"w{i} w2", "response": "w1 " * words} for i in range(20)]
+        (at / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plain, padded = questions(at / "plain"), questions(at / "padded", query="w1 <|image_pad|>", question="w1 <|image_pad|>")
+    lost = questions(at / "lost", image="gone.png")
+
+    def cell(method: str, target: str = "llava", contrast: Path = short, *more: str) -> list[str]:
+        models = [f"target.path={at / target}", f"source.path={sound}"]
+        return [*BASE, f"method={method}", *models, f"contrast.path={contrast}", f"contrast.name={contrast.stem}", *more]
+
+    def asked(data: Path) -> tuple[str, ...]:
+        return ("benchmark=mathvista", "benchmark.id=x/y", "benchmark.revision=null", f"benchmark.path={data}")
+
+    def neutral(name: str) -> tuple[str, ...]:
+        return ("neutral=local", f"neutral.path={at / name}.jsonl", "neutral.texts=20")
+
+    targets = ("stranger", "silent", "eos_word", "eos_far", "unpatched", "far_pictures", "feature", "whole_numbers", "gptq",
+               "resampled", "heads", "narrow", "rope", "sizeless", "merged", "nan", "abrupt")  # fmt: skip
+    blocks = [
+        cell("direct,l2v"),
+        cell("direct", "qwen2_vl", short, *asked(plain)),
+        *(cell("direct", target) for target in targets),
+        cell("own_direction", "llava", pictured),
+        cell("few_shot_cot", "llava", pictured, "method.shots=1"),
+        cell("ridge_neutral", "llava", short, *neutral("long")),
+        cell("direct", "qwen2_vl", short, *asked(padded)),
+        cell("direct", "qwen2_vl", short, *asked(lost)),
+        cell("l2v", "llava", short, "intervention.alpha=-1"),
+    ]
+    (at / "experiment").mkdir()
+    (at / "experiment" / "seeded.yaml").write_text(f"# @package _global_\nstudy: seeded\nblocks: {json.dumps(blocks)}\n")
+    return at
+
+
+TOLD = (
+    (r"stranger' refuses a question: .*image_pad", "fit each other"),
+    (r"silent' has no chat template", "chat_template"),
+    (r"eos_word' ends answers at eos_token_id='two'", "again"),
+    (r"eos_far' ends answers at eos_token_id=\[9999\]", "again"),
+    (r"unpatched' refuses a question: TypeError", "fit each other"),
+    (r"far_pictures' writes token \d+ for a picture, its config.json names 9999", "again"),
+    (r"feature' cannot read a picture by its config.json", "again"),
+    (r"whole_numbers' could not be loaded .*int8", "."),
+    (r"gptq' need a package", "install"),
+    (r"resampled' writes 7 tokens for a question's pictures, the model makes 3", "again"),
+    (r"heads' could not be loaded .*attention heads \(5\)", "."),
+    (r"A prompt of \d+ tokens exceeds the context of '.*narrow' \(6\)", "."),
+    (r"rope' could not be loaded .*zzz", "."),
+    (r"sizeless' refuses a question: .*size", "fit each other"),
+    (r"merged' writes \d+ tokens for a question's pictures, the model makes \d+", "again"),
+    (r"A text holds '<image>', which '.*llava' reads as the place of a picture", "choose other texts"),
+    (r"A neutral text has \d+ tokens, the model's context holds 1024", "shorter"),
+    (r"A text holds '<\|image_pad\|>', which '.*qwen2_vl' reads", "choose other texts"),
+    (r"gone\.png|missing or corrupt", "."),
+    (r"intervention\.alpha=-1(\.0)? must be at least 0", "."),
+)
+
+
+def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
+    seeded: Path, l2v: Callable[..., Any], tmp_path: Path
+) -> None:
+    words = ("--multirun", "--config-dir", str(seeded), "+experiment=seeded", f"runtime.outputs={tmp_path}", *WORDS)
+    answer = l2v("preflight", "format=json", *words)
+    assert answer.code == 1 and "Traceback" not in answer.err, answer.err
+    found = json.loads(answer.out.splitlines()[-1])
+    for what, mend in TOLD:
+        assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
+    assert len(found["problems"]) == len(TOLD), answer.out
+    assert ["abrupt" in note["what"] for note in found["notes"]] == [True]
+    # Not looked for: numbers among the weights, which are not read. `nan` fails as it answers; `abrupt` is no fault by itself.
+    assert (found["cells"], found["blocked"]) == (26, 21)
+    run = l2v("run", *words, "executor=processes", "executor.workers=2")
+    assert run.code == 1 and "Traceback" not in run.err, run.err
+    assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 4, run.err
+    assert re.search(r"scores of a next token are no numbers: the weights of '.*nan' are damaged", run.err), run.err
