@@ -115,10 +115,22 @@ def checkpoints(folder: Path, l2v: Any) -> dict[str, dict[str, Any]]:
             internvl2_original.write(original, backbone)
             assert l2v(["convert", f"model={original}", f"out={path}"]) == 0
         found[f"internvl2_{size}"] = {"path": str(path), "layers": internvl2_original.LAYERS, "width": internvl2_original.WIDTH}
+    found["internvl2_4b"] = {"path": str(phi3(folder)), "layers": internvl2_original.LAYERS, "width": internvl2_original.WIDTH}
     for name, (kind, width) in SOURCES.items():
         source(folder / f"source_{kind}_{width}", kind, width)
         found[name] = {"path": str(folder / f"source_{kind}_{width}"), "layers": families.LAYERS, "width": width}
     return {name: {**settings, "dtype": "float32"} for name, settings in found.items()}
+
+
+def phi3(folder: Path) -> Path:
+    """What stands for InternVL2-4B: its authors' layout with a Phi-3, which cannot be converted."""
+    path = folder / "internvl2_original_phi3"
+    if not path.exists():
+        shutil.copytree(folder / "internvl2_original_qwen2", path)
+        config = json.loads((path / "config.json").read_text())
+        config["llm_config"] |= {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3"}
+        (path / "config.json").write_text(json.dumps(config))
+    return path
 
 
 def data(folder: Path) -> dict[str, str]:

@@ -42,8 +42,6 @@ def questions(folder: Path, **second: Any) -> Path:
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Broken models, texts and questions, and the experiment that meets each of them beside four cells that are sound."""
     import families
-    import torch
-    from safetensors.torch import load_file, save_file
 
     at = tmp_path_factory.mktemp("seeded")
     for family in ("llava", "qwen2_vl", "idefics2"):
@@ -68,10 +66,6 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(llava, at / "rope", "text_config", rope_parameters={"rope_type": "zzz", "rope_theta": 1e4})
     put(llava, at / "sizeless", "image_processor", "processor_config.json", size=None)
     put(at / "qwen2_vl", at / "merged", "image_processor", "processor_config.json", merge_size=1)
-    shutil.copytree(llava, at / "nan")
-    weights = load_file(at / "nan" / "model.safetensors")
-    weights["lm_head.weight" if "lm_head.weight" in weights else next(iter(weights))][0] = torch.nan
-    save_file(weights, at / "nan" / "model.safetensors", metadata={"format": "pt"})
     short, pictured = texts(at / "short.jsonl", 4), texts(at / "pictured.jsonl", 4)
     pictured.write_text(pictured.read_text().replace("w2", "<image>"))
     for name, words in (("near", 5), ("long", 1900)):
@@ -91,7 +85,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return ("neutral=local", f"neutral.path={at / name}.jsonl", "neutral.texts=20")
 
     targets = ("stranger", "silent", "eos_word", "eos_far", "unpatched", "far_pictures", "feature", "whole_numbers", "gptq",
-               "resampled", "heads", "narrow", "rope", "sizeless", "merged", "nan", "abrupt")  # fmt: skip
+               "resampled", "heads", "narrow", "rope", "sizeless", "merged", "abrupt")  # fmt: skip
     blocks = [
         cell("direct,l2v"),
         cell("direct", "qwen2_vl", short, *asked(plain)),
@@ -143,9 +137,8 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
     assert ["abrupt" in note["what"] for note in found["notes"]] == [True]
-    # Not looked for: numbers among the weights, which are not read. `nan` fails as it answers; `abrupt` is no fault by itself.
-    assert (found["cells"], found["blocked"]) == (26, 21)
+    # `abrupt` is no fault by itself.
+    assert (found["cells"], found["blocked"]) == (25, 21)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")
     assert run.code == 1 and "Traceback" not in run.err, run.err
     assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 4, run.err
-    assert re.search(r"scores of a next token are no numbers: the weights of '.*nan' are damaged", run.err), run.err

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from l2v.errors import UserError
 from l2v.steering.engine.probe import Known
 from l2v.steering.engine.rows import Decoding, Request, StopStrings, end_ids
 from l2v.steering.engine.sampling import choose, draw
@@ -21,7 +20,7 @@ class Chooser:
     def __init__(self, known: Known, requests: Sequence[Request], decoding: Decoding) -> None:
         target = known.anatomy.target
         self.scores, self.requests, self.decoding = known.scores, requests, decoding
-        self.ends, self.where = end_ids(target), target.spec.where()
+        self.ends = end_ids(target)
         self.stop = StopStrings(target.tokenizer, decoding.stop)
         self.most, self.stops = decoding.max_new_tokens, bool(decoding.stop)
         self.seen: Tensor | None = None  # (rows, vocabulary) bool, for repetition penalties
@@ -63,11 +62,6 @@ class Chooser:
         if self.decoding.temperature > 0:
             draws = [draw(self.decoding.seed, self.requests[r.work.request].id, len(r.tokens)) for r in rows]
         chosen = choose(scores, self.decoding, draws)
-        if bool(scores.gather(1, chosen[:, None].to(scores.device)).isnan().any()):
-            raise UserError(
-                f"The scores of a next token are no numbers: the weights of '{self.where}' are damaged, or it overflows in its "
-                "precision; set target.dtype=bfloat16 or float32, or a smaller intervention.alpha."
-            )
         if seen is not None:
             seen.scatter_(1, chosen[:, None].to(seen.device), True)
         found: list[int] = chosen.tolist()
