@@ -25,6 +25,7 @@ from l2v.errors import UserError, unknown
 from l2v.steering.pictures import check_picture_words, check_vocabulary
 from l2v.steering.pictures import image_token_ids as image_token_ids
 from l2v.steering.processor import apply_settings
+from l2v.tensors import listed
 
 IMAGE_PLACEHOLDER = "<image>"
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
@@ -95,7 +96,19 @@ def whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
     finally:
         logging.set_verbosity(told)
     check_loaded(account, spec.where())
+    check_finite(model, spec.where())
     return model
+
+
+def check_finite(model: nn.Module, where: str) -> None:
+    """Raise UserError for a weight that is no finite number: a model with one answers, and its answers mean nothing."""
+    weights = ((name, w) for name, w in model.named_parameters() if w.is_floating_point() and not w.is_meta)
+    broken = [name for name, weight in weights if not bool(torch.isfinite(weight.detach()).all())]
+    if broken:
+        raise UserError(
+            f"The checkpoint '{where}' holds weights that are no finite numbers, in {listed(broken)}: get it again, or set a "
+            "dtype of a larger range where float16 cannot hold them."
+        )
 
 
 def _loading_options(spec: ModelSpec, device: str) -> dict[str, Any]:

@@ -56,6 +56,18 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_one_weight_that_is_no_number_is_found(copy: Path, value: str) -> None:
+    """It spreads over all tokens, and an answer is made of what is left."""
+    tensors = load_file(copy / WEIGHTS)
+    name = next(name for name in tensors if name.endswith("layers.1.self_attn.q_proj.weight") and "language" in name)
+    tensors[name].view(-1)[3] = float(value)
+    write(tensors, copy)
+    with pytest.raises(UserError, match="no finite numbers, in .*layers.1.self_attn.q_proj.weight") as refused:
+        load_model(spec(copy), "vision")
+    assert str(copy) in str(refused.value)
+
+
 def test_every_tensor_is_needed(copy: Path) -> None:
     """Each of a LLaVA's in turn is left out: tower, projector, blocks, head."""
     tensors = load_file(copy / WEIGHTS)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from l2v.steering.engine.probe import Known
 from l2v.steering.engine.rows import Decoding, Request, StopStrings, end_ids
-from l2v.steering.engine.sampling import choose, draw
+from l2v.steering.engine.sampling import choose, draw, no_number, overflow
 from l2v.steering.engine.window import Window
 from l2v.steering.engine.works import WorkRow
 
@@ -20,7 +20,7 @@ class Chooser:
     def __init__(self, known: Known, requests: Sequence[Request], decoding: Decoding) -> None:
         target = known.anatomy.target
         self.scores, self.requests, self.decoding = known.scores, requests, decoding
-        self.ends = end_ids(target)
+        self.ends, self.where = end_ids(target), target.spec.where()
         self.stop = StopStrings(target.tokenizer, decoding.stop)
         self.most, self.stops = decoding.max_new_tokens, bool(decoding.stop)
         self.seen: Tensor | None = None  # (rows, vocabulary) bool, for repetition penalties
@@ -64,5 +64,9 @@ class Chooser:
         chosen = choose(scores, self.decoding, draws)
         if seen is not None:
             seen.scatter_(1, chosen[:, None].to(seen.device), True)
-        found: list[int] = chosen.tolist()
+        lost = no_number(scores, chosen, greedy=self.decoding.temperature == 0)
+        # One look at the device for both.
+        found: list[int] = chosen.masked_fill(lost.to(chosen.device), -1).tolist()
+        if -1 in found:
+            raise overflow(self.where, self.requests[rows[found.index(-1)].work.request].id)
         return found

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from l2v.errors import InterventionError, UserError
 from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, StopStrings, encode_requests, end_ids, response
-from l2v.steering.engine.sampling import RowSampler
+from l2v.steering.engine.sampling import Numbers, RowSampler
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel
 
@@ -82,8 +82,10 @@ def _generate_batch(
         options["stopping_criteria"] = [_stop_criterion(target.tokenizer, prompt_length, decoding.stop)]
     if decoding.min_new_tokens:
         options["min_new_tokens"] = decoding.min_new_tokens
+    ids = [request.id for request, _ in rows]
+    options["logits_processor"] = [Numbers(target.spec.where(), ids)]
     if decoding.temperature > 0:
-        options["logits_processor"] = [RowSampler(decoding, [request.id for request, _ in rows], prompt_length)]
+        options["logits_processor"].append(RowSampler(decoding, ids, prompt_length))
     with torch.no_grad():
         if intervention is None:
             output = target.model.generate(**inputs, **options)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from l2v.errors import UserError
 from l2v.steering.engine.rows import Decoding
 
 # Rows whose distributions are held in float64 at a time.
@@ -38,6 +39,23 @@ def choose(scores: Tensor, decoding: Decoding, draws: Sequence[float]) -> Tensor
         picked = torch.searchsorted(shares, numbers * shares[:, -1:], right=True).squeeze(1)
         parts.append(torch.minimum(picked, _last_possible(shares)).to(scores.device))
     return torch.cat(parts)
+
+
+def no_number(scores: Tensor, chosen: Tensor, greedy: bool) -> Tensor:
+    """Which rows' scores (rows, vocabulary) name no token, (rows,) bool: a largest one that is infinite or not a number.
+
+    Damaged weights give such scores, and float16 where it overflows; argmax takes the first of them for the best.
+    """
+    best = scores.gather(1, chosen[:, None].to(scores.device)).squeeze(1) if greedy else scores.amax(dim=-1)
+    return ~best.isfinite()
+
+
+def overflow(where: str, request: str) -> UserError:
+    """One sentence for a row whose scores name no token."""
+    return UserError(
+        f"The scores of a next token are no finite numbers in question '{request}' of '{where}': it overflows in its dtype, or "
+        "the vector is too strong for it; set target.dtype=bfloat16 or float32, or a smaller intervention.alpha."
+    )
 
 
 def _last_possible(shares: Tensor) -> Tensor:
@@ -73,6 +91,19 @@ class RowSampler:
         draws = [draw(self.decoding.seed, request_id, step) for request_id in self.request_ids]
         tokens = choose(scores.float(), self.decoding, draws)
         return torch.full_like(scores, -torch.inf).scatter(1, tokens[:, None], 0)
+
+
+class Numbers:
+    """A logits processor for Hugging Face's `generate`: raises where a row's scores name no token; it changes nothing."""
+
+    def __init__(self, where: str, request_ids: Sequence[str]) -> None:
+        self.where, self.request_ids = where, list(request_ids)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        lost = (~scores.amax(dim=-1).isfinite()).tolist()
+        if True in lost:
+            raise overflow(self.where, self.request_ids[lost.index(True)])
+        return scores
 
 
 class Scores:

@@ -15,6 +15,7 @@ import torch
 from l2v.errors import InterventionError, UserError
 from l2v.steering.engine.engine import (
     Decoding,
+    Engine,
     Request,
     Response,
     Steering,
@@ -304,3 +305,14 @@ def test_an_answer_that_ends_at_once_does_not_end_the_run(llava: LoadedModel) ->
     together = generate_rows(target, [(one, late), (inside, late)], Decoding(STEPS))
     assert (together[0].tokens, together[0].truncated) == (1, False)
     assert generate_rows(target, [(one, late)], Decoding(STEPS)) == together[:1]
+
+
+@pytest.mark.parametrize("decoding", [Decoding(STEPS), Decoding(STEPS, temperature=0.7)])
+@pytest.mark.parametrize("way", ["engine", "generate"])
+def test_scores_that_are_no_numbers_answer_nothing(llava: LoadedModel, decoding: Decoding, way: str) -> None:
+    """A head whose weights are finite and whose logits overflow, as float16 does: argmax would take the first of them."""
+    target = dataclasses.replace(llava, model=copy.deepcopy(llava.model))
+    target.model.get_output_embeddings().weight.data.fill_(3e38)
+    rows = [(families.requests()[0], None)]
+    with pytest.raises(UserError, match="no finite numbers in question"):
+        list(Engine(target, decoding).answer(rows)) if way == "engine" else generate_rows(target, rows, decoding)
