@@ -120,8 +120,8 @@ def test_a_dry_run_estimates_gpu_hours_from_a_stated_throughput(l2v: Callable[..
 
 
 def test_a_limit_stands_for_an_undeclared_number_of_items(l2v: Callable[..., Any], tmp_path: Path) -> None:
-    """The miniature declares none: its limit counts, and without one the estimate says what it leaves out."""
-    words = ("run", "method=direct", "dry_run=true", f"runtime.outputs={tmp_path}")
+    """Where nobody says how many items the hub has: a limit counts; without one the estimate says what it leaves out."""
+    words = ("run", "method=direct", "benchmark.path=null", "dry_run=true", f"runtime.outputs={tmp_path}")
     assert "about 8 rows" in l2v(*words, "benchmark.limit=8").err
     assert "without mini" in l2v(*words).err
 

@@ -183,7 +183,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
         return [ResponseClaim(one, WHOLE, one)]
-    found = [*_ending(said, lines), *_focal(said, lines, asked)]
+    found = [*_ending(said, lines), *_focal(said, lines, asked, explicit)]
     first = said[0]
     if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
         opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
@@ -281,14 +281,17 @@ def _step(lines: Sequence[str]) -> bool:
     return len(lines) > 1 and lines[-2].endswith(("=", "+", "-", "×", "*", "/", ","))
 
 
-def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[ResponseClaim]:
-    """The last clause that asserts something of just what is asked for, where nothing is refused or taken back behind it."""
+def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: bool) -> list[ResponseClaim]:
+    """The last clause that asserts something of just what is asked for, where nothing is refused or taken back behind it.
+
+    A repeated yes-no question answers it where no marker says what the answer is (`explicit`).
+    """
     last = said[-1]
     if _CUT.search(last.text) or not _ENDED.search(lines[-1]):
         return []
     denied = ""
     for clause in reversed(said[-6:]):
-        if clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
+        if not explicit and clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
             return [ResponseClaim(answer, STATEMENT, answer, clause.at)]
         if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _ENDED.search(clause.line):
             break
