@@ -96,3 +96,10 @@ def test_every_class_has_a_name_of_its_own() -> None:
             if isinstance(node, ast.ClassDef):
                 places[node.name.lstrip("_")].append(name)
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_line_of_the_page_is_longer_than_128() -> None:
+    """A formatter leaves long strings as they are."""
+    files = [path for suffix in ("js", "css") for path in PACKAGE.rglob(f"*.{suffix}")]
+    lines = {f"{path.name}:{n}": len(line) for path in files for n, line in enumerate(path.read_text().splitlines(), start=1)}
+    assert len(files) > 15 and [place for place, length in lines.items() if length > 128] == []

@@ -1,7 +1,7 @@
 """The table of learned maps: every reported cell of some studies, with what its map reconstructs and where its vector points.
 
 l2v run --multirun +experiment=maps_mini
-python experiments/maps/table.py maps_mini:0 maps_world1:1 > experiments/maps/mini.csv       # STUDY:WORLD …
+python experiments/maps/table.py maps_mini:0 maps_drifted:0 > experiments/maps/mini.csv       # STUDY:WORLD …
 """
 
 from __future__ import annotations

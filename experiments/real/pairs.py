@@ -9,9 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from scipy.stats import binomtest
-
 from l2v.report.study import Study, read_study
+from l2v.study.statistics.paired import paired
 
 NULLS = ("random", "permuted")
 
@@ -23,11 +22,10 @@ def right(study: Study, row: Mapping[Any, Any]) -> dict[str, bool]:
 
 
 def told(ours: Mapping[str, bool], theirs: Mapping[str, bool]) -> str:
-    """Difference in points, flips either way and the exact p of McNemar's test, uncorrected."""
-    both = ours.keys() & theirs.keys()
-    gained, lost = sum(ours[i] > theirs[i] for i in both), sum(ours[i] < theirs[i] for i in both)
-    p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
-    return f"{100 * (gained - lost) / len(both):+.1f} (+{gained} -{lost}, p {p:.2g}, n {len(both)})"
+    """Difference in points with its 95 % interval, flips either way and the exact p of McNemar's test, uncorrected."""
+    found = paired(ours, theirs)
+    interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"{100 * found.diff:+.1f} {interval} (+{found.right} -{found.wrong}, p {found.p:.2g}, n {found.n})"
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ from l2v.errors import UserError, unknown
 from l2v.steering.pictures import check_picture_words, check_vocabulary
 from l2v.steering.pictures import image_token_ids as image_token_ids
 from l2v.steering.processor import apply_settings
-from l2v.tensors import listed
 
 IMAGE_PLACEHOLDER = "<image>"
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
@@ -58,8 +57,9 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     """Load a `kind` "text" (causal LM) or "vision" (image-text) model, in evaluation mode, on `device`.
 
     Weights come from safetensors only, and all of them: what a checkpoint lacks, has too much (but for checkpoint.SPARE) or in
-    another shape is an error that names it. Raises UserError for a missing folder, an unreachable hub, an architecture without
-    the needed class, an unknown setting, quantization without bitsandbytes or a GPU, and weights above the device's memory.
+    another shape, or that is no finite number, is an error that names it. Raises UserError for a missing folder, an unreachable
+    hub, an architecture without the needed class, an unknown setting, quantization without bitsandbytes or a GPU, and weights
+    above the device's memory.
     """
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
@@ -103,11 +103,11 @@ def whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
 def check_finite(model: nn.Module, where: str) -> None:
     """Raise UserError for a weight that is no finite number: a model with one answers, and its answers mean nothing."""
     weights = ((name, w) for name, w in model.named_parameters() if w.is_floating_point() and not w.is_meta)
-    broken = [name for name, weight in weights if not bool(torch.isfinite(weight.detach()).all())]
-    if broken:
+    broken = next((name for name, weight in weights if not bool(torch.isfinite(weight.detach()).all())), None)
+    if broken is not None:
         raise UserError(
-            f"The checkpoint '{where}' holds weights that are no finite numbers, in {listed(broken)}: get it again, or set a "
-            "dtype of a larger range where float16 cannot hold them."
+            f"The checkpoint '{where}' holds weights that are no finite numbers, in {broken}: get it again, or set a dtype of "
+            "a larger range where float16 cannot hold them."
         )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 
+from l2v.benchmarks.data import count_rows
 from l2v.config import BenchmarkConfig
+from l2v.errors import UserError
 from l2v.study.cells import Job, Refusal
 from l2v.study.heats import RACES, rule_of
 from l2v.study.plan import grouped, units
@@ -26,22 +26,12 @@ def expected_items(chosen: BenchmarkConfig) -> float | None:
     return most if math.isfinite(most) else None
 
 
-@lru_cache(maxsize=64)
 def _local_rows(path: str | None, split: str) -> int | None:
-    """How many rows a split has that lies in a local .parquet or .jsonl file; None where it does not."""
-    if path is None:
+    """How many rows local data holds; None where there are none, or damaged ones: the run itself says so."""
+    try:
+        return count_rows(path, split) if path else None
+    except UserError:
         return None
-    if (file := Path(path, f"{split}.parquet")).is_file():
-        from pyarrow import ArrowInvalid, parquet
-
-        try:
-            return int(parquet.ParquetFile(file).metadata.num_rows)
-        except ArrowInvalid:  # damaged: the run itself says so
-            return None
-    if (file := Path(path, f"{split}.jsonl")).is_file():
-        with file.open("rb") as lines:
-            return sum(1 for line in lines if line.strip())
-    return None
 
 
 def sharding(jobs: Sequence[Job]) -> str:

@@ -19,7 +19,6 @@ import numpy as np
 
 from l2v.disk import read_records
 from l2v.errors import UserError, unknown
-from l2v.hub import bound_requests
 
 KINDS = ("response_pairs", "generated", "prompts", "demonstrations")
 # Those whose rows need both responses, and those that add instructions.
@@ -106,7 +105,6 @@ def read_rows(data: str, revision: str | None, split: str, group: str = "contras
         if path.suffix == ".parquet":
             table = datasets.load_dataset("parquet", data_files=str(path), split="train")
         else:
-            bound_requests()
             table = datasets.load_dataset(data, revision=revision, split=split)
     except UserError:
         raise

@@ -301,7 +301,7 @@ def call(verb: str, hub: str, target: str, tmp_path: Path) -> subprocess.Complet
     words += ["target.layers=3", "target.width=32"] if verb == "preflight" else []
     command = [sys.executable, "-m", "l2v.cli", verb, *words, f"runtime.outputs={tmp_path}"]
     command += ["format=json"] if verb == "preflight" else []
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
 
 
 def asked(hub: str, target: str, tmp_path: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def clean(response: str | None) -> str:
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
 
 
-# Signs without a word says nothing, however many.
+# Signs without a word say nothing, however many.
 _RUN = re.compile(r"(\W{50})\W{100,}")
 # Scripts without spaces: "有3个人" is "有 3 个人".
 _HAN = "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"

@@ -43,7 +43,8 @@ SECTIONS.push((rows) => {
       ? `${shown.size} of ${here.length} cells have ${view.filter}.`
       : `${here.length} cells${paper.on ? "" : "; drag along an axis to hold its values, or write a filter above the table"}.`,
     caption:
-      `${basis(here)}, ${state.items}. A line per cell in its arm's colour, null arms in grey${paper.on ? "" : "; a click opens its responses"}` +
+      `${basis(here)}, ${state.items}. A line per cell in its arm's colour, null arms in grey` +
+      (paper.on ? "" : "; a click opens its responses") +
       (all.length > here.length ? `; the first ${here.length} of ${all.length} cells are drawn.` : "."),
     numbers: { columns: cellColumns([...shown]), rows: [...shown], label: "The cells that are held" },
     draw: (div) => div.replaceChildren(strands(here, shown, axes, div.clientWidth || 640)),

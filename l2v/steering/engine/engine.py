@@ -66,9 +66,9 @@ class Engine:
         """(index in `rows`, response) for every row, as rows finish; equal rows at once.
 
         Rows are equal when they are steered with the same and their requests hold the same texts and image objects; alpha 0 is
-        no steering. Raises UserError for requests and steerings that do not fit the model, and InterventionError when a row
-        with alpha > 0 was not changed. Rows that do not fit the memory even alone are left out; once all others are answered,
-        torch.OutOfMemoryError names them.
+        no steering. Raises UserError for requests and steerings that do not fit the model and for scores that are no finite
+        numbers, and InterventionError when a row with alpha > 0 was not changed. Rows that do not fit the memory even alone
+        are left out; once all others are answered, torch.OutOfMemoryError names them.
         """
         requests, steerings, works = self._distinct(rows)
         if not works:

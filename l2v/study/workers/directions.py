@@ -19,6 +19,7 @@ from tqdm import tqdm
 from l2v.config import Config
 from l2v.disk import disk_errors, read_bytes, whole_lines, write_atomically
 from l2v.errors import StudyError, UserError, printable
+from l2v.hub import bound_requests
 from l2v.identity import digest
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
@@ -195,6 +196,7 @@ def contrast_questions(config: Config) -> list[ContrastQuestion]:
     For kinds that need both responses the draw is from the rows that have them.
     """
     chosen = config.contrast
+    bound_requests()
     questions = load_questions(
         chosen.path or chosen.id, None if chosen.path else chosen.revision, chosen.split, asdict(chosen.columns)
     )

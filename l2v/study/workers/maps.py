@@ -15,6 +15,7 @@ import torch
 from l2v.config import Config
 from l2v.disk import disk_errors
 from l2v.errors import StudyError, UserError
+from l2v.hub import bound_requests
 from l2v.identity import digest
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Job, ModelId
@@ -50,6 +51,7 @@ def neutral_chats(config: Config) -> list[Chat]:
     names = {"question": columns.question, "response": columns.response, "domain": columns.domain}
     revision = None if chosen.path else chosen.revision
     where = chosen.path or chosen.id
+    bound_requests()
     return neutral.load_chats(where, revision, chosen.split, names, list(chosen.domains), chosen.texts, chosen.seed)
 
 
