@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
+PROSE := outputs/prose.jsonl
 MODELS := smollm2 smollm2_noisy gemma3_270m smol_reader
 
 .PHONY: demo test lint docs tables worlds real real-small clean
@@ -30,8 +31,11 @@ tables: $(INSTALLED) $(CHECKPOINTS)/mini_sft $(CHECKPOINTS)/mini_drifted_sft $(C
 real-small: $(INSTALLED) $(patsubst %,$(CHECKPOINTS)/%,$(filter-out smol_reader,$(MODELS)))
 	$(BIN)/l2v run --multirun +experiment=real_small
 
-real: $(INSTALLED) $(MODELS:%=$(CHECKPOINTS)/%)
+real: $(INSTALLED) $(MODELS:%=$(CHECKPOINTS)/%) $(PROSE)
 	$(BIN)/l2v run --multirun +experiment=real executor=processes executor.workers=2
+
+$(PROSE): $(INSTALLED)
+	test -s $@ || { $(BIN)/python experiments/maps/prose.py 1000 > $@.part && mv $@.part $@; }
 
 $(MODELS:%=$(CHECKPOINTS)/%): $(INSTALLED)
 	test -d $@ || $(BIN)/l2v convert model=$(@F)

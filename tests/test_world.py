@@ -97,6 +97,7 @@ def converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=depth, hidden_size=width, **thin))
         model.to(torch.bfloat16).save_pretrained(folder)
         words.save_pretrained(folder)
+    (tmp_path / "outputs" / "prose.jsonl").write_text('{"question": "A bell rings."}\n' * 1000)
 
 
 @pytest.mark.parametrize("experiment", group_options("experiment"))

@@ -2,6 +2,7 @@
 
     python experiments/real/lat/lat.py read smollm2 10     # states of 20 pairs for each kind of contrast; likewise gemma3_270m
     python experiments/real/lat/lat.py ask                 # dispersion.csv, kinds.csv, carried.csv and the answers
+    python experiments/real/lat/lat.py draw                # spectrum.png and cosine.png
 
 Needs `l2v convert model=smollm2` and `model=gemma3_270m`. Orders of the coordinates are the null: one order serves all blocks
 and cutoffs, and the largest excess anywhere is held against the largest excess of each order, so that one p answers for all.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import csv
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,6 +153,64 @@ def carried() -> list[str]:
     return lines
 
 
+def draw_spectra(plt: Any) -> None:
+    """spectrum.png: of every block, what share of the dispersion the lowest bins hold, and the middle block's permuted band."""
+    figure, axes = plt.subplots(len(MODELS), len(KINDS), figsize=(12, 6), sharex="row", sharey=True, layout="constrained")
+    for row, model in zip(axes, MODELS, strict=True):
+        for axis, kind in zip(row, KINDS, strict=True):
+            u = torch.stack([lat.differences(block) for block in states(model, kind)])
+            middle, bins = len(u) // 2, np.arange(u.shape[-1] // 2 + 1)
+            null = [_cumulative(u[middle, :, torch.from_numpy(order)]) for order in lat.orders(u.shape[-1], ORDERS, 0)]
+            axis.fill_between(
+                bins, *np.quantile(null, (0.025, 0.975), axis=0), color="#bbbbbb", label="95 % of permuted orders"
+            )
+            for block, part in enumerate(u):
+                chosen = block == middle
+                colour, strength = ("#d95f02", 1.0) if chosen else ("#1b6ca8", 0.25)
+                label = f"block {middle}" if chosen else None
+                axis.plot(bins, _cumulative(part), color=colour, alpha=strength, zorder=2 + chosen, label=label)
+            axis.set_title(f"{model}, {kind}", fontsize=9)
+            axis.legend(fontsize=7, loc="lower right")
+        row[0].set_ylabel("share of the dispersion")
+    figure.supxlabel("bins from DC upwards (one side; k keeps k / 2 of them); other blocks in blue; n = 20 pairs", fontsize=9)
+    figure.savefig(HERE / "spectrum.png", dpi=70)
+
+
+def _cumulative(u: torch.Tensor) -> np.ndarray:
+    centred = (u - u.mean(dim=0)).numpy()
+    power = lat._power(np.fft.rfft(centred), u.shape[-1]).sum(axis=0)
+    return np.cumsum(power) / power.sum()
+
+
+def draw_cosines(plt: Any, k: int = 64) -> None:
+    """cosine.png: every block of one model carried at k against every block of the other, both ways, for each kind."""
+    figure, axes = plt.subplots(len(MODELS), len(KINDS), figsize=(12, 7), layout="constrained")
+    for row, (source, target) in zip(axes, (MODELS[::-1], MODELS), strict=True):
+        for axis, kind in zip(row, KINDS, strict=True):
+            theirs, own = (torch.stack([lat.differences(b).mean(dim=0) for b in states(m, kind)]) for m in (source, target))
+            found = lat.agreement(theirs, own, k, lat.orders(theirs.shape[-1], ORDERS, 0))
+            largest = float(np.abs(found.low.cosines).max())
+            p = (1 + int((found.permuted >= largest).sum())) / (1 + ORDERS)
+            image = axis.imshow(found.low.cosines, cmap="RdBu", vmin=-1, vmax=1, origin="lower", aspect="auto")
+            limit = np.quantile(found.permuted, 0.95)
+            axis.set_title(f"{kind}\nlargest {largest:.2f}, permuted 95 % {limit:.2f}, p = {p:.2f}", fontsize=8)
+            axis.set_xlabel(f"{target} block", fontsize=8)
+            axis.set_ylabel(f"{source} block, carried" if kind == KINDS[0] else "", fontsize=8)
+    figure.colorbar(image, ax=axes, shrink=0.6, label=f"cosine, both low-passed at k = {k}")
+    figure.savefig(HERE / "cosine.png", dpi=70)
+
+
+def draw() -> None:
+    """Both pictures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    draw_spectra(plt)
+    draw_cosines(plt)
+
+
 def _write(name: str, header: list[str], rows: list[list[object]]) -> None:
     with (HERE / name).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
@@ -159,5 +219,7 @@ def _write(name: str, header: list[str], rows: list[list[object]]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "read":
         read(sys.argv[2], int(sys.argv[3]))
+    elif sys.argv[1] == "draw":
+        draw()
     else:
         print("\n".join([*dispersion(), *kinds(), *carried()]))
