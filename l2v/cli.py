@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from l2v.signals import ending, exit_code, interrupted, one_sentence_when_interrupted
 
 # Before anything else is loaded, which takes time.
 one_sentence_when_interrupted()
+if not sys.stderr.isatty():
+    # A bar that goes into a file or a pipe says there how far it is now and then, not ten times a second.
+    os.environ.setdefault("TQDM_MININTERVAL", "30")
+    os.environ.setdefault("TQDM_MAXINTERVAL", "60")
 
 from collections.abc import Sequence  # noqa: E402
 from difflib import get_close_matches  # noqa: E402

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -37,7 +37,7 @@ def phases(bar: Any) -> Callable[[str], None]:
 
     def show(doing: str) -> None:
         nonlocal answered
-        if doing.startswith("answering") and not answered:
+        if "answering" in doing and not answered:
             answered = True
             bar.unpause()
         bar.set_postfix_str(doing.partition(":")[0])
@@ -54,6 +54,7 @@ class Progress:
         self.workers = workers_folder(work.jobs[0].config.runtime.outputs)
         self.waiting = deque(run.cells)
         self.rows: dict[str, int] = {}
+        self.show, self.shown = phases(bar), ""
 
     def over(self) -> bool:
         """Whether every cell is done or was set aside. Moves the bar."""
@@ -68,6 +69,7 @@ class Progress:
         return folder.done or self.run.failed_here(folder) is not None
 
     def _move(self) -> None:
+        doing = []
         for path in self.workers.glob("*.json"):
             shown = read_heartbeat(path)
             if shown.get("run") == self.run.key:
@@ -75,6 +77,10 @@ class Progress:
                 before = self.rows.get(path.stem, 0)
                 self.rows[path.stem] = max(before, int(shown.get("rows", 0)))
                 self.bar.update(self.rows[path.stem] - before)
+                doing += str(shown.get("doing", "")).split()[:1]
+        if (told := ", ".join(f"{count} {phase}" for phase, count in sorted(Counter(doing).items()))) != self.shown:
+            self.shown = told
+            self.show(told)
 
     def unfinished(self, reason: str) -> dict[str, str]:
         """The cells that are not done: why they were set aside, else `reason`."""
