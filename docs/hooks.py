@@ -23,9 +23,12 @@ from l2v.verbs import VERBS
 from l2v.verbs.help import described, group_options, groups, verb_module
 
 ROOT = Path(__file__).parents[1]
-# Where docs/adding.md points to the README, these sections of it stand in the built page.
-POINTER = "The way of a key to the table, and what is added where: [README](../README.md)."
-SECTIONS = re.compile(r"^## From a key.*?(?=^## Where to go on)", re.MULTILINE | re.DOTALL)
+# Where a page of docs/ points to the README, sections of it stand in the built page: from one heading to the next that is named.
+POINTERS = {
+    "The way of a key to the table, and what is added where: [README](../README.md).": ("## From a key", "## Where to go on"),
+    "One card, from the look before to the page; a model of your own; offline: [README](../README.md).":
+        ("## A real study", "## From a key"),
+}  # fmt: skip
 SHOWN = {".md", ".png", ".csv", ".py", ".yaml", ".in"}  # of experiments/: what is read, and what is linked to
 
 
@@ -46,8 +49,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """docs/ links to what lies beside it in the repository; here it lies within."""
-    if POINTER in markdown:
-        markdown = markdown.replace(POINTER, SECTIONS.findall((ROOT / "README.md").read_text(encoding="utf-8"))[0])
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    for pointer, (first, after) in POINTERS.items():
+        markdown = markdown.replace(pointer, readme[readme.index(f"\n{first}") : readme.index(f"\n{after}")])
     return (
         markdown.replace("](../experiments/", "](experiments/")
         .replace("](../examples/", "](examples/")

@@ -5,6 +5,7 @@ And that it goes on answering: a hub that sends a byte now and then would be wai
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -85,9 +86,12 @@ def while_it_answers(path: str | None) -> Iterator[list[str]]:
 def bound_requests() -> None:
     """No request of the hub's client waits for ever: HF_HUB_DOWNLOAD_TIMEOUT (10 s) bounds those without a bound.
 
-    Nor for an answer that drips: one below FLOOR raises UserError.
+    Nor for an answer that drips: one below FLOOR raises UserError. Files come over its own connections, not by hf_xet, which
+    has no such bound, unless HF_HUB_DISABLE_XET=0 says so.
     """
-    from huggingface_hub import get_session
+    from huggingface_hub import constants, get_session
+
+    constants.HF_HUB_DISABLE_XET |= "HF_HUB_DISABLE_XET" not in os.environ
 
     session: Any = get_session()
     hooks = session.event_hooks

@@ -1,7 +1,7 @@
 """Tiny random checkpoints of decoders that the engine has to look at twice: sliding windows, two rotary bases, positions that
 depend on the longest row, sparse attention, blocks that are left out, and processors that want a picture.
 
-Most are a LLaVA with another text model: only the decoder matters here.
+Most are a LLaVA with another text model: there only the decoder matters.
 """
 
 from __future__ import annotations
@@ -65,10 +65,29 @@ def phi3_longrope() -> tuple[Any, Any]:
     return llava_of(model_type="phi3", rope_parameters=rope, original_max_position_embeddings=20, sliding_window=None)
 
 
+def gemma3_vision() -> tuple[Any, Any]:
+    """Gemma 3 with its tower: a picture's tokens see each other both ways, and its processor names the mark before them."""
+    marks = {"image_token": "<image_soft>", "boi_token": "<boi>", "eoi_token": "<eoi>"}
+    tokens = tokenizer("<boi>", tuple(marks.values()), **marks)
+    ids = {"image_token_index": "<image_soft>", "boi_token_index": "<boi>", "eoi_token_index": "<eoi>"}
+    config = transformers.Gemma3Config(
+        text_config=text_config(tokens, layer_types=_MIXED, query_pre_attn_scalar=8, **_SLIDING),
+        vision_config={"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+                       "image_size": 16, "patch_size": 4, "vision_use_head": False},
+        mm_tokens_per_image=4,
+        tie_word_embeddings=False,
+        **{name: tokens.convert_tokens_to_ids(mark) for name, mark in ids.items()},
+    )  # fmt: skip
+    images = transformers.Gemma3ImageProcessor(size={"height": 16, "width": 16})
+    processor = transformers.Gemma3Processor(images, tokens, chat_template=tokens.chat_template, image_seq_length=4)
+    return lively(transformers.Gemma3ForConditionalGeneration(config), tokens), processor
+
+
 ODD: dict[str, Callable[[], tuple[Any, Any]]] = {
     "mistral": partial(llava_of, model_type="mistral", sliding_window=WINDOW),
     "gemma2": partial(llava_of, model_type="gemma2", layer_types=_MIXED, query_pre_attn_scalar=8, **_SLIDING),
     "gemma3": partial(llava_of, model_type="gemma3_text", layer_types=_MIXED, query_pre_attn_scalar=8, **_SLIDING),
+    "gemma3_vision": gemma3_vision,
     "phi3_longrope": phi3_longrope,
     "deepseek_v2": partial(llava_of, model_type="deepseek_v2", num_key_value_heads=4, topk_method="greedy",
                            **_SHARES, **{**_EXPERTS, "n_group": 1, "topk_group": 1}),

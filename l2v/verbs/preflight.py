@@ -14,6 +14,8 @@ Exit code: 0 every cell can run, 1 some cannot, 2 bad input.
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,9 @@ def main(arguments: list[str]) -> int:
     from l2v.study.preflight.inspection import inspect
 
     found = inspect(configs, on)
-    _tell(found)
+    # What stands on standard output is one JSON object and nothing else.
+    with redirect_stdout(sys.stderr if shown == "json" else sys.stdout):
+        _tell(found)
     if shown == "json":
         problems = [{"what": one.what, "cells": list(one.cells), "mend": one.mend} for one in found.problems]
         more = {"needs": [asdict(need) for need in found.needs]} if on else {}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -241,110 +236,3 @@ def test_bad_words_are_one_sentence(words: tuple[str, ...], told: str, l2v: Call
     answer = l2v("preflight", *words)
     assert answer.code == 2
     assert told in answer.err and len(answer.err.splitlines()) == 1
-
-
-@pytest.fixture
-def hub() -> Iterator[str]:
-    """A hub on this machine: what is asked of org/closed is refused (401), of org/gated gated (403), and the rest hangs.
-
-    Of org/fading the first answer comes. Of org/dripping and org/half the config is announced; of the one a byte comes now and
-    then, without end, of the other half of the bytes.
-    """
-    over, first = threading.Event(), [200]
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            code = next((code for name, code in (("closed", 401), ("gated", 403)) if f"org/{name}" in self.path), None)
-            if code is None and "org/fading" in self.path and first:
-                code = first.pop()
-            if code is None and ("org/dripping" in self.path or "org/half" in self.path):
-                self.config("org/half" in self.path)
-                return
-            if code is None:
-                over.wait(60)
-                return
-            self.send_response(code)
-            self.send_header("X-Error-Code", "GatedRepo")
-            self.end_headers()
-
-        def config(self, half: bool) -> None:
-            """The beginning of a config.json of a thousand bytes."""
-            self.send_response(200)
-            for name, value in (("ETag", '"1"'), ("X-Repo-Commit", "1" * 40), ("Content-Length", "1000")):
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            self.wfile.write(b"{" + b" " * (499 if half else 0))
-            with contextlib.suppress(OSError):
-                while not half and not over.wait(0.3):
-                    self.wfile.write(b" ")
-            self.close_connection = True
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    over.set()
-    server.shutdown()
-
-
-def call(verb: str, hub: str, target: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    """A verb on a target of such a hub, by a process with a cache of its own."""
-    seconds = {"HF_HUB_ETAG_TIMEOUT": "2", "HF_HUB_DOWNLOAD_TIMEOUT": "2"}
-    env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), **seconds}
-    words = ["method=direct", "target=local", f"target.id=org/{target}", "target.name=far"]
-    words += ["target.layers=3", "target.width=32"] if verb == "preflight" else []
-    command = [sys.executable, "-m", "l2v.cli", verb, *words, f"runtime.outputs={tmp_path}"]
-    command += ["format=json"] if verb == "preflight" else []
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100)
-
-
-def asked(hub: str, target: str, tmp_path: Path) -> dict[str, Any]:
-    """What preflight tells of a target on such a hub."""
-    done = call("preflight", hub, target, tmp_path)
-    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-    assert "Reading 'org/" in done.stderr
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def test_a_hub_that_hangs_is_asked_once_and_told(hub: str, tmp_path: Path) -> None:
-    found = asked(hub, "slow", tmp_path)
-    assert [f"({hub}) does not answer within 2 s" in p["what"] for p in found["problems"]] == [True, False]
-    assert "HF_HUB_OFFLINE=1" in found["problems"][0]["mend"]
-    assert "'org/slow' could not be loaded" in found["problems"][1]["what"]
-
-
-def test_a_hub_that_falls_silent_is_waited_for_no_longer(hub: str, tmp_path: Path) -> None:
-    began = time.perf_counter()
-    found = asked(hub, "fading", tmp_path)
-    assert any(f"({hub}) does not answer within 2 s" in p["what"] for p in found["problems"])
-    assert any("'org/fading' could not be loaded" in p["what"] for p in found["problems"])
-    assert time.perf_counter() - began < 90
-
-
-@pytest.mark.parametrize("target", ["closed", "gated"])
-def test_what_a_hub_refuses_is_told_with_the_way_in(target: str, hub: str, tmp_path: Path) -> None:
-    (problem,) = asked(hub, target, tmp_path)["problems"]
-    assert f"'org/{target}' could not be loaded" in problem["what"] and "gated" in problem["what"]
-    assert "hf auth login" in problem["mend"]
-
-
-def test_a_hub_that_drips_is_not_waited_for_without_end(hub: str, tmp_path: Path) -> None:
-    """Its client resumes whatever brings a byte."""
-    done = call("run", hub, "dripping", tmp_path)
-    assert done.returncode == 2, done.stderr
-    (said,) = [line for line in done.stderr.splitlines() if "org/dripping" in line]
-    assert re.search(rf"The hub \({hub}\) sent \d+ bytes in 2 s", said), said
-    problems = asked(hub, "dripping", tmp_path)["problems"]
-    assert any("does not answer within 2 s" in p["what"] for p in problems), problems
-
-
-def test_half_a_file_of_a_hub_is_told(hub: str, tmp_path: Path) -> None:
-    done = call("run", hub, "half", tmp_path)
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-    assert "org/half" in done.stderr.splitlines()[-1]

@@ -134,11 +134,24 @@ class _Pass:
             if job.cell.shots
             else ("processor.max_pixels=…, processor.max_tiles=… or processor=hub, for fewer tokens per picture")
         )
-        tokens: list[float] = []
+        tokens: list[int] = []
         with self.problems.of(cells, mend, TOO_LONG):
-            tokens.append(prompt_tokens(job, items, loaded))
+            tokens = prompt_tokens(job, items, loaded)
+        if tokens:
+            self._note_room(target, max(tokens), group)
         if self.card is not None and tokens:
-            self._answering(group, target, len(items), tokens[0])
+            self._answering(group, target, len(items), sum(tokens) / len(tokens))
+
+    def _note_room(self, target: Checkpoint, longest: int, group: Group) -> None:
+        """Answers that may grow beyond the context: nothing stops them there, and the model was not trained beyond it."""
+        most = group.jobs[0].cell.max_new_tokens
+        if target.context is not None and longest + most > target.context:
+            self.problems.note(
+                f"A prompt of {longest} tokens and an answer of {most} pass the context of '{target.spec.where()}' "
+                f"({target.context}).",
+                f"what is written after {target.context - longest} tokens means little; decoding.max_new_tokens=… says fewer",
+                [job.cell.id for job in group.jobs],
+            )
 
     def _items(self, job: Job) -> list[Item]:
         """The questions of a job, read once; data that cannot be had are asked for once, whatever split or part is wanted."""

@@ -65,8 +65,8 @@ def check_contrast(config: Config, reader: Checkpoint) -> int:
     return total
 
 
-def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> float:
-    """Mean tokens of the prompts that were tried: those of the largest and oddest pictures and of the longest texts.
+def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> list[int]:
+    """Tokens of each of the prompts that were tried: those of the largest and oddest pictures and of the longest texts.
 
     Raises UserError for the first that exceeds the context of the target, as the run would.
     """
@@ -76,20 +76,21 @@ def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> float
         inputs = encode_prompts(target, [prompt], [request.images])
         check_pictures(target, inputs)
         lengths.append(int(inputs["input_ids"].shape[1]))
-    return sum(lengths) / len(lengths)
+    return lengths
 
 
 def check_pictures(target: LoadedModel, inputs: Mapping[str, Tensor]) -> None:
     """Raise UserError unless a prompt has the picture tokens that the model puts its pictures in the place of."""
     where, known = target.spec.where(), image_token_ids(target.model)
     own = getattr(target.processor, "image_token_id", None)
-    if isinstance(own, int) and known and own not in known:
+    places = sum(int((inputs["input_ids"] == one).sum()) for one in known)
+    # Some name the mark that stands before a picture (Gemma 3, Llama 4), and write the model's own for its places.
+    if isinstance(own, int) and known and not places and bool((inputs["input_ids"] == own).any()):
         raise UserError(
             f"The processor of '{where}' writes token {own} for a picture, its config.json names {', '.join(map(str, known))}: "
             "they do not belong together; get the checkpoint again."
         )
     made = _made(target, inputs)
-    places = sum(int((inputs["input_ids"] == one).sum()) for one in known)
     if made is not None and made != places:
         raise UserError(
             f"The processor of '{where}' writes {places} tokens for a question's pictures, the model makes {made} of them: "
