@@ -23,7 +23,7 @@ from l2v.verbs import VERBS
 from l2v.verbs.help import described, group_options, groups, verb_module
 
 ROOT = Path(__file__).parents[1]
-# Where a page of docs/ points to the README, sections of it stand in the built page: from one heading to the next that is named.
+# Where a page of docs/ points to the README, sections of it stand in the built page: from one heading to another.
 POINTERS = {
     "The way of a key to the table, and what is added where: [README](../README.md).": ("## From a key", "## Where to go on"),
     "One card, from the look before to the page; a model of your own; offline: [README](../README.md).":

@@ -210,8 +210,8 @@ def check_kind(spec: ModelSpec, kind: str) -> None:
         )
     if kind == "text" and isinstance(values.get("vision_config"), dict) and name not in _text_types():
         raise UserError(
-            f"'{spec.path}' is an image-text model ({name}); a source is a text model (causal LM): choose another source=…, or "
-            "method=own_direction, which reads the target itself."
+            f"'{spec.path}' is an image-text model ({name}), and a text model (causal LM) is wanted here: choose another "
+            "source=…, or method=own_direction, which reads the target itself; of a target leave target.kind out."
         )
 
 

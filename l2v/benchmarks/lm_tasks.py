@@ -23,6 +23,7 @@ from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
 from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
 from l2v.errors import UserError, nearest, unknown
+from l2v.hub import bound_requests
 
 # Decoding settings that a task may ask for and a cell can carry; the rest change nothing in greedy decoding.
 GREEDY_KEYS = {
@@ -133,6 +134,7 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
 
 
 def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
+    bound_requests()
     try:
         return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
     except UserError:

@@ -9,13 +9,23 @@ from l2v.images import ImageSettings
 
 
 def apply_settings(processor: Any, settings: ImageSettings, where: str) -> None:
-    """Change an image-text processor in place. Raises UserError for a setting that its image processor does not have."""
+    """Change an image-text processor in place.
+
+    Raises UserError for a setting that its image processor does not have, and for a least area above the largest.
+    """
     images = processor.image_processor
     for name, value in settings.given().items():
         if not _SETTERS[name](images, value):
             raise UserError(
                 f"The image processor of '{where}' ({type(images).__name__}) has no setting like processor.{name}; leave it "
                 "out (processor=hub) or choose another target."
+            )
+    if settings.min_pixels or settings.max_pixels:
+        least, most = (int(dict(images.size)[edge]) for edge in ("shortest_edge", "longest_edge"))
+        if least > most:
+            raise UserError(
+                f"The image processor of '{where}' would scale pictures to at least {least} and at most {most} pixels; give "
+                "processor.min_pixels and processor.max_pixels together."
             )
 
 

@@ -118,11 +118,12 @@ def read_rows(data: str, revision: str | None, split: str, group: str = "contras
 
 def _question(row: dict[str, Any], names: dict[str, str]) -> ContrastQuestion:
     cot, direct = row.get(names["cot"]), row.get(names["direct"])
-    combined = row.get(names["combined_text"])
-    if combined is not None:
+    if row.get(names["combined_text"]) is not None:
+        combined = str(row[names["combined_text"]])
         solution = SOLUTION.search(combined)
         # A row without both blocks cannot make a pair; leaving `direct` None drops it where pairs are needed.
         cot, direct = (combined, solution.group()) if solution and THOUGHT.search(combined) else (None, None)
+    cot, direct = (text if str(text or "").strip() else None for text in (cot, direct))
     return ContrastQuestion(str(row[names["question"]]), cot, direct, str(row.get(names["domain"], "")))
 
 

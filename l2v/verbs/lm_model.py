@@ -23,6 +23,7 @@ from tqdm import tqdm
 from l2v.benchmarks.catalogue import TASKS, task_folders
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, request_images
 from l2v.errors import UserError
+from l2v.hub import bound_requests
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, require_effect
 from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
 from l2v.study.cells import Job
@@ -40,6 +41,7 @@ ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task 
 
 def task_manager(include_path: str | Sequence[str] | None = None, metadata: dict[str, Any] | None = None) -> TaskManager:
     """lm-eval's task manager with the packaged benchmarks. Raises UserError when one of them did not load."""
+    bound_requests()
     more = [include_path] if isinstance(include_path, str) else list(include_path or ())
     manager = TaskManager(include_path=[*task_folders(), *more], metadata=metadata)
     lost = [name for name in TASKS.values() if name not in manager.all_tasks]

@@ -62,6 +62,7 @@ def test_qwens_tokens_are_those_of_the_area(tmp_path: Path) -> None:
         ("qwen2_vl", ImageSettings(longest_edge=10), "processor.longest_edge"),
         ("idefics2", ImageSettings(min_pixels=10), "processor.min_pixels"),
         ("internvl", ImageSettings(split_images=True), "processor.split_images"),
+        ("qwen2_vl", ImageSettings(min_pixels=33 * 33), "at least 1089 and at most 1024"),  # its own largest
     ],
 )
 def test_a_processor_without_the_setting_is_refused(family: str, settings: ImageSettings, name: str, tmp_path: Path) -> None:

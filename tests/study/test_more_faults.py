@@ -40,12 +40,14 @@ def questions(folder: Path, **second: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Broken models, texts and questions, and the experiment that meets each of them beside four cells that are sound."""
+    """Broken models, texts and questions, and the experiment that meets each of them beside five cells that are sound."""
     import families
+    import odd_families
 
     at = tmp_path_factory.mktemp("seeded")
     for family in ("llava", "qwen2_vl", "idefics2"):
         families.load(family, at / family)
+    odd_families.load("gemma3_vision", at / "gemma3_vision")
     sound, llava = text_model(at / "sound"), at / "llava"
     shutil.copytree(llava, at / "stranger")
     shutil.copy(at / "qwen2_vl" / "processor_config.json", at / "stranger")
@@ -89,6 +91,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     blocks = [
         cell("direct,l2v"),
         cell("direct", "qwen2_vl", short, *asked(plain)),
+        cell("direct", "gemma3_vision"),
         *(cell("direct", target) for target in targets),
         cell("own_direction", "llava", pictured),
         cell("few_shot_cot", "llava", pictured, "method.shots=1"),
@@ -132,13 +135,13 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     words = ("--multirun", "--config-dir", str(seeded), "+experiment=seeded", f"runtime.outputs={tmp_path}", *WORDS)
     answer = l2v("preflight", "format=json", *words)
     assert answer.code == 1 and "Traceback" not in answer.err, answer.err
-    found = json.loads(answer.out.splitlines()[-1])
+    found = json.loads(answer.out)
     for what, mend in TOLD:
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
     assert ["abrupt" in note["what"] for note in found["notes"]] == [True]
     # `abrupt` is no fault by itself.
-    assert (found["cells"], found["blocked"]) == (25, 21)
+    assert (found["cells"], found["blocked"]) == (26, 21)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")
     assert run.code == 1 and "Traceback" not in run.err, run.err
-    assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 4, run.err
+    assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 5, run.err

@@ -198,7 +198,7 @@ def test_every_fault_is_named_in_one_run_and_the_rest_is_computed(
     seconds = time.perf_counter() - began
     assert answer.code == 1, answer.err
     assert not list(tmp_path.iterdir()), "preflight writes nothing"
-    found = json.loads(answer.out.splitlines()[-1])
+    found = json.loads(answer.out)
     for what, mend in TOLD:
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
@@ -214,10 +214,14 @@ def test_every_fault_is_named_in_one_run_and_the_rest_is_computed(
 
 def test_a_sound_run_has_no_problem_and_its_cost_is_told(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
     models = (f"target.path={faults / 'llava'}", f"source.path={faults / 'sound'}", f"contrast.path={faults / 'short.jsonl'}")
-    words = (*BASE, "method=l2v", *models, f"runtime.outputs={tmp_path}", *WORDS)
+    words = (*BASE, "method=l2v", *models, f"runtime.outputs={tmp_path}", *WORDS, "decoding.max_new_tokens=1020")
     answer = l2v("preflight", "card=h100", "format=json", *words)
     assert answer.code == 0, answer.out + answer.err
-    found = json.loads(answer.out.splitlines()[-1])
+    found = json.loads(answer.out)
+    assert "1 of 1 cells can run" in answer.err
+    assert [(re.sub("'.*'|[0-9]+ tokens", "…", n["what"]), len(n["cells"])) for n in found["notes"]] == [
+        ("A prompt of … and an answer of 1020 pass the context of … (1024).", 1)
+    ]
     assert (found["problems"], found["cells"], found["blocked"]) == ([], 1, 0)
     assert [need["cells"] for need in found["needs"]] == [1, 1]
     assert all(need["cost"]["rows"] >= 1 and need["cost"]["hours"] > 0 for need in found["needs"])

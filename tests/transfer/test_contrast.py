@@ -64,12 +64,20 @@ def test_combined_text_gives_whole_and_solution(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("broken", [THOUGHT, SOLUTION, THOUGHT + "<|begin_of_solution|> cut", "plain"])
-def test_combined_text_without_both_blocks_makes_no_pair(tmp_path: Path, broken: str) -> None:
+@pytest.mark.parametrize("broken", [THOUGHT, SOLUTION, THOUGHT + "<|begin_of_solution|> cut", "plain", 5])
+def test_combined_text_without_both_blocks_makes_no_pair(tmp_path: Path, broken: object) -> None:
     """Such a row has no responses, and response_pairs says so instead of contrasting a text with itself."""
     path = write_jsonl(tmp_path / "still2.jsonl", [{"question": "2 + 2?", "combined_text": broken, "domain": "math"}])
     (question,) = load_questions(path)
     assert (question.cot, question.direct) == (None, None)
+    with pytest.raises(UserError, match="1 of 1 contrast rows lack"):
+        build_pairs("response_pairs", [question], "", "")
+
+
+@pytest.mark.parametrize("empty", ["", " \n\t", None])
+def test_a_response_of_white_space_is_none(tmp_path: Path, empty: str | None) -> None:
+    (question,) = load_questions(write_jsonl(tmp_path / "a.jsonl", [{"question": "2 + 2?", "cot": empty, "direct": "4"}]))
+    assert (question.cot, question.direct) == (None, "4")
     with pytest.raises(UserError, match="1 of 1 contrast rows lack"):
         build_pairs("response_pairs", [question], "", "")
 
