@@ -30,7 +30,7 @@ function forest(lines, title, width, zero) {
     };
   });
   const names = lines.map((line, i) => ({
-    text: plain(clipped(line.name, 52)),
+    text: plain(shortened(line.name, 52)),
     x: 0,
     xref: "paper",
     xanchor: "left",
@@ -53,7 +53,7 @@ function forest(lines, title, width, zero) {
       yaxis: {
         range: [0.4, lines.length + (narrow ? 0.9 : 0.6)],
         tickvals: y,
-        ticktext: lines.map((line) => plain(clipped(line.name, 46))),
+        ticktext: lines.map((line) => plain(shortened(line.name, 46))),
         showticklabels: !narrow,
         showgrid: true,
         automargin: false,

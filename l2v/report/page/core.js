@@ -89,7 +89,11 @@ function wrapped(words, most) {
   }
   return lines;
 }
-const clipped = (words, most) => (words.length > most ? words.slice(0, most - 1) + "…" : words);
+/* Names that begin alike often differ at their end. */
+function shortened(words, most) {
+  const half = Math.floor((most - 1) / 2);
+  return words.length > most ? `${words.slice(0, half)}…${words.slice(-half)}` : words;
+}
 
 /* What the figures show. Values that no longer exist fall back to the first that does. */
 const state = { study: "", where: "", bench: "", metric: "", scorer: "", items: "" };

@@ -245,7 +245,7 @@ function curves(arms, envelope, value, rows, width) {
     traces.push({
       type: "scatter",
       mode: "lines+markers",
-      name: plain(clipped(arm, 40)),
+      name: plain(shortened(arm, 40)),
       legendgroup: arm,
       visible: hidden,
       x: line.map(([x]) => at(x)),

@@ -1,10 +1,10 @@
 /* The grid's picture: a heat map per panel, with its number in every cell that has room for it. */
-const HEAT = { top: 54, under: 40, left: 52, right: 12, between: 44, line: 14 };
+const HEAT = { top: 54, under: 40, left: 52, right: 12, between: 44, line: 14, sheet: 860 };
 
 /* How many panels stand side by side, how large they are, and their titles in lines. */
 function placed(shown, xs, ys, width) {
   const [mostX, mostY] = [xs, ys].map((all) => Math.max(...all.map((one) => one.length)));
-  const least = Math.max(width < 620 ? 138 : 205, 30 * mostX + 40);
+  const least = Math.max(width < 620 || paper.on ? 138 : 205, 30 * mostX + 40);
   const across = Math.max(1, Math.min(shown.length, Math.floor((width - 60) / least)));
   const innerX = width - HEAT.left - HEAT.right;
   const wide = (innerX - HEAT.between * (across - 1)) / across;
@@ -12,10 +12,12 @@ function placed(shown, xs, ys, width) {
     wrapped(after ? `${arm} · ${after}` : arm, Math.max(10, Math.floor((wide + 0.7 * HEAT.between) / 6.4))),
   );
   const lines = Math.max(...titles.map((title) => title.length));
-  const tall = Math.max(mostY > 1 ? 78 : 44, Math.min(480, mostY > 12 ? 20 * mostY : 36 * mostY));
   const gap = HEAT.between + 6 + HEAT.line * lines;
   const down = Math.ceil(shown.length / across);
   const top = HEAT.top + HEAT.line * lines;
+  // A figure is cut by the end of a sheet of paper, not of a screen.
+  const most = paper.on ? Math.max(34, (HEAT.sheet - top - HEAT.under - (down - 1) * gap) / down) : 480;
+  const tall = Math.min(most, Math.max(mostY > 1 ? 78 : 44, mostY > 12 ? 20 * mostY : 36 * mostY));
   const height = top + HEAT.under + down * tall + (down - 1) * gap;
   return { across, innerX, wide, titles, tall, gap, top, height, inner: height - top - HEAT.under };
 }

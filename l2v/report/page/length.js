@@ -42,7 +42,7 @@ SECTIONS.push((rows) => {
         return {
           type: "scatter",
           mode: "markers",
-          name: plain(clipped(group, 40)),
+          name: plain(shortened(group, 40)),
           x: points.map((row) => num(row, "tokens")),
           y: points.map((row) => 100 * num(row, "value")),
           text: points.map(about),
@@ -52,7 +52,8 @@ SECTIONS.push((rows) => {
             color: hexFade(style.colour, 0.78),
             symbol: style.symbol,
             size: points.map((row) => (text(row, "told") || text(row, "chosen") ? 12 : 7)),
-            line: { width: 0.8, color: look.raised },
+            // A hollow sign is nothing but its line.
+            line: style.symbol.endsWith("-open") ? { width: 1.4 } : { width: 0.8, color: look.raised },
           },
         };
       });

@@ -24,12 +24,15 @@ const [GREY, INK, COLOURS] = [6, 7, 6];
 const LOOKS = (() => {
   const arms = (wanted) => ROWS.filter((row) => (text(row, "role") === "null") === wanted).map((row) => text(row, "arm"));
   const along = TABLES.flatMap((table) => Object.keys(table.raw).filter((name) => name.startsWith("arm~")));
-  const names = new Set([...arms(false), ...arms(true), ...[...new Set(along)].flatMap((name) => distinct(ROWS, name))]);
+  const preference = (name) => DATA.style.arms[name.split(" ")[0]];
+  // Those with a colour of their own first, so that no other arm takes it while one is free.
+  const names = [
+    ...new Set([...arms(false), ...arms(true), ...[...new Set(along)].flatMap((name) => distinct(ROWS, name))]),
+  ].sort((a, b) => (preference(a) === undefined) - (preference(b) === undefined));
   const [found, taken, used] = [new Map(), new Set(), new Array(8).fill(0)];
   for (const name of names) {
-    const preferred = DATA.style.arms[name.split(" ")[0]];
     const free = Math.min(...used.slice(0, COLOURS));
-    const colour = preferred ?? used.slice(0, COLOURS).indexOf(free);
+    const colour = preference(name) ?? used.slice(0, COLOURS).indexOf(free);
     const turn = SYMBOLS.map((_, j) => SYMBOLS[(found.size + j) % SYMBOLS.length]);
     const symbols = [...turn, ...turn.map((symbol) => `${symbol}-open`)];
     const symbol = symbols.find((one) => !taken.has(`${colour} ${one}`)) ?? symbols[0];

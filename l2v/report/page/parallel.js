@@ -71,25 +71,21 @@ function strands(rows, shown, axes, width) {
     line.addEventListener("click", () => openCell(text(row, "cell")));
     picture.append(line);
   }
+  // Names that would touch each other stand in two rows.
+  const raise = x(1) - x(0) < 75 ? 12 : 0;
   for (const [i, axis] of axes.entries())
-    picture.append(axisOf(axis, x(i), y, top, height, i === axes.length - 1, i ? 13 : (left - 14) / 6.2));
+    picture.append(axisOf(axis, x(i), y, top, height, i === axes.length - 1, i ? 13 : (left - 14) / 6.2, (i % 2) * raise));
   return picture;
 }
 
-/* Names that begin alike often differ at their end. */
-function shortened(words, most) {
-  const half = Math.floor((most - 1) / 2);
-  return words.length > most ? `${words.slice(0, half)}…${words.slice(-half)}` : words;
-}
-
-function axisOf(axis, x, y, top, height, last, room) {
+function axisOf(axis, x, y, top, height, last, room, raised) {
   const every = Math.ceil(axis.ticks.length / 12);
   const labels = axis.ticks
     .filter((_, i) => i % every === 0)
     .map(([t, words]) =>
       svg("text", { x: x + (last ? 7 : -7), y: y(t) + 4, "text-anchor": last ? "start" : "end" }, shortened(words, room)),
     );
-  const name = svg("text", { x, y: top - 14, "text-anchor": last ? "start" : "middle", class: "name" }, axis.word);
+  const name = svg("text", { x, y: top - 12 - raised, "text-anchor": last ? "start" : "middle", class: "name" }, axis.word);
   const brush = svg("rect", { x: x - 7, width: 14, y: 0, height: 0, class: "brush" });
   const zone = svg("rect", { x: x - 11, width: 22, y: top - 6, height: height + 12, class: "zone", "data-axis": axis.word });
   const at = (event) => Math.min(1, Math.max(0, 1 - (event.clientY - zone.getBoundingClientRect().top - 6) / height));

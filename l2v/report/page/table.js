@@ -121,6 +121,8 @@ const DIFF = {
   sort: (row) => num(row, "diff"),
 };
 
+const SELDOM = ["unresolved_share", "guessed_share"]; // shares that are shown where they say something
+
 function cellColumns(rows) {
   const where = [
     ["study", "study"],
@@ -129,9 +131,8 @@ function cellColumns(rows) {
     ["items", "items"],
   ];
   const columns = where.filter(([, name]) => distinct(rows, name).length > 1).map(([title, name]) => column(title, name));
-  const settings = SWEPT.filter((name) => name !== "source_layer" || distinct(rows, name).length > 2).map((name) =>
-    loose(wordOf(name), name),
-  );
+  const elsewhere = rows.some((row) => text(row, "source_layer") !== text(row, "layer"));
+  const settings = SWEPT.filter((name) => name !== "source_layer" || elsewhere).map((name) => loose(wordOf(name), name));
   const figures = [VALUE(), number("n", "n", whole), DIFF];
   // Where there is little room what was measured comes first.
   columns.push(column("arm", "arm"), ...(innerWidth < 620 ? [...figures, ...settings] : [...settings, ...figures]));
@@ -145,6 +146,7 @@ function cellColumns(rows) {
   columns.push({ title: "flips", number: true, of: flips, sort: (row) => num(row, "flips_right") - num(row, "flips_wrong") });
   columns.push(number("tokens", "tokens", (v) => (known(v) ? v.toFixed(1) : "")));
   for (const [name, title] of Object.entries(DATA.names.shares)) {
+    if (SELDOM.includes(name) && !rows.some((row) => num(row, name) > 0)) continue;
     columns.push(number(title, name, (v) => (known(v) ? (100 * v).toFixed(0) : "")));
   }
   columns.push({ ...column("cell", "cell"), opens: true });
