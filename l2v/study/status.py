@@ -59,8 +59,9 @@ class Status:
         """What is not finished, in a sentence; "" for nothing."""
         still_open = len(self.running) + len(self.failed) + len(self.waiting)
         cells = still_open + len(self.done)
-        rows = f"{self.rows:,} of {self.all_rows:,} rows are there"
-        return f"{still_open:,} of {cells:,} cells not finished; {rows} (l2v status study={self.study})" if still_open else ""
+        rows = f"{self.rows:,} of {self.all_rows:,} rows are there (l2v status study={self.study})"
+        failed = f", {len(self.failed):,} of them failed" if self.failed else ""
+        return f"{still_open:,} of {cells:,} cells not finished{failed}; {rows}" if still_open else ""
 
 
 def studies(outputs: str) -> list[str]:

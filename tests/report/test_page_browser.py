@@ -113,6 +113,12 @@ def test_tables_are_sorted_and_handed_out(tab: Any, path: Path, study: Path) -> 
     assert page.locator("#numbers-arms tbody tr").count() == 2
     arrow = "getComputedStyle(document.querySelector('#cells th[aria-sort] button'), '::after').content"
     assert "▼" in page.evaluate(arrow)
+    # Shares that are nothing throughout have no column, nor has the source's layer where it is the target's.
+    assert not {"unresolved %", "guessed %", "source layer"} & set(head) and "no answer %" in head
+    # An arm's colour is no other's while one is free, and two names that begin alike stay two.
+    colours = page.evaluate("[...looksOf(['forced_prefix', 'rotated', 'l2v', 'own_direction']).values()].map((l) => l.colour)")
+    assert len(set(colours)) == 4
+    assert page.evaluate("shortened('l2v from a_name_of_signs_a', 20) !== shortened('l2v from a_name_of_signs_b', 20)")
     assert opened.close() == []
 
 
@@ -305,6 +311,12 @@ def test_on_paper_figures_fit_and_controls_are_gone(tab: Any, path: Path) -> Non
     page.set_viewport_size({"width": 1017, "height": 700})
     assert page.evaluate("document.querySelector('#cells table').scrollWidth") <= 1017
     assert not any(word in str(page.text_content("#parallel")) for word in ("drag", "click opens"))
+    assert page.locator("#examples .hand:visible").count() == 0
+    # No end of a sheet cuts a grid of many panels, and no line of a card's head stands alone.
+    many = "Array(24).fill({ arm: 'l2v from mini_stranger_a', after: 'k 16' }), Array(24).fill(['0.3', '0.7'])"
+    assert page.evaluate(f"placed({many}, Array(24).fill([...'123456789abcdefghij']), 640).height") < 930
+    after = "getComputedStyle(document.querySelector('.card > .question')).breakAfter"
+    assert page.evaluate(after) == "avoid"
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert not page.evaluate("document.querySelector('details.rule').open")
     assert opened.close() == []

@@ -118,7 +118,7 @@ SECTIONS.push((rows) => {
     caption:
       `${basis(shown)}, ${distinct(shown, "items").join(" and ")}. ` +
       (byDiff ? "Paired difference to direct on the same items, 95 % bootstrap interval" : "95 % interval") +
-      "; null arms in grey" +
+      inGrey(shown, "; ") +
       (shown.some((row) => mark(row)) ? "; † selected on test, biased upwards" : "") +
       (all.length > shown.length ? `; the first ${shown.length} of ${all.length}, the rest is in the table` : "") +
       ".",

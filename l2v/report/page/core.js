@@ -188,6 +188,8 @@ const span = (counts) => {
 const basis = (rows) =>
   `Target ${state.where}, benchmark ${state.bench}. Scorer ${state.scorer}, ${span(rows.map((row) => num(row, "n")))}`;
 
+const inGrey = (rows, before) => (rows.some((row) => text(row, "role") === "null") ? `${before}null arms in grey` : "");
+
 /* The row with the largest figure, and in words how many share it. */
 function highest(rows, of) {
   const some = rows.filter((row) => known(of(row)));

@@ -48,11 +48,7 @@ SECTIONS.push((rows) => {
   select("grid", "value", "Colour", values.length ? values : ["value"], (v) => chosenValue(v).word(), gridState);
   if (!here.length) return missing("grid", `No grid: only the baseline was run on ${state.items}.`);
   if (!swept.length)
-    return missing(
-      "grid",
-      `No grid: on ${state.items} no arm was run at more than one layer, alpha or the like` +
-        `${here.length > 1 ? "; see the curves below" : ""}.`,
-    );
+    return missing("grid", `No grid: on ${state.items} no arm was run at more than one layer, alpha or the like.`);
   const shown = gridState.arm === ALL ? overview : swept.filter((panel) => panel.arm === gridState.arm);
   const flat = shown.flatMap((panel) => panel.rows);
   const value = chosenValue(gridState.value);

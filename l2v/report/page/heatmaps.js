@@ -9,7 +9,7 @@ function placed(shown, xs, ys, width) {
   const innerX = width - HEAT.left - HEAT.right;
   const wide = (innerX - HEAT.between * (across - 1)) / across;
   const titles = shown.map(({ arm, after }) =>
-    wrapped(after ? `${arm} · ${after}` : arm, Math.max(10, Math.floor((wide + 0.7 * HEAT.between) / 6.4))),
+    wrapped(after ? `${arm} · ${after}` : arm, Math.max(10, Math.floor((wide + HEAT.right) / 6.1))),
   );
   const lines = Math.max(...titles.map((title) => title.length));
   const gap = HEAT.between + 6 + HEAT.line * lines;

@@ -19,16 +19,11 @@ const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "triangl
 const DASHES = ["solid", "dash", "dot", "dashdot"];
 const [GREY, INK, COLOURS] = [6, 7, 6];
 
-/* Every arm's colour and sign, the same in every figure: the colour is fixed for the usual methods and the least used one for
-   the rest; no two arms share both. Arms that are told apart only along a curve come last. */
-const LOOKS = (() => {
-  const arms = (wanted) => ROWS.filter((row) => (text(row, "role") === "null") === wanted).map((row) => text(row, "arm"));
-  const along = TABLES.flatMap((table) => Object.keys(table.raw).filter((name) => name.startsWith("arm~")));
+/* Every arm's colour and sign, the same in every figure: the colour is fixed for the usual methods, and the least used one for
+   the rest, which come after them, so that no arm takes another's while one is free; no two arms share both. */
+function looksOf(arms) {
   const preference = (name) => DATA.style.arms[name.split(" ")[0]];
-  // Those with a colour of their own first, so that no other arm takes it while one is free.
-  const names = [
-    ...new Set([...arms(false), ...arms(true), ...[...new Set(along)].flatMap((name) => distinct(ROWS, name))]),
-  ].sort((a, b) => (preference(a) === undefined) - (preference(b) === undefined));
+  const names = [...new Set(arms)].sort((a, b) => (preference(a) === undefined) - (preference(b) === undefined));
   const [found, taken, used] = [new Map(), new Set(), new Array(8).fill(0)];
   for (const name of names) {
     const free = Math.min(...used.slice(0, COLOURS));
@@ -40,6 +35,13 @@ const LOOKS = (() => {
     found.set(name, { colour, symbol, dash: DASHES[used[colour]++ % DASHES.length] });
   }
   return found;
+}
+
+/* Null arms, and arms that are told apart only along a curve, come last. */
+const LOOKS = (() => {
+  const arms = (wanted) => ROWS.filter((row) => (text(row, "role") === "null") === wanted).map((row) => text(row, "arm"));
+  const along = new Set(TABLES.flatMap((table) => Object.keys(table.raw).filter((name) => name.startsWith("arm~"))));
+  return looksOf([...arms(false), ...arms(true), ...[...along].flatMap((name) => distinct(ROWS, name))]);
 })();
 
 /* How an arm is drawn; null arms in grey, with a hollow sign. */

@@ -37,13 +37,15 @@ SECTIONS.push((rows) => {
   const here = all.slice(0, MOST_STRANDS);
   if (here.length < 2) return missing("parallel", `No parallel coordinates: fewer than two cells on ${state.items}.`);
   const axes = axesThrough(here);
+  if (axes.length < 2) return missing("parallel", `No parallel coordinates: on ${state.items} no setting takes two values.`);
   const shown = new Set(kept(here));
   show("parallel", {
     sees: view.filter
       ? `${shown.size} of ${here.length} cells have ${view.filter}.`
       : `${here.length} cells${paper.on ? "" : "; drag along an axis to hold its values, or write a filter above the table"}.`,
     caption:
-      `${basis(here)}, ${state.items}. A line per cell in its arm's colour, null arms in grey` +
+      `${basis(here)}, ${state.items}. A line per cell in its arm's colour` +
+      inGrey(here, ", ") +
       (paper.on ? "" : "; a click opens its responses") +
       (all.length > here.length ? `; the first ${here.length} of ${all.length} cells are drawn.` : "."),
     numbers: { columns: cellColumns([...shown]), rows: [...shown], label: "The cells that are held" },
