@@ -6,6 +6,7 @@ Settings marked (science) are part of a cell's identity; the others say where an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from omegaconf import MISSING
@@ -334,8 +335,9 @@ class ImpossibleConfig(Config):
     why: str = ""
 
 
+@lru_cache(maxsize=1)
 def register() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml begins with."""
+    """Make the schema known to Hydra under the name that conf/config.yaml begins with; once, for its store stays."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="l2v_schema", node=Config)

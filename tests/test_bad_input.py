@@ -124,6 +124,7 @@ def sentence(err: str, verb: str = "run") -> str:
         ("intervention.layer=", ["intervention.layer"]),
         ("intervention.layer=0,1", ["intervention.layer", "--multirun"]),
         ("source.path=${nowhere:1}", ["nowhere"]),
+        ("benchmark.limit={a", ["benchmark.limit={a"]),
         ("word", ["'word'", "key=value"]),
         ("--bogus", ["'--bogus'", "--multirun"]),
         ("--config-dir=/none/such", ["/none/such"]),

@@ -60,4 +60,6 @@ def sentence(error: Exception) -> str:
     text = re.sub(
         r" expecting \{.*?\}| See https:\S+[\w ]*", "", text.replace("LexerNoViableAltException:", "Unusual signs in")
     )
+    if (word := str(getattr(error, "override", None) or "")) and word.partition("=")[0] not in text:
+        text = f"{word[:200]}: {text}"
     return f"{text[:400]}; quote such text: key='…'." if "Unusual signs" in text else text[:400]

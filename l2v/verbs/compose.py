@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+# What stands for itself in Hydra's grammar.
+PLAIN_PATH = re.compile(r"[\w./-]+")
 # Python itself gives up on numbers of thousands of digits.
 LONG_NUMBER = re.compile(r"\d{300}")
 # Hydra's own node, which is no part of a cell's configuration.
@@ -46,17 +48,33 @@ def compose_single(arguments: Sequence[str], parts: Collection[str]) -> Config |
 
 
 def command_line(arguments: Sequence[str], parts: Collection[str]) -> Config | None:
-    """Hydra's own command line: the configuration of a single run; None when it launched a multirun or only printed.
+    """The configuration of a single run; None when Hydra's own command line launched a multirun or only printed.
 
     With the paper's contrast where nobody chose one and the default's does not fit the models.
     """
     _check_arguments(arguments, parts)
+    if (plain := _plain_words(arguments)) is not None:
+        return compose(*plain)
     check_own_configs(arguments)
     config = _hydra(arguments)
     if config is None or not wants_paper_contrast(config):
         return config
     _say_contrast(config)
     return _hydra([*arguments, PAPER_CONTRAST])
+
+
+def _plain_words(arguments: Sequence[str]) -> tuple[list[str], str | None] | None:
+    """The settings of a single run and its --config-dir; None for what is Hydra's command line's, which composes twice."""
+    words, folder, rest = [], None, iter(arguments)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            folder = value if equals else next(rest)
+        elif word.startswith(("-", "hydra", "+hydra", "++hydra", "~hydra")):
+            return None
+        else:
+            words.append(word)
+    return (words, folder) if folder is None or PLAIN_PATH.fullmatch(folder) else None
 
 
 def _hydra(arguments: Sequence[str]) -> Config | None:
