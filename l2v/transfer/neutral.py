@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from l2v.disk import write_atomically
@@ -124,7 +125,7 @@ def read_states(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     order = sorted(range(len(read)), key=lambda i: len(read[i][0]), reverse=True)
     partial = folder.with_name(f"{folder.name}.partial")
-    shelf = _PartialBlocks(partial, len(layers), len(chats), places, model, digest([provenance, [ids for ids, _ in read]]))
+    shelf = _PartialBlocks(partial, len(layers), order, places, model, digest([provenance, [ids for ids, _ in read]]))
     while shelf.done < len(order):
         width = len(read[order[shelf.done]][0])
         batch = order[shelf.done : shelf.done + max(1, batch_tokens // width)]
@@ -142,28 +143,44 @@ def read_states(
 
 
 class _PartialBlocks:
-    """The states of texts on their way to disk: one file that is mapped into memory, and how many texts of it are read."""
+    """The states of texts on their way to disk: a file that is mapped into memory, and a note of its content with digests."""
 
-    def __init__(self, folder: Path, layers: int, texts: int, places: int, model: nn.Module, key: str) -> None:
+    def __init__(self, folder: Path, layers: int, order: Sequence[int], places: int, model: nn.Module, key: str) -> None:
         config: Any = model.config
         width, dtype = int(config.get_text_config().hidden_size), next(model.parameters()).dtype
         self.folder, self.note, self.key = folder, folder / "read.json", key
         # Quantised weights are of no float type; what they compute in is bfloat16 at the most.
         dtype = dtype if dtype.is_floating_point else torch.bfloat16
         folder.mkdir(parents=True, exist_ok=True)
+        shape = (layers, len(order), places, width)
+        self.states = torch.from_file(str(folder / "states.bin"), True, int(np.prod(shape)), dtype=dtype).view(shape)
+        self.batches: list[tuple[int, str]] = []
+        for count, known in self._noted():
+            # A file that was cut off, or that a power failure took, is full of zeros now.
+            if self._digest(order[self.done : self.done + count]) != known:
+                break
+            self.batches.append((count, known))
+
+    @property
+    def done(self) -> int:
+        """How many texts are read."""
+        return sum(count for count, _ in self.batches)
+
+    def _noted(self) -> list[tuple[int, str]]:
         try:
             known = json.loads(self.note.read_text())
-            self.done = int(known["done"]) if known["key"] == self.key else 0
+            return [(int(count), str(one)) for count, one in known["batches"]] if known["key"] == self.key else []
         except (OSError, ValueError, KeyError, TypeError):
-            self.done = 0
-        shape = (layers, texts, places, width)
-        self.states = torch.from_file(str(folder / "states.bin"), True, int(np.prod(shape)), dtype=dtype).view(shape)
+            return []
+
+    def _digest(self, batch: Sequence[int]) -> str:
+        return tensor_digest(self.states[:, torch.tensor(batch, dtype=torch.long)])
 
     def put(self, batch: Sequence[int], found: Tensor) -> None:
         """Keep the next texts' states (texts, layers, places, d)."""
         self.states[:, torch.tensor(batch)] = found.transpose(0, 1).to(self.states.dtype)
-        self.done += len(batch)
-        write_atomically(self.note, json.dumps({"key": self.key, "done": self.done}))
+        self.batches.append((len(batch), self._digest(batch)))
+        write_atomically(self.note, json.dumps({"key": self.key, "batches": self.batches}))
 
     def close(self, folder: Path, provenance: dict[str, Any]) -> None:
         """Write every block to a file of its own and remove the rest."""
@@ -174,24 +191,49 @@ class _PartialBlocks:
             rows = states.reshape(-1, states.shape[-1]).contiguous()
             if not bool(torch.isfinite(rows).all()):
                 raise UserError("A model's states of the neutral texts are not finite; load it in float32 or bfloat16.")
-            header = {"provenance": json.dumps(provenance, sort_keys=True), "digest": tensor_digest(rows)}
+            header = {"provenance": json.dumps(provenance, sort_keys=True)}
+            header |= {"block": str(block), "blocks": str(len(self.states))}
+            header |= {"digest": _sum(rows, header)}
             write_atomically(blocks / f"{block:03d}.safetensors", save({"states": rows}, header), sync=True)
         shutil.rmtree(folder, ignore_errors=True)
         blocks.rename(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def load_states(folder: Path, layer: int) -> Tensor:
-    """The states of one block, (texts x places, d) in the model's dtype. Raises UserError for a missing or damaged file."""
-    from safetensors import SafetensorError, safe_open
+def block_count(folder: Path) -> int:
+    """Of how many blocks a folder holds the states. Raises UserError as `load_states` for the first of them."""
+    _, header = _read(folder, 0)
+    return int(header["blocks"]) if "blocks" in header else len(list(folder.glob("*.safetensors")))
 
+
+def load_states(folder: Path, layer: int, provenance: Mapping[str, Any] | None = None) -> Tensor:
+    """The states of one block, (texts x places, d) in the model's dtype.
+
+    Raises UserError for a missing or damaged file, and for one of another block or of another `provenance` than is given.
+    """
+    states, header = _read(folder, layer)
+    strange = provenance is not None and header.get("provenance") != json.dumps(provenance, sort_keys=True)
+    if strange or int(header.get("block", layer)) != layer:
+        raise UserError(f"{folder}/{layer:03d}.safetensors holds other states than its place says; {_READ_AGAIN}")
+    return states
+
+
+_READ_AGAIN = "delete its folder and it is computed again."
+
+
+def _read(folder: Path, layer: int) -> tuple[Tensor, dict[str, str]]:
     path = folder / f"{layer:03d}.safetensors"
     try:
         with safe_open(str(path), framework="pt") as file:
-            states, known = file.get_tensor("states"), (file.metadata() or {}).get("digest")
+            states, header = file.get_tensor("states"), file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} holds no states ({error}); delete its folder and it is computed again.") from error
-    if known != tensor_digest(states):
-        raise UserError(f"{path} is damaged; delete its folder and it is computed again.")
-    found: Tensor = states
-    return found
+        raise UserError(f"{path} holds no states ({error}); {_READ_AGAIN}") from error
+    known = header.pop("digest", None)
+    # A version that did not tell the block had a digest of the states alone.
+    if known != (_sum(states, header) if "block" in header else tensor_digest(states)):
+        raise UserError(f"{path} is damaged; {_READ_AGAIN}")
+    return states, header
+
+
+def _sum(states: Tensor, header: Mapping[str, str]) -> str:
+    return digest([tensor_digest(states), sorted(header.items())])

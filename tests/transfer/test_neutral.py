@@ -108,6 +108,36 @@ def test_an_interrupted_reading_goes_on_to_the_same_states(stranger: Any, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_a_partial_file_that_was_lost_is_read_again(stranger: Any, tmp_path: Path) -> None:
+    """Mapped into memory it comes back full of zeros, under a note that says what was read into it."""
+    chats = neutral.load_chats(DATA, None, "train", COLUMNS, ["mixed"], 6, 0)
+
+    def stop(done: int, _total: int) -> None:
+        if done >= 3:
+            raise Stop
+
+    for name, harm in (("lost", lambda path: path.unlink()), ("cut", lambda path: path.write_bytes(path.read_bytes()[:4000]))):
+        with pytest.raises(Stop):
+            read(stranger, tmp_path / name, chats, batch_tokens=80, progress=stop)
+        harm(tmp_path / f"{name}.partial" / "states.bin")
+        read(stranger, tmp_path / name, chats, batch_tokens=80)
+    read(stranger, tmp_path / "whole", chats)
+    for name in ("lost", "cut"):
+        assert torch.allclose(neutral.load_states(tmp_path / name, 2), neutral.load_states(tmp_path / "whole", 2), atol=1e-4)
+
+
+def test_states_of_another_model_block_or_text_are_refused(stranger: Any, tmp_path: Path) -> None:
+    read(stranger, tmp_path / "states", [ANSWERED])
+    assert neutral.block_count(tmp_path / "states") == 4
+    assert neutral.load_states(tmp_path / "states", 1, {"of": "test"}).shape[0] == 3
+    with pytest.raises(UserError, match=r"001\.safetensors holds other states than its place says; delete its folder"):
+        neutral.load_states(tmp_path / "states", 1, {"of": "others"})
+    (tmp_path / "states" / "003.safetensors").replace(tmp_path / "states" / "001.safetensors")
+    with pytest.raises(UserError, match="holds other states than its place says"):
+        neutral.load_states(tmp_path / "states", 1)
+    assert neutral.block_count(tmp_path / "states") == 4, "a block that is gone is missed"
+
+
 def test_damaged_states_are_refused(stranger: Any, tmp_path: Path) -> None:
     read(stranger, tmp_path / "states", [ANSWERED])
     path = tmp_path / "states" / "001.safetensors"

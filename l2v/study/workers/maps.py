@@ -128,7 +128,7 @@ def _attend(path: Path, task: _Task, worker: Heartbeat, lost: dict[str, Exceptio
 
 def _made(path: Path) -> bool:
     """Whether a folder of states, or a map, is there; a map is read to tell."""
-    return path.is_dir() or _whole(path)
+    return _whole(path) if path.suffix else path.is_dir()
 
 
 def _whole(path: Path) -> bool:
@@ -180,12 +180,13 @@ def _fit(one: Fitting, job: Job, lost: dict[str, Exception], say: Any) -> None:
     if error := next((lost[r.id] for r in (one.source, one.target) if r.id in lost), None):
         raise error
     folder = states_path(outputs, one.source.id)
-    y = neutral.load_states(states_path(outputs, one.target.id), one.layer)
+    y = neutral.load_states(states_path(outputs, one.target.id), one.layer, one.target.settings())
     texts = torch.arange(len(y)) // one.target.neutral.places
     if one.shuffled:
         y = y[shuffled(texts, one.seed or 0)]
-    layers = [one.source_layer] if one.source_layer is not None else range(len(list(folder.glob("*.safetensors"))))
-    fitted = fit_best_layer(one.map, partial(neutral.load_states, folder), layers, y, texts, one.seed or 0, one.settings())
+    load = partial(neutral.load_states, folder, provenance=one.source.settings())
+    layers = [one.source_layer] if one.source_layer is not None else range(neutral.block_count(folder))
+    fitted = fit_best_layer(one.map, load, layers, y, texts, one.seed or 0, one.settings())
     fitted.save(map_path(outputs, one.id))
     pairing = ", texts shuffled" if one.shuffled else ""
     say(
