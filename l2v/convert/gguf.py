@@ -11,9 +11,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from l2v.checkpoint import ModelSpec, check_files
 from l2v.convert.reader import WEIGHTS, assemble, shipped
 from l2v.errors import UserError
 from l2v.identity import sha256
+from l2v.tensors import json_object
 
 if TYPE_CHECKING:
     import torch
@@ -50,8 +52,7 @@ def convert_gguf(
     if reader:
         origin["reader_sha256"] = sha256(WEIGHTS)
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        held = out / ORIGIN
-        if held.is_file() and json.loads(held.read_text(encoding="utf-8")) == origin:
+        if (out / ORIGIN).is_file() and _origin(out, "vision" if reader else "text") == origin:
             return False
         raise UserError(f"out={out} holds something else already; choose an empty folder.")
     tokenizer, model = _read(file)
@@ -71,6 +72,15 @@ def convert_gguf(
         out.rmdir()
     part.rename(out)
     return True
+
+
+def _origin(out: Path, kind: str) -> dict[str, Any]:
+    """What a folder was converted from. Raises UserError for one whose files are not all there and whole any more."""
+    try:
+        check_files(ModelSpec(str(out), path=str(out)), kind)
+        return json_object(out / ORIGIN)
+    except UserError as error:
+        raise UserError(f"out={out} was converted before and is damaged: {error} Delete it and repeat the command.") from error
 
 
 def _read(file: Path) -> tuple[Any, Any]:

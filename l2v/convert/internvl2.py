@@ -7,13 +7,13 @@ its queries, then of its key, then of its value. InternViT keeps them one after 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2v.errors import UserError
+from l2v.tensors import json_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,14 +111,11 @@ class Layout:
 def read_layout(folder: Path) -> Layout:
     """The layout of the checkpoint in `folder`. Raises UserError for what it cannot convert, with the reason."""
     path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"'{folder}' has no config.json that can be read ({type(error).__name__}).") from error
-    if not isinstance(values, dict) or values.get("model_type") != MODEL_TYPE:
-        found = values.get("model_type") if isinstance(values, dict) else None
+    values = json_object(path)
+    if values.get("model_type") != MODEL_TYPE:
         raise UserError(
-            f"'{folder}' is no InternVL checkpoint in its authors' layout: its model_type is {found}, not {MODEL_TYPE}."
+            f"'{folder}' is no InternVL checkpoint in its authors' layout: its model_type is {values.get('model_type')}, not "
+            f"{MODEL_TYPE}."
         )
     missing = [key for key in ("llm_config", "vision_config") if not isinstance(values.get(key), dict)]
     if missing:

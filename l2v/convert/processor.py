@@ -10,6 +10,7 @@ from typing import Any
 
 from l2v.convert.internvl2 import Layout
 from l2v.errors import UserError, unknown
+from l2v.tensors import json_object
 
 # What stands around and for the tiles of a picture.
 IMAGE_TOKENS = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
@@ -178,5 +179,4 @@ def _merges(vocabulary: dict[str, int], scores: list[float], usable: set[int]) -
 def _read(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"'{path.parent}' lacks {path.name}; download it.")
-    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return values
+    return json_object(path)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from l2v.errors import UserError
 from l2v.identity import digest, fingerprint
+from l2v.tensors import json_object
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,10 @@ def source_files(folder: Path) -> list[Path]:
         raise UserError(f"'{folder}' holds {what}; download its .safetensors files.")
     index = folder / INDEX
     if index.exists():
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        placed = json_object(index).get("weight_map")
+        if not isinstance(placed, dict):
+            raise UserError(f"'{index}' holds no weight_map from tensors to files; download it again.")
+        named = set(map(str, placed.values()))
         missing = sorted(named - {file.name for file in files})
         if missing:
             raise UserError(f"'{folder}' lacks {missing[0]} ({len(missing)} of {len(named)} shards); download them.")

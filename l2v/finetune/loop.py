@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,19 @@ class State:
             torch.save(values, file)
 
     def load(self, path: Path) -> None:
-        """Take up what `save` wrote, if it did."""
+        """Take up what `save` wrote, if it did. Raises UserError for a damaged file."""
         if not path.is_file():
             return
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            # torch itself does not look at the sums of a file of its own.
+            if (broken := zipfile.ZipFile(path).testzip()) is not None:
+                raise ValueError(f"{broken} is not what was written")
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # bytes that are no such file may fail in any way
+            reason = " ".join(str(error).split())[:120]
+            raise UserError(
+                f"{path} is damaged ({reason}); delete {path.parent}, then repeat the command, which begins anew."
+            ) from error
         self.epoch, self.step, self.history = values["epoch"], values["step"], values["history"]
         with torch.no_grad():
             for parameter, value in zip(self.parameters, values["parameters"], strict=True):

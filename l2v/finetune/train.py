@@ -18,6 +18,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from l2v.finetune.data import TrainingText, TrainingTexts, encode_examples
 from l2v.finetune.loop import Diverged, State, epoch_of_training, mean_loss
 from l2v.finetune.settings import FinetuneSettings, check_new
 from l2v.finetune.trainable import check_packages, made_trainable
+from l2v.identity import digest
 from l2v.steering.models import LoadedModel
 from l2v.steering.weights import check_writable
 from l2v.transfer.contrast import Chat
@@ -87,13 +89,13 @@ def finetune(
 
 def _identity(loaded: LoadedModel, examples: TrainingTexts, settings: FinetuneSettings) -> str:
     """What must be equal for one run to go on from another's state."""
-    digest = hashlib.blake2b(digest_size=16)
+    held = hashlib.blake2b(digest_size=16)
     for row in examples.rows:
-        digest.update(json.dumps([row.ids, row.labels]).encode())
+        held.update(json.dumps([row.ids, row.labels]).encode())
     known = {
         "settings": asdict(settings),
         "base": [loaded.spec.where(), loaded.spec.revision],
-        "texts": digest.hexdigest(),
+        "texts": held.hexdigest(),
     }
     return json.dumps(known, sort_keys=True)
 
@@ -103,7 +105,7 @@ def _work_folder(out: Path, identity: str) -> Path:
     check_new(out)
     work = out.with_name(out.name + ".partial")
     mark = work / "identity.json"
-    if work.exists() and (not mark.is_file() or mark.read_text(encoding="utf-8") != identity):
+    if work.exists() and (not mark.is_file() or mark.read_bytes() != identity.encode()):
         raise UserError(
             f"{work} holds an interrupted run of other settings or texts; repeat that one, choose another finetune.out or "
             "delete it."
@@ -146,10 +148,13 @@ def _train(
 
 def _loss_before(loaded: LoadedModel, rows: Sequence[TrainingText], settings: FinetuneSettings, kept: Path) -> float:
     """The loss before the first step; kept, so that a run that goes on tells the same."""
-    if not kept.is_file():
-        loss = mean_loss(loaded.model, rows, loaded.tokenizer.pad_token_id, settings.micro_batch)
-        kept.write_text(json.dumps(loss), encoding="utf-8")
-    return float(json.loads(kept.read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, TypeError):
+        loss, check = json.loads(kept.read_bytes())
+        if check == digest(loss):
+            return float(loss)
+    loss = mean_loss(loaded.model, rows, loaded.tokenizer.pad_token_id, settings.micro_batch)
+    write_atomically(kept, json.dumps([loss, digest(loss)]))
+    return loss
 
 
 def _save(loaded: LoadedModel, record: dict[str, Any], folder: Path) -> None:

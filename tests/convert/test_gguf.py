@@ -121,6 +121,12 @@ def test_again_costs_nothing_and_another_conversion_is_refused(file: Path, conve
     answer = l2v("convert", f"model={file}", f"out={converted}", "noise=0.1")
     assert answer.code == 2 and "holds something else" in answer.err
     assert (converted / "model.safetensors").stat().st_mtime_ns == before
+    for name in ("model.safetensors", "converted_from.json", "config.json"):
+        whole = (converted / name).read_bytes()
+        (converted / name).write_bytes(whole[:-40])
+        answer = l2v("convert", f"model={file}", f"out={converted}", "template=question_answer")
+        assert answer.code == 2 and "was converted before and is damaged" in answer.err and name in answer.err
+        (converted / name).write_bytes(whole)
 
 
 def test_noise_is_a_share_of_each_matrix_and_depends_on_the_seed(file: Path, tmp_path: Path, l2v: Callable[..., Any]) -> None:

@@ -209,6 +209,12 @@ def test_damaged_and_foreign_files_are_refused(internlm2: Path, tmp_path: Path) 
     files[1].unlink()
     with pytest.raises(UserError, match="lacks model-00002-of-00002"):
         convert(folder, out, lambda _: None)
+    for name in ("model.safetensors.index.json", "tokenizer_config.json", "config.json"):
+        text = (folder / name).read_bytes()
+        (folder / name).write_bytes(text[: len(text) // 2])
+        with pytest.raises(UserError, match=f"{name}' cannot be read as JSON"):
+            convert(folder, out, lambda _: None)
+        (folder / name).write_bytes(text)
     files[1].write_bytes(whole)
     save_file({**load_file(files[0]), "language_model.surprise.weight": torch.zeros(2)}, files[0])
     with pytest.raises(UserError, match="surprise"):

@@ -128,6 +128,16 @@ def test_an_interrupted_run_goes_on(method: str, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="interrupted run of other settings or texts"):
         finetune(load_model(spec, "vision"), TEXTS[1:], settings, tmp_path / "out")
+    state = tmp_path / "out.partial" / "state.pt"
+    whole_state = state.read_bytes()
+    for place in (len(whole_state) // 2, -1):
+        harmed = bytearray(whole_state)
+        harmed[place] ^= 1
+        state.write_bytes(harmed if place > 0 else whole_state[:-100])
+        with pytest.raises(UserError, match=r"state\.pt is damaged .*; delete .*, then repeat the command"):
+            finetune(load_model(spec, "vision"), TEXTS, settings, tmp_path / "out")
+    state.write_bytes(whole_state)
+    (tmp_path / "out.partial" / "before.json").write_text("[1.5, ")
     seen: list[int] = []
     loaded = load_model(spec, "vision")
     record = finetune(loaded, TEXTS, settings, tmp_path / "out", lambda done, _: seen.append(done))
