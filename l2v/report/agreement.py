@@ -12,6 +12,7 @@ import pandas as pd
 from l2v.errors import UserError, printable
 from l2v.report.answers import WORDS
 from l2v.report.tables import markdown
+from l2v.study.checkup import whole_study
 from l2v.study.statistics.paired import wilson
 from l2v.study.store import Store
 
@@ -35,7 +36,7 @@ def from_study(store: Store, scorers: Sequence[str] | None = None) -> list[Judge
     Raises UserError for an unknown study, or when fewer than two scorers were applied.
     """
     study = store.existing().study
-    folders = store.finished()
+    folders = whole_study(store)
     if not folders:
         raise UserError(f"Study '{study}' has no finished cell yet.")
     applied = [{m["scorer"] for m in folder.metrics()} for folder in folders]

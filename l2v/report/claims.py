@@ -24,13 +24,14 @@ import pandas as pd
 import yaml
 
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
+from l2v.disk import UNREADABLE
 from l2v.errors import UserError
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, open_study
 from l2v.study.statistics.paired import Paired, paired_scores
 from l2v.study.statistics.power import items_needed
-from l2v.study.store import Store
+from l2v.study.store import Store, plain_name
 
 VERDICTS = ("reproduced", "contradicted", "under-powered", "not run")
 POWER, LEVEL = 0.8, 0.05
@@ -101,7 +102,7 @@ def read_claims(path: Path) -> list[PaperClaim]:
         raise UserError(
             f"The claims '{path}' cannot be read; give file=… (experiments/paper/claims.yaml of a checkout)."
         ) from error
-    except (yaml.YAMLError, TypeError) as error:
+    except (yaml.YAMLError, TypeError, *UNREADABLE) as error:
         raise UserError(f"The claims '{path}' are not of the expected form: {str(error).splitlines()[0]}.") from error
     twice = {claim.id for claim in claims if sum(one.id == claim.id for one in claims) > 1}
     if twice:
@@ -187,7 +188,7 @@ class ClaimLedger:
 
     def _study(self, experiment: str) -> Study | None:
         if experiment not in self._studies:
-            store = Store(self.outputs, self.names.get(experiment, experiment))
+            store = Store(self.outputs, plain_name(self.names.get(experiment, experiment)))
             there = (store.path / "study.json").exists()
             study = open_study(store) if there else None
             self._studies[experiment] = study.seen_by(self.scorer) if study is not None and len(study.results) else None

@@ -104,7 +104,10 @@ def status(outputs: str, study: str) -> Status:
     rate = sum(worker.rate for worker in workers if worker.alive)
     open_rows = all_rows - rows - sum(items.get(cell, 0) - _stored(store.folder(cell)) for cell in failed)
     left = open_rows / rate if rate > 0 else None
-    return Status(study, done, running, failed, waiting, rows, all_rows, rate, left, workers, stops(runs[-1]) if runs else [])
+    lost = [cell for run in runs if run.over() for cell in run.cells if cell in waiting]
+    stopped = [f"{store.folder(cell).path}/DONE is missing, though its run was over; repeat `l2v run`" for cell in lost[:1]]
+    stopped += stops(runs[-1]) if runs else []
+    return Status(study, done, running, failed, waiting, rows, all_rows, rate, left, workers, stopped)
 
 
 def _stored(folder: CellFolder) -> int:
@@ -126,7 +129,8 @@ def _workers(outputs: str, study: str) -> list[WorkerState]:
     found, now = [], _now(folder)
     for path in sorted(folder.glob("*.json")):
         shown = read_heartbeat(path)
-        if shown.get("study") != study:
+        # One that has lost what a worker is known by is damaged.
+        if shown.get("study") != study or not {"worker", "host", "pid", "born"} <= set(shown):
             continue
         with suppress(FileNotFoundError):
             found.append(_state(shown, max(0.0, now - path.stat().st_mtime)))
@@ -134,7 +138,7 @@ def _workers(outputs: str, study: str) -> list[WorkerState]:
 
 
 def _state(shown: dict[str, Any], silent: float) -> WorkerState:
-    holder = Holder(*(shown.get(name, "") for name in ("worker", "host", "pid", "born")))
+    holder = Holder(*(shown[name] for name in ("worker", "host", "pid", "born")))
     alive = silent < MISSED * float(shown.get("period", 10.0)) + 5
     if holder.host == host_key():
         alive = alive and may_run(int(holder.pid), holder.born)

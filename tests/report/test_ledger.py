@@ -200,6 +200,10 @@ def test_bad_claims_are_one_sentence(l2v: Callable[..., Any], tmp_path: Path) ->
         assert (answer.code, len(answer.err.strip().splitlines())) == (2, 1)
     with pytest.raises(UserError, match="cannot be read"):
         read_claims(tmp_path / "none.yaml")
+    for text in (b"\xff\xfe: 1", b"[" * 5000, b"- 7"):
+        (tmp_path / "odd.yaml").write_bytes(text)
+        with pytest.raises(UserError, match="odd.yaml' are not of the expected form"):
+            read_claims(tmp_path / "odd.yaml")
 
 
 def test_the_claim_of_states_is_held_against_a_stored_analysis(l2v: Callable[..., Any], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from l2v.errors import UserError
 from l2v.report.agreement import Judged, matrix
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
-from l2v.study.digests import is_whole
+from l2v.study.digests import TABLE, content_digest, is_whole
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
 MOST_LAT_BYTES = 3_000_000
@@ -119,6 +119,9 @@ def _lat(path: Path, notes: list[str]) -> Record:
 def _figure(folder: Path, figure: Any) -> Record:
     picture, table = _inside(folder, figure["png"]), _inside(folder, figure.get("csv"))
     content = b"" if picture is None else picture.read_bytes()
+    text = table.read_text(encoding="utf-8") if table is not None and table.is_file() else None
+    if text is not None and figure.get(TABLE, known := content_digest(text.encode())) != known:
+        raise ValueError("its table is damaged")
     if not content.startswith(PNG):
         raise ValueError("not a PNG")
     if len(content) > MOST_LAT_BYTES:
@@ -128,7 +131,7 @@ def _figure(folder: Path, figure: Any) -> Record:
         "title": str(figure.get("title") or figure["id"]),
         "note": str(figure.get("note") or ""),
         "png": base64.b64encode(content).decode("ascii"),
-        "csv": table.read_text(encoding="utf-8") if table is not None and table.is_file() else None,
+        "csv": text,
         "file": table.name if table is not None else None,
     }
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from l2v.config import Config, ExecutorConfig
-from l2v.disk import Record, read_lines, read_notes, write_atomically
+from l2v.disk import Record, read_bytes, read_notes, write_atomically
 from l2v.errors import UserError
 from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
-from l2v.study.digests import DIGEST, read_sealed, sealed
+from l2v.study.digests import DIGEST, content_digest, read_sealed, sealed
 from l2v.study.provenance import given
 from l2v.study.store import CellFolder, Store
 
@@ -196,20 +196,23 @@ def write_jobs(run: Run, jobs: Sequence[Job]) -> None:
             configs[key] = len(configs)
             lines.append(json.dumps({"config": config}) + "\n")
         lines.append(json.dumps({"cell": asdict(job.cell), "of": configs[key]}) + "\n")
-    write_atomically(run.path / "jobs.jsonl", "".join(lines))
+    text = "".join(lines)
+    write_atomically(run.path / "jobs.jsonl", f"{text}{json.dumps({DIGEST: content_digest(text.encode())})}\n")
 
 
 def read_jobs(run: Run) -> list[Job]:
     """The jobs that `write_jobs` wrote. Raises UserError when they are not there or of another version."""
     configs: list[Config] = []
     found = []
-    for record in read_lines(run.path / "jobs.jsonl"):
+    path = run.path / "jobs.jsonl"
+    text, _, last = read_bytes(path).removesuffix(b"\n").rpartition(b"\n")
+    if last != json.dumps({DIGEST: content_digest(text + b"\n")}).encode():
+        raise UserError(f"{path} is missing or damaged; repeat the command of `l2v run`.")
+    for record in map(json.loads, text.splitlines()):
         if "config" in record:
             configs.append(rebuilt(Config, record["config"]))
         else:
             found.append(Job(Cell.from_dict(record["cell"]), configs[record["of"]]))
-    if not found:
-        raise UserError(f"{run.path} holds no jobs; repeat the command of `l2v run`.")
     return found
 
 
