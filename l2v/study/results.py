@@ -15,7 +15,7 @@ from l2v.study.marks import Marks
 from l2v.study.race import Promise, Round
 from l2v.study.score import unjudged
 from l2v.study.statistics.paired import holm, paired_scores
-from l2v.study.statistics.searches import add_searches, best_row, grouped, own_baseline
+from l2v.study.statistics.searches import add_races, add_searches, best_row, grouped, own_baseline
 from l2v.study.store import Store
 from l2v.transfer.arms import is_bound
 
@@ -128,6 +128,7 @@ def build_results(store: Store) -> pd.DataFrame:
     _report(rows, selection)
     _compare(rows, marks)
     add_searches(rows, marks, selection.reports)
+    add_races(rows, {arm.report: list(arm.cells.values()) for arm in selection.raced})
     raced = {arm.report: arm.budget for arm in selection.raced}
     for row in rows:
         row |= {"budget": raced[row["cell"]]} if row["cell"] in raced else {}

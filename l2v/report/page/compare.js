@@ -47,7 +47,7 @@ if ($("fig-compare")) {
       sees,
       numbers,
       caption:
-        `Scorer ${DATA.scorer}; ${second} minus ${first} on the items that both answered, 95 % ` +
+        `Target ${[...new Set(lines.map((p) => p.where))].join(", ")}. Scorer ${DATA.scorer}; ${second} minus ${first} on the items that both answered, 95 % ` +
         `paired bootstrap interval, ${span(lines.map((p) => p.n))}` +
         (all.length > lines.length ? `; ${lines.length} of ${all.length} pairs drawn, all are in the numbers` : "") +
         ".",
@@ -55,7 +55,7 @@ if ($("fig-compare")) {
         forest(
           lines.map((p) => ({
             name: [p.arm, p.settings, distinct(ROWS, "where").length > 1 ? p.where : ""].filter(Boolean).join(", "),
-            ...lookOf(p.arm),
+            ...lookOf(p.arm, CELLS.has(p.first) ? text(CELLS.get(p.first), "role") : ""),
             cell: p.first,
             x: 100 * p.diff,
             low: 100 * p.low,

@@ -187,6 +187,8 @@ def _heading(arms: Sequence[ArmVerdict], nulls: Sequence[ArmVerdict]) -> str:
         return words
     if not nulls:
         return f"{words}, no null arm was run"
+    if {v.finding.kind for v in steered} & set(ABOVE) == {"above"}:
+        return f"{words}, no null arm was searched alike"
     return f"{words}, {beat or 'none'} above every null"
 
 

@@ -98,6 +98,28 @@ def _found(search: Search, baseline: Record | None, searches: Sequence[Search], 
     }
 
 
+def add_races(rows: Sequence[Record], searched: Mapping[str, Sequence[str]]) -> None:
+    """Fill the columns of a search for arms that raced, whose searched cells have no rows of their own.
+
+    searched: what a reporting cell was chosen from, in words. A null arm's race over the same cells stands against an
+    arm's; the rank (p_best_of_seeds) is that of the held-out accuracy.
+    """
+    told = [row for row in rows if searched.get(row["cell"]) and row["metric"] == HEADLINE and "problems" in row]
+    for members in grouped(told, FAMILY).values():
+        for row in members:
+            nulls = [null for null in members if null is not row and _raced_alike(null, row, searched)]
+            values = [float(null["value"]) for null in nulls]
+            row["null_cells"] = " ".join(null["cell"] for null in nulls) or None
+            row["null_seeds"] = len(nulls)
+            row["p_best_of_seeds"] = best_of_grid_seeds(float(row["value"]), values).p if nulls else None
+
+
+def _raced_alike(null: Record, arm: Record, searched: Mapping[str, Sequence[str]]) -> bool:
+    names = ("positions", "scale", "prompt")
+    both = (sorted(searched[null["cell"]]), key(null, names)), (sorted(searched[arm["cell"]]), key(arm, names))
+    return is_null(null["method"]) and both[0] == both[1]
+
+
 # What two searches must have gone over alike, besides the items and the model, for one to stand against the other.
 SEARCHED = ("layer", "alpha", "cutoff", "positions", "scale", "prompt")
 

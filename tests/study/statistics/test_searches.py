@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from l2v.study.statistics.searches import stands_against
+from l2v.study.columns import FAMILY
+from l2v.study.statistics.searches import add_races, stands_against
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,16 @@ def test_a_single_cell_stands_against_nulls_with_its_settings(tiny: Callable[...
     results = pd.read_csv(outputs / "singles" / "results.csv").set_index("method")
     here = results.loc["random"][results.loc["random"]["layer"] == 2]["cell"].tolist()
     assert results.loc["l2v"]["null_cells"].split() == here
+
+
+def test_a_race_is_held_against_null_races_over_the_same_cells() -> None:
+    """Its searched cells have no rows: what was chosen from stands in the selection."""
+    common = dict.fromkeys((*FAMILY, "positions", "prompt"), "") | {"metric": "accuracy", "problems": 40, "scale": "relative"}
+    rows = [
+        common | {"cell": cell, "method": method, "value": value}
+        for cell, method, value in (("a", "l2v", 0.9), ("b", "random", 0.2), ("c", "permuted", 0.95), ("d", "random", 0.1))
+    ]
+    grid = ["layer 1, alpha 0.2", "layer 2, alpha 0.2"]
+    add_races(rows, {"a": grid, "b": grid[::-1], "c": grid, "d": grid[:1]})
+    assert (rows[0]["null_cells"], rows[0]["null_seeds"], rows[0]["p_best_of_seeds"]) == ("b c", 2, pytest.approx(2 / 3))
+    assert rows[1]["null_cells"] == "c" and rows[3]["null_cells"] is None
