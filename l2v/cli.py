@@ -18,6 +18,7 @@ from collections.abc import Sequence  # noqa: E402
 from difflib import get_close_matches  # noqa: E402
 
 from l2v import __version__  # noqa: E402
+from l2v.collector import rest_while_loading  # noqa: E402
 from l2v.errors import UserError, printable  # noqa: E402
 from l2v.verbs import VERBS  # noqa: E402
 from l2v.verbs.help import table_of_contents, verb_help, verb_module  # noqa: E402
@@ -31,6 +32,8 @@ HELP = """
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script. Exit code 0: all done; 1: some cells failed; 2: bad input; 130: interrupted (143 by SIGTERM)."""
+    if argv is None:
+        rest_while_loading()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(f"{__doc__}\n\n{table_of_contents(VERBS)}\n{HELP}")

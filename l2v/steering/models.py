@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import inspect
 import logging as python_logging
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from l2v.checkpoint import ModelFacts as ModelFacts
 from l2v.checkpoint import ModelSpec as ModelSpec
 from l2v.checkpoint import check_files, check_kind, check_loaded, from_pretrained
 from l2v.checkpoint import read_facts as read_facts
+from l2v.collector import resume
 from l2v.errors import UserError, unknown
 from l2v.steering.pictures import check_picture_words, check_vocabulary
 from l2v.steering.pictures import image_token_ids as image_token_ids
@@ -61,8 +63,10 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     hub, an architecture without the needed class, an unknown setting, quantization without bitsandbytes or a GPU, and weights
     above the device's memory.
     """
+    import transformers.modeling_utils  # noqa: F401
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 
+    resume()
     options = _loading_options(spec, device)
     check_kind(spec, kind)
     check_files(spec, kind)
@@ -341,8 +345,9 @@ def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Seq
         ) from error
 
 
-def release_memory() -> None:
-    """Give the memory of dropped models back, on the accelerator too."""
-    gc.collect()
+def release_memory(*dropped: weakref.ref[nn.Module]) -> None:
+    """Give the memory of dropped models back, on the accelerator too; where one is still there, cycles are searched for it."""
+    if torch.cuda.is_available() or any(model() is not None for model in dropped):
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ class Anatomy:
 
     def __init__(self, target: LoadedModel) -> None:
         model = target.model
-        self.target = target
+        # What is kept with a target must not hold it: it would outlive its last use.
+        self.target = replace(target)
         self.layers = target.layers
         self.embed = model.get_input_embeddings()
         self.head = model.get_output_embeddings()

@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -97,8 +98,8 @@ class Engine:
     def _encoder(self) -> Encoder:
         """The target's encoder, kept with it: other cells ask about the same pictures."""
         kept = vars(self.target)
-        if not isinstance(kept.get("_encoder"), Encoder) or kept["_encoder"].target is not self.target:
-            kept["_encoder"] = Encoder(self.target)
+        if not isinstance(kept.get("_encoder"), Encoder) or kept["_encoder"].target != self.target:
+            kept["_encoder"] = Encoder(replace(self.target))
         encoder: Encoder = kept["_encoder"]
         encoder.begin()
         return encoder

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -146,8 +147,8 @@ def _read_missing(
         finally:
             held.release()
     if loaded is not None:
-        loaded = None
-        release_memory()
+        model, loaded = ref(loaded.model), None
+        release_memory(model)
     return all(reading.id in lost or _complete(_path(reading, job), reading) for reading, job in members)
 
 

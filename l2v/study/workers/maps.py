@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import torch
 
@@ -160,8 +161,8 @@ class _Models:
     def release(self) -> None:
         """Drop it."""
         if self.loaded is not None:
-            self.loaded = None
-            release_memory()
+            model, self.loaded = ref(self.loaded.model), None
+            release_memory(model)
 
 
 def _read(reading: NeutralReading, job: Job, shelf: _Models, say: Any) -> None:

@@ -13,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from l2v.collector import rest_while_loading
 from l2v.errors import UserError, printable
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.heartbeat import Heartbeat
@@ -44,6 +45,7 @@ def work_on(path: Path, index: int, attempt: str | None = None, parent: int | No
 
     Raises UserError, noted in the run's folder too, for what the user must mend.
     """
+    rest_while_loading()
     run = read_run(path, attempt)
     jobs = read_jobs(run)
     for job in jobs:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from l2v.errors import UserError
 from l2v.study.cells import Job, ModelId
@@ -70,8 +71,8 @@ class Targets:
         if self._loaded is not None:
             from l2v.steering.models import release_memory
 
-            self._loaded = None
-            release_memory()
+            model, self._loaded = ref(self._loaded.model), None
+            release_memory(model)
 
 
 def _load(job: Job, device: str) -> LoadedModel:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from weakref import ref
 
 from l2v.config import ColumnsConfig, Config
 from l2v.disk import write_atomically
@@ -49,8 +50,9 @@ def _write(config: Config, path: Path, device: str, say: Callable[[str], None]) 
     questions = contrast_questions(config)
     loaded = load_model(model_spec(config.source), "text", device)
     pairs = contrast_pairs(loaded, config, questions, path.with_suffix(".part") / "responses.jsonl")
+    model = ref(loaded.model)
     del loaded
-    release_memory()
+    release_memory(model)
     rows = [
         {"question": pair.cot.user, "domain": question.domain, "cot": pair.cot.assistant, "direct": pair.direct.assistant}
         for pair, question in zip(pairs, questions, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 from l2v.config import Config, ModelConfig
 from l2v.errors import UserError
@@ -52,8 +53,9 @@ def changed(target: LoadedModel, job: Job) -> Iterator[None]:
     if weights.density is not None and weights.scale is not None:
         how = replace(how, density=weights.density, scale=weights.scale)
     with weights_changed(target, merge(target, llm, how, base)):
+        dropped = [ref(one.model) for one in (llm, base) if one is not None]
         del llm, base
-        release_memory()
+        release_memory(*dropped)
         yield
 
 

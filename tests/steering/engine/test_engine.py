@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import random
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -49,6 +51,19 @@ def answers(target: LoadedModel, rows: Sequence[Row], decoding: Decoding, **opti
     found = list(Engine(target, decoding, **{"tell": silent, **options}).answer(rows))
     assert sorted(index for index, _ in found) == list(range(len(rows)))
     return [response for _, response in sorted(found, key=lambda pair: pair[0])]
+
+
+def test_a_target_goes_with_its_last_reference(target: LoadedModel) -> None:
+    """What the engine keeps with it makes no cycle: its memory is free at once, without a search for garbage."""
+    mine = copy.deepcopy(target)
+    answers(mine, mixed_rows()[:6], Decoding(2))
+    gone = weakref.ref(mine.model)
+    gc.disable()
+    try:
+        del mine
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 # -- the same tokens as generate -------------------------------------------------------------------------------------
