@@ -48,9 +48,9 @@ def add_searches(rows: Sequence[Record], marks: Marks, reported: Mapping[str, st
     """Fill the columns of a search for the best cell of every arm that has several, and for the cell that reports it.
 
     budget: cells searched. p_best_of_grid: max-T permutation test of the best cell against `direct` on the same items, adjusted
-    for the search. p_best_of_seeds: its rank among the best cells of the null arms' seeds that were searched alike (null_seeds
-    of them). null_cells: the cells that such null arms report, also of an arm of one cell. `reported`: searched cell -> cell
-    on the held-out items.
+    for the search; of a best cell below direct its own p. p_best_of_seeds: its rank among the best cells of the null arms'
+    seeds that were searched alike (null_seeds of them). null_cells: the cells that such null arms report, also of an arm of one
+    cell. `reported`: searched cell -> cell on the held-out items.
     """
     by_cell = {(row["cell"], row["scorer"]): row for row in rows if row["metric"] == HEADLINE and "problems" in row}
     families = [
@@ -92,7 +92,7 @@ def _found(search: Search, baseline: Record | None, searches: Sequence[Search], 
     ]
     return {
         "budget": len(search.rows),
-        "p_best_of_grid": best_of_grid(search.grid, grid([marks.score(baseline)])).p if baseline else None,
+        "p_best_of_grid": _p_of_search(search, baseline, marks),
         "p_best_of_seeds": best_of_grid_seeds(float(search.best["value"]), nulls).p if nulls else None,
         "null_seeds": len(nulls),
     }
@@ -118,6 +118,16 @@ def _raced_alike(null: Record, arm: Record, searched: Mapping[str, Sequence[str]
     names = ("positions", "scale", "prompt")
     both = (sorted(searched[null["cell"]]), key(null, names)), (sorted(searched[arm["cell"]]), key(arm, names))
     return is_null(null["method"]) and both[0] == both[1]
+
+
+def _p_of_search(search: Search, baseline: Record | None, marks: Marks) -> float | None:
+    """p of the best cell, allowing for the search. Below direct it needs no allowance: being the best works against it."""
+    if baseline is None:
+        return None
+    if (search.best.get("diff") or 0.0) < 0:
+        p: float | None = search.best["p"]
+        return p
+    return best_of_grid(search.grid, grid([marks.score(baseline)])).p
 
 
 # What two searches must have gone over alike, besides the items and the model, for one to stand against the other.

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from l2v.study.columns import FAMILY
-from l2v.study.statistics.searches import add_races, stands_against
+from l2v.benchmarks.metrics import Marked, Score
+from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN
+from l2v.study.statistics.searches import add_races, add_searches, stands_against
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +118,26 @@ def test_a_race_is_held_against_null_races_over_the_same_cells() -> None:
     add_races(rows, {"a": grid, "b": grid[::-1], "c": grid, "d": grid[:1]})
     assert (rows[0]["null_cells"], rows[0]["null_seeds"], rows[0]["p_best_of_seeds"]) == ("b c", 2, pytest.approx(2 / 3))
     assert rows[1]["null_cells"] == "c" and rows[3]["null_cells"] is None
+
+
+class _Verdicts:
+    """The verdicts of cells by hand, in place of those on disk."""
+
+    def __init__(self, right: dict[str, int]) -> None:
+        self.right = right
+
+    def score(self, row: dict[str, Any]) -> Score:
+        n = self.right[row["cell"]]
+        return Score("accuracy", n / 40, tuple(Marked(str(i), str(i), (), i < n) for i in range(40)))
+
+
+def test_an_arm_whose_best_cell_is_below_direct_is_told_to_be_worse() -> None:
+    """To be the best of several works against it, so that its own p needs no allowance."""
+    right = {"direct": 40, "l2v 1": 0, "l2v 2": 1}
+    common = dict.fromkeys((*FAMILY, *ARM_COLUMNS, *OWN), None) | {"metric": "accuracy", "scorer": "official", "problems": 40}
+    rows = [
+        common | {"cell": cell, "method": cell.split()[0], "value": n / 40, "diff": n / 40 - 1, "p": 2.0**-n}
+        for cell, n in right.items()
+    ]
+    add_searches(rows, _Verdicts(right), {})  # type: ignore[arg-type]
+    assert "p_best_of_grid" not in rows[1] and rows[2]["p_best_of_grid"] == rows[2]["p"]
