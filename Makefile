@@ -2,7 +2,7 @@
 # make real-small: language models of the package index (experiments/real, which tells what of it has been run); make real: all of it.
 # make docs: the documentation, strictly, into site/.
 # make tables: every experiment's miniature twin, and its measured table in experiments/<name>/mini.csv.
-# make worlds: the miniature trained from four other seeds, and strangers of another build; repeat it to go on.
+# make worlds: the miniature trained from four other seeds, and strangers of another build, two at a time; repeat it to go on.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
+WORLDS := 1 odd 2 3 4
 PROSE := outputs/prose.jsonl
 MODELS := smollm2 smollm2_noisy gemma3_270m smol_reader
 
@@ -47,9 +48,10 @@ $(CHECKPOINTS)/mini_reasoner: $(INSTALLED)
 	test -d $@ || $(BIN)/l2v finetune source=mini_base finetune.model=source +finetune=mini finetune.out=$@
 
 worlds: $(INSTALLED)
-	for world in 1 odd 2 3 4; do \
-	  $(BIN)/python -m l2v.mini.train --world $$world --out outputs/worlds/$$world --missing || exit 1; \
-	done
+	$(MAKE) --no-print-directory --jobs 2 $(WORLDS:%=world-%)
+
+world-%: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m l2v.mini.train --world $* --out outputs/worlds/$* --missing
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
