@@ -127,7 +127,7 @@ def kinds() -> list[str]:
                 a, b = (u[one][:, ::2], u[one][:, 1::2]) if one == other else (u[one], u[other])
                 cosines = torch.cosine_similarity(a.mean(dim=1), b.mean(dim=1), dim=-1)
                 table += [[model, one, other, block, f"{value:.4f}"] for block, value in enumerate(cosines.tolist())]
-                least, middle, most = cosines.quantile(torch.tensor([0, 0.5, 1])).tolist()
+                least, middle, most = cosines.quantile(torch.tensor([0, 0.5, 1], dtype=cosines.dtype)).tolist()
                 told = f"median {middle:.2f} ({least:.2f} to {most:.2f}), chance limit {limit:.2f}"
                 lines.append(f"{model} {one} x {other}: {told}")
     _write("kinds.csv", ["model", "contrast", "other", "block", "cosine"], table)
@@ -154,7 +154,7 @@ def carried() -> list[str]:
 
 
 def draw_spectra(plt: Any) -> None:
-    """spectrum.png: of every block, what share of the dispersion the lowest bins hold, and the middle block's permuted band."""
+    """spectrum.png: what the lowest bins hold of every block's dispersion beyond a white spectrum, and one's permuted band."""
     figure, axes = plt.subplots(len(MODELS), len(KINDS), figsize=(12, 6), sharex="row", sharey=True, layout="constrained")
     for row, model in zip(axes, MODELS, strict=True):
         for axis, kind in zip(row, KINDS, strict=True):
@@ -171,7 +171,7 @@ def draw_spectra(plt: Any) -> None:
                 axis.plot(bins, _cumulative(part), color=colour, alpha=strength, zorder=2 + chosen, label=label)
             axis.set_title(f"{model}, {kind}", fontsize=9)
             axis.legend(fontsize=7, loc="lower right")
-        row[0].set_ylabel("share of the dispersion")
+        row[0].set_ylabel("share held, less that of white")
     figure.supxlabel("bins from DC upwards (one side; k keeps k / 2 of them); other blocks in blue; n = 20 pairs", fontsize=9)
     figure.savefig(HERE / "spectrum.png", dpi=70)
 
@@ -179,7 +179,8 @@ def draw_spectra(plt: Any) -> None:
 def _cumulative(u: torch.Tensor) -> np.ndarray:
     centred = (u - u.mean(dim=0)).numpy()
     power = lat._power(np.fft.rfft(centred), u.shape[-1]).sum(axis=0)
-    return np.cumsum(power) / power.sum()
+    white = lat._power(np.ones(len(power), dtype=complex), u.shape[-1])
+    return np.cumsum(power / power.sum() - white / white.sum())
 
 
 def draw_cosines(plt: Any, k: int = 64) -> None:
@@ -193,7 +194,7 @@ def draw_cosines(plt: Any, k: int = 64) -> None:
             p = (1 + int((found.permuted >= largest).sum())) / (1 + ORDERS)
             image = axis.imshow(found.low.cosines, cmap="RdBu", vmin=-1, vmax=1, origin="lower", aspect="auto")
             limit = np.quantile(found.permuted, 0.95)
-            axis.set_title(f"{kind}\nlargest {largest:.2f}, permuted 95 % {limit:.2f}, p = {p:.2f}", fontsize=8)
+            axis.set_title(f"{kind}\nlargest {largest:.2f}, of permuted\n95 % below {limit:.2f}, p = {p:.2f}", fontsize=8)
             axis.set_xlabel(f"{target} block", fontsize=8)
             axis.set_ylabel(f"{source} block, carried" if kind == KINDS[0] else "", fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.6, label=f"cosine, both low-passed at k = {k}")
