@@ -26,6 +26,7 @@ import yaml
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
 from l2v.disk import UNREADABLE
 from l2v.errors import UserError
+from l2v.paths import conf_dir
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, open_study
@@ -216,7 +217,8 @@ class ClaimLedger:
         study = self._study(one.claim.experiment)
         if study is None:
             return ClaimFinding(one, "not run", f"study {one.claim.experiment} is not there")
-        ours, theirs = (_rows(study, settings, one.metric) for settings in (one.ours, one.theirs))
+        searched = _chosen_on(one.claim.experiment)
+        ours, theirs = (_rows(study, settings, one.metric, searched) for settings in (one.ours, one.theirs))
         missing = [_told(s) for s, rows in ((one.ours, ours), (one.theirs, theirs)) if not len(rows)]
         if missing:
             return ClaimFinding(one, "not run", f"no cell {missing[0]}")
@@ -248,12 +250,19 @@ def _lengths(one: ClaimComparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> 
     )
 
 
-def _rows(study: Study, settings: Filter, metric: str) -> pd.DataFrame:
+def _chosen_on(experiment: str) -> tuple[str, str]:
+    """The column and value of the rows that an experiment chooses on: they tell nothing, though its search was broken off."""
+    file = conf_dir() / "experiment" / f"{experiment}.yaml"
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    split = ((found or {}).get("protocol") or {}).get("select")
+    return ("split", str(split)) if split else ("part", "select")
+
+
+def _rows(study: Study, settings: Filter, metric: str, searched: tuple[str, str]) -> pd.DataFrame:
     """The rows that tell these settings: one, or one per draw of the contrast; of a search, those that report it."""
     rows = study.results[study.results["scorer"] == study.scorer]
     reports = set(study.selection.reports.values())
-    if reports:
-        rows = rows[rows["cell"].isin(reports)]
+    rows = rows[rows["cell"].isin(reports)] if reports else rows[rows[searched[0]] != searched[1]]
     for name, value in settings.items():
         column = rows[name]
         rows = rows[column.isna() if value is None else column == value]

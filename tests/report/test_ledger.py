@@ -184,6 +184,16 @@ def test_the_miniature_is_held_against_the_claims(l2v: Callable[..., Any], tmp_p
     assert "1 reproduced, 1 not run" in text
 
 
+def test_a_search_that_was_broken_off_tells_nothing(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Its cells lie on the items that it would choose on."""
+    words = (f"runtime.outputs={tmp_path}", "target=mini", "benchmark.limit=4", "runtime.progress=false", "runtime.page=false")
+    run = l2v("run", "--multirun", "study=table1_mini", *words, "method=direct,l2v", "benchmark.split=dev")
+    assert run.code == 0, run.err
+    answer = l2v("claims", "mini=true", f"outputs={tmp_path}", "--format", "csv")
+    rows = [row for row in csv.DictReader(answer.out.splitlines()) if row["claim"].startswith("table1.l2v")]
+    assert rows and {row["verdict"] for row in rows} == {"not run"}
+
+
 def test_twins_are_cells_of_the_miniatures_experiments(jobs: Callable[[str], list[Config]]) -> None:
     """Both sides of every comparison of the ledger's miniature."""
     for claim in CLAIMS:
