@@ -1,4 +1,4 @@
-"""The schema: every setting is declared once, with its unit and range; all but a room's own (finetuning) here.
+"""The schema: every setting is declared once, with its unit and range; all but a room's own (finetuning, the judge) here.
 
 Settings marked (science) are part of a cell's identity; the others say where and how to compute, never what.
 """
@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from l2v.benchmarks.judging import JudgeConfig
 from l2v.finetune.settings import FinetuneSettings
 
 
@@ -202,22 +203,6 @@ class ProtocolConfig:
     delta: float = 0.05  # race: share of error of dropping the best cell as proven worse, from 0 (no such drops) to below 1
     margin: float = 0.05  # race: cells known to be this close in score count as equal, from 0 to below 1; the first goes on
     prior: str = "none"  # order: what is known beforehand ranks cells (study/prior.py); strict: the lower half does not race
-
-
-@dataclass
-class JudgeConfig:
-    """The LLM behind scorer=judge: an OpenAI-compatible endpoint (base_url) or a model of lm-eval (lm_eval)."""
-
-    model: str | None = None  # the model's name at the endpoint, or for the record
-    base_url: str | None = None  # e.g. http://localhost:8000/v1
-    api_key_env: str = "OPENAI_API_KEY"  # environment variable that holds the key; the key itself is stored nowhere
-    lm_eval: str | None = None  # lm-eval model type, e.g. hf
-    model_args: str = ""  # its arguments, e.g. pretrained=…
-    timeout: float = 60.0  # seconds a request may take
-    retries: int = 3  # how often a failed request is tried again
-    concurrency: int = 4  # requests in flight
-    max_tokens: int = 256  # length of the judge's answer
-    prompt: str = "default"  # name of the judge's prompt
 
 
 @dataclass

@@ -14,7 +14,7 @@ import torch
 from l2v.paths import PACKAGE
 from l2v.verbs.help import group_options
 
-HUNDRED = ("benchmark.limit=100", "benchmark.split=test", "runtime.progress=false", "runtime.device=cpu")
+HUNDRED = ("benchmark.limit=100", "benchmark.split=test", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu")
 # A cell inside the window that experiments/demo.md reports.
 STEERED = ("intervention.scale=relative", "intervention.layer=3", "intervention.alpha=0.7", "intervention.cutoff=34")
 
@@ -137,7 +137,13 @@ TWINS = ("table1", "table2", "source_scale", "fig2", "fig4", "fig5", "fig6", "fi
 def test_every_twin_runs_and_gives_its_table(name: str, l2v: Callable[..., Any], outputs: Path, tmp_path: Path) -> None:
     """The run and the table of `make tables`, on two images a split; `controls` has too many cells for a test."""
     given = stand_ins(f"{name}_mini")
-    small = ("benchmark.limit=2", "runtime.progress=false", "runtime.device=cpu", f"runtime.outputs={outputs}")
+    small = (
+        "benchmark.limit=2",
+        "runtime.progress=false",
+        "runtime.page=false",
+        "runtime.device=cpu",
+        f"runtime.outputs={outputs}",
+    )
     answer = l2v("run", "--multirun", f"+experiment={name}_mini", *small, *given)
     assert answer.code == 0, answer.err
     table = tmp_path / "mini.csv"
@@ -146,5 +152,5 @@ def test_every_twin_runs_and_gives_its_table(name: str, l2v: Callable[..., Any],
     wanted = "target,source,arm,value,n,low,high,diff,p_holm,p_best_of_grid"
     assert set(wanted.split(",")) <= set(header.split(","))
     assert len(rows) > 2
-    assert l2v("report", f"+experiment={name}_mini", f"outputs={outputs}", f"out={table}").code == 0
+    assert l2v("report", f"+experiment={name}_mini", f"outputs={outputs}", f"out={table}", "page=false").code == 0
     assert [header, *rows] == table.read_text().splitlines(), "another call changes no figure"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,7 @@ def scoring_of(judge: JudgeConfig, outputs: str, progress: bool) -> Scoring:
     if judge.model or judge.lm_eval:
         from l2v.benchmarks.scoring.judge import JudgeSettings
 
-        values = {f.name: getattr(judge, f.name) for f in fields(judge)}
-        settings = JudgeSettings(**values, cache=str(Path(outputs) / "cache" / "judge"))
+        settings = JudgeSettings(**vars(judge), cache=str(Path(outputs) / "cache" / "judge"))
     return Scoring(judge=settings, progress=progress)
 
 

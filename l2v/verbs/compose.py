@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -215,13 +216,19 @@ def _checked(cfg: DictConfig) -> DictConfig:
     try:
         # Plain values, so that a key which was forced in with ++ meets the schema too.
         values = OmegaConf.to_container(plain, resolve=False)
-        merged = cast(DictConfig, OmegaConf.merge(OmegaConf.structured(Config), values))
+        merged = cast(DictConfig, OmegaConf.merge(_schema(), values))
     except OmegaConfBaseException as error:
         raise complaint(error) from error
     # "???" asks for a value; a setting with a default would take that without a word.
     if lost := _left_open(values) - _left_open(OmegaConf.to_container(merged, resolve=False)):
         raise UserError(_unnamed(sorted(lost)))
     return merged
+
+
+@lru_cache(maxsize=1)
+def _schema() -> DictConfig:
+    """Never changed: a merge copies what it begins with."""
+    return cast(DictConfig, OmegaConf.structured(Config))
 
 
 def _left_open(values: Any, prefix: str = "") -> set[str]:

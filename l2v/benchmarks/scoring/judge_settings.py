@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from l2v.benchmarks.base import CHOICE, Question
+from l2v.benchmarks.judging import JudgeConfig
 from l2v.errors import UserError, unknown
 from l2v.identity import digest, fingerprint
 
@@ -66,29 +67,15 @@ Judgement: incorrect""",
 }
 
 
-@dataclass(frozen=True)
-class JudgeSettings:
-    """A judge: a chat model at an OpenAI-compatible endpoint, or any model of lm-eval.
+@dataclass
+class JudgeSettings(JudgeConfig):
+    """A judge: a chat model at an OpenAI-compatible endpoint, or any model of lm-eval; exactly one of the two is given.
 
-    model: its name at the endpoint, or the name to record for an lm-eval model. base_url: the endpoint, such as
-    http://localhost:8000/v1. lm_eval: the type of an lm-eval model (hf, local-chat-completions …), with model_args as
-    lm-eval takes them; exactly one of base_url and lm_eval is given. api_key_env: the environment variable that holds the
-    endpoint's key; the key itself is never a setting. timeout: seconds for one whole request. retries: further attempts
-    after a failed one. concurrency: requests at a time. max_tokens: length of a reply. prompt: a name in PROMPTS. cache: the
-    folder of verdicts; None keeps none. Decoding is greedy (temperature 0).
-    Raises UserError for settings that cannot work, or that hold a secret.
+    cache: the folder of verdicts; None keeps none. Decoding is greedy (temperature 0). Raises UserError for settings that
+    cannot work, or that hold a secret.
     """
 
-    model: str
-    base_url: str | None = None
-    lm_eval: str | None = None
-    model_args: str = ""
-    api_key_env: str = "OPENAI_API_KEY"
-    timeout: float = 60.0
-    retries: int = 3
-    concurrency: int = 4
-    max_tokens: int = 256
-    prompt: str = "default"
+    model: str = ""
     cache: str | None = "outputs/cache/judge"
 
     def __post_init__(self) -> None:
