@@ -47,8 +47,8 @@ if ($("fig-compare")) {
       sees,
       numbers,
       caption:
-        `Target ${[...new Set(lines.map((p) => p.where))].join(", ")}. Scorer ${DATA.scorer}; ${second} minus ${first} on the items that both answered, 95 % ` +
-        `paired bootstrap interval, ${span(lines.map((p) => p.n))}` +
+        `Target ${[...new Set(lines.map((p) => p.where))].join(", ")}. Scorer ${DATA.scorer}; ${second} minus ` +
+        `${first} on the items that both answered, 95 % paired bootstrap interval, ${span(lines.map((p) => p.n))}` +
         (all.length > lines.length ? `; ${lines.length} of ${all.length} pairs drawn, all are in the numbers` : "") +
         ".",
       build: (width) =>
