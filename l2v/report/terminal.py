@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SIGNIFICANT = 0.05  # of p after Holm
 GAP = "  "
 INDENT = "    "  # of a folded line
+LONGEST_ARM = 28  # characters of an arm's name where the table has no room
 LEGEND = (
     "Green, red: above, below direct with p < 0.05 after Holm; dim: arms whose vector has nothing to do with the source's "
     "direction. What does not fit is folded under its row, without shares of 0 %; format=md or csv has it all."
@@ -58,7 +59,10 @@ def coloured(
 def _block(shown: pd.DataFrame, rows: pd.DataFrame, width: int) -> list[Text]:
     from rich.text import Text
 
-    widths = {name: max(len(str(name)), *shown[name].astype(str).str.len()) for name in shown.columns}
+    widths = _widths(shown)
+    if sum(widths.values()) + len(GAP) * len(widths) > width:
+        shown = shown.assign(arm=_shortened(shown["arm"].astype(str).tolist()))
+        widths = _widths(shown)
     kept = fitting(widths, width)
     lines = [_line([Text(_pad(name, widths[name], name == "arm"), style="underline") for name in kept])]
     for index, row in zip(shown.index.tolist(), shown.to_dict("records"), strict=True):
@@ -72,9 +76,20 @@ def _block(shown: pd.DataFrame, rows: pd.DataFrame, width: int) -> list[Text]:
     return lines
 
 
+def _widths(shown: pd.DataFrame) -> dict[str, int]:
+    return {name: max(len(str(name)), *shown[name].astype(str).str.len()) for name in shown.columns}
+
+
+def _shortened(arms: list[str]) -> list[str]:
+    """Long names without their middle, where no two become one: what is measured needs the room."""
+    half = LONGEST_ARM // 2
+    short = [arm if len(arm) <= LONGEST_ARM else f"{arm[:half]}…{arm[1 - half :]}" for arm in arms]
+    return short if len(set(short)) == len(set(arms)) else arms
+
+
 def _spare(shown: pd.DataFrame, slim: bool, width: int) -> list[str]:
     """The columns that a slim table leaves out where the window is narrow."""
-    whole = sum(len(GAP) + max(len(str(name)), *shown[name].astype(str).str.len()) for name in shown.columns)
+    whole = sum(len(GAP) + one for one in _widths(shown).values())
     return [name for name in ("tokens", "steps") if name in shown] if slim and whole > width else []
 
 

@@ -133,6 +133,15 @@ def test_what_does_not_fit_is_folded_and_not_cut(monkeypatch: pytest.MonkeyPatch
     assert max(map(len, text.splitlines())) <= 64
 
 
+def test_a_long_name_leaves_room_for_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = rows(("l2v", 0.2, 0.001), ("l2v", 0.1, 0.01))
+    long = table.assign(source=[f"a_source_with_a_name_of_some_sixty_signs_that_differs_at_its_end_{end}" for end in "ab"])
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = CODES.sub("", coloured(["above"], blocks(formatted(long)), long)).splitlines()
+    (first, second) = (line for line in lines if line.startswith("l2v a_source"))
+    assert "_a  50.0 [40.0, 60.0]" in first and "_b  50.0 [40.0, 60.0]" in second and "0.010" in second
+
+
 def test_the_most_telling_columns_stay() -> None:
     widths = {"arm": 10, "layer": 5, "accuracy % [95 %]": 20, "vs direct [95 %]": 20, "p (Holm)": 8, "steps": 5}
     assert fitting(widths, 200) == list(widths)
