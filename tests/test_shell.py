@@ -107,6 +107,7 @@ def test_the_bar_names_its_phase_and_tells_no_time_left_before_it_is_known(
 ) -> None:
     words = ("study=phases", "benchmark.limit=4", f"runtime.outputs={tmp_path}", "runtime.page=false")
     _, err = l2v_process("run", *words).communicate(timeout=120)
+    assert "leaked" not in err, "what libraries made is still there at the end"
     lines = [line for line in re.split(r"[\r\n]+", err) if "phases (dev)" in line]
     named = [line.rpartition(", ")[2].split("]")[0].split()[0] for line in lines if line.count(",") > 1]
     assert list(dict.fromkeys(named)) == ["reading", "loading", "answering", "scoring"], lines
