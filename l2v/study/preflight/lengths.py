@@ -84,13 +84,14 @@ def check_pictures(target: LoadedModel, inputs: Mapping[str, Tensor]) -> None:
     where, known = target.spec.where(), image_token_ids(target.model)
     own = getattr(target.processor, "image_token_id", None)
     places = sum(int((inputs["input_ids"] == one).sum()) for one in known)
+    made = _made(target, inputs)
     # Some name the mark that stands before a picture (Gemma 3, Llama 4), and write the model's own for its places.
-    if isinstance(own, int) and known and not places and bool((inputs["input_ids"] == own).any()):
+    foreign = isinstance(own, int) and own not in known and bool((inputs["input_ids"] == own).any())
+    if known and foreign and (not places if made is None else made != places):
         raise UserError(
             f"The processor of '{where}' writes token {own} for a picture, its config.json names {', '.join(map(str, known))}: "
             "they do not belong together; get the checkpoint again."
         )
-    made = _made(target, inputs)
     if made is not None and made != places:
         raise UserError(
             f"The processor of '{where}' writes {places} tokens for a question's pictures, the model makes {made} of them: "
