@@ -101,6 +101,7 @@ def read_rows(data: str, revision: str | None, split: str, group: str = "contras
         raise UserError(f"The {group} file {path} does not exist; give {group}.path=… a .jsonl, .json or .parquet file.")
     import datasets
 
+    datasets.disable_progress_bars()
     try:
         if path.suffix == ".parquet":
             table = datasets.load_dataset("parquet", data_files=str(path), split="train")

@@ -30,14 +30,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _finetune(config: Config) -> int:
+    from l2v.checkpoint import check_files, check_kind
     from l2v.finetune.settings import FinetuneSettings, check_new
     from l2v.study.defaults import check_contrast
     from l2v.study.model_files import kind_of_target, model_spec
     from l2v.study.resolve import contrast_id, model_id
     from l2v.study.workers.devices import check_device, pick_device
+    from l2v.transfer.contrast import KINDS
 
     chosen = config.finetune
     assert chosen.out is not None
+    if config.contrast.kind not in KINDS:
+        raise unknown("contrast.kind", config.contrast.kind, KINDS)
     if chosen.model not in ("target", "source"):
         raise unknown("finetune.model", chosen.model, ("target", "source"))
     settings = FinetuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(FinetuneSettings)})
@@ -49,6 +53,10 @@ def _finetune(config: Config) -> int:
     model_id(trained, chosen.model)
     contrast_id(config.contrast)
     check_device(config.runtime.device)
+    spec, kind = model_spec(trained), kind_of_target(trained) if chosen.model == "target" else "text"
+    if spec.path is not None:
+        check_kind(spec, kind)
+        check_files(spec, kind)
     from tqdm import tqdm
 
     from l2v.finetune.data import training_chats
@@ -57,8 +65,7 @@ def _finetune(config: Config) -> int:
     from l2v.study.workers.directions import contrast_questions
 
     chats = training_chats(contrast_questions(config))
-    kind = kind_of_target(trained) if chosen.model == "target" else "text"
-    loaded = load_model(model_spec(trained), kind, pick_device(config.runtime.device))
+    loaded = load_model(spec, kind, pick_device(config.runtime.device))
     with tqdm(desc=f"fine-tuning {trained.name}", unit="step", disable=not config.runtime.progress) as bar:
 
         def tick(done: int, total: int) -> None:

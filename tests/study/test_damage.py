@@ -21,6 +21,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+import l2v
 import l2v.verbs.run as run_verb
 from l2v.config import Config, TrackerConfig
 from l2v.errors import UserError
@@ -258,4 +259,38 @@ def test_a_server_shows_the_same_table_or_one_sentence(world: World, how: str) -
             # Of a study that cannot be opened at all, nothing is listed.
             assert path.name in str(error) or path.parent.name in str(error) or line is None, (kind, str(error))
             assert line is None or ADVICE.search(str(error)), str(error)
+        shutil.rmtree(outputs)
+
+
+@pytest.mark.parametrize("turn", range(len(OTHERS) if EVERY else 2))
+def test_two_studies_are_compared_as_before_or_one_sentence(world: World, turn: int) -> None:
+    """The damage is done to the first or to the second of them."""
+
+    def both(outputs: Path) -> str:
+        return str(l2v.compare("s", "t", str(outputs)).to_csv())
+
+    def copied() -> Path:
+        outputs = world.copied("finished")
+        shutil.copytree(world.folder / "other" / "s", outputs / "t", copy_function=shutil.copy2)
+        return outputs
+
+    wanted = both(copied())
+    assert len(wanted.splitlines()) > 2
+    for place, kind in enumerate(FINISHED.values()):
+        outputs, how = copied(), OTHERS[(place + turn) % len(OTHERS)]
+        hurt = outputs if (place + turn) % 2 else world.folder / "hurt"
+        if hurt != outputs:
+            # `path` looks into the study s.
+            hurt.mkdir()
+            (outputs / "t").rename(hurt / "s")
+        path = world.path(hurt, kind)
+        damage(path, how, world.path(world.folder / "finished", "study.json"), 0.31)
+        if hurt != outputs:
+            (hurt / "s").rename(outputs / "t")
+            hurt.rmdir()
+        try:
+            assert both(outputs) == wanted, (kind, how)
+        except UserError as error:
+            assert path.name in str(error) or path.parent.name in str(error), (kind, how, str(error))
+            assert ADVICE.search(str(error)), str(error)
         shutil.rmtree(outputs)
