@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from l2v.errors import UserError, unknown
+from l2v.finetune.settings import UNUSABLE
 from l2v.steering.models import LoadedModel, adds_bos, image_token_ids
 from l2v.transfer.contrast import Chat, ContrastQuestion
 from l2v.transfer.extract import format_chat, token_ids
 
 IGNORED = -100  # the label that Hugging Face's losses leave out
-UNUSABLE = ("error", "drop")
 MARKER = "l2vresponseplaceholder"
 
 
@@ -60,7 +60,7 @@ def encode_examples(
     "error", when none is left, and for a text with an image's token or a template that does not keep the response.
     """
     if unusable not in UNUSABLE:
-        raise unknown("way to treat unusable texts", unusable, UNUSABLE)
+        raise unknown("finetune.unusable", unusable, UNUSABLE)
     limit = _limit(loaded, max_length)
     answered = [chat for chat in chats if chat.assistant and chat.assistant.strip()]
     rows = [_example(loaded, chat) for chat in answered]

@@ -10,6 +10,7 @@ from l2v.errors import UserError, unknown
 from l2v.ranges import check_ranges
 
 METHODS = ("full", "lora")
+UNUSABLE = ("error", "drop")
 
 
 @dataclass
@@ -37,6 +38,8 @@ class FinetuneSettings:
         """Raise UserError for a setting out of its range."""
         if self.method not in METHODS:
             raise unknown("finetune.method", self.method, METHODS)
+        if self.unusable not in UNUSABLE:
+            raise unknown("finetune.unusable", self.unusable, UNUSABLE)
         check_ranges(self, "finetune.")
         if self.batch_size % self.micro_batch:
             raise UserError(

@@ -80,9 +80,10 @@ def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
         # Computed in an earlier run that asked for other scorers, or damaged since.
         rescore(unscored, scorers, scoring_of(jobs[0].config.judge, runtime.outputs, progress=False))
     for folder in folders:
-        if gaps := unjudged(folder, scorers):
+        metrics = folder.metrics()
+        if gaps := unjudged(folder, scorers, metrics):
             outcome.failed[folder.id] = f"{folder.cell().describe()}: {gaps}."
-        for metric in folder.metrics():
+        for metric in metrics:
             if metric["scorer"] == scorers[0] and metric["metric"] == HEADLINE and metric["value"] is not None:
                 outcome.values[folder.id] = metric["value"]
     return outcome

@@ -33,9 +33,10 @@ class _Order:
 class Marks:
     """Reads every cell, every description of items and every file of verdicts once; of verdicts a byte per item is kept."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, known: Mapping[str, Cell] | None = None) -> None:
+        """known: cells by id, as a run knows those that it asked for."""
         self.store = store
-        self._cells: dict[str, Cell] = {}
+        self._cells: dict[str, Cell] = dict(known or {})
         self._known: dict[str, dict[str, Record]] = {}
         self._orders: dict[tuple[str, tuple[str, ...]], _Order] = {}
         self._right: dict[tuple[str, str], tuple[_Order, bytes]] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
+from l2v.study.cells import Cell
 from l2v.study.checkup import whole_study
 from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
 from l2v.study.digests import tell_once
@@ -96,8 +97,8 @@ class Selection:
         return {arm.select: arm.report for arm in self.arms}
 
 
-def build_results(store: Store) -> pd.DataFrame:
-    """The table of a study, from its finished cells.
+def build_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.DataFrame:
+    """The table of a study, from its finished cells. known: cells by id that need not be read from their folders.
 
     diff: paired difference to `direct` on the same target and items (see `own_baseline`), with a 95 % bootstrap interval; p:
     exact McNemar, or a sign-flip test over problems where problems have several items. selected: what the cell's settings were
@@ -112,7 +113,7 @@ def build_results(store: Store) -> pd.DataFrame:
     # What was chosen from one cell alone, as a prompt, was not selected.
     selected = {arm.report: arm.chosen_on for arm in selection.arms if arm.steered or arm.budget > 1}
     rows: list[Record] = []
-    marks = Marks(store)
+    marks = Marks(store, known)
     for folder in whole_study(store):
         cell = marks.cell(folder.id)
         if cell.benchmark.part is not None and cell.benchmark.part.block:
@@ -122,8 +123,9 @@ def build_results(store: Store) -> pd.DataFrame:
         own |= {"study": store.study, "selected": selected.get(folder.id), "reported": False}
         own |= {"bound": "upper" if is_bound(cell.method) else None}
         # What a judge left unjudged has no value: no figure may be made of it.
-        rows += [own | metric for metric in folder.metrics() if metric["value"] is not None]
-        if gaps := unjudged(folder, ["judge"]):
+        metrics = folder.metrics()
+        rows += [own | metric for metric in metrics if metric["value"] is not None]
+        if gaps := unjudged(folder, ["judge"], metrics):
             tell_once(f"Cell {folder.id}: {gaps}.")
     _report(rows, selection)
     _compare(rows, marks)
@@ -137,9 +139,9 @@ def build_results(store: Store) -> pd.DataFrame:
     return _ordered(table) if rows else table
 
 
-def write_results(store: Store) -> pd.DataFrame:
+def write_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.DataFrame:
     """`build_results`, also written to results.csv."""
-    table = build_results(store)
+    table = build_results(store, known)
     store.write_results(table.to_csv(index=False, float_format="%.6g"))
     return table
 

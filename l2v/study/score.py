@@ -129,9 +129,13 @@ def _gaps(score: Score, verdicts: Mapping[str, Verdict]) -> Record:
     return {"value": None, "low": None, "high": None, "unjudged": len(gaps), "why": gaps[0].reason} if gaps else {}
 
 
-def unjudged(folder: CellFolder, scorers: Sequence[str]) -> str:
-    """How many responses of a cell a judge left without a verdict, and why, as a sentence; "" where there are none."""
-    gaps = [m for m in folder.metrics() if m["scorer"] in scorers and m["metric"] == HEADLINE and m["value"] is None]
+def unjudged(folder: CellFolder, scorers: Sequence[str], metrics: Sequence[Record] | None = None) -> str:
+    """How many responses of a cell a judge left without a verdict, and why, as a sentence; "" where there are none.
+
+    metrics: the cell's, where they are read already.
+    """
+    metrics = folder.metrics() if metrics is None else metrics
+    gaps = [m for m in metrics if m["scorer"] in scorers and m["metric"] == HEADLINE and m["value"] is None]
     return "; ".join(
         f"{m['unjudged']} of {m['n']} responses were not judged by scorer {m['scorer']} ({m['why']}), so it gives no figure: "
         f"`l2v score study={folder.path.parents[1].name} scorer={m['scorer']}` asks for what is missing"
