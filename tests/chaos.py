@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from forked import Forked
 
 ITEMS, CELLS = 60, 5
 PATIENCE = 180
@@ -33,7 +34,7 @@ def results(outputs: Path) -> pd.DataFrame:
     return pd.read_csv(outputs / "grid" / "results.csv").drop(columns="seconds")
 
 
-def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[str] | Forked | None = None) -> None:
     """Returns once something is so, while a process is still at work."""
     deadline = time.monotonic() + PATIENCE
     while not ready():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import Forked
 
 # One thread per process: tests start several at once, and the models are too small to gain from more.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -103,6 +104,20 @@ def l2v_process() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def l2v_forked() -> Iterator[Callable[..., Forked]]:
+    """The command line as a process that has loaded the libraries when it begins, ended with the test."""
+    started: list[Forked] = []
+
+    def begin(*words: object) -> Forked:
+        started.append(Forked(*words))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.end()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,83 @@
+"""`l2v …` as a process forked from one which has loaded the libraries: it lives, writes and dies as any other.
+
+What a start costs and does is tested elsewhere (test_signals, test_shell); here it would be half of a test's time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from subprocess import TimeoutExpired
+
+LOADED = ["l2v.cli", "l2v.study.workers.worker", "l2v.steering.engine.engine", "l2v.report.tables", "lm_eval.tasks"]
+LOADED += ["hydra", "l2v.verbs.compose", "l2v.study.statistics.paired", "transformers.models.llava.modeling_llava"]
+LOADED += ["transformers.models.clip.modeling_clip", "transformers.models.llama.modeling_llama", "torchvision"]
+
+
+def _run(words: tuple[str, ...], out: str, err: str, folder: str, environment: dict[str, str]) -> None:
+    for number, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    # A suite that was started in the background ignores Ctrl-C, one behind nohup a hangup.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    from l2v.cli import main
+
+    sys.exit(main(words))
+
+
+class Forked:
+    """The part of subprocess.Popen that tests ask for; what it writes lies in files."""
+
+    def __init__(self, *words: object) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(LOADED)
+        self.written = []
+        for _ in range(2):
+            handle, path = tempfile.mkstemp(prefix="l2v-forked-")
+            os.close(handle)
+            self.written.append(Path(path))
+        paths = (str(path) for path in self.written)
+        self.process = context.Process(target=_run, args=(tuple(map(str, words)), *paths, os.getcwd(), dict(os.environ)))
+        self.process.start()
+        self.pid = self.process.pid or 0
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it lives."""
+        return self.process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self.process.join(timeout)
+        if self.process.exitcode is None:
+            raise TimeoutExpired("l2v", timeout or 0.0)
+        return self.process.exitcode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """What it has written, at its end."""
+        self.wait(timeout)
+        out, err = (path.read_text() for path in self.written)
+        return out, err
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def end(self) -> None:
+        """Kill it, and leave nothing behind."""
+        self.process.kill()
+        self.process.join()
+        for path in self.written:
+            path.unlink()
+
+    def kill(self) -> None:
+        self.process.kill()
