@@ -27,7 +27,7 @@ ROOMS = {
     "cli": {"verbs"},
     "api": {"report", "study", "track", "verbs"},
     # The schema holds a room's own settings instead of repeating them.
-    "config": {"finetune"},
+    "config": {"benchmarks", "finetune"},
 }
 MODULES = {
     ".".join(("l2v", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): path
