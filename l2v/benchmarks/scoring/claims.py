@@ -69,8 +69,12 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     explicit, denied = _explicit(text, clauses, asked)
     withdrawn = _withdrawn_until(clauses)
     found = [c for c in explicit if c.at >= withdrawn]
-    placed = [c for c in _placed(text, clauses, bool(explicit), asked) if c.at >= withdrawn or c.how == WHOLE]
-    return Claims(tuple(sorted(found, key=lambda c: -c.at)) + tuple(placed), tuple(denied), text)
+
+    def place() -> list[ResponseClaim]:
+        return [c for c in _placed(text, clauses, bool(explicit), asked) if c.at >= withdrawn or c.how == WHOLE]
+
+    last = clauses[-1].at if clauses else 0
+    return Claims(tuple(sorted(found, key=lambda c: -c.at)), tuple(denied), text, last, place)
 
 
 _SUBJECT = re.compile(

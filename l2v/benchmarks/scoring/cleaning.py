@@ -181,6 +181,7 @@ _SHORT = {name: name[:3] for name in (_MONTHS + " " + _DAYS).split()}
 _LONGER = {"sept": "sep", "tues": "tue", "thur": "thu", "thurs": "thu", "degrees": "", "degree": "", "deg": ""}
 _ARTICLES = {"a", "an", "the"}
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[^\w\s]", re.UNICODE)
+_NTH = re.compile(r"(?<=\d)(?:st|nd|rd|th)\b")
 _OPERATOR = re.compile(r"[=+*/^<>√πƒ]")
 _DROPPED = set(".,;:!?\"'°{}\\ ")
 
@@ -190,7 +191,7 @@ def squeeze(text: str) -> str:
 
     Signs that carry meaning in mathematics (brackets, operators, commas between numbers) are kept.
     """
-    tokens = _TOKEN.findall(plain(text).lower())
+    tokens = _TOKEN.findall(_NTH.sub("", plain(text).lower()))
     prose = not _OPERATOR.search(text) and any(len(t) > 1 and t.isalpha() and t not in _ARTICLES for t in tokens)
     words = [t for t in tokens if t not in _ARTICLES] if prose else tokens
     words = [_LONGER.get(w, _SHORT.get(w, w)) for w in words]

@@ -135,7 +135,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
     if squeeze(gold) == squeeze(text):
         return Comparison(True, "text", text_plain)
     (gold_label, gold_side), (text_label, text_side) = _without_label(gold_plain), _without_label(text_plain)
-    for side in dict.fromkeys((text_side, *_last_parts(text_plain))):
+    for side in dict.fromkeys((text_side, *_last_parts(text_plain), *_glossed(text_side))):
         found = _compare_sides(gold_side, side)
         if found is not None and (found.equal or side == text_side):
             if found.equal and _other_symbol(gold_label, text_label):
@@ -154,6 +154,15 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
 _UNSOLVED = re.compile(
     r"^(?=[^=]*(?:\d\s?[a-z](?![a-z])|(?<![a-z])[a-z]°?\s?[+*/^-]|[+*/-]\s?[a-z](?![a-z])))[^=]+=[^=a-zπ√]+$"
 )
+
+
+def _glossed(text: str) -> list[str]:
+    """A text without its gloss ("Hydrogen (H2)", "Tokyo 東京")."""
+    gloss, latin = _GLOSS.match(text), _FOREIGN.sub("", text).strip()
+    return [*(gloss.groups() if gloss else ()), *([latin] if latin and latin != text and latin.isascii() else [])]
+
+
+_GLOSS, _FOREIGN = re.compile(r"([^()=]{2,60})\s\(([^()=]{2,60})\)$"), re.compile("[\u3040-\ud7af]+")
 
 
 def _last_parts(text: str) -> list[str]:

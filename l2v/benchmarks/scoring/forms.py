@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 BOXED, MARKER, WHOLE, STATEMENT = "boxed", "answer", "whole", "statement"
 CONCLUSION, LAST_SENTENCE, LAST_LINE, OPENING = "conclusion", "last_sentence", "last_line", "opening"
@@ -29,8 +31,23 @@ class ResponseClaim:
 
 @dataclass(frozen=True)
 class Claims:
-    """asserted: the strongest first. denied: what the response says the answer is not. own: the response itself (own_part)."""
+    """What a response claims. explicit: boxes and markers, the last first. denied: what it says the answer is not.
 
-    asserted: tuple[ResponseClaim, ...] = ()
-    denied: tuple[ResponseClaim, ...] = ()
-    own: str = ""
+    own: the response itself (own_part). last: where its last clause starts. place: finds what asserts by its place.
+    """
+
+    explicit: tuple[ResponseClaim, ...]
+    denied: tuple[ResponseClaim, ...]
+    own: str
+    last: int
+    place: Callable[[], list[ResponseClaim]]
+
+    @cached_property
+    def placed(self) -> tuple[ResponseClaim, ...]:
+        """What asserts by its place, the strongest first; worked out when somebody asks."""
+        return tuple(self.place())
+
+    @property
+    def asserted(self) -> tuple[ResponseClaim, ...]:
+        """All that is asserted, the strongest first."""
+        return self.explicit + self.placed

@@ -139,7 +139,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _SMALL_LETTER = re.compile(r"(?:option|choice) [a-j]\W*(?:$|is\b)", re.IGNORECASE)
-_FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(]|because\b|since\b|as\b|which\b|with\b|for\b))")
+_FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(])|\s(?:because|since|as|which|with|for)\b)")
 _BETWEEN = re.compile(r"(?<![A-Za-z])(?:and|or|either|both)(?![A-Za-z])|[\s,;&/()\[\].*-]")
 _DENIED = re.compile(
     r"\b(?:incorrect|wrong|not|false|cannot|can't|isn't|aren't|eliminate[ds]?|ruled? out|rather than|instead of|neither|"

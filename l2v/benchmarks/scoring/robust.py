@@ -12,7 +12,7 @@ an item.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from l2v.benchmarks.base import CHOICE, TEXT, Question, Verdict
@@ -20,7 +20,7 @@ from l2v.benchmarks.scoring import symbolic
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, is_mathematics, to_latex
-from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, ResponseClaim
+from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, Claims, ResponseClaim
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
 
@@ -81,19 +81,25 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
         return _judge_choice(question, letters, claim) if letters else _judge_other(question, claim)
 
     claims = read_claims(text, question.text, question.options)
-    found = list(claims.asserted)
-    if letters and not claims.own.endswith("?") and whole_option(claims.own, question.options) is not None:
-        found.insert(0, ResponseClaim(claims.own, WHOLE, claims.own))
+    whole = letters and not claims.own.endswith("?") and whole_option(claims.own, question.options) is not None
+    found = [ResponseClaim(claims.own, WHOLE, claims.own)] * bool(whole) + list(claims.explicit)
     marked = [c for c in found if c.how == MARKER]
     if len(marked) > 2 and len({v.extraction for v in map(judge, marked) if isinstance(v, Verdict)} & {*LETTERS}) > 2:
         return Verdict(None, None, "ambiguous", "claims more than two options")
-    for i, claim in enumerate(found):
+    for claim in _in_turn(found, claims):
         verdict = judge(claim)
         if verdict is not None:
-            later = [judge(c) for c in found[i + 1 :] if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
+            behind = claims.asserted if claim.at < claims.last else ()
+            later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
             denied = [judge(c) for c in claims.denied if c.at > claim.at]
             return _unless_denied(_unless_revoked(verdict, later), denied)
     return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
+
+
+def _in_turn(first: Sequence[ResponseClaim], claims: Claims) -> Iterator[ResponseClaim]:
+    """The claims, the strongest first; what asserts by its place is looked for where none before it could be read."""
+    yield from first
+    yield from claims.placed
 
 
 def _unless_revoked(verdict: Verdict | _Pending, later: Sequence[Verdict | _Pending | None]) -> Verdict | _Pending:

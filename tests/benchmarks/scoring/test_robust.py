@@ -346,6 +346,14 @@ def test_a_verdict_says_what_was_read_and_by_which_rules() -> None:
     assert robust(choice("A", ANGLES), "(B)").rule == "whole+letter"
 
 
+def test_a_word_that_begins_with_a_letter_and_glosses_mislead_nobody() -> None:
+    capitals = choice("B", ("Vienna", "Budapest", "Prague", "Bratislava"))
+    assert robust(capitals, "Das Land ist Ungarn, seine Hauptstadt ist Budapest.").correct is not False
+    assert robust(Question("", TEXT, "hydrogen"), "Hydrogen (H2)").correct is True
+    assert robust(Question("", TEXT, "Tokyo"), "Tokyo 東京").correct is True
+    assert robust(Question("", TEXT, "March 14"), "March 14th").correct is True
+
+
 def test_many_at_once_are_judged_as_one_by_one_and_counted() -> None:
     questions = [
         (Question("", TEXT, "y=2x+1"), "y = 1+2x"),
