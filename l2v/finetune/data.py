@@ -15,7 +15,8 @@ from torch import Tensor
 
 from l2v.errors import UserError, unknown
 from l2v.finetune.settings import UNUSABLE
-from l2v.steering.models import LoadedModel, adds_bos, image_token_ids
+from l2v.steering.models import LoadedModel, image_token_ids
+from l2v.steering.prompts import adds_bos
 from l2v.transfer.contrast import Chat, ContrastQuestion
 from l2v.transfer.extract import format_chat, token_ids
 

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, encode_prompts, input_device
+from l2v.steering.models import LoadedModel, input_device
+from l2v.steering.prompts import encode_prompts
 from l2v.steering.weights import Change, check_writable, language_model
 
 # How far norms may lie apart that should be equal, as a share of their size.

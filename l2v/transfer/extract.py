@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
-from l2v.steering.models import adds_bos, template_failed
 from l2v.steering.pictures import check_text_ids
+from l2v.steering.prompts import adds_bos, template_failed
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.directions import Directions
 from l2v.transfer.forward import final_states

@@ -25,7 +25,8 @@ from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, request_images
 from l2v.errors import UserError
 from l2v.hub import bound_requests
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, require_effect
-from l2v.steering.models import IMAGE_PLACEHOLDER, load_model
+from l2v.steering.models import load_model
+from l2v.steering.prompts import IMAGE_PLACEHOLDER
 from l2v.study.cells import Job
 from l2v.study.model_files import kind_of_target
 from l2v.study.resolve import resolve

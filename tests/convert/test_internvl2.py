@@ -18,7 +18,8 @@ from l2v.convert import shards
 from l2v.convert.checkpoint import convert
 from l2v.errors import UserError
 from l2v.steering.engine.engine import Decoding, Request, generate_rows
-from l2v.steering.models import LoadedModel, ModelSpec, chat_prompt, encode_prompts, load_model
+from l2v.steering.models import LoadedModel, ModelSpec, load_model
+from l2v.steering.prompts import chat_prompt, encode_prompts
 
 KINDS = {
     "internlm2": ("internlm2", False),

@@ -21,7 +21,8 @@ from l2v.finetune.train import FinetuneSettings, finetune
 from l2v.mini import chat, problems, splits
 from l2v.mini.train import World, accuracy
 from l2v.paths import PACKAGE
-from l2v.steering.models import LoadedModel, ModelSpec, chat_prompt, encode_prompts, load_model
+from l2v.steering.models import LoadedModel, ModelSpec, load_model
+from l2v.steering.prompts import chat_prompt, encode_prompts
 from l2v.steering.weights import language_model
 from l2v.transfer.contrast import Chat, load_questions
 

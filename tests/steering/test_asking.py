@@ -10,7 +10,8 @@ import torch
 
 from l2v.errors import UserError
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, Steering, generate_rows
-from l2v.steering.models import LoadedModel, chat_prompt
+from l2v.steering.models import LoadedModel
+from l2v.steering.prompts import chat_prompt
 
 
 def rows(loaded: LoadedModel) -> list[Row]:

@@ -20,7 +20,8 @@ from l2v.paths import PACKAGE, conf_dir
 from l2v.steering import models
 from l2v.steering.engine.engine import Decoding, Request, generate_rows
 from l2v.steering.hook import Intervention
-from l2v.steering.models import LoadedModel, ModelSpec, chat_prompt, encode_prompts, input_device, load_model, read_facts
+from l2v.steering.models import LoadedModel, ModelSpec, input_device, load_model, read_facts
+from l2v.steering.prompts import chat_prompt, encode_prompts
 from l2v.study.model_files import model_facts, model_spec
 from l2v.study.resolve import model_id
 from l2v.transfer.contrast import Chat, Pair

@@ -10,7 +10,8 @@ import pytest
 from l2v.checkpoint import ModelSpec
 from l2v.errors import UserError
 from l2v.images import ImageSettings
-from l2v.steering.models import encode_prompts, image_token_ids, load_model
+from l2v.steering.models import image_token_ids, load_model
+from l2v.steering.prompts import encode_prompts
 from l2v.study.cells import ModelId
 from l2v.study.resolve import resolve
 from l2v.verbs.compose import compose

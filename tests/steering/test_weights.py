@@ -17,7 +17,8 @@ from l2v.paths import PACKAGE
 from l2v.steering.engine.engine import Decoding, Engine, Request
 from l2v.steering.mathneuro import importance, input_norms, language_linears, mathneuro, specific
 from l2v.steering.merging import Merge, layer_swap, linear, matching_keys, merge, ties
-from l2v.steering.models import LoadedModel, ModelSpec, chat_prompt, decoder_layers, encode_prompts, load_model
+from l2v.steering.models import LoadedModel, ModelSpec, decoder_layers, load_model
+from l2v.steering.prompts import chat_prompt, encode_prompts
 from l2v.steering.weights import Change, language_model, language_tensors, weights_changed
 
 LLMS = {

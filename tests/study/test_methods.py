@@ -44,7 +44,7 @@ def test_worked_examples_make_the_miniature_reason(study: Path) -> None:
 
 def test_examples_stand_before_the_question_as_turns(config: Callable[..., Any]) -> None:
     from l2v.benchmarks.base import Item
-    from l2v.steering.models import chat_prompt
+    from l2v.steering.prompts import chat_prompt
     from l2v.study.cells import Job
 
     chosen = config("method.name=few_shot_cot", "method.shots=2")

@@ -12,7 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, chat_prompt, encode_prompts
+from l2v.steering.models import LoadedModel
+from l2v.steering.prompts import chat_prompt, encode_prompts
 
 
 @dataclass(frozen=True)

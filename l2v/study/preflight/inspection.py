@@ -13,7 +13,7 @@ from l2v.config import Config, ModelConfig
 from l2v.errors import UserError
 from l2v.hub import while_it_answers
 from l2v.steering.merging import FORM, common_keys
-from l2v.steering.models import encode_prompts
+from l2v.steering.prompts import encode_prompts
 from l2v.steering.weights import language_tensors
 from l2v.study.cells import Job, Refusal
 from l2v.study.heats import RACES

@@ -15,8 +15,9 @@ from l2v.config import Config
 from l2v.errors import UserError
 from l2v.steering.engine.lengths import ImageTokens, image_sizes
 from l2v.steering.engine.rows import Request
-from l2v.steering.models import IMAGE_PLACEHOLDER, LoadedModel, chat_prompt, encode_prompts
+from l2v.steering.models import LoadedModel
 from l2v.steering.pictures import check_text_ids, image_token_ids, picture_words
+from l2v.steering.prompts import IMAGE_PLACEHOLDER, chat_prompt, encode_prompts
 from l2v.study.cells import Job
 from l2v.study.preflight.checkpoints import Checkpoint
 from l2v.study.workers.answer import cell_requests

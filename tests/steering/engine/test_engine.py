@@ -18,7 +18,8 @@ from PIL import Image
 from l2v.errors import InterventionError, UserError
 from l2v.steering.engine import stepper
 from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Row, Steering, generate_rows
-from l2v.steering.models import LoadedModel, chat_prompt
+from l2v.steering.models import LoadedModel
+from l2v.steering.prompts import chat_prompt
 
 STEPS = 10
 KINDS = ("all", "text", "prompt", "generated", "decode", "release")

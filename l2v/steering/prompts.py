@@ -1,0 +1,131 @@
+"""Prompts: a question in a model's chat format, and the inputs of a batch of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from l2v.errors import UserError
+from l2v.steering.models import LoadedModel
+from l2v.steering.pictures import check_picture_words, check_vocabulary
+
+IMAGE_PLACEHOLDER = "<image>"
+
+
+def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", history: Sequence[tuple[str, str]] = ()) -> str:
+    """The prompt string of one user turn in the model's chat format, ready for an answer; after `history`, text turns.
+
+    `text` holds one literal `<image>` per image where it belongs; without any, the images come first. `prefix` is
+    appended as the beginning of the answer. Raises UserError for another number of images than `<image>`s, a missing
+    chat template, or one that raises or leaves part of the question out.
+    """
+    holder = loaded.processor if loaded.processor is not None else loaded.tokenizer
+    if not getattr(holder, "chat_template", None):
+        raise UserError(f"'{loaded.spec.where()}' has no chat template; add chat_template.jinja to its folder.")
+    parts = loaded.processor is not None
+    if images and not parts:
+        raise UserError(
+            f"'{loaded.spec.where()}' is a text model, and a question has a picture; choose other questions or target."
+        )
+    pieces, content = _interleaved(text, images) if parts else ([text], text)
+    said = [(role, words) for turn in history for role, words in zip(("user", "assistant"), turn, strict=True)]
+    turns: list[dict[str, Any]] = [{"role": r, "content": [{"type": "text", "text": t}] if parts else t} for r, t in said]
+    turns.append({"role": "user", "content": content})
+    try:
+        prompt = str(holder.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program of the checkpoint's
+        raise template_failed(loaded.spec.where(), error) from error
+    if any(piece.strip() not in prompt for piece in (*pieces, *(words for _, words in said))):
+        raise UserError(f"The chat template of '{loaded.spec.where()}' leaves out part of a question; mend the template.")
+    return prompt + prefix
+
+
+def template_failed(where: str, error: Exception) -> UserError:
+    """The sentence for a chat template that raises."""
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UserError(f"The chat template of '{where}' fails: {reason}; mend the template or choose another model.")
+
+
+def _interleaved(text: str, images: int) -> tuple[list[str], Any]:
+    """The pieces of text between images, and the turn's content parts."""
+    pieces = text.split(IMAGE_PLACEHOLDER)
+    if len(pieces) == 1:
+        pieces = [""] * images + pieces
+    if len(pieces) - 1 != images:
+        raise UserError(f"A question names {len(pieces) - 1} images with {IMAGE_PLACEHOLDER} but comes with {images}.")
+    content: list[dict[str, str]] = []
+    for index, piece in enumerate(pieces):
+        if index:
+            content.append({"type": "image"})
+        if piece.strip():
+            content.append({"type": "text", "text": piece})
+    return pieces, content
+
+
+def adds_bos(tokenizer: Any, text: str) -> bool:
+    """Whether an image-text model's tokenizer is to add its special tokens: only where the template wrote no BOS.
+
+    Templates of LLaVA-1.5 and Idefics2 leave BOS to the tokenizer, Llama-3's writes it; `apply_chat_template` of the
+    processors decides by this rule, that of text tokenizers never adds any.
+    """
+    return tokenizer.bos_token is not None and not text.startswith(tokenizer.bos_token)
+
+
+def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
+    """Model inputs for a left-padded batch of chat prompts and their images (RGB). BOS stands once, nothing is cut.
+
+    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text that holds the place of
+    a picture, or a prompt longer than the model's context.
+    """
+    check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
+    inputs, where = _tokenized(loaded, prompts, images), loaded.spec.where()
+    ids, mask = inputs["input_ids"], inputs.get("attention_mask")
+    if mask is None:
+        raise UserError(f"The processor of '{where}' gives no attention mask; padding could not be told from text.")
+    if not bool(mask[:, -1].all()):
+        raise UserError(f"The processor of '{where}' pads on the right; generation needs left padding.")
+    bos = (ids == (-1 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id)) & mask.bool()
+    if bool((bos[:, 1:] & bos[:, :-1]).any()):
+        raise UserError(f"A prompt for '{where}' begins with two BOS tokens; mend its chat template.")
+    limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    longest = int(mask.sum(dim=1).max())
+    check_vocabulary(loaded.model, int(ids.max()))
+    if limit is not None and longest > limit:
+        raise UserError(
+            f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or "
+            "smaller images."
+        )
+    return inputs
+
+
+def _accepted(model: Any) -> set[str]:
+    """The inputs that `generate` hands on to the model; it refuses others, as Ovis2's `grids`, unknown to the model."""
+    calls = (model.forward, model.generate, model.prepare_inputs_for_generation)
+    return {name for call in calls for name in inspect.signature(call).parameters} | {"input_ids", "attention_mask"}
+
+
+def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
+    """Ids, mask and pictures. Truncation is switched off, also where a checkpoint's own settings ask for it."""
+    options: dict[str, Any] = {
+        "padding": True,
+        "padding_side": "left",
+        "truncation": False,
+        "return_tensors": "pt",
+        "add_special_tokens": loaded.processor is not None and adds_bos(loaded.tokenizer, prompts[0]),
+    }
+    if loaded.processor is None:
+        return dict(loaded.tokenizer(list(prompts), **options))
+    flat = [list(group) for group in images]
+    try:
+        inputs = dict(loaded.processor(text=list(prompts), **({"images": flat} if any(flat) else {}), **options))
+        return {name: value for name, value in inputs.items() if name in _accepted(loaded.model)}
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # code of the checkpoint's family
+        reason = " ".join(f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}".split())[:200]
+        raise UserError(
+            f"The processor of '{loaded.spec.where()}' refuses a question: {reason.rstrip('.')}; its chat template and "
+            "its processor must fit each other, and the question."
+        ) from error
