@@ -16,7 +16,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -217,7 +217,7 @@ class ClaimLedger:
         study = self._study(one.claim.experiment)
         if study is None:
             return ClaimFinding(one, "not run", f"study {one.claim.experiment} is not there")
-        searched = _chosen_on(one.claim.experiment)
+        searched = _chosen_on(conf_dir() / "experiment" / f"{one.claim.experiment}.yaml")
         ours, theirs = (_rows(study, settings, one.metric, searched) for settings in (one.ours, one.theirs))
         missing = [_told(s) for s, rows in ((one.ours, ours), (one.theirs, theirs)) if not len(rows)]
         if missing:
@@ -250,9 +250,9 @@ def _lengths(one: ClaimComparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> 
     )
 
 
-def _chosen_on(experiment: str) -> tuple[str, str]:
+@lru_cache
+def _chosen_on(file: Path) -> tuple[str, str]:
     """The column and value of the rows that an experiment chooses on: they tell nothing, though its search was broken off."""
-    file = conf_dir() / "experiment" / f"{experiment}.yaml"
     found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
     split = ((found or {}).get("protocol") or {}).get("select")
     return ("split", str(split)) if split else ("part", "select")

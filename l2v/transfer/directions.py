@@ -162,6 +162,11 @@ def _sum(digests: dict[str, Any], header: Mapping[str, str]) -> dict[str, Any]:
     return digests | {"all": hashlib.blake2b(content.encode(), digest_size=16).hexdigest()}
 
 
+def file_digest(tensors: Mapping[str, Any], header: Mapping[str, str]) -> str:
+    """What a file of tensors holds, each one's digest and its header's words."""
+    return json.dumps([sorted((name, tensor_digest(tensor)) for name, tensor in tensors.items()), sorted(header.items())])
+
+
 def tensor_digest(tensor: Any) -> str:
     """The digest of a tensor's or an array's bytes."""
     if not isinstance(tensor, np.ndarray):

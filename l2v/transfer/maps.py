@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from l2v.disk import write_atomically
 from l2v.errors import UserError
-from l2v.transfer.directions import tensor_digest
+from l2v.transfer.directions import file_digest
 
 if TYPE_CHECKING:
     from l2v.transfer.vectors import ArmInput
@@ -85,7 +85,7 @@ class StateMap:
             "source_layer": self.source_layer, "reconstruction": list(self.reconstruction.items()), "seconds": self.seconds
         }  # fmt: skip
         header = {"facts": json.dumps(facts), "provenance": json.dumps(self.provenance, sort_keys=True)}
-        write_atomically(path, save(tensors, header | {"digest": _sum(tensors, header)}), sync=True)
+        write_atomically(path, save(tensors, header | {"digest": file_digest(tensors, header)}), sync=True)
 
     @classmethod
     def load(cls, path: Path) -> StateMap:
@@ -96,7 +96,7 @@ class StateMap:
             with safe_open(str(path), framework="pt") as file:
                 header = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if header.pop("digest") != _sum(tensors, header):
+            if header.pop("digest") != file_digest(tensors, header):
                 raise ValueError("its content is not what was written")
             facts = json.loads(header["facts"])
             given = {name: tensors[name] for name in ("shift", "weight", "offset")}
@@ -106,10 +106,6 @@ class StateMap:
         reconstruction = {int(block): float(value) for block, value in facts["reconstruction"]}
         return cls(**given, hidden=hidden, source_layer=int(facts["source_layer"]), reconstruction=reconstruction,
                    provenance=json.loads(header["provenance"]), seconds=float(facts["seconds"]))  # fmt: skip
-
-
-def _sum(tensors: dict[str, Tensor], header: dict[str, str]) -> str:
-    return json.dumps([sorted((name, tensor_digest(tensor)) for name, tensor in tensors.items()), sorted(header.items())])
 
 
 Fit = Callable[[Tensor, Tensor, Tensor, torch.Generator], StateMap]

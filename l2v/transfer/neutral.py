@@ -24,7 +24,7 @@ from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.steering.pictures import check_text_ids
 from l2v.transfer.contrast import Chat, read_rows
-from l2v.transfer.directions import tensor_digest
+from l2v.transfer.directions import file_digest, tensor_digest
 from l2v.transfer.extract import format_chat, token_ids
 from l2v.transfer.forward import states_at
 
@@ -193,7 +193,7 @@ class _PartialBlocks:
                 raise UserError("A model's states of the neutral texts are not finite; load it in float32 or bfloat16.")
             header = {"provenance": json.dumps(provenance, sort_keys=True)}
             header |= {"block": str(block), "blocks": str(len(self.states))}
-            header |= {"digest": _sum(rows, header)}
+            header |= {"digest": file_digest({"states": rows}, header)}
             write_atomically(blocks / f"{block:03d}.safetensors", save({"states": rows}, header), sync=True)
         shutil.rmtree(folder, ignore_errors=True)
         blocks.rename(folder)
@@ -230,10 +230,6 @@ def _read(folder: Path, layer: int) -> tuple[Tensor, dict[str, str]]:
         raise UserError(f"{path} holds no states ({error}); {_READ_AGAIN}") from error
     known = header.pop("digest", None)
     # A version that did not tell the block had a digest of the states alone.
-    if known != (_sum(states, header) if "block" in header else tensor_digest(states)):
+    if known != (file_digest({"states": states}, header) if "block" in header else tensor_digest(states)):
         raise UserError(f"{path} is damaged; {_READ_AGAIN}")
     return states, header
-
-
-def _sum(states: Tensor, header: Mapping[str, str]) -> str:
-    return digest([tensor_digest(states), sorted(header.items())])

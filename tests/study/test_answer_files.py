@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from servers import Handler, served_by
 
 ITEMS = [
     {"pid": "7", "question": "Which?", "choices": ["a cat", "a dog"], "answer": "a dog", "question_type": "multi_choice",
@@ -120,7 +119,7 @@ def test_a_rule_that_the_benchmark_has_not_is_refused(l2v: Callable[..., Any], t
 def judge() -> Iterator[str]:
     """An OpenAI-compatible endpoint that calls every response right; yields its base_url."""
 
-    class Says(BaseHTTPRequestHandler):
+    class Says(Handler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             body = json.dumps(
@@ -131,13 +130,8 @@ def judge() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Says)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
+    with served_by(Says) as address:
+        yield f"{address}/v1"
 
 
 def test_a_judge_scores_a_file_and_its_name_stays_with_the_verdicts(

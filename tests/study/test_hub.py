@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import Handler, served_by
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def hub() -> Iterator[str]:
     """
     over, first = threading.Event(), [200]
 
-    class Hub(BaseHTTPRequestHandler):
+    class Hub(Handler):
         def do_GET(self) -> None:
             code = next((code for name, code in (("closed", 401), ("gated", 403)) if f"org/{name}" in self.path), None)
             if code is None and "org/fading" in self.path and first:
@@ -61,14 +61,9 @@ def hub() -> Iterator[str]:
 
         do_HEAD = do_GET
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    over.set()
-    server.shutdown()
+    with served_by(Hub) as address:
+        yield address
+        over.set()
 
 
 def call(verb: str, hub: str, target: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from servers import Handler, served_by
 
 ENTITY = "house"
 
@@ -227,7 +228,7 @@ def serving() -> Iterator[Account]:
     """A server while the block runs; its address is `account.address`."""
     account = Account()
 
-    class Hear(BaseHTTPRequestHandler):
+    class Hear(Handler):
         def do_POST(self) -> None:
             data = self._body()
             with account.lock:
@@ -259,14 +260,5 @@ def serving() -> Iterator[Account]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *_: Any) -> None:
-            """Nothing is printed."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hear)
-    account.address = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with served_by(Hear) as account.address:
         yield account
-    finally:
-        server.shutdown()
-        server.server_close()

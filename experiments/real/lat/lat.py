@@ -134,16 +134,21 @@ def kinds() -> list[str]:
     return lines
 
 
+def agreed(source: str, target: str, kind: str, k: int) -> tuple[lat.Agreement, float, float]:
+    """Where the two models' mean directions agree, the largest |cosine| of that map, and its p among shuffled coordinates."""
+    theirs, own = (torch.stack([lat.differences(b).mean(dim=0) for b in states(m, kind)]) for m in (source, target))
+    found = lat.agreement(theirs, own, k, lat.orders(theirs.shape[-1], ORDERS, 0))
+    largest = float(np.abs(found.low.cosines).max())
+    return found, largest, float((1 + (found.permuted >= largest).sum()) / (1 + ORDERS))
+
+
 def carried() -> list[str]:
     """carried.csv: every Gemma block's direction carried to every SmolLM2 block, per kind and cutoff, and back."""
     lines, table = [], []
     for source, target in (MODELS[::-1], MODELS):
         for kind in KINDS:
-            theirs, own = (torch.stack([lat.differences(b).mean(dim=0) for b in states(m, kind)]) for m in (source, target))
             for k in (*CUTOFFS, 560):
-                found = lat.agreement(theirs, own, k, lat.orders(theirs.shape[-1], ORDERS, 0))
-                largest = float(np.abs(found.low.cosines).max())
-                p = float((1 + (found.permuted >= largest).sum()) / (1 + ORDERS))
+                found, largest, p = agreed(source, target, kind, k)
                 table.append(
                     [source, target, kind, k, f"{largest:.3f}", f"{np.quantile(found.permuted, 0.95):.3f}", f"{p:.3f}"]
                 )
@@ -188,10 +193,7 @@ def draw_cosines(plt: Any, k: int = 64) -> None:
     figure, axes = plt.subplots(len(MODELS), len(KINDS), figsize=(12, 7), layout="constrained")
     for row, (source, target) in zip(axes, (MODELS[::-1], MODELS), strict=True):
         for axis, kind in zip(row, KINDS, strict=True):
-            theirs, own = (torch.stack([lat.differences(b).mean(dim=0) for b in states(m, kind)]) for m in (source, target))
-            found = lat.agreement(theirs, own, k, lat.orders(theirs.shape[-1], ORDERS, 0))
-            largest = float(np.abs(found.low.cosines).max())
-            p = (1 + int((found.permuted >= largest).sum())) / (1 + ORDERS)
+            found, largest, p = agreed(source, target, kind, k)
             image = axis.imshow(found.low.cosines, cmap="RdBu", vmin=-1, vmax=1, origin="lower", aspect="auto")
             limit = np.quantile(found.permuted, 0.95)
             axis.set_title(f"{kind}\nlargest {largest:.2f}, of permuted\n95 % below {limit:.2f}, p = {p:.2f}", fontsize=8)
