@@ -11,8 +11,9 @@ from pathlib import Path
 from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_folder import CellFolder
-from l2v.study.digests import DIGEST, read_sealed, sealed
-from l2v.study.plan import fitting, job_readings
+from l2v.study.digests import DIGEST, check_analysis, read_sealed, sealed
+from l2v.study.marks import Marks
+from l2v.study.plan import Fitting, NeutralReading, fitting, job_readings
 from l2v.study.score import items_key
 from l2v.study.store import Store
 from l2v.study.workers.run import read_run
@@ -28,8 +29,13 @@ class Checkup:
     old_cells: list[CellFolder] = field(default_factory=list)
     old_items: list[str] = field(default_factory=list)
     directions: set[Path] = field(default_factory=set)
-    maps: set[str] = field(default_factory=set)
+    maps: dict[str, Fitting] = field(default_factory=dict)
     old_directions: list[Path] = field(default_factory=list)
+
+    def tell(self, problem: str) -> None:
+        """Note what is wrong, once."""
+        if problem not in self.problems:
+            self.problems.append(problem)
 
 
 def whole_study(store: Store) -> list[CellFolder]:
@@ -61,22 +67,25 @@ def lost_cells(store: Store, finished: set[str]) -> Iterator[str]:
 
 def check_study(store: Store) -> Checkup:
     """Read every file of a study and of the directions that its cells were made from, and check it."""
-    found = Checkup()
+    found, marks = Checkup(), Marks(store)
     keys: set[str] = set()
     for folder in store.finished():
         try:
             cell = folder.cell()
             found.rows += len(folder.responses())
-            for scorer in {row["scorer"] for row in folder.metrics()}:
-                folder.scores(scorer)
+            for row in folder.metrics():
+                folder.scores(row["scorer"])
+                if "problems" in row:
+                    # With the items that it is about, all of which the study describes.
+                    marks.score(row | {"cell": folder.id})
             if folder.mark() is None:
                 found.old_cells.append(folder)
             keys.add(items_key(cell.benchmark))
             found.directions |= {_directions(store, reading.id) for reading in job_readings(cell)}
-            found.maps |= {one.id for one in (fitting(cell),) if one is not None}
+            found.maps |= {one.id: one for one in (fitting(cell),) if one is not None}
             found.cells += 1
         except UserError as error:
-            found.problems.append(str(error))
+            found.tell(str(error))
     for path in sorted((store.path / "cells").glob("*")):
         if not (path / "DONE").exists() and (damaged := CellFolder(path).damaged_rows()):
             found.problems.append(f"{path} holds {damaged} damaged rows; repeat `l2v run`, which computes them again.")
@@ -90,24 +99,36 @@ def _directions(store: Store, reading: str) -> Path:
 
 
 def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
-    """The study's own small files, its items, and directions."""
+    """The study's own small files, its items and analyses, and the directions, maps and states of neutral texts."""
     checks: list[Callable[[], object]] = [store.selection, *(partial(store.items, key) for key in sorted(keys))]
     checks += [partial(read_run, path.parent) for path in sorted(store.path.glob("runs/*/run.json"))]
     checks += [partial(_check_directions, path, found) for path in sorted(found.directions) if path.exists()]
-    checks += [partial(_check_map, store.path.parent, one) for one in sorted(found.maps)]
+    checks += [partial(_check_map, store.path.parent, one) for one in found.maps.values()]
+    readings = {reading.id: reading for one in found.maps.values() for reading in (one.source, one.target)}
+    checks += [partial(_check_neutral, store.path.parent, reading) for reading in readings.values()]
+    checks += [store.check_results, *(partial(check_analysis, path) for path in sorted(store.path.glob("lat/*/lat.json")))]
     for check in checks:
         try:
             check()
         except UserError as error:
-            found.problems.append(str(error))
+            found.tell(str(error))
     found.old_items = [key for key in sorted(keys) if store.items_path(key).is_file() and not store.items_sealed(key)]
 
 
-def _check_map(outputs: Path, fitting_id: str) -> None:
+def _check_map(outputs: Path, one: Fitting) -> None:
     from l2v.study.workers.maps import load_map, map_path
 
-    if (path := map_path(outputs, fitting_id)).exists():
+    if (path := map_path(outputs, one.id)).exists():
         load_map(path)
+
+
+def _check_neutral(outputs: Path, reading: NeutralReading) -> None:
+    from l2v.study.workers.maps import states_path
+    from l2v.transfer.neutral import block_count, load_states
+
+    if (folder := states_path(outputs, reading.id)).exists():
+        for block in range(block_count(folder)):
+            load_states(folder, block, reading.settings())
 
 
 def _check_directions(path: Path, found: Checkup) -> None:

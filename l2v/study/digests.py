@@ -14,13 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from l2v.disk import UNREADABLE, Record, whole_lines
+from l2v.disk import UNREADABLE, Record, read_bytes, whole_lines
 from l2v.errors import UserError, printable
 
 # The last key of a line, and of a small file.
 CHECK, DIGEST = "check", "digest"
-# In the file that tells of a table, the digest of that.
-TABLE = "table_digest"
+# In the file that tells of a table and of a picture, the digests of these.
+TABLE, PICTURE = "table_digest", "picture_digest"
+ANALYZE_AGAIN = "repeat its `l2v analyze`."
 _BEFORE_CHECK = f', "{CHECK}": "'
 
 _told: set[str] = set()
@@ -123,6 +124,26 @@ def read_sealed(path: Path, mend: str) -> Record:
     if not isinstance(found, dict) or not is_whole(found):
         raise UserError(f"{path} is damaged; {mend}")
     return found
+
+
+def check_analysis(path: Path) -> Record:
+    """What the lat.json of an analysis tells. Raises UserError where it, or a table or picture of it, is damaged or missing."""
+    told = read_sealed(path, ANALYZE_AGAIN)
+    try:
+        for figure in told["figures"]:
+            check_figure(path.parent, figure)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged; {ANALYZE_AGAIN}") from error
+    return told
+
+
+def check_figure(folder: Path, figure: Record) -> None:
+    """Raise UserError for a figure of an analysis whose table or picture is not what was written with it."""
+    for kind, known in (("csv", TABLE), ("png", PICTURE)):
+        # A version without their digests did not tell them.
+        path = folder / Path(str(figure[kind])).name
+        if known in figure and content_digest(read_bytes(path)) != figure[known]:
+            raise UserError(f"{path} is damaged or missing; {ANALYZE_AGAIN}")
 
 
 def twice(ids: Iterable[str]) -> str | None:

@@ -130,7 +130,8 @@ def build_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.D
     _report(rows, selection)
     _compare(rows, marks)
     add_searches(rows, marks, selection.reports)
-    add_races(rows, {arm.report: list(arm.cells.values()) for arm in selection.raced})
+    chosen = {CHOOSABLE[name].name for name in selection.choose}
+    add_races(rows, {arm.report: list(arm.cells.values()) for arm in selection.raced}, chosen)
     raced = {arm.report: arm.budget for arm in selection.raced}
     for row in rows:
         row |= {"budget": raced[row["cell"]]} if row["cell"] in raced else {}

@@ -86,6 +86,9 @@ class Store:
     def _write_stamp(self, results: str | None = None) -> None:
         content: Record = {"schema": SCHEMA, "study": self.study, "results": results}
         with suppress(UserError):
+            # Until a table is written, the one before stands.
+            content["results"] = results or (self._stamp() or {}).get("results")
+        with suppress(UserError):
             # One that is missing or damaged is told where it is read.
             content["selection"] = read_sealed(self.path / "selection.json", _SELECT_AGAIN).get(DIGEST)
         write_atomically(self.path / "study.json", json.dumps(sealed(content)), sync=True)
@@ -116,6 +119,11 @@ class Store:
         """Replace results.csv, which is made from what is stored."""
         write_atomically(self.path / "results.csv", text)
         self._write_stamp(content_digest(text.encode()))
+
+    def check_results(self) -> None:
+        """Raise UserError for a results.csv that is another one than was written last."""
+        if (path := self.path / "results.csv").exists() and self.results() is None:
+            raise UserError(f"{path} is not what was written last; `l2v score study={self.study}` writes it again.")
 
     def results(self) -> bytes | None:
         """results.csv as it was written last; None where it is missing or another one now."""

@@ -12,14 +12,13 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
-from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.race import looks_table
 from l2v.report.study import Study, open_study
 from l2v.report.tables import headline
 from l2v.study.columns import COLUMNS, COMPARED, SEARCHED, names
-from l2v.study.digests import read_sealed
+from l2v.study.digests import check_analysis
 from l2v.track.cells import FORMAT, CellRuns, flat
 from l2v.track.grid import heatmaps
 from l2v.track.ledger import Planned
@@ -87,8 +86,7 @@ def _columns(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _report(study: Study) -> Planned:
-    if (table := study.store.path / "results.csv").exists() and study.store.results() is None:
-        raise UserError(f"{table} is not what was written last; `l2v score study={study.name}` writes it again.")
+    study.store.check_results()
     files = _report_files(study.store.path)
     hashes = {name: hashlib.sha256(file.path.read_bytes()).hexdigest() for name, file in files.items()}
     run_id = f"report-{slug(study.name)}"
@@ -139,7 +137,7 @@ def _lat_pictures(study: Path) -> dict[str, TrackedPicture]:
     """The pictures that `l2v analyze` left in outputs/<study>/lat/<name>/."""
     found = {}
     for told in sorted((study / "lat").glob("*/lat.json")):
-        for figure in read_sealed(told, "repeat its `l2v analyze`.")["figures"]:
+        for figure in check_analysis(told)["figures"]:
             # A name, never a way out of the folder.
             png = told.parent / Path(str(figure["png"])).name
             if png.is_file():

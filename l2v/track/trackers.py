@@ -30,12 +30,17 @@ TRACKERS = {
 }
 
 
-def check_tracker(config: TrackerConfig) -> None:
-    """Raise UserError for an unknown tracker, bad settings, a missing package or a missing key. Imports no tracker."""
+def check_names(config: TrackerConfig) -> None:
+    """Raise UserError for an unknown tracker or mode."""
     if config.name not in TRACKERS:
         raise unknown("tracker", config.name, TRACKERS)
     if config.mode not in MODES:
         raise unknown("tracker.mode", config.mode, MODES)
+
+
+def check_tracker(config: TrackerConfig) -> None:
+    """Raise UserError for an unknown tracker, bad settings, a missing package or a missing key. Imports no tracker."""
+    check_names(config)
     kind = TRACKERS[config.name]
     if kind.package and find_spec(kind.package) is None:
         raise UserError(f"tracker={config.name} needs the package '{kind.package}', which is not installed: {kind.install}")

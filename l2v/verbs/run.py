@@ -126,7 +126,9 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
     from l2v.study.plan import distinct
     from l2v.study.protocol import planned
     from l2v.study.workers.executors import preview
+    from l2v.track.trackers import check_names
 
+    check_names(configs[0].tracker)
     plan = planned(configs)
     jobs = distinct([one for one in plan if isinstance(one, Job)])
     print(printable(summary(plan)))

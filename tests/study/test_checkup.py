@@ -103,3 +103,32 @@ def test_a_row_twice_is_refused_by_score(study: Path, l2v: Callable[..., Any]) -
         assert answer.code == 2
         assert str(responses) in answer.err and ("holds item" in answer.err) == old
         responses.write_text(whole)
+
+
+def test_maps_states_and_every_item_are_looked_at(tiny: Callable[..., Any], l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """States of neutral texts and their map, damaged one by one; items that end earlier, at the end of a line."""
+    words = ("study=mapped", "method=ridge_neutral", "neutral.texts=16", "benchmark.limit=2", f"runtime.outputs={tmp_path}")
+    assert tiny(*words).code == 0
+
+    def told() -> list[str]:
+        answer = l2v("doctor", "study=mapped", f"outputs={tmp_path}")
+        lines = [line for line in answer.out.splitlines() if line.startswith("- ")]
+        assert answer.code == int(bool(lines)) and all("delete" in line or "`l2v" in line for line in lines)
+        return lines
+
+    assert told() == []
+    cached = [*(tmp_path / "cache" / "neutral").glob("*/00*.safetensors"), *(tmp_path / "cache" / "maps").glob("*.safetensors")]
+    assert len(cached) == 9
+    (items,) = (tmp_path / "mapped" / "items").glob("*.jsonl")
+    lines = items.read_bytes().splitlines(keepends=True)
+    for path in (*cached, items, tmp_path / "mapped" / "results.csv"):
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        for damaged in (
+            (lines[0], b"") if path == items else (whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b"")
+        ):
+            path.write_bytes(damaged)
+            assert [line for line in told() if path.name in line], path
+        path.write_bytes(whole)
+    cached[0].write_bytes(cached[1].read_bytes())
+    assert len(told()) == 1

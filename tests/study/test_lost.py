@@ -13,7 +13,8 @@ from l2v.errors import UserError
 from l2v.report.page.sections import lat
 from l2v.report.study import read_study
 from l2v.study.cells import Job
-from l2v.study.digests import TABLE, content_digest, sealed
+from l2v.study.checkup import check_study
+from l2v.study.digests import PICTURE, TABLE, content_digest, sealed
 from l2v.study.resolve import resolve
 from l2v.study.workers.heartbeat import host_key, workers_folder
 from l2v.study.workers.run import Run, read_jobs, write_jobs
@@ -85,12 +86,19 @@ def test_a_table_and_an_analysis_that_were_changed_are_not_passed_on(copied_pair
     (folder / "d.png").write_bytes(PNG)
     (folder / "d.csv").write_text("k,share\n1,0.5\n")
     figure = {"id": "d", "png": "d.png", "csv": "d.csv", TABLE: content_digest(b"k,share\n1,0.5\n")}
+    figure[PICTURE] = content_digest(PNG)
     (folder / "lat.json").write_text(json.dumps(sealed({"title": "t", "figures": [figure]})))
     study = read_study(str(copied_pair.parent), copied_pair.name)
     assert (len(lat(study)[0]), lat(study)[1]) == (1, [])
-    (folder / "d.csv").write_text("k,share\n1,0.6\n")
-    assert (lat(study)[0], len(lat(study)[1])) == ([], 1) and "its table is damaged" in lat(study)[1][0]
     assert runs(copied_pair)[-1].build().pictures
+    for name, other in (("d.csv", b"k,share\n1,0.6\n"), ("d.png", PNG + b"x")):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(other)
+        assert (lat(study)[0], len(lat(study)[1])) == ([], 1) and f"{name} is damaged" in lat(study)[1][0]
+        with pytest.raises(UserError, match=rf"{name} is damaged or missing; repeat its `l2v analyze`"):
+            runs(copied_pair)[-1].build()
+        assert [problem for problem in check_study(study.store).problems if name in problem]
+        (folder / name).write_bytes(whole)
     (folder / "lat.json").write_text("{")
     with pytest.raises(UserError, match=r"lat\.json is damaged; repeat its `l2v analyze`"):
         runs(copied_pair)[-1].build()

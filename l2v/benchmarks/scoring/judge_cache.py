@@ -9,8 +9,9 @@ from pathlib import Path
 
 from l2v.benchmarks.base import Verdict
 from l2v.benchmarks.scoring.judge_settings import PROMPTS, JudgeSettings
-from l2v.disk import append_line, whole_lines
+from l2v.disk import UNREADABLE, append_line, whole_lines
 from l2v.errors import UserError
+from l2v.identity import digest
 
 JUDGED = "judge"
 # A stored reply is for reading; its end holds the judgement.
@@ -20,7 +21,8 @@ MOST_REPLY = 4000
 class Cache:
     """The verdicts of one judge (model, endpoint or arguments, decoding, prompt) in `folder`.
 
-    One line: {"key", "correct", "reason", "reply", "model", "endpoint", "prompt", "prompt_hash", "date"}.
+    One line: {"key", "correct", "reason", "reply", "model", "endpoint", "prompt", "prompt_hash", "date", "check"}; check: a
+    digest of the rest and of the judge, so that neither a damaged line nor another judge's counts.
     """
 
     def __init__(self, folder: str | Path, settings: JudgeSettings) -> None:
@@ -38,7 +40,7 @@ class Cache:
             ) from error
         found: dict[str, Verdict] = {}
         for line in lines:
-            entry = _entry(line)
+            entry = _entry(line, self._settings.digest())
             if entry is not None:
                 found.setdefault(*entry)
         return found
@@ -57,7 +59,7 @@ class Cache:
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         try:
-            append_line(self.path, line)
+            append_line(self.path, line | {"check": digest([self._settings.digest(), line])})
         except OSError as error:
             raise UserError(
                 f"Writing to the judge's cache {self.path} failed ({error.strerror}); everything judged so far is kept: "
@@ -65,11 +67,15 @@ class Cache:
             ) from error
 
 
-def _entry(line: bytes) -> tuple[str, Verdict] | None:
+def _entry(line: bytes, judge: str) -> tuple[str, Verdict] | None:
+    """A line's key and verdict; None for a damaged one. A version without checks wrote none."""
     try:
         entry = json.loads(line)
+        check = entry.pop("check", None)
+        if check not in (None, digest([judge, entry])):
+            return None
         key, correct, reason = entry["key"], entry["correct"], entry["reason"]
-    except (ValueError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError, AttributeError):
         return None
     if not (isinstance(key, str) and isinstance(correct, bool) and isinstance(reason, str)):
         return None

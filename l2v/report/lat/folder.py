@@ -12,7 +12,7 @@ from l2v.disk import write_atomically
 from l2v.report.lat.numbers import Analysis
 from l2v.report.lat.pictures import pictures
 from l2v.report.panels import save_png
-from l2v.study.digests import TABLE, content_digest, sealed
+from l2v.study.digests import PICTURE, TABLE, content_digest, sealed
 
 
 def note(found: Analysis) -> str:
@@ -40,6 +40,7 @@ def write_analysis(found: Analysis, folder: Path) -> Path:
         table = picture.table.to_csv(index=False, float_format="%.6g")
         write_atomically(folder / names["csv"], table)
         told = {"id": picture.id, "title": picture.title, "note": picture.note, TABLE: content_digest(table.encode())}
+        told[PICTURE] = content_digest((folder / names["png"]).read_bytes())
         figures.append(told | names)
     content = {"title": found.title, "note": note(found), "settings": found.settings, "figures": figures}
     write_atomically(folder / "lat.json", json.dumps(sealed(content), allow_nan=False))

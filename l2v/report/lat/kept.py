@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 
 from l2v.errors import UserError
-from l2v.study.digests import TABLE, content_digest, read_sealed
+from l2v.study.digests import ANALYZE_AGAIN, check_figure, read_sealed
 from l2v.study.statistics.paired import Paired
 
 
@@ -33,20 +32,18 @@ def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[
     wanted = {"source": source, "target": target, "contrast": contrast}
     for file in sorted(Path(outputs).glob("*/lat/*/lat.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            told = read_sealed(file, "repeat its `l2v analyze`.")
+            told = read_sealed(file, ANALYZE_AGAIN)
             settings = told["settings"]
             # A contrast may name who wrote it.
             if any(settings[role].split(" (")[0].split(", written by ")[0] != name for role, name in wanted.items()):
                 continue
-            data = file.with_name("dispersion.csv").read_bytes()
-            digests = {one[TABLE] for one in told.get("figures", ()) if one["csv"] == "dispersion.csv" and TABLE in one}
-            if digests - {content_digest(data)}:
-                raise UserError(f"{file.with_name('dispersion.csv')} is damaged; repeat its `l2v analyze`.")
-            table = pd.read_csv(BytesIO(data))
+            for figure in (one for one in told.get("figures", ()) if one["csv"] == "dispersion.csv"):
+                check_figure(file.parent, figure)
+            table = pd.read_csv(file.with_name("dispersion.csv"))
             rows = table[table["k"] == int(settings["cutoff k"])].set_index("role")
             ours, theirs = (rows.loc[role] for role in ("source", "target"))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"The analysis '{file.parent}' cannot be read ({error}); repeat its `l2v analyze`.") from error
+            raise UserError(f"The analysis '{file.parent}' cannot be read ({error}); {ANALYZE_AGAIN}") from error
         return _share(ours), _share(theirs)
     return None
 

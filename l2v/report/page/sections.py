@@ -16,7 +16,7 @@ from l2v.errors import UserError
 from l2v.report.agreement import Judged, matrix
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
-from l2v.study.digests import TABLE, content_digest, is_whole
+from l2v.study.digests import check_figure, is_whole
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
 MOST_LAT_BYTES = 3_000_000
@@ -104,7 +104,7 @@ def _lat(path: Path, notes: list[str]) -> Record:
         name = str(figure.get("title") or figure.get("id"))
         try:
             figures.append(_figure(path.parent, figure))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             notes.append(f"The figure '{name}' of lat/{path.parent.name} could not be shown ({error}).")
     settings = [[str(k), str(v)] for k, v in dict(content.get("settings") or {}).items()]
     return {
@@ -117,11 +117,10 @@ def _lat(path: Path, notes: list[str]) -> Record:
 
 
 def _figure(folder: Path, figure: Any) -> Record:
+    check_figure(folder, {"csv": "", **figure})
     picture, table = _inside(folder, figure["png"]), _inside(folder, figure.get("csv"))
     content = b"" if picture is None else picture.read_bytes()
     text = table.read_text(encoding="utf-8") if table is not None and table.is_file() else None
-    if text is not None and figure.get(TABLE, known := content_digest(text.encode())) != known:
-        raise ValueError("its table is damaged")
     if not content.startswith(PNG):
         raise ValueError("not a PNG")
     if len(content) > MOST_LAT_BYTES:

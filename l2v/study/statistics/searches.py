@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,26 +98,26 @@ def _found(search: Search, baseline: Record | None, searches: Sequence[Search], 
     }
 
 
-def add_races(rows: Sequence[Record], searched: Mapping[str, Sequence[str]]) -> None:
+def add_races(rows: Sequence[Record], searched: Mapping[str, Sequence[str]], chosen: Collection[str]) -> None:
     """Fill the columns of a search for arms that raced, whose searched cells have no rows of their own.
 
-    searched: what a reporting cell was chosen from, in words. A null arm's race over the same cells stands against an
-    arm's; the rank (p_best_of_seeds) is that of the held-out accuracy.
+    searched: what a reporting cell was chosen from, in words that tell the settings `chosen`. A null arm's race over the same
+    cells, alike in what was not chosen, stands against an arm's; the rank (p_best_of_seeds) is that of the held-out accuracy.
     """
     told = [row for row in rows if searched.get(row["cell"]) and row["metric"] == HEADLINE and "problems" in row]
     for members in grouped(told, FAMILY).values():
         for row in members:
-            nulls = [null for null in members if null is not row and _raced_alike(null, row, searched)]
+            nulls = [null for null in members if null is not row and _raced_alike(null, row, searched, chosen)]
             values = [float(null["value"]) for null in nulls]
             row["null_cells"] = " ".join(null["cell"] for null in nulls) or None
             row["null_seeds"] = len(nulls)
             row["p_best_of_seeds"] = best_of_grid_seeds(float(row["value"]), values).p if nulls else None
 
 
-def _raced_alike(null: Record, arm: Record, searched: Mapping[str, Sequence[str]]) -> bool:
-    names = ("positions", "scale", "prompt")
-    both = (sorted(searched[null["cell"]]), key(null, names)), (sorted(searched[arm["cell"]]), key(arm, names))
-    return is_null(null["method"]) and both[0] == both[1]
+def _raced_alike(null: Record, arm: Record, searched: Mapping[str, Sequence[str]], chosen: Collection[str]) -> bool:
+    names = [name for name in _alike(null, arm) if name not in chosen]
+    alike = all(null.get(name) == arm.get(name) for name in names)
+    return is_null(null["method"]) and alike and sorted(searched[null["cell"]]) == sorted(searched[arm["cell"]])
 
 
 def _p_of_search(search: Search, baseline: Record | None, marks: Marks) -> float | None:
@@ -142,8 +142,12 @@ def stands_against(null: Sequence[Mapping[str, Any]], arm: Sequence[Mapping[str,
     """
     if not is_null(null[0]["method"]) or len(null) != len(arm):
         return False
-    names = [name for name in SEARCHED if name != "cutoff" or arm[0].get(name) is not None]
-    if null[0].get("source") == arm[0].get("source"):
-        names.append("source_layer")
+    names = _alike(null[0], arm[0])
     went_over = [sorted(str([row.get(name) for name in names]) for row in rows) for rows in (null, arm)]
     return went_over[0] == went_over[1]
+
+
+def _alike(null: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
+    """The columns in which a null must be as an arm: the cutoff where the arm has one, the source's layer of the same source."""
+    own = [name for name in SEARCHED if name != "cutoff" or arm.get(name) is not None]
+    return [*own, "source_layer"] if null.get("source") == arm.get("source") else own

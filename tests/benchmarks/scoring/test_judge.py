@@ -713,6 +713,19 @@ def test_two_processes_write_one_cache(tmp_path: Path) -> None:
     assert len(cache.path.read_bytes().splitlines()) == 300
 
 
+def test_a_changed_line_and_another_judges_are_asked_again(tmp_path: Path) -> None:
+    """A line of a version without checks counts as it stands."""
+    ours, theirs = (Cache(tmp_path, JudgeSettings("m", base_url=f"http://{host}/v1")) for host in "ab")
+    for i in range(3):
+        ours.append(f"{i}", Verdict(False, None, "judge", "because"), "")
+    written = ours.path.read_text()
+    assert [v.correct for v in ours.read().values()] == [False] * 3
+    ours.path.write_text(written.replace("false", "true", 1) + '{"key": "old", "correct": true, "reason": ""}\n')
+    assert {key: verdict.correct for key, verdict in ours.read().items()} == {"1": False, "2": False, "old": True}
+    theirs.path.write_text(written)
+    assert theirs.read() == {}
+
+
 def test_a_write_waits_for_its_turn(tmp_path: Path) -> None:
     cache = Cache(tmp_path, JudgeSettings("m", base_url="http://h/v1"))
     with cache.path.open("ab") as other:

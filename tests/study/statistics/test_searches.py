@@ -11,7 +11,7 @@ import pytest
 
 from l2v.benchmarks.metrics import Marked, Score
 from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN
-from l2v.study.statistics.searches import add_races, add_searches, stands_against
+from l2v.study.statistics.searches import SEARCHED, add_races, add_searches, stands_against
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +115,22 @@ def test_a_race_is_held_against_null_races_over_the_same_cells() -> None:
         for cell, method, value in (("a", "l2v", 0.9), ("b", "random", 0.2), ("c", "permuted", 0.95), ("d", "random", 0.1))
     ]
     grid = ["layer 1, alpha 0.2", "layer 2, alpha 0.2"]
-    add_races(rows, {"a": grid, "b": grid[::-1], "c": grid, "d": grid[:1]})
+    add_races(rows, {"a": grid, "b": grid[::-1], "c": grid, "d": grid[:1]}, {"layer", "alpha"})
     assert (rows[0]["null_cells"], rows[0]["null_seeds"], rows[0]["p_best_of_seeds"]) == ("b c", 2, pytest.approx(2 / 3))
     assert rows[1]["null_cells"] == "c" and rows[3]["null_cells"] is None
+
+
+@pytest.mark.parametrize("setting", [*SEARCHED, "source_layer"])
+def test_a_race_is_not_held_against_nulls_that_differ_in_what_was_not_chosen(setting: str) -> None:
+    """Null races over the same layers at next to no strength say nothing of what luck gives."""
+    common = dict.fromkeys((*FAMILY, *SEARCHED, "source_layer"), "same") | {"metric": "accuracy", "problems": 40}
+    rows = [common | {"cell": cell, "method": method, "value": 0.9} for cell, method in (("a", "l2v"), ("b", "random"))]
+    rows[1][setting] = "other"
+    grid = ["layer 1", "layer 2"]
+    add_races(rows, {"a": grid, "b": grid}, {setting})
+    assert rows[0]["null_cells"] == "b"
+    add_races(rows, {"a": grid, "b": grid}, {"seed"})
+    assert rows[0]["null_cells"] is None and rows[0]["p_best_of_seeds"] is None
 
 
 class _Verdicts:
