@@ -148,6 +148,6 @@ def stands_against(null: Sequence[Mapping[str, Any]], arm: Sequence[Mapping[str,
 
 
 def _alike(null: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
-    """The columns in which a null must be as an arm: the cutoff where the arm has one, the source's layer of the same source."""
+    """The columns in which a null must be as an arm: the cutoff where the arm has one, the layer of the same source."""
     own = [name for name in SEARCHED if name != "cutoff" or arm.get(name) is not None]
     return [*own, "source_layer"] if null.get("source") == arm.get("source") else own
