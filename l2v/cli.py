@@ -16,12 +16,13 @@ if not sys.stderr.isatty():
 
 from collections.abc import Sequence  # noqa: E402
 from difflib import get_close_matches  # noqa: E402
+from shutil import get_terminal_size  # noqa: E402
 
 from l2v import __version__  # noqa: E402
 from l2v.collector import rest_while_loading  # noqa: E402
 from l2v.errors import UserError, printable  # noqa: E402
 from l2v.verbs import VERBS  # noqa: E402
-from l2v.verbs.help import table_of_contents, verb_help, verb_module  # noqa: E402
+from l2v.verbs.help import folded, table_of_contents, verb_help, verb_module  # noqa: E402
 
 # Characters of a sentence that a terminal gets.
 LONGEST = 2000
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint = f"did you mean {close[0]}? There are" if close else "there are"
             raise UserError(f"Unknown verb '{verb}'; {hint} {', '.join(VERBS)}.")
         if {"-h", "--help"} & set(rest):
-            print(verb_help(verb))
+            text = verb_help(verb)
+            print(folded(text, get_terminal_size().columns) if sys.stdout.isatty() else text)
             return 0
         with ending():
             return int(verb_module(verb).main(rest))

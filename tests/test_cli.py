@@ -16,7 +16,7 @@ from l2v import __version__
 from l2v.cli import VERBS
 from l2v.config import Config
 from l2v.paths import PACKAGE, conf_dir
-from l2v.verbs.help import verb_module
+from l2v.verbs.help import folded, verb_help, verb_module
 
 HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
 PROBE = """
@@ -97,6 +97,15 @@ def test_help_lists_every_choice_of_every_group(l2v: Callable[..., Any]) -> None
     for folder in groups:
         choices = [word.strip(",") for word in listed[folder.name].split()[1:]]
         assert choices == sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def test_choices_and_settings_fit_a_terminal() -> None:
+    text = verb_help("run")
+    fitted = folded(text, 80)
+    settled = fitted.partition("\nChoices")[2]
+    assert fitted.split() == text.split(), "nothing is lost"
+    assert max(map(len, settled.splitlines())) <= 80
+    assert "\n               demo" not in text and "\n               " in settled, "a list goes on below its first choice"
 
 
 def leaves(schema: Any, prefix: str = "") -> list[str]:

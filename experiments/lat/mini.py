@@ -19,7 +19,7 @@ from l2v.cli import main
 HERE = Path(__file__).parent
 SOURCES = ("mini_kin", "mini_base", "mini_stranger_a", "mini_stranger_b")
 TARGETS = ("mini", "mini_drifted")
-# 34 is the band that the drifted target shares with its kin by construction; 32 is the one that MINIWORLD's trial tells.
+# 34 is the band that the drifted target shares with its kin by construction; 32 that of the trial it was designed on.
 K, CUTOFFS = 34, "[8,16,32,34,48,64,80,96]"
 
 

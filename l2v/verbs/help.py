@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -35,6 +36,17 @@ def verb_help(verb: str) -> str:
     elif hasattr(module, "SETTINGS"):
         text += "\n\nSettings:\n" + _lines(described(module.SETTINGS(), ""))
     return text
+
+
+def folded(text: str, width: int) -> str:
+    """The lines of choices and settings within a terminal's width, each going on below what it tells; commands stay whole."""
+
+    def fold(line: str) -> str:
+        told = [found.end() for found in re.finditer(r"\s{2,}(?=\S)", line) if found.end() < 0.6 * width]
+        hang = " " * (told[-1] if told else 4)
+        return "\n".join(textwrap.wrap(line, width, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False))
+
+    return "\n".join(fold(line) if re.match(r"  [^ ]", line) and len(line) > width else line for line in text.split("\n"))
 
 
 def group_options(group: str) -> list[str]:

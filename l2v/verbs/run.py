@@ -7,7 +7,7 @@
 Finished rows are stored at once and never computed again: repeat a command to go on where it stopped.
 Options: --multirun (-m); --config-dir DIR adds your own configs; --cfg job shows the composed config and stops.
 What is wrong with one cell costs that cell alone; a misspelt setting, or a word typed here that has no sense, ends all.
-Exit code: 0 all cells done, 1 some failed, 2 bad input.
+Exit code: 0 all cells done, 1 some failed, 2 bad input, 130 interrupted.
 """
 
 from __future__ import annotations

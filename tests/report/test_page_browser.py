@@ -202,6 +202,13 @@ def test_brushing_filters_and_the_address_keeps_it(tab: Any, path: Path, study: 
     assert page.get_attribute("#cells th[aria-sort]", "aria-sort") == "descending"
     page.fill("#table-filter", "layr=3")
     assert str(page.text_content("#filter-said")).startswith("Not understood: layr=3")
+    # What stands in the table can be typed: 3.3 is one of 30.
+    scores = {r["cell"]: percent(r["value"]) for r in rows(study) if r["metric"] == "accuracy"}
+    shared = next(text for text in scores.values() if not text.endswith(".0"))
+    page.fill("#table-filter", f"accuracy={shared}")
+    assert set(page.evaluate(shown)) == {cell for cell, text in scores.items() if text == shared}
+    page.fill("#table-filter", "method=high_pass")
+    assert page.text_content("#filter-said") == "No cell has method=high_pass."
     page.fill("#table-filter", "")
     assert page.get_attribute("#cells th[aria-sort]", "aria-sort") == "descending", "the order holds under another filter"
     zone = page.locator("[data-axis='accuracy']").bounding_box()
@@ -315,6 +322,8 @@ def test_on_paper_figures_fit_and_controls_are_gone(tab: Any, path: Path) -> Non
     # No end of a sheet cuts a grid of many panels, and no line of a card's head stands alone.
     many = "Array(24).fill({ arm: 'l2v from mini_stranger_a', after: 'k 16' }), Array(24).fill(['0.3', '0.7'])"
     assert page.evaluate(f"placed({many}, Array(24).fill([...'123456789abcdefghij']), 640).height") < 930
+    thirty = "Array(30).fill({ name: 'permuted seed 1', colour: '#000000', x: 0 })"
+    assert page.evaluate(f"forest({thirty}, 'points', 640, true).height") <= 800
     after = "getComputedStyle(document.querySelector('.card > .question')).breakAfter"
     assert page.evaluate(after) == "avoid"
     page.evaluate("dispatchEvent(new Event('afterprint'))")

@@ -2,7 +2,9 @@
 function forest(lines, title, width, zero) {
   const look = theme();
   const narrow = width < 620;
-  const step = narrow ? 42 : 25;
+  // On paper up to some fifty lines, their axis and their caption share a sheet.
+  const room = paper.on ? Math.max(14, (HEAT.sheet - 176) / lines.length) : Infinity;
+  const step = Math.min(narrow ? 42 : 25, room);
   const y = lines.map((_, i) => lines.length - i);
   // A trace's intervals have one colour.
   const groups = [...new Set(lines.map((line) => line.colour))];

@@ -29,8 +29,8 @@ SECTIONS.push((rows) => {
       );
     }
   }
-  filterField();
   const shown = kept(tableState.which === "all" || view.filter ? rows : reported);
+  filterField(shown);
   $("cells").replaceChildren(
     dataTable({
       columns: cellColumns(shown),
@@ -44,7 +44,7 @@ SECTIONS.push((rows) => {
 });
 
 /* The conditions above the table, made once. */
-function filterField() {
+function filterField(shown) {
   const id = "table-filter";
   if (!$(id)) {
     const typed = (event) => setFilter(event.target.value);
@@ -55,6 +55,8 @@ function filterField() {
   if (document.activeElement !== $(id)) $(id).value = view.filter;
   const { wrong } = conditions(view.filter);
   $("filter-said").textContent = wrong.length
-    ? `Not understood: ${wrong.join(", ")}. For example layer=3, alpha>0.4, arm=l2v`
-    : "";
+    ? `Not understood: ${wrong.join(", ")}. For example layer=3, alpha>0.4, method=l2v`
+    : view.filter && !shown.length
+      ? `No cell has ${view.filter}.`
+      : "";
 }

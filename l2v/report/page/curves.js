@@ -5,6 +5,7 @@ const SEARCHED = ["layer", "alpha", "cutoff"]; // what can be held at one value
 const curveState = { value: "value", ...Object.fromEntries(["along", ...Object.keys(ALONG)].map((name) => [name, ""])) };
 const BEST = "";
 const MOST_CURVES = 8;
+const BOUNDS = { value: ["low", "high"], diff: ["diff_low", "diff_high"] }; // columns of a figure's interval
 
 function armAlong(row) {
   return text(row, row.table.raw[`arm~${curveState.along}`] ? `arm~${curveState.along}` : "arm");
@@ -99,7 +100,7 @@ SECTIONS.push((rows) => {
     caption:
       `${basis([...flat, ...held.slice(0, 1)])}, ${state.items}. ${heldWords}` +
       (settings.length ? `, at ${settings.join(", ")}` : "") +
-      "; bands: 95 % intervals. " +
+      (BOUNDS[value.key] ? "; bands: 95 % intervals. " : ". ") +
       (envelope.length
         ? `Grey: lowest to highest of ${Object.keys(nulls).length} null arms and seeds; ` +
           (joinable(envelope)
@@ -225,7 +226,7 @@ function curves(arms, envelope, value, rows, width) {
   order.forEach((arm, i) => {
     const line = arms[arm].filter(([, row]) => known(num(row, value.key)));
     const { colour, symbol, dash } = lookOf(arm);
-    const bounds = { value: ["low", "high"], diff: ["diff_low", "diff_high"] }[value.key];
+    const bounds = BOUNDS[value.key];
     const hidden = i >= MOST_CURVES ? "legendonly" : true;
     if (bounds && line.every(([, row]) => known(num(row, bounds[0]))) && line.length > 1) {
       traces.push({

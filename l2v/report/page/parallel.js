@@ -25,7 +25,13 @@ function axesThrough(rows) {
   const ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => [t, String(Math.round(10 * (low + t * span)) / 10)]);
   return [
     ...axes,
-    { word: "accuracy", at: (row) => (100 * num(row, "value") - low) / span, ticks, value: (t) => low + t * span },
+    {
+      word: "accuracy",
+      title: scoreName(),
+      at: (row) => (100 * num(row, "value") - low) / span,
+      ticks,
+      value: (t) => low + t * span,
+    },
   ];
 }
 
@@ -83,11 +89,12 @@ function strands(rows, shown, axes, width) {
 function axisOf(axis, x, y, top, height, last, room, raised) {
   const every = Math.ceil(axis.ticks.length / 12);
   const labels = axis.ticks
-    .filter((_, i) => i % every === 0)
+    .filter((_, i) => i === axis.ticks.length - 1 || (i % every === 0 && i + every / 2 < axis.ticks.length - 1))
     .map(([t, words]) =>
       svg("text", { x: x + (last ? 7 : -7), y: y(t) + 4, "text-anchor": last ? "start" : "end" }, shortened(words, room)),
     );
-  const name = svg("text", { x, y: top - 12 - raised, "text-anchor": last ? "start" : "middle", class: "name" }, axis.word);
+  const named = { x: x + (last ? 54 : 0), y: top - 12 - raised, "text-anchor": last ? "end" : "middle", class: "name" };
+  const name = svg("text", named, shortened(axis.title || axis.word, 18));
   const brush = svg("rect", { x: x - 7, width: 14, y: 0, height: 0, class: "brush" });
   const zone = svg("rect", { x: x - 11, width: 22, y: top - 6, height: height + 12, class: "zone", "data-axis": axis.word });
   const at = (event) => Math.min(1, Math.max(0, 1 - (event.clientY - zone.getBoundingClientRect().top - 6) / height));

@@ -30,7 +30,8 @@ const NAMES = { target: "where", benchmark: "bench", arm: "arm", items: "items",
 
 /* A condition's column: how to read it of a row; null for a word that names none. */
 function reader(word) {
-  if (word in PERCENT) return (row) => (known(num(row, PERCENT[word])) ? String(100 * num(row, PERCENT[word])) : "");
+  // A figure is compared as it is printed, so that what one reads in the table can be typed.
+  if (word in PERCENT) return (row) => (known(num(row, PERCENT[word])) ? (100 * num(row, PERCENT[word])).toFixed(1) : "");
   const swept = SWEPT.find((name) => name === word || wordOf(name) === word);
   const name = swept || NAMES[word] || (TABLES[0]?.raw[word] ? word : null);
   return name && ((row) => text(row, name) || "none");
