@@ -287,6 +287,18 @@ def test_what_cannot_be_shown_is_told_in_a_sentence(l2v: Callable[..., Any], pag
     assert "no finished cell yet" in written(empty)
 
 
+def test_cells_that_failed_are_told_with_their_reason(copied: Path) -> None:
+    (run,) = (json.loads(path.read_text()) for path in copied.glob("runs/*/run.json"))
+    failed = [path.parent for path in sorted(copied.glob("cells/*/DONE"))[:2]]
+    for folder in failed:
+        (folder / "DONE").unlink()
+        reason = {"attempt": run["attempt"], "worker": "w", "reason": "OutOfMemoryError: <b>2 GiB", "aside": True}
+        (folder / "failures.w.jsonl").write_text(json.dumps(reason) + "\n")
+    page = written(copied)
+    assert "2 of 9 cells not finished, 2 of them failed; " in page
+    assert "2 cells failed: OutOfMemoryError: &lt;b&gt;2 GiB" in page
+
+
 def test_a_study_without_a_baseline_says_so(copied: Path) -> None:
     rows = pd.read_csv(copied / "results.csv")
     shutil.rmtree(copied / "cells" / rows[rows["method"] == "direct"]["cell"].iloc[0])

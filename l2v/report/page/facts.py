@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -11,12 +12,15 @@ from typing import Any
 import pandas as pd
 
 from l2v import __version__
+from l2v.errors import UserError
 from l2v.report.study import Study
 from l2v.study.cells import Cell
 from l2v.study.columns import ITEMS, SETTINGS, short
 from l2v.study.provenance import notes
+from l2v.study.status import status
 
 COMMANDS = 5  # the last ones are shown
+REASONS = 3  # of cells that failed, the most frequent ones
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,18 @@ def facts(study: Study) -> list[Fact]:
         Fact("Written by", [f"l2v {__version__}"]),
     ]
     return [fact for fact in found if any(fact.lines)]
+
+
+def still_open(study: Study) -> list[str]:
+    """What of the study is not finished, and of what its cells failed; nothing where its folder does not tell."""
+    try:
+        found = status(str(study.store.path.parent), study.name)
+    except UserError:
+        return []
+    reasons = Counter(found.failed.values()).most_common()
+    lines = [f"{count:,} {'cell' if count == 1 else 'cells'} failed: {reason}" for reason, count in reasons[:REASONS]]
+    rest = [f"{len(reasons) - REASONS} further reasons: l2v status study={study.name}"] if len(reasons) > REASONS else []
+    return [f"{found.told_open}.", *lines, *rest] if found.told_open else []
 
 
 def _provenance(study: Study) -> list[Fact]:

@@ -26,7 +26,7 @@ from l2v.report.comparison import Compared, compare
 from l2v.report.page import examples as browser
 from l2v.report.page import sections as page_sections
 from l2v.report.page.data import column_names, table_for_page
-from l2v.report.page.facts import facts, protocol
+from l2v.report.page.facts import facts, protocol, still_open
 from l2v.report.page.outline import outline, scripts
 from l2v.report.page.race import races
 from l2v.report.study import Study, read_study
@@ -104,6 +104,7 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
         "lede": _lede(first),
         "note": MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
         "warnings": first.warnings(),
+        "still_open": still_open(first),
         "protocol": protocol(first),
         "facts": facts(first) if len(first.rows) else [],
         "blocks": _blocks([s for s in (first, second) if s is not None]),

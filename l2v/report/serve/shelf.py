@@ -25,8 +25,9 @@ MOST_READ = 60  # done cells of a study without results.csv that the index reads
 
 
 def mark(store: Store) -> str:
-    """What a study's tables depend on, as a digest: which cells are done and scored, since when, and what was chosen."""
-    paths = [*store.path.glob("cells/*/DONE"), *store.path.glob("cells/*/metrics.json"), store.path / "selection.json"]
+    """What a study's page depends on, as a digest: which cells are done, scored and failed, since when, and what was chosen."""
+    told = ("DONE", "metrics.json", "error.txt")
+    paths = [path for name in told for path in store.path.glob(f"cells/*/{name}")] + [store.path / "selection.json"]
     found = []
     for path in sorted(paths):
         try:
