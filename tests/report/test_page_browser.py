@@ -202,6 +202,7 @@ def test_brushing_filters_and_the_address_keeps_it(tab: Any, path: Path, study: 
     assert page.get_attribute("#cells th[aria-sort]", "aria-sort") == "descending"
     page.fill("#table-filter", "layr=3")
     assert str(page.text_content("#filter-said")).startswith("Not understood: layr=3")
+    assert page.evaluate("scaleWords(ROWS)") == "in median activation norms of the layer", "direct has no scale to tell"
     # What stands in the table can be typed: 3.3 is one of 30.
     scores = {r["cell"]: percent(r["value"]) for r in rows(study) if r["metric"] == "accuracy"}
     shared = next(text for text in scores.values() if not text.endswith(".0"))

@@ -75,7 +75,10 @@ const printed = (value, row) =>
       ? `${share(num(row, "value"))} % ${interval(row)}`
       : `${(value.scale * num(row, value.key)).toFixed(1)} (${value.word()})`;
 const scaleWords = (rows) => {
-  const scales = distinct(rows, "scale");
+  const scales = distinct(
+    rows.filter((row) => text(row, "alpha") !== ""),
+    "scale",
+  );
   return scales.length > 1
     ? "in the units of each arm's scale"
     : scales[0] === "relative"
