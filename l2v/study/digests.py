@@ -140,10 +140,11 @@ def check_analysis(path: Path) -> Record:
 def check_figure(folder: Path, figure: Record) -> None:
     """Raise UserError for a figure of an analysis whose table or picture is not what was written with it."""
     for kind, known in (("csv", TABLE), ("png", PICTURE)):
-        # A version without their digests did not tell them.
+        if known not in figure:  # a version without digests did not tell it
+            continue
         path = folder / Path(str(figure[kind])).name
-        if known in figure and content_digest(read_bytes(path)) != figure[known]:
-            raise UserError(f"{path} is damaged or missing; {ANALYZE_AGAIN}")
+        if content_digest(read_bytes(path)) != figure[known]:
+            raise UserError(f"{path} is {'damaged' if path.exists() else 'missing'}; {ANALYZE_AGAIN}")
 
 
 def twice(ids: Iterable[str]) -> str | None:

@@ -95,7 +95,7 @@ def test_a_table_and_an_analysis_that_were_changed_are_not_passed_on(copied_pair
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(other)
         assert (lat(study)[0], len(lat(study)[1])) == ([], 1) and f"{name} is damaged" in lat(study)[1][0]
-        with pytest.raises(UserError, match=rf"{name} is damaged or missing; repeat its `l2v analyze`"):
+        with pytest.raises(UserError, match=rf"{name} is damaged; repeat its `l2v analyze`"):
             runs(copied_pair)[-1].build()
         assert [problem for problem in check_study(study.store).problems if name in problem]
         (folder / name).write_bytes(whole)
