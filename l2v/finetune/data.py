@@ -18,7 +18,7 @@ from l2v.finetune.settings import UNUSABLE
 from l2v.steering.models import LoadedModel, image_token_ids
 from l2v.steering.prompts import adds_bos
 from l2v.transfer.contrast import Chat, ContrastQuestion
-from l2v.transfer.extract import format_chat, token_ids
+from l2v.transfer.extract import check_chats, format_chat, token_ids
 
 IGNORED = -100  # the label that Hugging Face's losses leave out
 MARKER = "l2vresponseplaceholder"
@@ -58,13 +58,15 @@ def encode_examples(
 
     max_length: tokens of the longest conversation; None: the model's context. unusable: what to do about a conversation
     without a response or longer than that: "error", or "drop", which counts them. Raises UserError for one of these under
-    "error", when none is left, and for a text with an image's token or a template that does not keep the response.
+    "error", when none is left, for a text with an image's token or a control word, and for a template that does not keep the
+    response.
     """
     if unusable not in UNUSABLE:
         raise unknown("finetune.unusable", unusable, UNUSABLE)
     limit = _limit(loaded, max_length)
     answered = [chat for chat in chats if chat.assistant and chat.assistant.strip()]
     rows = [_example(loaded, chat) for chat in answered]
+    check_chats(loaded.tokenizer, answered)
     fitting = [row for row in rows if len(row.ids) <= limit]
     lost = TrainingTexts(fitting, len(chats) - len(answered), len(rows) - len(fitting))
     if unusable == "error" and lost.unanswered:

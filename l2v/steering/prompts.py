@@ -10,8 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from l2v.errors import UserError
+from l2v.steering.control_words import check_control_words
 from l2v.steering.models import LoadedModel
-from l2v.steering.pictures import check_picture_words, check_vocabulary
+from l2v.steering.pictures import check_picture_words, check_vocabulary, picture_words
 
 IMAGE_PLACEHOLDER = "<image>"
 
@@ -20,8 +21,8 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
     """The prompt string of one user turn in the model's chat format, ready for an answer; after `history`, text turns.
 
     `text` holds one literal `<image>` per image where it belongs; without any, the images come first. `prefix` is
-    appended as the beginning of the answer. Raises UserError for another number of images than `<image>`s, a missing
-    chat template, or one that raises or leaves part of the question out.
+    appended as the beginning of the answer, control words and all. Raises UserError for another number of images than
+    `<image>`s, a control word in a turn, a missing chat template, or one that raises or leaves part of the question out.
     """
     holder = loaded.processor if loaded.processor is not None else loaded.tokenizer
     if not getattr(holder, "chat_template", None):
@@ -33,6 +34,7 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
         )
     pieces, content = _interleaved(text, images) if parts else ([text], text)
     said = [(role, words) for turn in history for role, words in zip(("user", "assistant"), turn, strict=True)]
+    check_words(loaded, [*pieces, *(words for _, words in said)])
     turns: list[dict[str, Any]] = [{"role": r, "content": [{"type": "text", "text": t}] if parts else t} for r, t in said]
     turns.append({"role": "user", "content": content})
     try:
@@ -42,6 +44,12 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
     if any(piece.strip() not in prompt for piece in (*pieces, *(words for _, words in said))):
         raise UserError(f"The chat template of '{loaded.spec.where()}' leaves out part of a question; mend the template.")
     return prompt + prefix
+
+
+def check_words(loaded: LoadedModel, texts: Sequence[str]) -> None:
+    """Raise UserError for a control word in a text; of the places of pictures `encode_prompts` tells."""
+    told = picture_words(loaded.model, loaded.tokenizer)
+    check_control_words(loaded.tokenizer, texts, loaded.spec.where(), told)
 
 
 def template_failed(where: str, error: Exception) -> UserError:

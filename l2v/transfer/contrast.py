@@ -41,6 +41,10 @@ class Chat:
         said += [] if self.assistant is None else [self.assistant]
         return [{"role": ("user", "assistant")[place % 2], "content": words} for place, words in enumerate(said)]
 
+    def words(self) -> list[str]:
+        """What is said in its turns."""
+        return [turn["content"] for turn in self.messages()]
+
 
 @dataclass(frozen=True)
 class Pair:

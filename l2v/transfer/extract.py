@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from l2v.errors import UserError
+from l2v.steering.control_words import check_control_words
 from l2v.steering.pictures import check_text_ids
 from l2v.steering.prompts import adds_bos, template_failed
 from l2v.transfer.contrast import Chat, Pair
@@ -136,13 +137,15 @@ def extract(
     text's final states, 2n x layers x d. A model whose states of a text change when a longer one stands beside it in a batch
     (attention that sees padding, positions scaled by the batch's length) is read one text at a time; `tell` is told.
 
-    Raises UserError when a text is longer than the model's context or the device's memory, or the two texts of every pair
-    are equal.
+    Raises UserError when a text is longer than the model's context or the device's memory, the two texts of every pair
+    are equal, or a text holds a control word of the tokenizer's.
     """
     if not pairs:
         raise UserError("The contrast set is empty: there is no direction to read.")
-    texts = [token_ids(tokenizer, format_chat(tokenizer, chat), tokenizer_bos) for p in pairs for chat in (p.cot, p.direct)]
+    chats = [chat for pair in pairs for chat in (pair.cot, pair.direct)]
+    texts = [token_ids(tokenizer, format_chat(tokenizer, chat), tokenizer_bos) for chat in chats]
     _check_texts(model, tokenizer, texts)
+    check_chats(tokenizer, chats)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (tokenizer.eos_token_id or 0)
     reader = _Reader(model, layers, pad)
     if not reader.may_batch(texts, batch_tokens):
@@ -198,6 +201,11 @@ def _check_texts(model: nn.Module, tokenizer: Any, texts: Sequence[list[int]]) -
         )
     check_text_ids(model, tokenizer, texts)
     check_pairs(texts)
+
+
+def check_chats(tokenizer: Any, chats: Iterable[Chat]) -> None:
+    """Raise UserError for a turn that holds a control word of the tokenizer's: what is read would be another chat."""
+    check_control_words(tokenizer, (words for chat in chats for words in chat.words()), getattr(tokenizer, "name_or_path", "?"))
 
 
 def check_pairs(texts: Sequence[Sequence[int]]) -> None:

@@ -25,7 +25,7 @@ from l2v.identity import digest
 from l2v.steering.pictures import check_text_ids
 from l2v.transfer.contrast import Chat, read_rows
 from l2v.transfer.directions import file_digest, tensor_digest
-from l2v.transfer.extract import format_chat, token_ids
+from l2v.transfer.extract import check_chats, format_chat, token_ids
 from l2v.transfer.forward import states_at
 
 WORD = re.compile(r"\S+")
@@ -101,6 +101,7 @@ def places_read(
     if limit is not None and longest > limit:
         raise UserError(f"A neutral text has {longest} tokens, the model's context holds {limit}; choose shorter texts.")
     check_text_ids(model, tokenizer, (ids for ids, _ in read))
+    check_chats(tokenizer, chats)
     return read
 
 

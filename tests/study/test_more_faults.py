@@ -68,13 +68,14 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(llava, at / "rope", "text_config", rope_parameters={"rope_type": "zzz", "rope_theta": 1e4})
     put(llava, at / "sizeless", "image_processor", "processor_config.json", size=None)
     put(at / "qwen2_vl", at / "merged", "image_processor", "processor_config.json", merge_size=1)
-    short, pictured = texts(at / "short.jsonl", 4), texts(at / "pictured.jsonl", 4)
+    short, pictured, ended = (texts(at / f"{name}.jsonl", 4) for name in ("short", "pictured", "ended"))
     pictured.write_text(pictured.read_text().replace("w2", "<image>"))
+    ended.write_text(ended.read_text().replace("w3 w3", "w3 </s>", 1))
     for name, words in (("near", 5), ("long", 1900)):
         rows = [{"question": f"w{i} w2", "response": "w1 " * words} for i in range(20)]
         (at / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     plain, padded = questions(at / "plain"), questions(at / "padded", query="w1 <|image_pad|>", question="w1 <|image_pad|>")
-    lost = questions(at / "lost", image="gone.png")
+    lost, closed = questions(at / "lost", image="gone.png"), questions(at / "closed", query="w1 </s> w2", question="w1 </s> w2")
 
     def cell(method: str, target: str = "llava", contrast: Path = short, *more: str) -> list[str]:
         models = [f"target.path={at / target}", f"source.path={sound}"]
@@ -99,6 +100,9 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("direct", "qwen2_vl", short, *asked(padded)),
         cell("direct", "qwen2_vl", short, *asked(lost)),
         cell("l2v", "llava", short, "intervention.alpha=-1"),
+        cell("l2v,mathneuro", "llava", ended),
+        cell("few_shot_cot", "llava", ended, "method.shots=2"),
+        cell("direct", "qwen2_vl", short, *asked(closed)),
     ]
     (at / "experiment").mkdir()
     (at / "experiment" / "seeded.yaml").write_text(f"# @package _global_\nstudy: seeded\nblocks: {json.dumps(blocks)}\n")
@@ -126,6 +130,9 @@ TOLD = (
     (r"A text holds '<\|image_pad\|>', which '.*qwen2_vl' reads", "choose other texts"),
     (r"gone\.png|missing or corrupt", "."),
     (r"intervention\.alpha=-1(\.0)? must be at least 0", "."),
+    (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*sound' reads as a control token", "choose other texts"),
+    (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*llava' reads as a control token", "choose other texts"),
+    (r"A text holds '</s>' \(…w1 </s> w2…\), which '.*qwen2_vl' reads as a control token", "choose other texts"),
 )
 
 
@@ -141,7 +148,7 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     assert len(found["problems"]) == len(TOLD), answer.out
     assert ["abrupt" in note["what"] for note in found["notes"]] == [True]
     # `abrupt` is no fault by itself.
-    assert (found["cells"], found["blocked"]) == (26, 21)
+    assert (found["cells"], found["blocked"]) == (30, 25)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")
     assert run.code == 1 and "Traceback" not in run.err, run.err
     assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 5, run.err

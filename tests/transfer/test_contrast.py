@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from l2v.errors import UserError
 from l2v.transfer.contrast import Chat, ContrastQuestion, build_pairs, load_questions, sample_questions
-from l2v.transfer.extract import format_chat, token_ids
+from l2v.transfer.extract import check_chats, format_chat, token_ids
 
 THOUGHT = "<|begin_of_thought|>\nLet me see.\n\nTwo and two make four.\n<|end_of_thought|>"
 SOLUTION = "<|begin_of_solution|>\nThe answer is 4.\n<|end_of_solution|>"
@@ -32,12 +34,15 @@ R1_TEMPLATE = (
 )
 
 
-def tokenizer(template: str | None) -> PreTrainedTokenizerFast:
+def tokenizer(template: str | None, thoughts_are_special: bool = False) -> PreTrainedTokenizerFast:
     """A word-level tokenizer over a handful of words; unknown words become <unk>."""
     words = ["<pad>", "<s>", "</s>", "<unk>", "<｜User｜>", "<｜Assistant｜>", "two", "four"]
     core = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = WhitespaceSplit()
-    core.add_special_tokens(words[:6])
+    core.add_special_tokens(words[: 4 if thoughts_are_special else 6])
+    if thoughts_are_special:  # R1's own calls neither its roles nor its thoughts so
+        core.add_special_tokens(["<think>", "</think>"])
+        core.add_tokens(["<｜User｜>", "<｜Assistant｜>", "<table>"])
     core.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])  # as Llama's: a BOS of its own
     made = PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>"
@@ -236,6 +241,26 @@ def test_template_without_assistant_turns_is_refused_when_the_question_holds_the
     """The response is looked for in its own turn, not in the question that happens to quote it."""
     with pytest.raises(UserError, match="does not keep an assistant turn"):
         format_chat(tokenizer("{{ messages[0]['content'] }}"), Chat("Is it 3 or 4 ?", "4"))
+
+
+@pytest.mark.parametrize("word", ["</s>", "<｜User｜>"])
+@pytest.mark.parametrize("place", ["user", "assistant", "history"])
+def test_a_mark_of_the_chat_format_in_a_text_is_refused(word: str, place: str) -> None:
+    """Special, or merely added and written by the template: it would end or open a turn in the midst of a text."""
+    given = tokenizer(R1_TEMPLATE, thoughts_are_special=True)
+    said = f"two {word} four"
+    assert given.convert_tokens_to_ids(word) in given(said)["input_ids"]  # the trap is set
+    chat = Chat("two", "four", (("two", said),)) if place == "history" else replace(Chat("two", "four"), **{place: said})
+    with pytest.raises(UserError, match=rf"'{re.escape(word)}' \(…two {re.escape(word)} four…\).* control token"):
+        check_chats(given, [Chat("two"), chat])
+
+
+def test_marks_of_thoughts_and_what_the_template_does_not_write_are_text() -> None:
+    """Thoughts are what the method reads, in vocabularies that call their marks special too."""
+    given = tokenizer(R1_TEMPLATE, thoughts_are_special=True)
+    special = {token.content: token.special for token in given.added_tokens_decoder.values()}
+    assert special["<think>"] and not special["<table>"]
+    check_chats(given, [Chat("two <table> < /s>", f"<think> two </think> {THOUGHT}{SOLUTION}")])
 
 
 def test_bos_is_written_once() -> None:

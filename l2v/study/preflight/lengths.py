@@ -13,6 +13,7 @@ from torch import Tensor
 from l2v.benchmarks.base import Item
 from l2v.config import Config
 from l2v.errors import UserError
+from l2v.steering.control_words import control_word
 from l2v.steering.engine.lengths import ImageTokens, image_sizes
 from l2v.steering.engine.rows import Request
 from l2v.steering.models import LoadedModel
@@ -23,7 +24,7 @@ from l2v.study.preflight.checkpoints import Checkpoint
 from l2v.study.workers.answer import cell_requests
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat, build_pairs
-from l2v.transfer.extract import check_pairs, format_chat, token_ids
+from l2v.transfer.extract import check_chats, check_pairs, format_chat, token_ids
 
 # Items of a kind (largest picture, widest, longest text) that are put through the processor.
 TRIED = 3
@@ -45,9 +46,11 @@ def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
         return ["x"] * len(chats)
 
     pairs = build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
-    texts = [format_chat(reader.tokenizer, chat) for pair in pairs for chat in (pair.cot, pair.direct)]
+    chats = [chat for pair in pairs for chat in (pair.cot, pair.direct)]
+    texts = [format_chat(reader.tokenizer, chat) for chat in chats]
     ids = [token_ids(reader.tokenizer, text, reader.processor is not None) for text in texts]
     check_text_ids(reader.skeleton, reader.tokenizer, ids)
+    check_chats(reader.tokenizer, chats)
     if not written:
         check_pairs(ids)
     counts = [*map(len, ids)]
@@ -72,7 +75,7 @@ def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> list[
     Raises UserError for the first that exceeds the context of the target, as the run would.
     """
     lengths = []
-    for request in hardest(target, cell_requests(job, items[:: max(1, len(items) // MOST_ITEMS)])):
+    for request in hardest(target, cell_requests(job, items)):
         prompt = chat_prompt(target, request.text, len(request.images), request.prefix, request.history)
         inputs = encode_prompts(target, [prompt], [request.images])
         check_pictures(target, inputs)
@@ -129,14 +132,16 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
 
 
 def hardest(target: LoadedModel, requests: Sequence[Request]) -> list[Request]:
-    """One that names a picture that it has not, and those that most likely have the most tokens, of pictures and of words."""
+    """One with a word that no text may hold, and those that most likely have the most tokens, of pictures and of words."""
     words = picture_words(target.model, target.tokenizer)
+    measured = requests[:: max(1, len(requests) // MOST_ITEMS)]
     tokens = ImageTokens(target.processor)
 
     def odd(request: Request) -> bool:
         said = " ".join((request.text.replace(IMAGE_PLACEHOLDER, ""), *(text for turn in request.history for text in turn)))
         named = request.text.count(IMAGE_PLACEHOLDER)
-        return named not in (0, len(request.images)) or any(word in said for word in words)
+        pictured = named not in (0, len(request.images)) or any(word in said for word in words)
+        return pictured or control_word(target.tokenizer, said) is not None
 
     def made(request: Request) -> float:
         return sum(map(tokens, image_sizes(request.images))) + len(request.text) / CHARACTERS
@@ -148,5 +153,5 @@ def hardest(target: LoadedModel, requests: Sequence[Request]) -> list[Request]:
         return max((max(w / h, h / w) for w, h in filter(None, image_sizes(request.images))), default=0.0)
 
     keys: tuple[Callable[[Request], float], ...] = (made, area, shape, lambda request: len(request.text))
-    chosen = [*filter(odd, requests)][:1] + [one for key in keys for one in sorted(requests, key=key)[-TRIED:]]
+    chosen = [*filter(odd, requests)][:1] + [one for key in keys for one in sorted(measured, key=key)[-TRIED:]]
     return list({request.id: request for request in chosen}.values())

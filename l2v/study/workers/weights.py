@@ -18,7 +18,7 @@ from l2v.study.cells import Job
 from l2v.study.model_files import check_declared, model_spec
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat
-from l2v.transfer.extract import format_chat
+from l2v.transfer.extract import check_chats, format_chat
 
 
 def target_spec(job: Job) -> ModelSpec:
@@ -72,5 +72,6 @@ def calibration(target: LoadedModel, config: Config) -> tuple[list[str], list[st
     if not questions:
         raise UserError("method=mathneuro calibrates on a contrast with both responses; choose another contrast=….")
     tokenizer = target.tokenizer
-    math = [format_chat(tokenizer, Chat(q.text, q.cot)) for q in questions]
-    return math, [format_chat(tokenizer, Chat(q.text, q.direct)) for q in questions]
+    math, other = [Chat(q.text, q.cot) for q in questions], [Chat(q.text, q.direct) for q in questions]
+    check_chats(tokenizer, math + other)
+    return [format_chat(tokenizer, chat) for chat in math], [format_chat(tokenizer, chat) for chat in other]
