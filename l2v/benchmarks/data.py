@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from l2v.disk import read_records
 from l2v.errors import UserError
@@ -17,6 +17,9 @@ from l2v.hub import bound_requests
 
 # Cameras write after a JPEG's end mark; so far back it is looked for.
 _JPEG_TAIL = 65536
+
+# EXIF's orientations that change width with height.
+SIDEWAYS = (5, 6, 7, 8)
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 
@@ -120,6 +123,11 @@ def _checked(image: Image.Image) -> Image.Image:
     return image
 
 
+def _orientation(image: Image.Image) -> int:
+    """How a camera was held, as a viewer turns its picture and `datasets` does; of JPEGs alone, whose header tells it."""
+    return int(image.getexif().get(ExifTags.Base.Orientation, 1)) if image.format in ("JPEG", "MPO") else 1
+
+
 class LazyImages(Sequence[Image.Image]):
     """The images of one item, decoded each time they are asked for: thousands of decoded ones would not fit in memory.
 
@@ -174,8 +182,14 @@ def read_image(value: Any, where: str) -> Image.Image:
             image = Image.open(io.BytesIO(value["bytes"]))
         else:
             image = Image.open(value["path"] if isinstance(value, dict) else value)
+        if image.mode in ("I", "F"):
+            raise ValueError(f"mode {image.mode}, 32 bits a pixel, does not say what is white; save it with 8 bits")
         if _only_sizes.get():
-            return _checked(image)
+            sideways = _orientation(image) in SIDEWAYS
+            image = _checked(image)
+            return Image.new("1", image.size[::-1]) if sideways else image
+        if _orientation(image) != 1:
+            image = ImageOps.exif_transpose(image)
         image.load()
     except (OSError, ValueError, TypeError, AttributeError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"The image of {where} is missing or corrupt ({_short(error)}); mend or remove that item.") from error

@@ -28,6 +28,8 @@ from l2v.steering.processor import apply_settings
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
 ROUND_TRIP = "What is 12 + 30? Think step by step."
 BYTE_MARKS = ("\u0120", "\u010a", "\u2581")
+# The share of a model's tokens that its tokenizer must know.
+LEAST_KNOWN = 0.75
 
 
 @dataclass
@@ -72,6 +74,7 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
         model.to(device)
     tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
     check_round_trip(tokenizer, spec.where())
+    check_size(tokenizer, model, spec.where())
     check_ends(model.generation_config, model, spec.where())
     tokenizer.padding_side = "left"
     if tokenizer.pad_token_id is None:
@@ -163,6 +166,19 @@ def check_round_trip(tokenizer: Any, where: str) -> None:
         raise UserError(
             f"The tokenizer of '{where}' turns {ROUND_TRIP!r} into {back!r}: it loses spaces under this version of "
             "transformers; pip install -U transformers, or mend its tokenizer_config.json."
+        )
+
+
+def check_size(tokenizer: Any, model: Any, where: str) -> None:
+    """Raise UserError for a tokenizer of a much smaller model: its ids are all known, and mean other words.
+
+    Embeddings are padded by less than a hundredth in practice.
+    """
+    known, rows = len(tokenizer), int(model.get_input_embeddings().weight.shape[0])
+    if known < LEAST_KNOWN * rows:
+        raise UserError(
+            f"The tokenizer of '{where}' knows {known} tokens, its model {rows}: they do not belong together; get the "
+            "checkpoint again."
         )
 
 

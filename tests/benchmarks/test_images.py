@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageFile
+from PIL import ExifTags, Image, ImageFile
 
 from l2v.benchmarks.data import image_sizes, read_image
 from l2v.errors import UserError
@@ -81,6 +81,27 @@ def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
     assert read.mode == "RGB"
     assert read.getpixel((0, 0)) == pytest.approx((128,) * 3, abs=2)
     assert read.getpixel((1, 0)) == WHITE
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_without_a_scale_are_refused(mode: str) -> None:
+    """A plain convert("RGB") takes 255 for white, and shows a picture of 0 to 1 as black, one of 16 bits as white."""
+    with pytest.raises(UserError, match="x is missing or corrupt .*32 bits a pixel.* save it with 8 bits"):
+        read_image(encoded(Image.new(mode, (2, 1), 1), "TIFF"), "x")
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (64, 40)), (3, (64, 40)), (6, (40, 64)), (8, (40, 64))])
+def test_a_photograph_stands_as_it_was_taken(orientation: int, size: tuple[int, int]) -> None:
+    """Against `datasets`, which turns what it decodes."""
+    import datasets
+
+    image = Image.effect_noise((64, 40), 50).convert("RGB")
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    column = encoded(image, "JPEG", exif=exif)
+    read = read_image(column, "x")
+    assert read.tobytes() == datasets.Image().decode_example(column).convert("RGB").tobytes() and read.size == size
+    assert image_sizes(lambda: [read_image(column, "x")]) == [size]
 
 
 def test_the_ways_to_hand_over_an_image(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         families.load(family, at / family)
     odd_families.load("gemma3_vision", at / "gemma3_vision")
     sound, llava = text_model(at / "sound"), at / "llava"
+    text_model(at / "greater", vocab_size=300)
     shutil.copytree(llava, at / "stranger")
     shutil.copy(at / "qwen2_vl" / "processor_config.json", at / "stranger")
     shutil.copytree(llava, at / "silent", ignore=shutil.ignore_patterns("chat_template*"))
@@ -102,6 +103,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("l2v", "llava", short, "intervention.alpha=-1"),
         cell("l2v,mathneuro", "llava", ended),
         cell("few_shot_cot", "llava", ended, "method.shots=2"),
+        cell("l2v", "llava", short, f"source.path={at / 'greater'}"),
         cell("direct", "qwen2_vl", short, *asked(closed)),
     ]
     (at / "experiment").mkdir()
@@ -130,6 +132,7 @@ TOLD = (
     (r"A text holds '<\|image_pad\|>', which '.*qwen2_vl' reads", "choose other texts"),
     (r"gone\.png|missing or corrupt", "."),
     (r"intervention\.alpha=-1(\.0)? must be at least 0", "."),
+    (r"greater' knows \d+ tokens, its model 300", "again"),
     (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*sound' reads as a control token", "choose other texts"),
     (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*llava' reads as a control token", "choose other texts"),
     (r"A text holds '</s>' \(…w1 </s> w2…\), which '.*qwen2_vl' reads as a control token", "choose other texts"),
@@ -148,7 +151,7 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     assert len(found["problems"]) == len(TOLD), answer.out
     assert ["abrupt" in note["what"] for note in found["notes"]] == [True]
     # `abrupt` is no fault by itself.
-    assert (found["cells"], found["blocked"]) == (30, 25)
+    assert (found["cells"], found["blocked"]) == (31, 26)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")
     assert run.code == 1 and "Traceback" not in run.err, run.err
     assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 5, run.err

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, check_ends, check_round_trip, load_processor, whole_model
+from l2v.steering.models import LoadedModel, check_ends, check_round_trip, check_size, load_processor, whole_model
 from l2v.study.model_files import check_declared, kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
 from l2v.transfer.contrast import Chat
@@ -107,6 +107,9 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     if found.tokenizer is not None:
         with problems.of(cells):
             check_round_trip(found.tokenizer, found.spec.where())
+        if "skeleton" in vars(found):
+            with problems.of(cells):
+                check_size(found.tokenizer, found.skeleton, found.spec.where())
         _notes(found, role, problems, cells)
         # A target's template is told of with its prompts.
         if role != "target":
