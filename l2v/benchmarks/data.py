@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
@@ -27,8 +28,8 @@ SUFFIXES = (".parquet", ".jsonl", ".json")
 def load_rows(id: str, split: str, revision: str | None = None, path: str | None = None, name: str | None = None) -> Any:
     """A `datasets.Dataset` of one split; images stay encoded, so that a corrupt one is told by name when it is read.
 
-    `path` is a file, or a folder that holds `<split>.parquet`, `.jsonl` or `.json`; None reads `id` from the hub, in its
-    configuration `name` where it has several. Raises UserError when nothing is there, the hub cannot be reached, or the
+    `path` is a file, or a folder that holds `<split>.parquet`, `.jsonl` or `.json`, or the split as the hub keeps it in one
+    part; None reads `id` from the hub, in its configuration `name` where it has several. Raises UserError when nothing is there, the hub cannot be reached, or the
     split is empty.
     """
     import datasets
@@ -102,8 +103,17 @@ def _split_file(path: Path, split: str) -> Path:
     for suffix in SUFFIXES:
         if (path / f"{split}{suffix}").is_file():
             return path / f"{split}{suffix}"
-    there = sorted(p.stem for p in path.iterdir() if p.suffix in SUFFIXES)
-    raise UserError(f"Split '{split}' is not in {path} (there: {', '.join(there) or 'nothing'}); set benchmark.split=….")
+    found = sorted(p for folder in (path, path / "data") for p in folder.glob("*") if p.suffix in SUFFIXES)
+    # As the hub's copies are called: data/testmini-00000-of-00001-725687bf7a18d64b.parquet
+    parts = [p for p in found if re.fullmatch(rf"{re.escape(split)}-\d+-of-\d+(-\w+)?", p.stem)]
+    if len(parts) == 1 and "-00000-of-00001" in parts[0].stem:
+        return parts[0]
+    if parts:
+        raise UserError(f"Split '{split}' of {path} lies in parts, of which {len(parts)} are there; give it as one file.")
+    there = ", ".join(p.stem for p in found) or "nothing"
+    raise UserError(
+        f"Split '{split}' is not in {path} (there: {there}); set benchmark.split=…, or benchmark.path= to the file itself."
+    )
 
 
 def _short(error: Exception) -> str:

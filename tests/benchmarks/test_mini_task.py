@@ -136,6 +136,17 @@ def test_a_split_that_is_not_there_is_told_with_those_that_are(tmp_path: Path) -
         load_rows("l2v/mini", "dev", path=str(tmp_path))
 
 
+def test_a_copy_of_a_hub_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    """`hf download` keeps the hub's names; a split of several parts is never read in part."""
+    (tmp_path / "data").mkdir()
+    whole = shutil.copy(DATA / "dev.parquet", tmp_path / "data" / "dev-00000-of-00001-725687bf7a18d64b.parquet")
+    shutil.copy(DATA / "dev.parquet", tmp_path / "data" / "dev2-00000-of-00001.parquet")
+    assert [i.id for i in items(path=tmp_path)] == [i.id for i in items()]
+    Path(whole).rename(tmp_path / "data" / "dev-00000-of-00002.parquet")
+    with pytest.raises(UserError, match="'dev' .* lies in parts, of which 1 are there; give it as one file"):
+        items(path=tmp_path)
+
+
 @pytest.mark.parametrize("content", ["task: [", "task: another_name\n", ""], ids=["broken", "renamed", "empty"])
 def test_a_broken_task_file_is_an_error_and_no_silence(content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(PACKAGE / "benchmarks" / "mini", tmp_path / "benchmarks" / "mini")
