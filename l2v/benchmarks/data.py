@@ -29,8 +29,8 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
     """A `datasets.Dataset` of one split; images stay encoded, so that a corrupt one is told by name when it is read.
 
     `path` is a file, or a folder that holds `<split>.parquet`, `.jsonl` or `.json`, or the split as the hub keeps it in one
-    part; None reads `id` from the hub, in its configuration `name` where it has several. Raises UserError when nothing is there, the hub cannot be reached, or the
-    split is empty.
+    part; None reads `id` from the hub, in its configuration `name` where it has several. Raises UserError when nothing is
+    there, the hub cannot be reached, or the split is empty.
     """
     import datasets
 
