@@ -135,7 +135,7 @@ TOLD = (
     (r"greater' knows \d+ tokens, its model 300", "again"),
     (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*sound' reads as a control token", "choose other texts"),
     (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*llava' reads as a control token", "choose other texts"),
-    (r"A text holds '</s>' \(…w1 </s> w2…\), which '.*qwen2_vl' reads as a control token", "choose other texts"),
+    (r"A text holds '</s>' \(….*w1 </s> w2.*…\), which '.*qwen2_vl' reads as a control token", "choose other texts"),
 )
 
 
