@@ -52,7 +52,9 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
         raise
     except Exception as error:
         if path is not None:
-            raise UserError(f"The benchmark file for split '{split}' in {path} could not be read: {_short(error)}") from error
+            raise UserError(
+                f"The file of split '{split}' in {path} could not be read ({_short(error)}); copy or download it again."
+            ) from error
         raise UserError(
             f"The benchmark '{id}' (split '{split}') could not be loaded from the hub; if the hub cannot be reached from "
             f"here, download it and give benchmark.path=<folder>. Reason: {_short(error)}"
@@ -76,7 +78,9 @@ def _rows_in(file: Path, _stand: tuple[int, int]) -> int:
         try:
             return int(parquet.ParquetFile(file).metadata.num_rows)
         except ArrowInvalid as error:
-            raise UserError(f"The benchmark file {file} could not be read: {_short(error)}") from error
+            raise UserError(
+                f"The benchmark file {file} could not be read ({_short(error)}); copy or download it anew."
+            ) from error
     return len(read_records(file))
 
 
