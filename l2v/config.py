@@ -322,7 +322,11 @@ class ImpossibleConfig(Config):
 
 @lru_cache(maxsize=1)
 def register() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml begins with; once, for its store stays."""
+    """Make the schema known to Hydra under the name that conf/config.yaml begins with; once, for its store stays.
+
+    Hydra copies its sources for every composition, and with them this store, of which there is one and which gives out copies.
+    """
     from hydra.core.config_store import ConfigStore
 
+    ConfigStore.__deepcopy__ = lambda store, _: store
     ConfigStore.instance().store(name="l2v_schema", node=Config)

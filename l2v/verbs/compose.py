@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import os
 import re
 import sys
@@ -22,6 +24,7 @@ from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
 from l2v.verbs.complaints import complaining, complaint
 from l2v.verbs.help import groups, part_names
 from l2v.verbs.own_configs import check_own_configs
+from l2v.verbs.settings_node import HYDRA_NODE, ROOT, SEARCH_PATH, settings_node
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -34,8 +37,6 @@ WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
 PLAIN_PATH = re.compile(r"[\w./-]+")
 # Python itself gives up on numbers of thousands of digits.
 LONG_NUMBER = re.compile(r"\d{300}")
-# Hydra's own node, which is no part of a cell's configuration.
-HYDRA_NODE = "hydra"
 
 
 def compose_single(arguments: Sequence[str], parts: Collection[str]) -> Config | None:
@@ -79,7 +80,10 @@ def _plain_words(arguments: Sequence[str]) -> tuple[list[str], str | None] | Non
 
 
 def _hydra(arguments: Sequence[str]) -> Config | None:
+    from unittest.mock import patch
+
     from hydra import version
+    from hydra._internal.hydra import Hydra
     from hydra._internal.utils import _run_hydra, get_args_parser
     from hydra.core.global_hydra import GlobalHydra
 
@@ -90,38 +94,42 @@ def _hydra(arguments: Sequence[str]) -> Config | None:
     GlobalHydra.instance().clear()
     composed: list[DictConfig] = []
     parser = get_args_parser()
+    given = parser.parse_intermixed_args(list(arguments))
+    # Where --multirun was typed, Hydra need not compose everything once more to see whether hydra.mode says so.
+    modes: Any = patch.object(Hydra, "get_mode", lambda *_, **__: None) if given.multirun else contextlib.nullcontext()
     # A single run is only composed here and runs outside of Hydra, so that its errors are its own.
-    complaining(
-        lambda: _run_hydra(
-            args=parser.parse_intermixed_args(list(arguments)),
-            args_parser=parser,
-            task_function=composed.append,
-            config_path=str(conf_dir()),
-            config_name="config",
-        ),
-        arguments,
-    )
+    with modes:
+        complaining(
+            lambda: _run_hydra(
+                args=given,
+                args_parser=parser,
+                task_function=composed.append,
+                config_path=str(conf_dir()),
+                config_name=ROOT,
+            ),
+            arguments,
+        )
     return typed(composed[0]) if composed else None
 
 
 def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     """The typed configuration of one cell, composed outside of Hydra's command line. Raises UserError for bad settings."""
-    from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     register()
     GlobalHydra.instance().clear()
     check_own_configs([f"--config-dir={config_dir}"] if config_dir else [])
-    more = [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"] if config_dir else []
+    words = [*([f"{SEARCH_PATH}=[file://{Path(config_dir).absolute()}]"] if config_dir else []), *overrides]
 
     def composed() -> Config:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            config = typed(hydra_compose("config", overrides=[*more, *overrides]))
+            loader = GlobalHydra.instance().config_loader()
+            config = typed(settings_node(loader, words))
             if not wants_paper_contrast(config):
                 return config
             _say_contrast(config)
-            return typed(hydra_compose("config", overrides=[*more, *overrides, PAPER_CONTRAST]))
+            return typed(settings_node(loader, [*words, PAPER_CONTRAST]))
 
     return complaining(composed, overrides)
 
@@ -212,22 +220,23 @@ def _in_world(config: Config) -> Config:
 
 def _checked(cfg: DictConfig) -> DictConfig:
     """A composed config under the schema's types, without Hydra's own node. Raises UserError for what does not fit."""
-    plain = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != HYDRA_NODE])
     try:
         # Plain values, so that a key which was forced in with ++ meets the schema too.
-        values = OmegaConf.to_container(plain, resolve=False)
-        merged = cast(DictConfig, OmegaConf.merge(_schema(), values))
+        values = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+        values.pop(HYDRA_NODE, None)
+        merged = cast(DictConfig, OmegaConf.unsafe_merge(copy.deepcopy(_schema()), values))
     except OmegaConfBaseException as error:
         raise complaint(error) from error
     # "???" asks for a value; a setting with a default would take that without a word.
-    if lost := _left_open(values) - _left_open(OmegaConf.to_container(merged, resolve=False)):
+    asked = _left_open(values)
+    if asked and (lost := asked - _left_open(OmegaConf.to_container(merged, resolve=False))):
         raise UserError(_unnamed(sorted(lost)))
     return merged
 
 
 @lru_cache(maxsize=1)
 def _schema() -> DictConfig:
-    """Never changed: a merge copies what it begins with."""
+    """Never changed: it is copied before anything is laid over it."""
     return cast(DictConfig, OmegaConf.structured(Config))
 
 

@@ -20,6 +20,7 @@ from l2v.config import Config
 from l2v.errors import UserError
 from l2v.ranges import check_ranges
 from l2v.verbs.complaints import complaining
+from l2v.verbs.settings_node import SEARCH_PATH, settings_node
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -45,7 +46,8 @@ class JobGrid:
         it the schema's dataclass."""
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
-        self.loader, self.master, self.checked, self.typed = cast(Any, loader), master, checked, typed
+        self.loader, self.checked, self.typed = cast(Any, loader), checked, typed
+        self.search_path = [word for word in master.hydra.overrides.hydra if word.lstrip("+").startswith(SEARCH_PATH)]
         self.common = common
         self.parser = OverridesParser.create(config_loader=loader)
         self.is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
@@ -149,7 +151,7 @@ class JobGrid:
     def _composed(self, files: tuple[str, ...]) -> DictConfig:
         if files not in self.by_files:
             self.by_files[files] = complaining(
-                lambda: self.checked(self.loader.load_sweep_config(self.master, list(files))), files
+                lambda: self.checked(settings_node(self.loader, [*self.search_path, *files])), files
             )
         return self.by_files[files]
 
