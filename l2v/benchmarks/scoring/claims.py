@@ -28,7 +28,7 @@ from l2v.benchmarks.scoring.forms import (
 )
 from l2v.benchmarks.scoring.markers import DENIED_BOX, DENIED_IN, SILENT, UNBOXED, WRONG_BOX, marked_claims, own_part, owned
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
-from l2v.benchmarks.scoring.topics import focal, restated, tokens
+from l2v.benchmarks.scoring.topics import astray, entitled, focal, restated, tokens
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
@@ -40,7 +40,7 @@ _VERB = re.compile(
 _WORD = re.compile(r"[^\W\d_\u3040-\ud7af]{3,}|[\u3040-\ud7af]{2}")
 _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport|#|//|```|\|)|[;{]$")
 _ENDED = re.compile(r"[.!?)\]}*$`|]$")
-_LAST_WORD_IS_UNIT = re.compile(r"\d\s?(?:°|%|[a-z]{1,2}\^[23])$")
+_LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\W{0,3}(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)?\W{0,3}$")
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
     r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|x|y|n|"
@@ -188,6 +188,8 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
         return [ResponseClaim(one, WHOLE, one)]
     found = [*_ending(said, lines), *_focal(said, lines, asked, explicit)]
+    found = [c for c in found if c.how != STATEMENT or not astray(c.text, asked)]
+    found += _entitled(said, asked) if not found else []
     first = said[0]
     if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
         opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
@@ -195,6 +197,16 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
         ahead = is_bare(first.text) and len({c.sentence for c in said}) > 1 and all(c.how == LAST_SENTENCE for c in found)
         found.insert(0 if ahead else len(found), opening)
     return found
+
+
+_TITLED = re.compile(r"\W*([A-Za-z][^:=≈\d]{2,60}?)\W{0,3}[:=≈]\W{0,3}?([$€£-]{0,2}\w.{0,40}?)\W*")
+
+
+def _entitled(said: Sequence[Clause], asked: str) -> list[ResponseClaim]:
+    """The one line of the last that is "Edges: 9", where the question asks for edges."""
+    lines = [(c, _TITLED.fullmatch(c.line)) for c in said[-6:] if c.kind in ASSERTING]
+    found = [(c, line.group(2)) for c, line in lines if line and entitled(line.group(1), asked)]
+    return [ResponseClaim(value, LAST_LINE, value, clause.at) for clause, value in found] if len(found) == 1 else []
 
 
 _NUMBERED = re.compile(r"\d{1,2}[.)]\s+\S")
@@ -257,7 +269,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         return [replace(claim, how=STATEMENT)]
     found: list[ResponseClaim] = []
     ended = _ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
-    ended = ended or ("=" in last.text and bool(_LAST_WORD_IS_UNIT.search(last.text)))
+    ended = ended or bool(_LAST_IS_RESULT.search(last.text)) and not astray(last.text, last.asked)
     alone = last.text == lines[-1] or (
         last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
     )

@@ -57,8 +57,12 @@ _COUNTS = (
 )
 # "one" is a number only after a verb: elsewhere it is mostly a pronoun.
 _WORDS = re.compile(
-    rf"\b(?:zero|(?<=is )one|(?<=are )one|(?<=was )one|(?<=only )one|{_COUNTS})\b(?! (?:of|another|or)\b)", re.IGNORECASE
+    rf"\b(?:zero|(?<=is )one|(?<=are )one|(?<=was )one|(?<=only )one|{_COUNTS})\b(?! (?:another|or)\b)"
+    r"(?<!\bor \w{3})(?<!\bor \w{4})(?<!\bor \w{5})",
+    re.IGNORECASE,
 )
+# "three of the seven people"
+_OF_SO_MANY = re.compile(rf"(?<=\w) (?:out )?of (?:the |these |those )(?:\d+|{_COUNTS})(?= [a-z])", re.IGNORECASE)
 _LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:\d(?![\d.,]*\s(?:more|less|fewer|of))|one\b|{_COUNTS})", re.IGNORECASE)
 _CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|with|after)\s")
 
@@ -85,6 +89,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
+    text = _OF_SO_MANY.sub("", text)
     text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None

@@ -201,11 +201,18 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | _Pending
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
         whole = compare(question, claim.line, BOXED)
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
+    if found is not None and found.equal is False and len(forms := _FORMS.split(claim.text)) == 2:
+        # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
+        other = compare(question, forms[0], claim.how)
+        found = other if other is not None and other.equal else found
     if found is None:
         return _unread(question, claim)
     if found.symbolic is not None:
         return _Pending(question, claim, found.symbolic)
     return _verdict(question, claim, found)
+
+
+_FORMS = re.compile(r"≈|\\approx|, (?:i\.e\.|that is|or (?:about|roughly|approximately|equivalently))")
 
 
 def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:

@@ -78,6 +78,85 @@ def tokens(text: str) -> set[str]:
     return {word for word in _WORDS.findall(text.lower()) if len(word) > 3 or word.isdigit()} - _EMPTY
 
 
+# Words of every sentence: they name nothing that a question would have to name.
+_GLUE = focus(
+    """therefore thus hence approximately about around roughly exactly equal equals total altogether units degrees text frac
+dfrac sqrt its they all here also only see seen count counted come comes get gets got give gives main likely fairly sure
+because since whereas while among listed result correct just not but one two three four five six seven eight nine ten
+eleven twelve thirteen fourteen fifteen sixteen twenty thirty forty fifty sixty seventy eighty ninety hundred dozen take
+takes reach reaches represents depicts indicates displays occurs occurred happens highlighted depicted back them she her
+his grams kilograms metres meters appear appears seem seems reads tell tells clearly other others cubic centimetres
+inches hours minutes seconds years dollars cents percent measures measure picked"""
+)
+_ASKING = re.compile(r"[^.?!\n]*\?")
+# "So …", "It is …", "I count …", "If the mice die, …" (asked what happens if they do); an option by its letter or place.
+_OWN_VOICE = re.compile(
+    r"\W*(?:(?:and|yes|no|well),? )?(?:it|this|that|if|so|thus|hence|therefore)\b|"
+    r"\W*[A-J][.:)]|.*(?:\([A-J]\)|\b(?:i|we|option)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+# What is added behind an answer.
+_ADDED = re.compile(
+    r"\s\(.*|, (?:with|which|who|ahead|followed|because|as|since)\b.*|\s(?:because|since)\s.*|: (?=[a-z]).*", re.DOTALL
+)
+_SQUARE = re.compile(r"\bsquare (?=[a-z])", re.IGNORECASE)
+# Where no options are given, what is named at the end of a sentence is the answer itself.
+_NAMING = re.compile(r"(\b(?:is|are|was|were|says|reads|called)\b)\W+(?:(?:the|an?)\s)?\S+(?:\s\S+)?$")
+
+
+@lru_cache(maxsize=4096)
+def _named(asked: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The words of the sentence that asks, and these with the options' words."""
+    question, _, options = asked.rpartition("\n\n") if "\n\n" in asked else (asked, "", "")
+    asking = _ASKING.findall(question)
+    words = focus(asking[-1] if asking else question)
+    return frozenset(word for word in words - _GLUE if word.isascii()), words | focus(
+        " ".join((options, *_NAMES.findall(question)))
+    ) | _GLUE
+
+
+_NAMES = re.compile(r"\b[A-Z][a-z]{2,}")
+# "The domain is …": just what the question calls by this word.
+_SUBJECT = re.compile(r"\W*the (\w{3,}) (?:is|are|was|were|equals)\b", re.IGNORECASE)
+
+
+def astray(text: str, asked: str) -> bool:
+    """Whether a sentence names what the question does not, and leaves out something that it asks for: so it answers perhaps
+    another question ("The highlighted country borders Austria").
+    """
+    label, equals, rest = text.partition("=")
+    subject = _SUBJECT.match(text)
+    if (
+        _OWN_VOICE.match(text)
+        or subject
+        and subject.group(1)[:5] == _head(asked)
+        or equals
+        and ("=" in rest or len(focus(label) - _GLUE) < 2)
+    ):
+        return False
+    wanted, known = _named(asked)
+    text = _ADDED.sub("", _SQUARE.sub("", text))
+    text = text if asked.partition("\n\n")[2] else _NAMES.sub("", _NAMING.sub(r"\1", text))
+    alike = " ".join(word for word in _LETTERS.findall(text.lower()) if _GROUP.get(word) in _asked_for(asked))
+    foreign = {word for word in focus(text) - known - focus(alike) if word.isascii()}
+    return bool(foreign and wanted - focus(text))
+
+
+@lru_cache(maxsize=4096)
+def _head(asked: str) -> str:
+    """The first word of what a question asks for: "edges" of "How many edges does it have?"."""
+    wanted = _named(asked)[0]
+    return next((word[:5] for word in _WORDS.findall(_without_options(asked).lower()) if word[:5] in wanted), "")
+
+
+def entitled(label: str, asked: str) -> bool:
+    """Whether a label ("Number of edges:") names just what a question asks for: its first word, half of the rest, no other."""
+    wanted, known = _named(asked)
+    said = focus(label) - _GLUE
+    return _head(asked) in said <= known and 2 * len(said & wanted) >= len(wanted) and not _COMPARES.search(asked)
+
+
+_COMPARES = re.compile(r"\b(?:more|less|fewer|than|left|remain\w*)\b", re.IGNORECASE)
 _PIECE = re.compile(
     r"[,;:](?![^(\[]*[)\]])\s|\s(?:(?<!hundred )and(?!\s\S*[\d=+])|but|while|whereas|followed|ahead|compared|after|before|"
     r"because|since|when|so|though|unlike|not)\s"

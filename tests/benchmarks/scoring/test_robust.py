@@ -368,3 +368,39 @@ def test_many_at_once_are_judged_as_one_by_one_and_counted() -> None:
     assert many == [robust(*pair) for pair in questions]
     assert sum(counted) == len(questions)
     assert all(v.correct for v in many[-49:])
+
+
+WINDOWS = "How many windows does the red house have?"
+OF_ANOTHER = [
+    # (question, response): a sentence with a number that is about something else
+    (WINDOWS, "The barn behind it has 6 doors."),
+    (WINDOWS, "Most houses of that period came with 6 windows."),
+    ("What is the slope of the line through P and Q?", "The slope of a parallel road is 6."),
+    ("How much time passes between the bells?", "The second bell rings at minute 6."),
+]
+
+
+@pytest.mark.parametrize(("text", "response"), OF_ANOTHER)
+def test_a_mere_sentence_about_something_else_is_no_answer(text: str, response: str) -> None:
+    assert robust(number("6", text), response).correct is None
+
+
+ABOUT_IT = [
+    (WINDOWS, "The red house has 6 windows and a chimney."),
+    (WINDOWS, "I count 6 windows in this drawing."),
+    ("How many windows does the house have?", "Windows: 6\nDoors: 1\nChimneys: 2"),
+    (WINDOWS, "Three on each floor:\n3 + 3 = 6 windows"),
+    ("How many of the cats are black?", "In the picture six of the nine cats are black."),
+]
+
+
+@pytest.mark.parametrize(("text", "response"), ABOUT_IT)
+def test_a_sentence_label_or_result_about_what_is_asked_answers(text: str, response: str) -> None:
+    assert robust(number("6", text), response).correct is True
+    assert robust(number("9", text), response).correct is False
+
+
+def test_one_value_in_two_forms_is_either() -> None:
+    asked = Question("What is the probability of a red ball?", TEXT, "1/6")
+    assert robust(asked, "The probability of a red ball is 1/6 ≈ 16.7%.").correct is True
+    assert robust(Question(asked.text, TEXT, "1/7"), "The probability of a red ball is 1/6 ≈ 16.7%.").correct is False
