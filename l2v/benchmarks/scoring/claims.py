@@ -40,7 +40,7 @@ _VERB = re.compile(
 _WORD = re.compile(r"[^\W\d_\u3040-\ud7af]{3,}|[\u3040-\ud7af]{2}")
 _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport|#|//|```|\|)|[;{]$")
 _ENDED = re.compile(r"[.!?)\]}*$`|]$")
-_LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\W{0,3}(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)?\W{0,3}$")
+_LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)\W{0,3}$")
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
     r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|x|y|n|"
