@@ -34,6 +34,7 @@ if ($("fig-compare")) {
         "agree on every item."
       : "No pair answered the same items; values stand side by side in the numbers.";
     const lines = paired.slice(0, 60);
+    const several = new Set(lines.map((p) => `${p.bench}, ${p.items}`)).size > 1;
     if (!lines.length) {
       missing("compare", sees);
       $("numbers-compare").hidden = false;
@@ -54,7 +55,9 @@ if ($("fig-compare")) {
       build: (width) =>
         forest(
           lines.map((p) => ({
-            name: [p.arm, p.settings, distinct(ROWS, "where").length > 1 ? p.where : ""].filter(Boolean).join(", "),
+            name: [p.arm, p.settings, distinct(ROWS, "where").length > 1 ? p.where : "", several ? `n = ${p.n}` : ""]
+              .filter(Boolean)
+              .join(", "),
             ...lookOf(p.arm, CELLS.has(p.first) ? text(CELLS.get(p.first), "role") : ""),
             cell: p.first,
             x: 100 * p.diff,
@@ -62,7 +65,7 @@ if ($("fig-compare")) {
             high: 100 * p.high,
             hover: [
               `<b>${plain(p.arm)}</b>`,
-              plain(p.settings),
+              plain([p.settings, `${p.bench}, ${p.items}`].filter(Boolean).join("; ")),
               `${plain(first)} ${share(p.values[0])} %, ${plain(second)} ${share(p.values[1])} %, n = ${p.n}`,
               `${points(p.diff)} points [${points(p.low)}, ${points(p.high)}], Holm p ${pText(p.p_holm ?? NaN)}`,
             ]
