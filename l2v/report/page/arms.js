@@ -43,19 +43,20 @@ function forest(lines, title, width, zero) {
     bgcolor: look.paper,
     borderpad: 1,
   }));
-  const longest = Math.max(...lines.map((line) => Math.min(46, line.name.length)));
+  const most = width > 800 ? 60 : 46;
+  const longest = Math.max(...lines.map((line) => Math.min(most, line.name.length)));
   return {
     traces,
     height: 96 + step * lines.length,
     layout: {
-      margin: { l: narrow ? 8 : Math.min(330, 24 + 6.6 * longest), r: 14, t: 32, b: 44 },
+      margin: { l: narrow ? 8 : Math.min(420, 24 + 6.6 * longest), r: 14, t: 32, b: 44 },
       annotations: narrow ? names : [],
       xaxis: { title: { text: title }, zeroline: false, ...(zero ? { range: around(lines) } : {}) },
       shapes: zero ? [zeroLine("x")] : [],
       yaxis: {
         range: [0.4, lines.length + (narrow ? 0.9 : 0.6)],
         tickvals: y,
-        ticktext: lines.map((line) => plain(shortened(line.name, 46))),
+        ticktext: lines.map((line) => plain(shortened(line.name, most))),
         showticklabels: !narrow,
         showgrid: true,
         automargin: false,
