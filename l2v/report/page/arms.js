@@ -43,7 +43,7 @@ function forest(lines, title, width, zero) {
     bgcolor: look.paper,
     borderpad: 1,
   }));
-  const most = width > 800 ? 60 : 46;
+  const most = width > 800 ? 62 : 46;
   const longest = Math.max(...lines.map((line) => Math.min(most, line.name.length)));
   return {
     traces,
