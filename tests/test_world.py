@@ -103,7 +103,7 @@ def converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("experiment", group_options("experiment"))
 def test_every_experiment_composes(l2v: Callable[..., Any], experiment: str, request: pytest.FixtureRequest) -> None:
     """Each file names cells that pass every check that needs no weights."""
-    if experiment in ("real", "real_maps", "real_small"):
+    if experiment.startswith("real"):
         request.getfixturevalue("converted")
     answer = l2v("run", "--multirun", f"+experiment={experiment}", "dry_run=true", "list_cells=true", *stand_ins(experiment))
     # What has to be made first (conversions, fine-tuned checkpoints), and data of the hub, is named; nothing else is wrong.

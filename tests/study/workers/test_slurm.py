@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,20 @@ def logs(study: Path) -> str:
     return "".join(path.read_text(errors="replace") for path in study.glob("runs/*/slurm/*.out"))
 
 
+def taken_down(job: str) -> bool:
+    """Whether Slurm's own processes for this job are still there."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
+                return True
+    return False
+
+
 def starts_now(user: Callable[..., str], job: str) -> bool:
     """Ask for it; while a requeued job is still being taken down, Slurm refuses, and one that runs needs no asking."""
+    # One that starts beside what is left of itself finds its step there and ends at once.
+    if taken_down(job):
+        return False
     try:
         user("scontrol", "update", f"JobId={job}", "StartTime=now")
     except subprocess.CalledProcessError:
