@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +13,12 @@ from torch import Tensor
 from l2v.errors import UserError
 from l2v.steering.engine.anatomy import Anatomy, Refused
 from l2v.steering.engine.entries import Entry
+from l2v.steering.engine.prefix import common_prefix
 from l2v.steering.engine.reference import first_logits, generation_options
 from l2v.steering.engine.rows import Request, Steering
 from l2v.steering.engine.sampling import Scores
 from l2v.steering.engine.stepper import Stepper
-from l2v.steering.engine.window import capture
+from l2v.steering.engine.window import Needs, Window, capture
 from l2v.steering.models import LoadedModel
 
 # How far the logits may lie apart, as a share of the largest: rounding, which differs with the order of sums.
@@ -27,12 +29,14 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.05, torc
 class Known:
     """What was found out about one model: its parts, its score processors, and per kind of request (with images, without)
     the reason why the engine may not answer it, None where it may, and whether rows may share a prompt that is held once.
+    once: whether what prompts begin with may be run a single time; None: not tried yet.
     """
 
     anatomy: Anatomy
     scores: Scores
     verdicts: dict[bool, str | None] = field(default_factory=dict)
     shares: dict[bool, bool] = field(default_factory=dict)
+    once: bool | None = None
 
 
 def study(target: LoadedModel) -> Known:
@@ -109,8 +113,43 @@ def _apart(known: Known, request: Request, share_from: int | None) -> str | None
     return None
 
 
+def opened(known: Known, requests: Sequence[Request], needs: Needs, inputs: dict[str, Tensor]) -> Window:
+    """The window of these requests; what they begin with runs a single time where that gives what the whole prompts give.
+
+    Whether it does is compared for the first window that could, on the two of its requests that lie farthest apart.
+    """
+    once = not needs.whole and known.once is not False and common_prefix(inputs) > 0
+    if once and known.once is None:
+        known.once = once = _begins_once(known, [requests[0], requests[-1]])
+    try:
+        return capture(known.anatomy, requests, needs, inputs, once)
+    except Refused:
+        if not once:
+            raise
+        known.once = False
+        return capture(known.anatomy, requests, needs, inputs)
+
+
+def _begins_once(known: Known, pair: Sequence[Request]) -> bool:
+    """Whether two prompts give the same states, keys, values and logits when their beginning runs apart."""
+    needs = Needs(last=frozenset(range(len(known.anatomy.layers))))
+    whole = capture(known.anatomy, pair, needs)
+    try:
+        apart = capture(known.anatomy, pair, needs, once=True)
+    except (Refused, RuntimeError, TypeError, ValueError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        return False
+    seen = whole.real[:, None, :, None]
+    held = [(a * seen.to(a.device), b * seen.to(b.device)) for kind in ("keys", "values")
+            for a, b in zip(getattr(whole, kind), getattr(apart, kind), strict=True)]  # fmt: skip
+    compared = [(whole.logits, apart.logits), *((whole.last[block], apart.last[block]) for block in whole.last), *held]
+    tolerance = TOLERANCE.get(known.anatomy.target.model.dtype, 1e-3)
+    return apart.begun > 0 and all(_distance(a, b) <= tolerance for a, b in compared)
+
+
 def _distance(whole: Tensor, ours: Tensor) -> float:
-    """The largest difference as a share of the largest logit; infinite for anything that is no number."""
+    """The largest difference as a share of the largest number; infinite for anything that is no number."""
     share = float((whole - ours.to(whole.device)).abs().max() / whole.abs().max().clamp_min(1e-6))
     return share if math.isfinite(share) else math.inf
 

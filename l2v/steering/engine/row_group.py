@@ -118,7 +118,7 @@ class RowGroup:
             elif name == "position_ids" and value is not None:
                 call[name] = self._first(self._cut(value, column, 2), count, 2)
             elif name == "cache_position" and value is not None:
-                call[name] = value[column:]
+                call[name] = value[column - self.window.begun :]
         return call
 
     def _first(self, tensor: Tensor | None, count: int, rank: int) -> Tensor | None:
@@ -131,8 +131,8 @@ class RowGroup:
         """The rows' entries of a tensor (..., requests or 1, tokens, ...), from `column` on; worked out once."""
         key = (id(tensor), rank)
         if key not in self.selected:
-            dim = tensor.ndim - rank
-            cut = tensor.narrow(dim + 1, column, tensor.shape[dim + 1] - column)
+            dim, first = tensor.ndim - rank, column - self.window.begun
+            cut = tensor.narrow(dim + 1, first, tensor.shape[dim + 1] - first)
             self.selected[key] = cut if cut.shape[dim] == 1 else cut.index_select(dim, self.requests.to(cut.device))
         return self.selected[key]
 
@@ -150,7 +150,7 @@ class RowGroup:
         padded = any(self.window.lengths[request] < self.width for request in requests)
         if self.anatomy.attention == "sdpa" and not padded and self.window.plainly_causal(mask, requests):
             return None
-        cut = mask[:, :, column:, self.window.width - self.width :]
+        cut = mask[:, :, column - self.window.begun :, self.window.width - self.width :]
         return cut if len(cut) == 1 else cut[self.requests.to(cut.device)]
 
     def _share_keys(self, running: Sequence[int]) -> None:

@@ -18,11 +18,11 @@ from l2v.steering.engine.anatomy import Refused
 from l2v.steering.engine.chooser import Chooser
 from l2v.steering.engine.encoder import Encoder
 from l2v.steering.engine.limits import Limit
-from l2v.steering.engine.probe import Known, verdict
+from l2v.steering.engine.probe import Known, opened, verdict
 from l2v.steering.engine.rows import Decoding, Request, Steering, response
 from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
 from l2v.steering.engine.waiting import WaitingPrompts
-from l2v.steering.engine.window import Window, capture
+from l2v.steering.engine.window import Window
 from l2v.steering.engine.works import Outcome, Unanswered, Unfit, Work, WorkRow, by_request
 
 # Columns that two rows may differ by in any case.
@@ -225,7 +225,7 @@ class Scheduler:
             refusal = verdict(self.known, self.probes[kind])
             if refusal is not None:
                 raise Refused(refusal)
-        return capture(self.anatomy, requests, needs, self.encoder.together(requests))
+        return opened(self.known, requests, needs, self.encoder.together(requests))
 
     def _open_fewer(self, groups: Sequence[list[Work]]) -> list[Outcome]:
         """Memory ran out while prompts were opened: fewer at once, or none until others have finished."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from l2v.steering.engine.anatomy import Anatomy, Refused, Rotation
+from l2v.steering.engine.prefix import common_prefix, prefix_cache
 from l2v.steering.engine.reference import generation_options
 from l2v.steering.engine.rows import Request, encode_requests
 from l2v.steering.write import prompt_positions
@@ -38,8 +39,9 @@ class Window:
 
     ids, real: (requests, tokens), the second bool. states: per block its output (requests, tokens, d); last: the same at the
     last token (requests, 1, d). between: what the model adds between a block and the next, where it does. keys, values: per
-    block (requests, heads, tokens, head size). calls: per block its keyword arguments. next_position: the rotary position of
-    the first generated token, (dimensions, requests). logits: (requests, vocabulary), float32.
+    block (requests, heads, tokens, head size). calls: per block its keyword arguments, whose tokens begin at column `begun`:
+    what stands before is equal in all prompts and was run apart. next_position: the rotary position of the first generated
+    token, (dimensions, requests). logits: (requests, vocabulary), float32.
     """
 
     requests: list[Request]
@@ -54,6 +56,7 @@ class Window:
     next_position: Tensor
     logits: Tensor
     image_ids: tuple[int, ...]
+    begun: int = 0
     lengths: list[int] = field(init=False)
     prompts: Any = None  # what its rows share, where they do
     _causal: dict[int, list[bool]] = field(default_factory=dict)
@@ -86,29 +89,43 @@ class Window:
 
     def _is_causal(self, mask: Tensor, request: int) -> bool:
         start = self.width - self.lengths[request]
-        seen = mask[request if len(mask) > 1 else 0, :, start:, start:]
+        first = max(start, self.begun)
+        seen = mask[request if len(mask) > 1 else 0, :, first - self.begun :, start:]
         seen = seen if seen.dtype == torch.bool else seen == 0
-        return bool((seen == torch.ones_like(seen).tril()).all())
+        return bool((seen == torch.ones_like(seen).tril(first - start)).all())
 
 
 @torch.no_grad()
-def capture(anatomy: Anatomy, requests: Sequence[Request], needs: Needs, inputs: dict[str, Tensor] | None = None) -> Window:
+def capture(
+    anatomy: Anatomy,
+    requests: Sequence[Request],
+    needs: Needs,
+    inputs: dict[str, Tensor] | None = None,
+    once: bool = False,
+) -> Window:
     """Run the prompts of these requests once, unsteered, and keep what `needs` names.
 
-    inputs: what they are as model inputs, where that is known already. Raises Refused when the model does something between
-    its blocks that the engine does not know.
+    inputs: what they are as model inputs, where that is known already. once: run what all of them begin with a single time,
+    where no more than their last tokens are needed. Raises Refused when the model does something between its blocks that the
+    engine does not know.
     """
     target = anatomy.target
     inputs = encode_requests(target, requests) if inputs is None else inputs
-    recorder = _Recorder(anatomy, needs)
+    begun = common_prefix(inputs) if once and not needs.whole else 0
+    recorder = _Recorder(anatomy, needs, begun)
     options = generation_options(target, 1) | {"output_logits": True, "return_dict_in_generate": True}
-    if anatomy.narrowest is not None:
-        from transformers import DynamicCache
+    with anatomy.calling():
+        if begun:
+            options["past_key_values"] = prefix_cache(anatomy, inputs, begun)
+        elif anatomy.narrowest is not None:
+            from transformers import DynamicCache
 
-        # The model's own cache would drop what is out of a window's sight; blocks that see everything need it all.
-        options["past_key_values"] = DynamicCache()
-    with anatomy.calling(), recorder.listening():
-        output = target.model.generate(**inputs, **options)
+            # The model's own cache would drop what is out of a window's sight; blocks that see everything need it all.
+            options["past_key_values"] = DynamicCache()
+        with recorder.listening():
+            output = target.model.generate(**inputs, **options)
+    if begun:
+        recorder.check_positions(inputs["attention_mask"])
     ids = inputs["input_ids"]
     tokens = ids.shape[1]
     keys, values = _cached(output.past_key_values, len(anatomy.layers), tokens)
@@ -125,6 +142,7 @@ def capture(anatomy: Anatomy, requests: Sequence[Request], needs: Needs, inputs:
         next_position=recorder.next_position(len(requests)),
         logits=output.logits[0],
         image_ids=anatomy.image_ids,
+        begun=begun,
     )
 
 
@@ -149,8 +167,8 @@ def _stand_in(value: Any) -> Any:
 class _Recorder:
     """Notes one forward pass of the blocks and of what stands around them."""
 
-    def __init__(self, anatomy: Anatomy, needs: Needs) -> None:
-        self.anatomy, self.needs = anatomy, needs
+    def __init__(self, anatomy: Anatomy, needs: Needs, begun: int = 0) -> None:
+        self.anatomy, self.needs, self.begun = anatomy, needs, begun
         self.lowest = min(needs.whole | needs.last, default=len(anatomy.layers))
         self.states: dict[int, Tensor] = {}
         self.last: dict[int, Tensor] = {}
@@ -257,8 +275,16 @@ class _Recorder:
                 continue
             raise Refused(f"decoder blocks called with '{name}' ({type(value).__name__})")
         mask = call.get("attention_mask")
-        if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 4 or mask.shape[2] != mask.shape[3]):
+        square = isinstance(mask, Tensor) and mask.ndim == 4 and mask.shape[2] + self.begun == mask.shape[3]
+        if mask is not None and not square:
             raise Refused("attention masks that are not (rows, heads, tokens, tokens)")
+
+    def check_positions(self, real: Tensor) -> None:
+        """Raises Refused where a model does not count on from what was run apart, or adds to it between its blocks."""
+        counted = (real.cumsum(dim=1) - 1)[:, self.begun :]
+        found = self.position_ids.to(counted.device).expand(*self.position_ids.shape[:-2], *counted.shape)
+        if self.between or not torch.equal(found * real[:, self.begun :], (counted * real[:, self.begun :]).expand_as(found)):
+            raise Refused("positions that are not counted on from a prompt's beginning")
 
     def next_position(self, requests: int) -> Tensor:
         """One more than the last prompt token's, as `generate` counts on: (dimensions, requests)."""

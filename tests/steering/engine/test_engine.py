@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 from l2v.errors import InterventionError, UserError
-from l2v.steering.engine import stepper
+from l2v.steering.engine import prefix, probe, stepper, window
 from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Row, Steering, generate_rows
+from l2v.steering.engine.window import capture
 from l2v.steering.models import LoadedModel
 from l2v.steering.prompts import chat_prompt
 
@@ -223,6 +224,54 @@ def test_score_processors_of_the_checkpoint(llava: LoadedModel, oracle: Any, kin
     assert sum(a != b for a, b in zip(found, plain, strict=True)) >= 3
 
 
+@pytest.mark.parametrize("share_from", [None, 0])
+def test_what_prompts_begin_with_runs_once(
+    target: LoadedModel, monkeypatch: pytest.MonkeyPatch, share_from: int | None
+) -> None:
+    """Demonstrations before every question, which are of three lengths; with pictures beside them, whose prompts run whole."""
+    monkeypatch.setattr(prefix, "PREFIX_TOKENS", 4)
+    begun: list[tuple[int, int]] = []
+
+    def noted(*args: Any, **more: Any) -> Any:
+        window = capture(*args, **more)
+        begun.append((window.begun, min(window.lengths)))
+        return window
+
+    monkeypatch.setattr(probe, "capture", noted)
+    history = ((families.question(5, 8), families.question(4, 9)),)
+    asked = [Request(f"w{n}", families.question(n, 30 + n), history=history) for n in (2, 7, 4)]
+    late = [None, *(families.steering(40 + i, i % 3, 0.8, ("generated", "decode")[i % 2]) for i in range(6))]
+    for extra in ([], families.requests()[:1]):
+        rows: list[Row] = [(request, steering) for request in [*asked, *extra] for steering in late]
+        expected = generate_rows(target, rows, Decoding(STEPS))
+        assert answers(target, rows, Decoding(STEPS), share_from=share_from) == expected
+    whole: list[Row] = [(request, families.steering(60, 1, 0.8, "all")) for request in asked]
+    assert answers(target, whole, Decoding(STEPS)) == generate_rows(target, whole, Decoding(STEPS))
+    assert all(9 <= found < least for found, least in begun if found)
+    assert any(found for found, _ in begun) == bool(vars(target)["_known"].once)
+    assert not any(found for found, _ in begun[-1:])
+
+
+def test_a_beginning_that_gives_other_states_is_run_with_every_prompt(
+    llava: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first window that could is compared with whole prompts, and its model is not asked again."""
+    mine = copy.deepcopy(llava)
+    monkeypatch.setattr(prefix, "PREFIX_TOKENS", 4)
+
+    def spoiled(*args: Any) -> Any:
+        cache = prefix.prefix_cache(*args)
+        cache.layers[-1].values[:, :, 1] += 1
+        return cache
+
+    monkeypatch.setattr(window, "prefix_cache", spoiled)
+    history = ((families.question(5, 8), families.question(4, 9)),)
+    asked = [Request(f"w{n}", families.question(n, 30 + n), history=history) for n in (2, 7)]
+    rows: list[Row] = [(request, None) for request in asked]
+    assert answers(mine, rows, Decoding(STEPS)) == generate_rows(mine, rows, Decoding(STEPS))
+    assert vars(mine)["_known"].once is False
+
+
 # -- what runs how often ---------------------------------------------------------------------------------------------
 
 
@@ -252,6 +301,24 @@ def test_prompts_run_once_for_all_cells(llava: LoadedModel, traffic: dict[str, l
     assert [count for count, _ in traffic["first"]] == [2]
     assert sum(count for count, _ in traffic["last"]) == 2 + 12
     assert sum(count for count, _ in traffic["tower"]) == 2
+
+
+def test_the_beginning_of_all_prompts_runs_in_one_row(
+    llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of the prompts goes on from it, at every block."""
+    monkeypatch.setattr(prefix, "PREFIX_TOKENS", 4)
+    history = ((families.question(5, 8), families.question(4, 9)),)
+    asked = [Request(f"w{n}", f"w{n} {families.question(n)}", history=history) for n in (2, 7, 4)]
+    rows: list[Row] = [(request, families.steering(9, 1, 0.5, "generated")) for request in asked]
+    assert answers(llava, rows, Decoding(1)) == generate_rows(llava, rows, Decoding(1))
+    traffic["first"].clear()
+    answers(llava, rows, Decoding(1))
+    (one, beginning), (three, rest) = traffic["first"]
+    # BOS, and two turns of the demonstration with two words before each, and two of the question.
+    assert (one, beginning, three) == (1, 1 + 2 * 2 + 5 + 4 + 2, 3)
+    # The longest question, and two words before the answer.
+    assert rest == 1 + 7 + 2
 
 
 @pytest.mark.parametrize(("kind", "tokens"), [("generated", 12), ("decode", 0)])
@@ -300,7 +367,7 @@ def test_rows_that_are_alike_run_the_lower_blocks_once(llava: LoadedModel, traff
 # -- when memory runs out --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", ["step", "enter", "capture"])
+@pytest.mark.parametrize("place", ["step", "enter", "opened"])
 @pytest.mark.parametrize("limit", [1, 3])
 def test_rows_survive_a_lack_of_memory(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch, place: str, limit: int) -> None:
     """Steps, entering rows and opening prompts that do not fit are done in smaller parts; no row is lost or changed."""
@@ -311,7 +378,7 @@ def test_rows_survive_a_lack_of_memory(llava: LoadedModel, monkeypatch: pytest.M
     assert failures
 
 
-@pytest.mark.parametrize("place", ["step", "enter", "capture"])
+@pytest.mark.parametrize("place", ["step", "enter", "opened"])
 def test_a_single_row_that_does_not_fit_is_an_error(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """After all smaller parts were tried."""
     small_memory(monkeypatch, place, 0)
@@ -330,14 +397,14 @@ def small_memory(monkeypatch: pytest.MonkeyPatch, place: str, limit: int) -> lis
             failures.append(size)
             raise torch.OutOfMemoryError("not enough")
 
-    if place == "capture":
-        real = scheduler.capture
+    if place == "opened":
+        real = scheduler.opened
 
-        def small_capture(anatomy: Any, batch: Any, *more: Any) -> Any:
+        def small_window(known: Any, batch: Any, *more: Any) -> Any:
             check(len(batch))
-            return real(anatomy, batch, *more)
+            return real(known, batch, *more)
 
-        monkeypatch.setattr(scheduler, "capture", small_capture)
+        monkeypatch.setattr(scheduler, "opened", small_window)
         return failures
     original: Any = getattr(stepper.Stepper, place)
 
