@@ -2,9 +2,10 @@
 
     python experiments/speed/prefix.py outputs/checkpoints/smollm2
 
-Sums of one-digit terms after four demonstrations, one cell and 32 cells (31 of them steered at the prompt's last token and the
-answer's) of 36 questions. The last line is one JSON object: per number of cells ratio_N (seconds without over with, each
-way's fastest of --repeats) and equal_N, the share of rows with the same answer (1 in float32; in bfloat16 rounding differs).
+Sums of one-digit terms after four demonstrations, worked and direct in turn, one cell and 32 cells (31 of them steered at the
+prompt's last token and the answer's) of 36 questions. The last line is one JSON object: per number of cells ratio_N (seconds
+without over with, each way's fastest of --repeats) and equal_N, the share of rows with the same answer (1 in float32; in
+bfloat16 rounding differs).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def timed(target: LoadedModel, questions: int, cells: int, tokens: int) -> tuple
     """CPU seconds and answers when beginnings of so many tokens run once."""
     prefix.PREFIX_TOKENS = tokens
     draws = random.Random(0)
-    history = tuple((asked(draws, 3), worked(draws)) for _ in range(4))
+    history = tuple((asked(draws, 3), str(draws.randint(3, 27)) if n % 2 else worked(draws)) for n in range(4))
     requests = [Request(str(n), asked(draws, 3 + n % 2), history=history) for n in range(questions)]
     noise = torch.Generator().manual_seed(0)
     vectors = [torch.randn(target.width, generator=noise) for _ in range(cells - 1)]
