@@ -1,8 +1,9 @@
 """l2v doctor: versions, devices, memory, disk, and whether the model hub can be reached; or whether a study is whole.
 
 l2v doctor
-l2v doctor study=demo      reads every file of a study and its directions, says what is damaged and what to do; to a study
-                           of a version without digests it adds them. Exit code 1 when something is damaged
+l2v doctor study=demo      reads what a study's figures are made from: cells, verdicts, items, selection, results.csv, analyses,
+                           directions, maps, states of neutral texts; says what is damaged and what to do; to a study of a
+                           version without digests it adds them. Exit code 1 when something is damaged
 """
 
 from __future__ import annotations
