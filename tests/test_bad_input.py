@@ -83,6 +83,8 @@ def sentence(err: str, verb: str = "run") -> str:
         ("contrast=mnii", ["contrast 'mnii'", "mini"]),
         ("contrast.kind=promts", ["contrast kind 'promts'", "prompts"]),
         ("+experiment=demmo", ["experiment 'demmo'", "demo"]),
+        ("source=[mini_kin,mini_stranger_a]", ["'source=[mini_kin,mini_stranger_a]' is a list", "takes one name"]),
+        ("processor=[]", ["'processor=[]' is a list"]),
         ("scorer=[offical]", ["scorer 'offical'", "official"]),
         ("intervention.positions=al", ["positions 'al'", "all"]),
         ("intervention.scale=relativ", ["scale 'relativ'", "relative"]),

@@ -326,6 +326,8 @@ def _check_part(word: str, parts: Collection[str]) -> None:
     key, _, value = word.lstrip("+~").partition("=")
     if key in groups() and ".." in value.split("/"):
         raise UserError(f"'{word}' leaves the folder of choices; {key}=… takes a name.")
+    if key in set(groups()) - {"experiment"} and value.startswith("["):
+        raise UserError(f"'{word}' is a list, whose last choice would hide the others; {key}=… takes one name.")
     if key in groups() and value == "null":
         raise UserError(f"{key}=null chooses nothing; {key}=… takes a name, or leave it out.")
     if "???" in value.split(","):
