@@ -107,8 +107,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     if found.tokenizer is not None:
         with problems.of(cells):
             check_round_trip(found.tokenizer, found.spec.where())
-        if "skeleton" in vars(found):
-            with problems.of(cells):
+            if "skeleton" in vars(found):
                 check_size(found.tokenizer, found.skeleton, found.spec.where())
         _notes(found, role, problems, cells)
         # A target's template is told of with its prompts.
