@@ -78,11 +78,10 @@ def _usual_signals() -> None:
 
 def rows(study: Path) -> list[tuple[str, str]]:
     """(cell, item) of every whole line of responses in a study's folder, as they lie on disk: a worker's own, or gathered."""
-    found = []
-    for path in sorted(study.glob("cells/*/responses*.jsonl")):
-        lines = path.read_bytes().split(b"\n")[:-1]
-        found += [(path.parent.name, json.loads(line)["id"]) for line in lines]
-    return found
+    while True:
+        with contextlib.suppress(FileNotFoundError):  # gathered between two looks
+            read = [(path.parent.name, path.read_bytes()) for path in sorted(study.glob("cells/*/responses*.jsonl"))]
+            return [(cell, json.loads(line)["id"]) for cell, lines in read for line in lines.split(b"\n")[:-1]]
 
 
 @pytest.fixture(scope="session")

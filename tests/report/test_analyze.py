@@ -98,7 +98,7 @@ def test_every_figure_is_there_in_all_its_forms(look: Look) -> None:
     assert set(look.content) == {"title", "note", "settings", "figures", "digest"}
     assert all(isinstance(text, str) for text in look.content["settings"].values())
     for one in look.content["figures"]:
-        assert set(one) == {"id", "title", "note", "png", "csv", "table_digest"}
+        assert set(one) == {"id", "title", "note", "png", "csv", "table_digest", "picture_digest"}
         panels = look.drawn[one["id"]].panels
         assert panels and all(panel.x and panel.y and (panel.lines or panel.heat) for panel in panels)
         picture = Image.open(look.folder / one["png"]).convert("RGB")

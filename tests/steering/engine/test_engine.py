@@ -143,12 +143,13 @@ def test_stop_strings_and_end_tokens(llava: LoadedModel) -> None:
 
 
 def test_a_templated_request_is_taken_as_it_is(llava: LoadedModel) -> None:
-    """Its text is the prompt; without the mark it would be wrapped once more."""
+    """Its text is the prompt; without the mark it would be wrapped once more, and the control words within are refused."""
     request = families.requests()[0]
     whole = dataclasses.replace(request, text=chat_prompt(llava, request.text, 1), templated=True)
-    wrapped = dataclasses.replace(whole, templated=False)
-    plain, same, other = answers(llava, [(r, None) for r in (request, whole, wrapped)], Decoding(STEPS))
-    assert plain == same != other
+    plain, same = answers(llava, [(r, None) for r in (request, whole)], Decoding(STEPS))
+    assert plain == same
+    with pytest.raises(UserError, match="'<s>'.* as a control token"):
+        answers(llava, [(dataclasses.replace(whole, templated=False), None)], Decoding(STEPS))
 
 
 def test_no_end_before_the_least_number_of_tokens(llava: LoadedModel) -> None:

@@ -53,17 +53,17 @@ def test_lengths_are_known_from_sizes(family: str, tmp_path: Any) -> None:
 def test_windows_fit_the_budget_before_they_are_opened(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Padding included; the longest come first; answers do not depend on it."""
     opened: list[list[int]] = []
-    real = scheduler.capture
+    real = scheduler.opened
 
-    def watched(anatomy: Any, batch: Any, *more: Any) -> Any:
-        window = real(anatomy, batch, *more)
+    def watched(known: Any, batch: Any, *more: Any) -> Any:
+        window = real(known, batch, *more)
         opened.append(window.lengths)
         return window
 
     rows: list[Row] = [(request, s) for request in asked() for s in (None, families.steering(1, 1, 0.8))]
     expected = generate_rows(llava, rows, Decoding(STEPS))
     Engine(llava, Decoding(1), tell=plain.silent)._known()
-    monkeypatch.setattr(scheduler, "capture", watched)
+    monkeypatch.setattr(scheduler, "opened", watched)
     assert plain.answers(llava, rows, Decoding(STEPS), prompt_tokens=150) == expected
     windows = [w for w in opened if len(w) > 1 or w[0] > 150]
     assert all(len(w) * max(w) <= 150 for w in windows)
