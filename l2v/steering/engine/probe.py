@@ -118,24 +118,25 @@ def opened(known: Known, requests: Sequence[Request], needs: Needs, inputs: dict
 
     Whether it does is compared for the first window that could, on the two of its requests that lie farthest apart.
     """
-    once = not needs.whole and known.once is not False and common_prefix(inputs) > 0
-    if once and known.once is None:
-        known.once = once = _begins_once(known, [requests[0], requests[-1]])
+    begun = 0 if needs.whole or known.once is False else common_prefix(inputs)
+    if begun and known.once is None:
+        known.once = _begins_once(known, [requests[0], requests[-1]], begun)
+        begun = begun if known.once else 0
     try:
-        return capture(known.anatomy, requests, needs, inputs, once)
+        return capture(known.anatomy, requests, needs, inputs, begun)
     except Refused:
-        if not once:
+        if not begun:
             raise
         known.once = False
         return capture(known.anatomy, requests, needs, inputs)
 
 
-def _begins_once(known: Known, pair: Sequence[Request]) -> bool:
-    """Whether two prompts give the same states, keys, values and logits when their beginning runs apart."""
+def _begins_once(known: Known, pair: Sequence[Request], begun: int) -> bool:
+    """Whether two prompts give the same states, keys, values and logits when their first columns run apart."""
     needs = Needs(last=frozenset(range(len(known.anatomy.layers))))
     whole = capture(known.anatomy, pair, needs)
     try:
-        apart = capture(known.anatomy, pair, needs, once=True)
+        apart = capture(known.anatomy, pair, needs, begun=begun)
     except (Refused, RuntimeError, TypeError, ValueError, IndexError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -145,7 +146,7 @@ def _begins_once(known: Known, pair: Sequence[Request]) -> bool:
             for a, b in zip(getattr(whole, kind), getattr(apart, kind), strict=True)]  # fmt: skip
     compared = [(whole.logits, apart.logits), *((whole.last[block], apart.last[block]) for block in whole.last), *held]
     tolerance = TOLERANCE.get(known.anatomy.target.model.dtype, 1e-3)
-    return apart.begun > 0 and all(_distance(a, b) <= tolerance for a, b in compared)
+    return all(_distance(a, b) <= tolerance for a, b in compared)
 
 
 def _distance(whole: Tensor, ours: Tensor) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from l2v.steering.engine.anatomy import Anatomy, Refused, Rotation
-from l2v.steering.engine.prefix import common_prefix, prefix_cache
+from l2v.steering.engine.prefix import prefix_cache
 from l2v.steering.engine.reference import generation_options
 from l2v.steering.engine.rows import Request, encode_requests
 from l2v.steering.write import prompt_positions
@@ -101,17 +101,16 @@ def capture(
     requests: Sequence[Request],
     needs: Needs,
     inputs: dict[str, Tensor] | None = None,
-    once: bool = False,
+    begun: int = 0,
 ) -> Window:
     """Run the prompts of these requests once, unsteered, and keep what `needs` names.
 
-    inputs: what they are as model inputs, where that is known already. once: run what all of them begin with a single time,
-    where no more than their last tokens are needed. Raises Refused when the model does something between its blocks that the
-    engine does not know.
+    inputs: what they are as model inputs, where that is known already. begun: so many columns are run a single time, for all of
+    them begin with these tokens and no more than their last ones are needed. Raises Refused when the model does something
+    between its blocks that the engine does not know.
     """
     target = anatomy.target
     inputs = encode_requests(target, requests) if inputs is None else inputs
-    begun = common_prefix(inputs) if once and not needs.whole else 0
     recorder = _Recorder(anatomy, needs, begun)
     options = generation_options(target, 1) | {"output_logits": True, "return_dict_in_generate": True}
     with anatomy.calling():
