@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,25 @@ def config() -> Callable[..., Any]:
         return typed(OmegaConf.merge(base, OmegaConf.from_dotlist(list(changes))))  # type: ignore[arg-type]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def one_index() -> Iterator[None]:
+    """lm-eval's own thousands of task files are read once in a session, which takes seconds; other folders anew each time."""
+    from lm_eval.tasks import __file__ as place
+    from lm_eval.tasks._index import Entry, TaskIndex
+
+    own, build, known = Path(place).parent, TaskIndex.build, dict[str, Entry]()
+
+    def built(paths: Collection[Path], **options: Any) -> dict[str, Entry]:
+        others = [path for path in paths if path != own]
+        if own in paths and not known:
+            known.update(build([own], **options))
+        return (known if own in paths else {}) | build(others, **options)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TaskIndex, "build", staticmethod(built))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
-"""`l2v …` as a process forked from one which has loaded the libraries: it lives, writes and dies as any other.
+"""`l2v …` as a process forked from one which has loaded the libraries, and its workers from it: they live and die as others.
 
-What a start costs and does is tested elsewhere (test_signals, test_shell); here it would be half of a test's time.
+What a start costs and does is tested elsewhere (test_signals, test_shell; of workers test_executors, test_one_failure); here it
+would be half of a test's time.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 from subprocess import TimeoutExpired
+from typing import Any
 
 LOADED = ["l2v.cli", "l2v.study.workers.worker", "l2v.steering.engine.engine", "l2v.report.tables", "lm_eval.tasks"]
 LOADED += ["hydra", "l2v.verbs.compose", "l2v.study.statistics.paired", "transformers.models.llava.modeling_llava"]
@@ -28,12 +30,30 @@ def _run(words: tuple[str, ...], out: str, err: str, folder: str, environment: d
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     from l2v.cli import main
+    from l2v.study.workers.executors import processes
 
+    processes._start = ForkedWorker  # type: ignore[assignment]
     sys.exit(main(words))
+
+
+def _work(words: tuple[str, ...], out: int, log: Path, environment: dict[str, str]) -> None:
+    os.setsid()
+    os.dup2(out, 1)
+    os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    from l2v.study.workers.process import main
+
+    sys.argv = ["worker", *words]
+    sys.exit(main())
 
 
 class Forked:
     """The part of subprocess.Popen that tests ask for; what it writes lies in files."""
+
+    process: Any
 
     def __init__(self, *words: object) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -62,6 +82,10 @@ class Forked:
             raise TimeoutExpired("l2v", timeout or 0.0)
         return self.process.exitcode
 
+    def told(self) -> str:
+        """What it has written on standard error so far."""
+        return self.written[1].read_text()
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """What it has written, at its end."""
         self.wait(timeout)
@@ -81,3 +105,16 @@ class Forked:
 
     def kill(self) -> None:
         self.process.kill()
+
+
+class ForkedWorker(Forked):
+    """A worker of executor=processes, in the place of `processes._start`; what it prints comes through a pipe."""
+
+    def __init__(self, run: Any, index: int, log: Path, environment: dict[str, str]) -> None:
+        words = (str(run.path), "--index", str(index), "--attempt", run.attempt, "--parent", str(os.getpid()))
+        reading, writing = os.pipe()
+        self.stdout = os.fdopen(reading, "rb")
+        self.process = multiprocessing.get_context("fork").Process(target=_work, args=(words, writing, log, environment))
+        self.process.start()
+        os.close(writing)
+        self.pid = self.process.pid or 0

@@ -15,6 +15,7 @@ import pytest
 from packages import program
 
 PATIENCE = 60
+ENDING = 2  # seconds; nobody comes back to what the daemons would still write down
 CONF = """
 ClusterName=l2v
 SlurmctldHost={host}(127.0.0.1)
@@ -77,7 +78,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
                 process.terminate()
             for process in reversed(started):
                 try:
-                    process.wait(10)
+                    process.wait(ENDING)
                 except subprocess.TimeoutExpired:
                     process.kill()
 

@@ -17,6 +17,7 @@ from lm_eval_tasks import write_tasks
 
 from l2v.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("one_index")
 STEERED = {
     "target": "mini",
     "method": "l2v",
@@ -33,7 +34,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def manager(tasks: Path) -> Any:
+def manager(tasks: Path, one_index: None) -> Any:
     """One index of lm-eval's thousands of task files for all tests."""
     from l2v.verbs.lm_model import task_manager
 

@@ -30,8 +30,8 @@ from l2v.study.resolve import resolve
 from l2v.study.workers.directions import directions_path, ensure_directions, load_directions
 from l2v.study.workers.maps import ensure_maps, states_path
 from l2v.transfer.arms import MAPS, build_vector
-from l2v.transfer.maps import FITS, fit_best_layer, shuffled
-from l2v.transfer.neutral import load_states
+from l2v.transfer.maps import FITS, fit_best_layer
+from l2v.transfer.neutral import load_states, shuffled
 from l2v.verbs.run import composed
 
 COLUMNS = ("world", "source", "target", "map", "neutral", "neutral_texts", "layer", "source_layer", "reconstruction", "cosine",

@@ -81,9 +81,8 @@ class StateMap:
         if self.hidden is not None:
             tensors |= dict(zip(("first", "bias", "second"), self.hidden, strict=True))
         tensors = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
-        facts = {
-            "source_layer": self.source_layer, "reconstruction": list(self.reconstruction.items()), "seconds": self.seconds
-        }  # fmt: skip
+        tried = list(self.reconstruction.items())
+        facts = {"source_layer": self.source_layer, "reconstruction": tried, "seconds": self.seconds}
         header = {"facts": json.dumps(facts), "provenance": json.dumps(self.provenance, sort_keys=True)}
         write_atomically(path, save(tensors, header | {"digest": file_digest(tensors, header)}), sync=True)
 
@@ -139,29 +138,45 @@ class _Spectrum:
         return cls(mean, values, centred.T @ axes / values.sqrt() if wide else axes)
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """The weights that settings of one fit give, setting i being into * shares[i] @ out: (d, r), (settings, r), (r, width)."""
+
+    into: Tensor
+    shares: Tensor
+    out: Tensor
+
+    def weight(self, setting: int) -> Tensor:
+        return self.into * self.shares[setting] @ self.out
+
+    def errors(self, x: Tensor, y: Tensor) -> Tensor:
+        """Squared error of every setting on centred states, (settings,)."""
+        scores = x @ self.into
+        return torch.stack([(scores * share @ self.out - y).square().sum() for share in self.shares])
+
+
 def fit_ridge(x: Tensor, y: Tensor, texts: Tensor, _generator: torch.Generator | None = None) -> StateMap:
     """Affine map by ridge regression; the penalty has the least squared error over texts left out (arXiv 2506.00653)."""
 
-    def weights(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    def settings(x: Tensor, y: Tensor) -> _Settings:
         found = _Spectrum.of(x)
-        cross = found.axes.T @ ((x - found.mean).T @ (y - y.mean(dim=0)))
-        scale = found.values.sum() / len(x)
-        return (found.axes @ (cross / (found.values + penalty * scale)[:, None]) for penalty in PENALTIES)
+        penalties = torch.tensor(PENALTIES, dtype=x.dtype)[:, None] * (found.values.sum() / len(x))
+        return _Settings(found.axes, 1 / (found.values + penalties), found.axes.T @ ((x - found.mean).T @ (y - y.mean(dim=0))))
 
-    return _affine(x, y, _best(weights, x, y, texts))
+    return _affine(x, y, _best(settings, x, y, texts))
 
 
 def fit_cca(x: Tensor, y: Tensor, texts: Tensor, _generator: torch.Generator | None = None) -> StateMap:
     """Through the canonical pairs of directions (Hotelling 1936), each shrunk by its correlation, as many as do best on texts
     left out: with all of them it is least squares."""
 
-    def weights(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    def settings(x: Tensor, y: Tensor) -> _Settings:
         into, correlations, out = canonical_pairs(x, y, WHITENING)
-        for share in PAIRS:
-            kept = max(1, round(share * len(correlations)))
-            yield into[:, :kept] * correlations[:kept] @ out[:kept]
+        pairs = len(correlations)
+        kept = torch.tensor([max(1, round(share * pairs)) for share in PAIRS])[:, None]
+        return _Settings(into, correlations * (torch.arange(pairs) < kept), out)
 
-    return _affine(x, y, _best(weights, x, y, texts))
+    return _affine(x, y, _best(settings, x, y, texts))
 
 
 def canonical_pairs(x: Tensor, y: Tensor, whitening: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,14 +202,16 @@ def fit_anchors(x: Tensor, y: Tensor, texts: Tensor, _generator: torch.Generator
     squares), at the length it has in the source times the ratio of lengths (arXiv 2209.15430, 2605.09875). How many directions
     of the anchors count has the least squared error over texts left out."""
 
-    def weights(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    def settings(x: Tensor, y: Tensor) -> _Settings:
         chosen = torch.linspace(0, len(x) - 1, min(ANCHORS, len(x))).long()
         ours, theirs = x - x.mean(dim=0), y - y.mean(dim=0)
         a, b = functional.normalize(ours[chosen], dim=1), functional.normalize(theirs[chosen], dim=1)
         ratio = (theirs.square().sum() / ours.square().sum()).sqrt()
-        return (ratio * (torch.linalg.pinv(b, rtol=floor) @ a).T for floor in ANCHOR_FLOORS)
+        left, strengths, right = torch.linalg.svd(b, full_matrices=False)
+        kept = strengths > torch.tensor(ANCHOR_FLOORS, dtype=b.dtype)[:, None] * strengths[0]
+        return _Settings(ratio * a.T @ left, kept / strengths.clamp_min(torch.finfo(b.dtype).tiny), right)
 
-    return _affine(x, y, _best(weights, x, y, texts))
+    return _affine(x, y, _best(settings, x, y, texts))
 
 
 def fit_nonlinear(x: Tensor, y: Tensor, texts: Tensor, generator: torch.Generator) -> StateMap:
@@ -247,16 +264,13 @@ def _affine(x: Tensor, y: Tensor, weight: Tensor) -> StateMap:
     return StateMap(x.mean(dim=0), weight, y.mean(dim=0))
 
 
-def _best(weights: Callable[[Tensor, Tensor], Iterator[Tensor]], x: Tensor, y: Tensor, texts: Tensor) -> Tensor:
-    """Of the weights that one setting after the other gives, those of the setting with the least error on texts left out."""
-    errors: dict[int, float] = {}
+def _best(settings: Callable[[Tensor, Tensor], _Settings], x: Tensor, y: Tensor, texts: Tensor) -> Tensor:
+    """Of the weights that settings give, those of the setting with the least error on texts left out."""
+    errors = torch.zeros(1)
     for held in _folds(texts):
-        seen = ~held
-        left = x[held] - x[seen].mean(dim=0), y[held] - y[seen].mean(dim=0)
-        for i, weight in enumerate(weights(x[seen], y[seen])):
-            errors[i] = errors.get(i, 0.0) + float((left[0] @ weight - left[1]).square().sum())
-    best = min(errors, key=errors.__getitem__) if errors else 0
-    return next(weight for i, weight in enumerate(weights(x, y)) if i == best)
+        seen = settings(x[~held], y[~held])
+        errors = errors + seen.errors(x[held] - x[~held].mean(dim=0), y[held] - y[~held].mean(dim=0))
+    return settings(x, y).weight(int(errors.argmin()))
 
 
 # The maps by the name of their arm.
@@ -301,17 +315,12 @@ def fit_best_layer(
         raise UserError(
             f"The map '{name}' is not finite; load both models in float32 or bfloat16, or choose more neutral texts."
         )
+    straight = {"shift": whole.shift.float(), "weight": whole.weight.float(), "offset": whole.offset.float()}
     hidden = None if whole.hidden is None else (whole.hidden[0].float(), whole.hidden[1].float(), whole.hidden[2].float())
     return StateMap(
-        whole.shift.float(),
-        whole.weight.float(),
-        whole.offset.float(),
-        hidden,
-        best,
-        found,
-        provenance or {},
-        time.process_time() - begun,
-    )
+        **straight, hidden=hidden, source_layer=best, reconstruction=found, provenance=provenance or {},
+        seconds=time.process_time() - begun,
+    )  # fmt: skip
 
 
 def carried(given: ArmInput) -> Tensor:
@@ -336,10 +345,3 @@ def _contrast_states(given: ArmInput) -> tuple[Tensor, Tensor]:
 def _moved(given: ArmInput, end: Tensor, start: Tensor) -> Tensor:
     assert given.carry is not None
     return (given.carry(end) - given.carry(start)).mean(dim=0)
-
-
-def shuffled(texts: Tensor, seed: int) -> Tensor:
-    """Rows in the order in which every text stands in another one's place; the places within a text stay. Equal row counts."""
-    count = len(torch.unique(texts))
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    return torch.arange(len(texts)).view(count, -1)[order].flatten()

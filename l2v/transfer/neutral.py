@@ -234,3 +234,10 @@ def _read(folder: Path, layer: int) -> tuple[Tensor, dict[str, str]]:
     if known != (file_digest({"states": states}, header) if "block" in header else tensor_digest(states)):
         raise UserError(f"{path} is damaged; {_READ_AGAIN}")
     return states, header
+
+
+def shuffled(texts: Tensor, seed: int) -> Tensor:
+    """Rows in the order in which every text stands in another one's place; the places within a text stay. Equal row counts."""
+    count = len(torch.unique(texts))
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return torch.arange(len(texts)).view(count, -1)[order].flatten()

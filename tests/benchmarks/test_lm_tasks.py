@@ -16,6 +16,8 @@ from l2v.benchmarks.catalogue import DataRef
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, open_task
 from l2v.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("one_index")
+
 
 def ref(task: str, folder: Path, **more: Any) -> DataRef:
     return DataRef("lm_eval", "task", "lm_eval", task=task, include_path=str(folder), **more)

@@ -112,7 +112,7 @@ def test_a_repeat_computes_nothing_and_an_interrupted_race_decides_the_same(
 
 
 def test_a_race_killed_in_mid_round_is_ended_by_two_runners_with_the_same_choice(
-    raced: Path, l2v_process: Callable[..., Any], stored_rows: Callable[[Path], Any]
+    raced: Path, l2v_forked: Callable[..., Any], stored_rows: Callable[[Path], Any]
 ) -> None:
     study = raced / "raced_killed"
     quiet = ("runtime.progress=false", "runtime.page=false", "runtime.device=cpu", "runtime.batch_rows=2")
@@ -122,13 +122,13 @@ def test_a_race_killed_in_mid_round_is_ended_by_two_runners_with_the_same_choice
         begun = [path for path in study.glob("cells/*/responses*.jsonl") if not (path.parent / "DONE").exists()]
         return len(list(study.glob("cells/*/DONE"))) >= 8 and bool(begun)
 
-    first = l2v_process(*words)
+    first = l2v_forked(*words)
     wait_until(in_the_second_round, first)
     first.kill()
     first.communicate()
     before = stored_rows(study)
     assert not (study / "selection.json").exists(), "the race was over before it was killed"
-    for runner in [l2v_process(*words) for _ in range(2)]:
+    for runner in [l2v_forked(*words) for _ in range(2)]:
         _, err = runner.communicate(timeout=PATIENCE)
         assert runner.returncode == 0, err
     after = stored_rows(study)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from l2v.errors import UserError
 from l2v.transfer.arms import MAPS, build_vector
-from l2v.transfer.maps import FITS, PENALTIES, StateMap, canonical_pairs, fit_best_layer, reconstruction, shuffled
+from l2v.transfer.maps import FITS, PENALTIES, StateMap, canonical_pairs, fit_best_layer, reconstruction
+from l2v.transfer.neutral import shuffled
 
 TEXTS = torch.arange(240) // 4
 

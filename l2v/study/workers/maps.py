@@ -28,7 +28,7 @@ from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.transfer import neutral
 from l2v.transfer.contrast import Chat
-from l2v.transfer.maps import StateMap, fit_best_layer, shuffled
+from l2v.transfer.maps import StateMap, fit_best_layer
 
 # How soon a worker looks again at what another one reads or fits.
 POLL_SECONDS = 0.5
@@ -184,7 +184,7 @@ def _fit(one: Fitting, job: Job, lost: dict[str, Exception], say: Any) -> None:
     y = neutral.load_states(states_path(outputs, one.target.id), one.layer, one.target.settings())
     texts = torch.arange(len(y)) // one.target.neutral.places
     if one.shuffled:
-        y = y[shuffled(texts, one.seed or 0)]
+        y = y[neutral.shuffled(texts, one.seed or 0)]
     load = partial(neutral.load_states, folder, provenance=one.source.settings())
     layers = [one.source_layer] if one.source_layer is not None else range(neutral.block_count(folder))
     fitted = fit_best_layer(one.map, load, layers, y, texts, one.seed or 0, one.settings())

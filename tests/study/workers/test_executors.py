@@ -14,15 +14,16 @@ from typing import Any
 import pandas as pd
 import pytest
 from chaos import CELLS, GRID, ITEMS, PATIENCE, assert_complete, heartbeats, running, wait_until
+from forked import Forked
 
 Rows = Callable[[Path], list[tuple[str, str]]]
-Process = Callable[..., "subprocess.Popen[str]"]
+Process = Callable[..., Forked]
 TWO = (*GRID, "executor=processes", "executor.workers=2")
 # A worker that is silent for two seconds is given up.
 HASTY = ("executor.heartbeat=0.3", "executor.expire=2")
 
 
-def ended(process: subprocess.Popen[str], code: int = 0) -> str:
+def ended(process: Forked, code: int = 0) -> str:
     """What a process that ended as it should told on standard error."""
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, err
@@ -54,10 +55,10 @@ def test_two_workers_give_the_same_table_and_load_each_model_once_each(
 
 
 def test_a_killed_worker_is_started_again_and_costs_nothing_that_was_stored(
-    tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+    tmp_path: Path, l2v: Callable[..., Any], l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     study = tmp_path / "grid"
-    driver = l2v_process(*TWO, f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*TWO, f"runtime.outputs={tmp_path}")
     wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(tmp_path)) == 2, driver)
     state = json.loads(l2v("status", "study=grid", f"outputs={tmp_path}", "format=json").out)
     assert state["running"] >= 1
@@ -71,10 +72,10 @@ def test_a_killed_worker_is_started_again_and_costs_nothing_that_was_stored(
 
 
 def test_workers_end_with_a_killed_driver_and_a_repeat_goes_on(
-    tmp_path: Path, l2v: Callable[..., Any], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+    tmp_path: Path, l2v: Callable[..., Any], l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     study = tmp_path / "grid"
-    driver = l2v_process(*TWO, f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*TWO, f"runtime.outputs={tmp_path}")
     wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(tmp_path)) == 2, driver)
     pids = [int(str(beat["pid"])) for beat in heartbeats(tmp_path)]
     driver.send_signal(signal.SIGKILL)
@@ -90,10 +91,10 @@ def test_workers_end_with_a_killed_driver_and_a_repeat_goes_on(
 
 
 def test_a_worker_that_sleeps_beyond_its_heartbeat_gives_way_when_it_wakes(
-    tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+    tmp_path: Path, l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     study = tmp_path / "grid"
-    driver = l2v_process(*TWO, *HASTY, f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*TWO, *HASTY, f"runtime.outputs={tmp_path}")
     wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(tmp_path)) == 2, driver)
 
     def holding(name: str) -> list[Path]:
@@ -134,13 +135,13 @@ def test_a_disk_that_is_full_or_read_only_for_a_while(
     tmp_path: Path,
     small_disk: Callable[[str], None],
     l2v: Callable[..., Any],
-    l2v_process: Process,
+    l2v_forked: Process,
     undisturbed: pd.DataFrame,
     stored_rows: Rows,
 ) -> None:
     outputs = tmp_path / "disk" / "outputs"
     study = outputs / "grid"
-    driver = l2v_process(*TWO, f"runtime.outputs={outputs}")
+    driver = l2v_forked(*TWO, f"runtime.outputs={outputs}")
     wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(outputs)) == 2, driver)
     if trouble == "full":
         # What is left of the disk goes to somebody else's file.
@@ -154,7 +155,7 @@ def test_a_disk_that_is_full_or_read_only_for_a_while(
         # Without their driver the workers end by themselves.
         wait_until(lambda: not any(map(running, pids)) and not heartbeats(outputs))
         small_disk("ro")
-        driver = l2v_process(*TWO, f"runtime.outputs={outputs}")
+        driver = l2v_forked(*TWO, f"runtime.outputs={outputs}")
         reason = "Read-only file system"
     before = stored_rows(study)
     err = ended(driver, 2)

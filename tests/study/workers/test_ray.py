@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from chaos import GRID, PATIENCE, assert_complete, heartbeats, wait_until
+from forked import Forked
 
 Rows = Callable[[Path], list[tuple[str, str]]]
-Process = Callable[..., "subprocess.Popen[str]"]
+Process = Callable[..., Forked]
 TASKS = (*GRID, "executor=ray", "executor.workers=2", "executor.gpus=0", "executor.cpus=1")
 
 
@@ -33,10 +33,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 def test_a_lost_node_costs_nothing_that_was_stored(
-    cluster: Any, tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+    cluster: Any, tmp_path: Path, l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     study = tmp_path / "grid"
-    driver = l2v_process(*TASKS, f"executor.address={cluster.address}", f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*TASKS, f"executor.address={cluster.address}", f"runtime.outputs={tmp_path}")
     wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(tmp_path)) == 2, driver)
     before, pids = stored_rows(study), {int(str(beat["pid"])) for beat in heartbeats(tmp_path)}
     nodes = [node for node in cluster.list_all_nodes() if not node.head]
@@ -51,17 +51,17 @@ def test_a_lost_node_costs_nothing_that_was_stored(
     assert_complete(tmp_path, undisturbed, stored_rows(study))
 
 
-def test_a_cluster_of_ones_own(tmp_path: Path, l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
+def test_a_cluster_of_ones_own(tmp_path: Path, l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
-    driver = l2v_process(*TASKS, f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*TASKS, f"runtime.outputs={tmp_path}")
     _, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0, err
     assert_complete(tmp_path, undisturbed, stored_rows(tmp_path / "grid"))
 
 
-def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, l2v_process: Process) -> None:
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, l2v_forked: Process) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
-    driver = l2v_process(*TASKS, "executor.address=127.0.0.1:1", f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*TASKS, "executor.address=127.0.0.1:1", f"runtime.outputs={tmp_path}")
     _, err = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 2, err
     assert "No Ray cluster answered at executor.address=127.0.0.1:1" in err

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +14,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from chaos import GRID, PATIENCE, assert_complete, heartbeats, wait_until
+from forked import Forked
 from slurm_cluster import slurm
 
 Rows = Callable[[Path], list[tuple[str, str]]]
-Process = Callable[..., "subprocess.Popen[str]"]
-RESTING = 10.0  # seconds
+Process = Callable[..., Forked]
 JOBS = (
     *GRID,
     "executor=slurm",
@@ -58,10 +57,10 @@ def jobs(outputs: Path) -> list[str]:
 
 
 def test_killed_jobs_are_sent_again_and_cost_nothing(
-    tmp_path: Path, user: Callable[..., str], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+    tmp_path: Path, user: Callable[..., str], l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     study = tmp_path / "grid"
-    driver = l2v_process(*JOBS, f"runtime.outputs={tmp_path}")
+    driver = l2v_forked(*JOBS, f"runtime.outputs={tmp_path}")
     wait_until(lambda: len(stored_rows(study)) >= 20 and len(heartbeats(tmp_path)) == 2, driver)
     before = stored_rows(study)
     # Both, and their processes first: what Slurm cancels gets seconds of grace, in which this little study would end.
@@ -103,13 +102,13 @@ def starts_now(user: Callable[..., str], job: str) -> bool:
 
 
 def test_a_requeued_job_goes_on_where_it_was(
-    tmp_path: Path, user: Callable[..., str], l2v_process: Process, undisturbed: pd.DataFrame, stored_rows: Rows
+    tmp_path: Path, user: Callable[..., str], l2v_forked: Process, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
     """It is the only one: nobody else can finish its work. Its step is signalled, as Slurm does before a job's time is over."""
     study = tmp_path / "grid"
     # Row by row, and signalled at once: Slurm takes a second, the whole of this little study two.
     slowly = ("executor.workers=1", "runtime.batch_rows=1", "runtime.cells_per_claim=1")
-    driver = l2v_process(*JOBS, f"runtime.outputs={tmp_path}", *slowly)
+    driver = l2v_forked(*JOBS, f"runtime.outputs={tmp_path}", *slowly)
     wait_until(lambda: len(stored_rows(study)) >= 1, driver)
     (job,) = jobs(tmp_path)
     user("scancel", "--signal=USR2", job)
@@ -128,7 +127,12 @@ def test_a_requeued_job_goes_on_where_it_was(
 
 
 def test_the_driver_leaves_and_comes_back(
-    tmp_path: Path, user: Callable[..., str], l2v: Callable[..., Any], undisturbed: pd.DataFrame, stored_rows: Rows
+    tmp_path: Path,
+    user: Callable[..., str],
+    l2v: Callable[..., Any],
+    l2v_forked: Process,
+    undisturbed: pd.DataFrame,
+    stored_rows: Rows,
 ) -> None:
     words = (*JOBS, f"runtime.outputs={tmp_path}")
     left = l2v(*words, "executor.wait=false")
@@ -141,12 +145,12 @@ def test_the_driver_leaves_and_comes_back(
     workers = [int(str(beat["pid"])) for beat in heartbeats(tmp_path)]
     for worker in workers:
         os.kill(worker, signal.SIGSTOP)
-    waking = threading.Timer(RESTING, lambda: [os.kill(worker, signal.SIGCONT) for worker in workers])
-    waking.start()
-    back = l2v(*words)
-    waking.join()
-    assert back.code == 0, back.err
-    assert "0 jobs sent to Slurm, 2 were there already" in back.err
+    back = l2v_forked(*words)
+    wait_until(lambda: "0 jobs sent to Slurm, 2 were there already" in back.told(), back)
+    for worker in workers:
+        os.kill(worker, signal.SIGCONT)
+    _, err = back.communicate(timeout=PATIENCE)
+    assert back.returncode == 0, err
     assert jobs(tmp_path) == sent
     assert_complete(tmp_path, undisturbed, stored_rows(tmp_path / "grid"))
 
