@@ -11,7 +11,6 @@ own `generate` with a hook, and which answers for models that cannot be taken ap
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,17 @@ from l2v.steering.engine.encoder import Encoder
 from l2v.steering.engine.lengths import prompt_lengths
 from l2v.steering.engine.probe import Known, study
 from l2v.steering.engine.reference import check_effect, combined, generate_apart, generate_rows, require_effect
-from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering, batched, encode_requests, request_key
+from l2v.steering.engine.rows import (
+    Decoding,
+    Request,
+    Response,
+    Row,
+    Steering,
+    batched,
+    encode_requests,
+    request_key,
+    steering_key,
+)
 from l2v.steering.engine.scheduler import Scheduler, Sizes
 from l2v.steering.engine.stepper import SHARED_TOKENS
 from l2v.steering.engine.works import Unanswered, Unfit, Work
@@ -124,7 +133,7 @@ class Engine:
                 Intervention(steering.vector, steering.layer, steering.alpha, steering.positions).check_target(
                     self.target.model
                 )
-                keys[id(steering)] = _steering_key(steering)
+                keys[id(steering)] = steering_key(steering)
             write = None
             if steering is not None and steering.alpha > 0:
                 write = steerings.setdefault(keys[id(steering)], (len(steerings), steering))[0]
@@ -172,8 +181,3 @@ def _alike(works: Sequence[Work], lengths: Sequence[int], most: int) -> Iterator
         whole = list(alike)
         for start in range(0, len(whole), most):
             yield whole[start : start + most]
-
-
-def _steering_key(steering: Steering) -> object:
-    vector = steering.vector.detach().float().cpu().contiguous().numpy().tobytes()
-    return steering.layer, steering.alpha, steering.positions, hashlib.blake2b(vector).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,22 +13,24 @@ from l2v.steering.engine.reference import generation_options
 
 # Fewer equal tokens are not worth a pass of their own.
 PREFIX_TOKENS = 64
-# What a prompt without pictures is given as.
-TEXT = {"input_ids", "attention_mask"}
+# What prompts are given as, without pictures and with pictures that stand in the text alone.
+KNOWN_INPUTS = {"input_ids", "attention_mask", "pixel_values", "image_sizes"}
 
 
-def common_prefix(inputs: dict[str, Tensor]) -> int:
+def common_prefix(inputs: dict[str, Tensor], image_ids: Sequence[int] = ()) -> int:
     """How many tokens these left-padded prompts, (rows, tokens), all begin with; 0 where they are not worth it.
 
-    At least one token of every prompt is left: something has to give its logits.
+    At least one token of every prompt is left: something has to give its logits. The first picture is left with what follows
+    it: pictures differ where their tokens do not.
     """
     ids, real = inputs["input_ids"], inputs["attention_mask"].bool()
-    if len(ids) < 2 or not set(inputs) <= TEXT or not bool((real.long().diff(dim=1) >= 0).all()):
+    if len(ids) < 2 or not set(inputs) <= KNOWN_INPUTS or not bool((real.long().diff(dim=1) >= 0).all()):
         return 0
     lengths = real.sum(dim=1)
     columns = torch.arange(int(lengths.min()) - 1, device=ids.device)
     begun = ids.gather(1, (ids.shape[1] - lengths)[:, None] + columns)
-    equal = int((begun == begun[:1]).all(dim=0).long().cumprod(dim=0).sum())
+    pictures = torch.isin(begun, torch.tensor(image_ids, dtype=ids.dtype, device=ids.device))
+    equal = int(((begun == begun[:1]) & ~pictures).all(dim=0).long().cumprod(dim=0).sum())
     return equal if equal >= PREFIX_TOKENS else 0
 
 

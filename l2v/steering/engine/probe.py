@@ -29,14 +29,14 @@ TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.05, torc
 class Known:
     """What was found out about one model: its parts, its score processors, and per kind of request (with images, without)
     the reason why the engine may not answer it, None where it may, and whether rows may share a prompt that is held once.
-    once: whether what prompts begin with may be run a single time; None: not tried yet.
+    once: whether what prompts begin with may be run a single time, by kind of window; a kind that is missing was not tried yet.
     """
 
     anatomy: Anatomy
     scores: Scores
     verdicts: dict[bool, str | None] = field(default_factory=dict)
     shares: dict[bool, bool] = field(default_factory=dict)
-    once: bool | None = None
+    once: dict[bool, bool] = field(default_factory=dict)
 
 
 def study(target: LoadedModel) -> Known:
@@ -118,16 +118,17 @@ def opened(known: Known, requests: Sequence[Request], needs: Needs, inputs: dict
 
     Whether it does is compared for the first window that could, on the two of its requests that lie farthest apart.
     """
-    begun = 0 if needs.whole or known.once is False else common_prefix(inputs)
-    if begun and known.once is None:
-        known.once = _begins_once(known, [requests[0], requests[-1]], begun)
-        begun = begun if known.once else 0
+    kind = any(request.images for request in requests)
+    begun = 0 if needs.whole or known.once.get(kind) is False else common_prefix(inputs, known.anatomy.image_ids)
+    if begun and kind not in known.once:
+        known.once[kind] = _begins_once(known, [requests[0], requests[-1]], begun)
+        begun = begun if known.once[kind] else 0
     try:
         return capture(known.anatomy, requests, needs, inputs, begun)
     except Refused:
         if not begun:
             raise
-        known.once = False
+        known.once[kind] = False
         return capture(known.anatomy, requests, needs, inputs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -122,6 +123,12 @@ def request_key(request: Request) -> object:
     held = isinstance(request.images, (tuple, list))
     images = tuple(map(id, request.images)) if held else id(request.images)
     return request.id, request.text, request.prefix, request.templated, request.history, images
+
+
+def steering_key(steering: Steering) -> object:
+    """What makes two steerings the same: what they write, how much of it and where."""
+    vector = steering.vector.detach().float().cpu().contiguous().numpy().tobytes()
+    return steering.layer, steering.alpha, steering.positions, hashlib.blake2b(vector).digest()
 
 
 def prompt_text(target: LoadedModel, request: Request) -> str:

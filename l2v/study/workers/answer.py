@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from l2v.benchmarks.base import Item
 from l2v.errors import UserError
 from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Steering, require_effect
+from l2v.steering.engine.rows import steering_key
 from l2v.steering.models import LoadedModel
 from l2v.study.cells import Cell, Job
 from l2v.study.store import CellFolder
@@ -47,7 +48,7 @@ def answer(
     if not rows:
         return
     steerings = {job.cell.id: cell_steering(job, target.width) for job in jobs}
-    require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
+    _require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
     most = jobs[0].config.runtime.batch_rows
     engine = Engine(target, cell_decoding(jobs[0].cell), max_rows=most, tell=tell)
     finished: list[Answered] = []
@@ -62,6 +63,15 @@ def answer(
     finally:
         if finished:
             keep(finished, time.perf_counter() - begun)
+
+
+def _require_effect(target: LoadedModel, request: Request, steerings: Sequence[Steering]) -> None:
+    """Every steering must move what a loaded model says; asked once of each, on a question without its demonstrations."""
+    moved: set[object] = vars(target).setdefault("_moved", set())
+    untried = {(bool(request.images), steering_key(steering)): steering for steering in steerings}
+    untried = {key: steering for key, steering in untried.items() if key not in moved}
+    require_effect(target, replace(request, history=()), list(untried.values()))
+    moved.update(untried)
 
 
 def cell_steering(job: Job, width: int) -> Steering | None:

@@ -8,6 +8,7 @@ import gc
 import random
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import families
@@ -229,7 +230,7 @@ def test_score_processors_of_the_checkpoint(llava: LoadedModel, oracle: Any, kin
 def test_what_prompts_begin_with_runs_once(
     target: LoadedModel, monkeypatch: pytest.MonkeyPatch, share_from: int | None
 ) -> None:
-    """Demonstrations before every question, which are of three lengths; with pictures beside them, whose prompts run whole."""
+    """Demonstrations before every question, which are of three lengths; pictures after them, and beside them, to begin with."""
     monkeypatch.setattr(prefix, "PREFIX_TOKENS", 4)
     begun: list[tuple[int, int]] = []
 
@@ -242,14 +243,15 @@ def test_what_prompts_begin_with_runs_once(
     history = ((families.question(5, 8), families.question(4, 9)),)
     asked = [Request(f"w{n}", families.question(n, 30 + n), history=history) for n in (2, 7, 4)]
     late = [None, *(families.steering(40 + i, i % 3, 0.8, ("generated", "decode")[i % 2]) for i in range(6))]
-    for extra in ([], families.requests()[:1]):
-        rows: list[Row] = [(request, steering) for request in [*asked, *extra] for steering in late]
+    pictures = [replace(request, history=history) for request in families.requests()[1:3]]
+    for some in (asked, pictures, [*asked, families.requests()[0]]):
+        rows: list[Row] = [(request, steering) for request in some for steering in late]
         expected = generate_rows(target, rows, Decoding(STEPS))
         assert answers(target, rows, Decoding(STEPS), share_from=share_from) == expected
     whole: list[Row] = [(request, families.steering(60, 1, 0.8, "all")) for request in asked]
     assert answers(target, whole, Decoding(STEPS)) == generate_rows(target, whole, Decoding(STEPS))
     assert all(9 <= found < least for found, least in begun if found)
-    assert any(found for found, _ in begun) == bool(vars(target)["_known"].once)
+    assert any(found for found, _ in begun) == any(vars(target)["_known"].once.values())
     assert not any(found for found, _ in begun[-1:])
 
 
@@ -270,7 +272,7 @@ def test_a_beginning_that_gives_other_states_is_run_with_every_prompt(
     asked = [Request(f"w{n}", families.question(n, 30 + n), history=history) for n in (2, 7)]
     rows: list[Row] = [(request, None) for request in asked]
     assert answers(mine, rows, Decoding(STEPS)) == generate_rows(mine, rows, Decoding(STEPS))
-    assert vars(mine)["_known"].once is False
+    assert vars(mine)["_known"].once == {False: False}
 
 
 # -- what runs how often ---------------------------------------------------------------------------------------------

@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from PIL import Image
 
-from l2v.errors import StudyError, UserError
+from l2v.errors import InterventionError, StudyError, UserError
+from l2v.steering.engine.rows import Request, Steering
 from l2v.study.cells import Job
 from l2v.study.compute import Outcome
 from l2v.study.digests import sealed_line
@@ -115,6 +120,27 @@ def test_a_grid_computes_each_cell_once(grid: Path, stored_rows: Rows) -> None:
     assert told == [("direct", -1), ("l2v", 1), ("l2v", 2), ("random", 1), ("random", 2)]
     stored = stored_rows(grid)
     assert len(stored) == len(set(stored)) == 5 * 8
+
+
+def test_a_steerings_effect_is_looked_at_once_in_a_loaded_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for every block of items, and on the question alone; pictures are another matter, and a failure is not remembered."""
+    tried: list[tuple[int, list[float]]] = []
+
+    def noted(_target: Any, request: Any, steerings: Sequence[Any]) -> None:
+        tried.append((len(request.history), [s.alpha for s in steerings]))
+        if 0.9 in tried[-1][1]:
+            raise InterventionError("changed no logit")
+
+    monkeypatch.setattr(answering, "require_effect", noted)
+    target, text = SimpleNamespace(), Request("a", "1 + 1", history=(("2 + 2", "4"),))
+    weak, strong, lost = (Steering(torch.ones(4), 1, alpha) for alpha in (0.3, 0.5, 0.9))
+    answering._require_effect(target, text, [weak, strong])  # type: ignore[arg-type]
+    answering._require_effect(target, text, [replace(weak, vector=torch.ones(4)), strong])  # type: ignore[arg-type]
+    for _ in range(2):
+        with pytest.raises(InterventionError):
+            answering._require_effect(target, text, [weak, lost])  # type: ignore[arg-type]
+    answering._require_effect(target, replace(text, images=[Image.new("RGB", (2, 2))]), [weak])  # type: ignore[arg-type]
+    assert tried == [(0, [0.3, 0.5]), (0, []), (0, [0.9]), (0, [0.9]), (0, [0.3])]
 
 
 def test_a_repeat_computes_nothing_and_loads_no_model(grid: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
