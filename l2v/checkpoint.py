@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.errors import UserError
+from l2v.generation import check_generation
 from l2v.hub import bound_requests
 from l2v.images import ImageSettings
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, listed, shape_text, shortened, spare, tensors_of
@@ -163,7 +164,7 @@ def check_whole(spec: ModelSpec) -> None:
 
 def check_native(spec: ModelSpec) -> None:
     """Raise UserError for a checkpoint in a format of its own that no image-text class of transformers reads."""
-    config = _config_values(spec)
+    config = config_values(spec)
     if config.get("model_type") != "internvl_chat":
         return
     mend = f"`l2v convert model={spec.where()} out=FOLDER` rewrites it, then set target.path=FOLDER"
@@ -178,10 +179,10 @@ def check_native(spec: ModelSpec) -> None:
 
 def model_type(spec: ModelSpec) -> object:
     """What a config calls its model; None where it cannot be read, of which loading will tell."""
-    return _config_values(spec).get("model_type")
+    return config_values(spec).get("model_type")
 
 
-def _config_values(spec: ModelSpec) -> Mapping[str, Any]:
+def config_values(spec: ModelSpec) -> Mapping[str, Any]:
     """config.json; empty where it cannot be had."""
     if spec.path is not None:
         file = Path(spec.where()) / "config.json"
@@ -251,7 +252,7 @@ def check_files(spec: ModelSpec, kind: str) -> None:
     if kind == "vision":
         _needed(folder, PROCESSORS, "the settings of its processor, without which it takes no pictures")
     if (ends := folder / "generation_config.json").is_file():
-        json_object(ends)  # transformers takes one that it cannot read for none
+        check_generation(json_object(ends), spec.path)  # transformers takes one that it cannot read for none
     told = [(file, file.stat()) for file in (*files, *sorted(folder.glob("*.json"))) if file.is_file()]
     _checked(str(folder), tuple((str(file), stand.st_size, stand.st_mtime_ns) for file, stand in told))
 
@@ -283,10 +284,10 @@ def _checked(folder: str, _stands: tuple[tuple[str, int, int], ...]) -> None:
     place = Path(folder)
     config = json_object(place / "config.json") if (place / "config.json").is_file() else {}
     tensors = tensors_of(place)
-    if "quantization_config" not in config:
-        check_numbers(folder, tensors)
     text = _text_config(config)
-    if isinstance(text.get("hidden_size"), int) and not {"quantization_config", "word_embed_proj_dim"} & {*config, *text}:
+    quantized = config.get("quantization_config") or text.get("quantization_config")
+    check_numbers(folder, tensors, quantized)
+    if isinstance(text.get("hidden_size"), int) and not quantized and "word_embed_proj_dim" not in {*config, *text}:
         check_width(folder, tensors, text["hidden_size"])
     if isinstance(text.get("num_hidden_layers"), int):
         check_depth(folder, tensors, text["num_hidden_layers"])

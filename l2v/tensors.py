@@ -101,10 +101,17 @@ def read_header(file: Path) -> dict[str, Tensor]:
     return found
 
 
-def check_numbers(folder: str, tensors: Mapping[str, Tensor]) -> None:
-    """Whole numbers and floats of 8 bits are weights only with the quantization_config that says what they stand for."""
+def check_numbers(folder: str, tensors: Mapping[str, Tensor], quantized: object) -> None:
+    """Whole numbers and floats of 8 bits are weights only with the quantization_config (`quantized`) that says what they
+    stand for, and it says nothing of a checkpoint without any, unless it quantizes while loading."""
     odd = {name: tensor for name, tensor in tensors.items() if tensor.dtype not in WEIGHTS and not COUNTS.search(name)}
-    if odd:
+    if isinstance(quantized, dict) and not odd and quantized.get("quantization_mode") != "online":
+        raise UserError(
+            f"The config.json of '{folder}' says that its weights are quantized (quant_method="
+            f"{str(quantized.get('quant_method'))[:40]}), and none of them is; get the checkpoint again, or take "
+            "quantization_config out of its config.json where they were never quantized."
+        )
+    if odd and not quantized:
         name, tensor = next(iter(odd.items()))
         raise UserError(
             f"'{folder}' keeps {listed(list(odd))} as {tensor.dtype}, and its config.json has no quantization_config that says "

@@ -104,6 +104,23 @@ def test_steering_changes_what_lm_eval_sees(outputs: Path, manager: Any) -> None
     assert [s["resps"] for s in plain["samples"]["l2v_mini"]] != [s["resps"] for s in steered["samples"]["l2v_mini"]]
 
 
+def test_a_turn_that_the_chat_template_leaves_out_is_refused(outputs: Path) -> None:
+    """lm-eval's system_instruction, too, is part of what is asked."""
+    from l2v.errors import UserError
+    from l2v.verbs.lm_model import L2VModel
+
+    model = L2VModel(target="mini", method="direct", **{"runtime.outputs": str(outputs)})
+    template = str(model._template_holder.chat_template)
+    asked = [{"role": "system", "content": "sum of"}, {"role": "user", "content": "<image> ."}]
+    spoken = "in messages | rejectattr('role', 'equalto', 'system')"
+    model._template_holder.chat_template = template.replace("in messages", spoken)
+    with pytest.raises(UserError, match="leaves out part of a question"):
+        model.apply_chat_template(asked)
+    model._template_holder.chat_template = "{{ raise_exception('no system turns') }}"
+    with pytest.raises(UserError, match="chat template of .* fails: no system turns"):
+        model.apply_chat_template(asked)
+
+
 def test_lm_evals_cache_gets_every_request_with_all_its_arguments(outputs: Path, manager: Any, tmp_path: Path) -> None:
     """Two pictures under one text are two keys; a second evaluation asks the model nothing."""
     cache = str(tmp_path / "cache")

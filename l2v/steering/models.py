@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import gc
 import importlib.util
 import logging as python_logging
+import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,18 +20,23 @@ from l2v.checkpoint import DTYPES as DTYPES
 from l2v.checkpoint import QUANTIZATIONS as QUANTIZATIONS
 from l2v.checkpoint import ModelFacts as ModelFacts
 from l2v.checkpoint import ModelSpec as ModelSpec
-from l2v.checkpoint import check_files, check_kind, check_loaded, from_pretrained
+from l2v.checkpoint import check_files, check_kind, check_loaded, config_values, from_pretrained
 from l2v.checkpoint import read_facts as read_facts
 from l2v.collector import resume
 from l2v.errors import UserError, unknown
+from l2v.generation import check_generation
 from l2v.steering.pictures import image_token_ids as image_token_ids
-from l2v.steering.processor import apply_settings
+from l2v.steering.processor import apply_settings, check_scaling
 
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
 ROUND_TRIP = "What is 12 + 30? Think step by step."
 BYTE_MARKS = ("\u0120", "\u010a", "\u2581")
 # The share of a model's tokens that its tokenizer must know.
 LEAST_KNOWN = 0.75
+# Where a chat template writes the day, and the one that it gets: Llama 3's own for want of a clock. A study that went on
+# tomorrow would ask something else.
+NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+DAY = datetime.date(2024, 7, 26)
 
 
 @dataclass
@@ -62,23 +69,21 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     above the device's memory.
     """
     import transformers.modeling_utils  # noqa: F401
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     resume()
     options = _loading_options(spec, device)
     check_kind(spec, kind)
     check_files(spec, kind)
     python_logging.getLogger("huggingface_hub").setLevel(python_logging.ERROR)
+    check_quantizer(config_values(spec).get("quantization_config"), spec.where())
     model = whole_model(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, options).eval()
     if "device_map" not in options:
         model.to(device)
-    tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
-    check_round_trip(tokenizer, spec.where())
-    check_size(tokenizer, model, spec.where())
+    check_generation(model.generation_config.to_dict() if model.generation_config is not None else {}, spec.where())
     check_ends(model.generation_config, model, spec.where())
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer, processor = load_tokenizer(spec, kind)
+    check_tokenizer(tokenizer, model, spec.where())
     return LoadedModel(spec, model, tokenizer, processor, decoder_layers(model))
 
 
@@ -100,6 +105,7 @@ def whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
         logging.set_verbosity(told)
     check_loaded(account, spec.where())
     check_finite(model, spec.where())
+    check_tied(model, spec.where())
     return model
 
 
@@ -111,6 +117,35 @@ def check_finite(model: nn.Module, where: str) -> None:
         raise UserError(
             f"The checkpoint '{where}' holds weights that are no finite numbers, in {broken}: get it again, or set a dtype of "
             "a larger range where float16 cannot hold them."
+        )
+
+
+def check_tied(model: nn.Module, where: str) -> None:
+    """Raise UserError for a config that ties two tensors which the checkpoint holds apart: which is meant, it does not tell."""
+    wanted = getattr(model, "get_expanded_tied_weights_keys", lambda **_: {})(all_submodels=True)
+    apart = sorted(set(wanted) - set(getattr(model, "all_tied_weights_keys", wanted)))
+    if apart:
+        raise not_tied(where, apart[0], wanted[apart[0]])
+
+
+def not_tied(where: str, name: str, other: str) -> UserError:
+    """The sentence for two tensors that differ and should be one."""
+    return UserError(
+        f"The config.json of '{where}' ties {name} to {other}, and its files hold two that differ; set "
+        "tie_word_embeddings=false there where both are meant, or get the checkpoint again."
+    )
+
+
+def check_quantizer(settings: Any, where: str) -> None:
+    """Raise UserError for a kind of quantization that transformers does not know: it would take the numbers for weights."""
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING as KNOWN
+
+    if not isinstance(settings, dict) or not settings or {"load_in_4bit", "load_in_8bit"} & set(settings):
+        return
+    if (method := settings.get("quant_method")) not in KNOWN:
+        raise UserError(
+            f"The config.json of '{where}' says quant_method={str(method)[:40]}, which transformers does not know; pip install "
+            "-U transformers, or choose a checkpoint that is not quantized."
         )
 
 
@@ -154,6 +189,19 @@ def _quantization(spec: ModelSpec, device: str) -> Any:
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
+def check_tokenizer(tokenizer: Any, model: Any, where: str) -> None:
+    """Raise UserError for a tokenizer that loses spaces or is of another model; it then pads left, with a token that is known.
+
+    What fills up is never read, so a pad token that the model has no embedding of, as fine-tuned models often bring, is no
+    fault of theirs.
+    """
+    check_round_trip(tokenizer, where)
+    check_size(tokenizer, model, where)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= int(model.get_input_embeddings().weight.shape[0]):
+        tokenizer.pad_token = tokenizer.eos_token
+
+
 def check_round_trip(tokenizer: Any, where: str) -> None:
     """Raise UserError for a tokenizer that loses the spaces of a text: what a model reads would be another text.
 
@@ -193,14 +241,26 @@ def check_ends(generation: Any, model: Any, where: str) -> None:
         )
 
 
+def load_tokenizer(spec: ModelSpec, kind: str) -> tuple[Any, Any]:
+    """Tokenizer and, of `kind` "vision", processor, with templates that know no date but DAY."""
+    from transformers import AutoTokenizer
+
+    tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
+    for holder in filter(None, (tokenizer, processor)):
+        if isinstance(template := getattr(holder, "chat_template", None), str):
+            holder.chat_template = NOW.sub(lambda found: repr(DAY.strftime(found[2])), template)
+    return tokenizer, processor
+
+
 def load_processor(spec: ModelSpec) -> tuple[Any, Any]:
-    """Tokenizer and processor. Raises UserError when the checkpoint has a tokenizer alone."""
+    """Tokenizer and processor. Raises UserError when the checkpoint has a tokenizer alone, or pictures would be no numbers."""
     from transformers import AutoProcessor
 
     processor = from_pretrained(AutoProcessor, spec)
     tokenizer = getattr(processor, "tokenizer", None)
     if tokenizer is None:
         raise UserError(f"'{spec.where()}' has no processor for images; it cannot be a target.")
+    check_scaling(getattr(processor, "image_processor", None), spec.where())
     if spec.images is not None:
         apply_settings(processor, spec.images, spec.where())
     if not getattr(tokenizer, "chat_template", None):

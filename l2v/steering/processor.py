@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from l2v.errors import UserError
 from l2v.images import ImageSettings
+
+
+def check_scaling(images: Any, where: str) -> None:
+    """Raise UserError for an image processor whose numbers for scaling make no picture of three channels."""
+    asked = {"rescale_factor": getattr(images, "do_rescale", False)}
+    asked |= dict.fromkeys(("image_mean", "image_std"), getattr(images, "do_normalize", False))
+    for name, wanted in asked.items():
+        value = getattr(images, name, None) if wanted else None
+        value = list(value) if isinstance(value, tuple) else value
+        numbers = value if isinstance(value, list) else [value] * 3
+        sound = all(isinstance(n, (int, float)) and math.isfinite(n) and (n > 0 or name == "image_mean") for n in numbers)
+        if value is not None and not (sound and len(numbers) == 3):
+            what = "" if name == "rescale_factor" else "a number or three, " + ("above 0" if name == "image_std" else "finite")
+            raise UserError(
+                f"The image processor of '{where}' has {name}={str(value)[:60]}, which must be {what or 'above 0'}; get the "
+                "checkpoint again."
+            )
 
 
 def apply_settings(processor: Any, settings: ImageSettings, where: str) -> None:

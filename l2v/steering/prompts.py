@@ -32,6 +32,8 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
         raise UserError(
             f"'{loaded.spec.where()}' is a text model, and a question has a picture; choose other questions or target."
         )
+    if not (text.strip() or images):
+        raise UserError("A question is empty; mend the data, or leave it out with another benchmark.split or part.")
     pieces, content = _interleaved(text, images) if parts else ([text], text)
     said = [(role, words) for turn in history for role, words in zip(("user", "assistant"), turn, strict=True)]
     check_words(loaded, [*pieces, *(words for _, words in said)])
@@ -41,9 +43,18 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
         prompt = str(holder.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # a template is a program of the checkpoint's
         raise template_failed(loaded.spec.where(), error) from error
-    if any(piece.strip() not in prompt for piece in (*pieces, *(words for _, words in said))):
-        raise UserError(f"The chat template of '{loaded.spec.where()}' leaves out part of a question; mend the template.")
+    check_written(prompt, [*(words for _, words in said), *pieces], loaded.spec.where())
     return prompt + prefix
+
+
+def check_written(prompt: str, said: Sequence[str], where: str) -> None:
+    """Raise UserError unless a chat template has written all that is said, turn after turn."""
+    place = 0
+    for words in map(str.strip, said):
+        if (place := prompt.find(words, place)) < 0:
+            did = "writes the turns of a question in another order" if words in prompt else "leaves out part of a question"
+            raise UserError(f"The chat template of '{where}' {did}; mend the template.")
+        place += len(words)
 
 
 def check_words(loaded: LoadedModel, texts: Sequence[str]) -> None:

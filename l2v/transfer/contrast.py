@@ -93,6 +93,13 @@ def load_questions(
     return [_question(row, names) for row in rows]
 
 
+def check_asked(questions: Sequence[ContrastQuestion], data: str) -> None:
+    """Raise UserError for a question without a word: its two texts would differ from those of another by nothing."""
+    blank = sum(not question.text.strip() for question in questions)
+    if blank:
+        raise UserError(f"{blank} of {len(questions)} questions of the contrast data {data} are empty; mend the data.")
+
+
 def read_rows(data: str, revision: str | None, split: str, group: str = "contrast") -> list[dict[str, Any]]:
     """The rows of a hub data set or a local .json, .jsonl or .parquet file. Raises UserError when it cannot be read.
 

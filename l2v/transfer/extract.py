@@ -30,6 +30,8 @@ from l2v.transfer.partial import PartialStates, TextStates
 
 # An empty block of thoughts at the end of a text.
 EMPTY_THOUGHT = re.compile(r"<think>\s*</think>\s*$")
+# Characters of a text by which a tokenizer shows that it knows words of it.
+BEGINNING = 200
 # What a template is tried with.
 THOUGHT = "12 + 30 = 42."
 # How far the states of a text may lie apart, alone and beside a longer one, as a share of their size: rounding.
@@ -67,6 +69,9 @@ def format_chat(tokenizer: Any, chat: Chat) -> str:
         )
     text = _rendered(tokenizer, chat)
     before, after = held.split(marker)
+    if chat.user.strip() not in before:
+        told = f"The chat template of '{tokenizer.name_or_path}' writes an answer before its question"
+        raise UserError(f"{told}; mend the template.")
     # The question may hold the response's words: only what stands after the question tells whether the response is there.
     said = text[len(before) :] if text.startswith(before) else text[text.find(chat.user.strip()) + len(chat.user.strip()) :]
     if _unspaced(chat.assistant) in _unspaced(said):
@@ -204,8 +209,15 @@ def _check_texts(model: nn.Module, tokenizer: Any, texts: Sequence[list[int]]) -
 
 
 def check_chats(tokenizer: Any, chats: Iterable[Chat]) -> None:
-    """Raise UserError for a turn that holds a control word of the tokenizer's: what is read would be another chat."""
-    check_control_words(tokenizer, (words for chat in chats for words in chat.words()), getattr(tokenizer, "name_or_path", "?"))
+    """Raise UserError for a turn that holds a control word of the tokenizer's, or no word that it knows: what is read would be
+    another chat, or the same for every text."""
+    chats, where = list(chats), getattr(tokenizer, "name_or_path", "?")
+    check_control_words(tokenizer, (words for chat in chats for words in chat.words()), where)
+    unknown = tokenizer.unk_token_id
+    for words in (words for chat in chats for words in chat.words() if unknown is not None):
+        # A beginning that is known spares the rest.
+        if all(set(tokenizer(part, add_special_tokens=False)["input_ids"]) == {unknown} for part in (words[:BEGINNING], words)):
+            raise UserError(f"A text holds no word that '{where}' knows ({words[:40]!r}); choose other texts or another model.")
 
 
 def check_pairs(texts: Sequence[Sequence[int]]) -> None:

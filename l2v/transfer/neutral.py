@@ -40,7 +40,7 @@ def load_chats(
     them. Raises UserError for a file without such texts, or with too few.
     """
     rows = read_rows(data, revision, split, "neutral")
-    missing = [i for i, row in enumerate(rows, start=1) if not row.get(columns["question"])]
+    missing = [i for i, row in enumerate(rows, start=1) if not str(row.get(columns["question"]) or "").strip()]
     if missing:
         raise UserError(
             f"Row {missing[0]} of the neutral texts {data} has no '{columns['question']}'; mend the data or name the column "

@@ -26,7 +26,7 @@ from l2v.errors import UserError
 from l2v.hub import bound_requests
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row, require_effect
 from l2v.steering.models import load_model
-from l2v.steering.prompts import IMAGE_PLACEHOLDER, check_words
+from l2v.steering.prompts import IMAGE_PLACEHOLDER, check_words, check_written, template_failed
 from l2v.study.cells import Job
 from l2v.study.model_files import kind_of_target
 from l2v.study.resolve import resolve
@@ -121,20 +121,19 @@ class L2VModel(LM):
 
     def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
         """A conversation in the target's own chat format; a literal <image> becomes the family's image marker."""
-        holder = self._template_holder
-        check_words(self.target, [piece for turn in chat_history for piece in turn["content"].split(IMAGE_PLACEHOLDER)])
+        holder, where = self._template_holder, self.target.spec.where()
+        said = [piece for turn in chat_history for piece in turn["content"].split(IMAGE_PLACEHOLDER)]
+        check_words(self.target, said)
         turns = [
             {**turn, "content": _content(turn["content"]) if self.target.processor else turn["content"]}
             for turn in chat_history
         ]
-        text = str(
-            holder.apply_chat_template(
-                turns,
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                continue_final_message=not add_generation_prompt,
-            )
-        )
+        ending = {"add_generation_prompt": add_generation_prompt, "continue_final_message": not add_generation_prompt}
+        try:
+            text = str(holder.apply_chat_template(turns, tokenize=False, **ending))
+        except Exception as error:  # a template is a program of the checkpoint's
+            raise template_failed(where, error) from error
+        check_written(text, said, where)
         self.templated.add(text)
         return text
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -40,7 +42,7 @@ def questions(folder: Path, **second: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Broken models, texts and questions, and the experiment that meets each of them beside five cells that are sound."""
+    """Broken models, texts and questions, and the experiment that meets each of them beside seven cells that are sound."""
     import families
     import odd_families
 
@@ -63,15 +65,31 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     changed(llava, at / "feature", "config.json", vision_feature_layer=-9)
     changed(llava, at / "whole_numbers", "config.json", dtype="int8")
     changed(llava, at / "gptq", "config.json", quantization_config={"quant_method": "gptq", "bits": 4, "group_size": 128})
+    packed = load_file(llava / "model.safetensors") | {"layers.0.q_proj.qweight": torch.zeros(2, 2, dtype=torch.int32)}
+    save_file(packed, at / "gptq" / "model.safetensors", metadata={"format": "pt"})
     changed(at / "idefics2", at / "resampled", "processor_config.json", image_seq_len=7)
     put(llava, at / "heads", "text_config", num_attention_heads=5)
     put(llava, at / "narrow", "text_config", max_position_embeddings=6)
     put(llava, at / "rope", "text_config", rope_parameters={"rope_type": "zzz", "rope_theta": 1e4})
     put(llava, at / "sizeless", "image_processor", "processor_config.json", size=None)
+    put(llava, at / "unscaled", "image_processor", "processor_config.json", image_std=[0.0, 0.0, 0.0])
+    put(llava, at / "uncropped", "image_processor", "processor_config.json", crop_size={"height": 0, "width": 0})
+    put(llava, at / "two_heads", "text_config", tie_word_embeddings=True)
+    changed(llava, at / "beams", "generation_config.json", num_beams=4)
+    changed(llava, at / "floats", "config.json", quantization_config={"quant_method": "fp8"})
+    changed(llava, at / "unpadded", "tokenizer_config.json", pad_token=None)
+    changed(sound, at / "reversed", "config.json")
+    order = (sound / "chat_template.jinja").read_text().replace("messages %}", "messages|reverse %}")
+    (at / "reversed" / "chat_template.jinja").write_text(order)
     put(at / "qwen2_vl", at / "merged", "image_processor", "processor_config.json", merge_size=1)
     short, pictured, ended = (texts(at / f"{name}.jsonl", 4) for name in ("short", "pictured", "ended"))
     pictured.write_text(pictured.read_text().replace("w2", "<image>"))
     ended.write_text(ended.read_text().replace("w3 w3", "w3 </s>", 1))
+    foreign, blank = texts(at / "foreign.jsonl", 4), texts(at / "blank.jsonl", 4)
+    foreign.write_text(foreign.read_text().replace("w3 w3 w3 w3", "nobody knows these", 1))
+    swapped = texts(at / "swapped.jsonl", 4)
+    swapped.write_text(swapped.read_text().replace('"cot"', '"x"').replace('"direct"', '"cot"').replace('"x"', '"direct"'))
+    blank.write_text(blank.read_text().replace("w1 w2", " "))
     for name, words in (("near", 5), ("long", 1900)):
         rows = [{"question": f"w{i} w2", "response": "w1 " * words} for i in range(20)]
         (at / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -89,7 +107,8 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return ("neutral=local", f"neutral.path={at / name}.jsonl", "neutral.texts=20")
 
     targets = ("stranger", "silent", "eos_word", "eos_far", "unpatched", "far_pictures", "feature", "whole_numbers", "gptq",
-               "resampled", "heads", "narrow", "rope", "sizeless", "merged", "abrupt")  # fmt: skip
+               "resampled", "heads", "narrow", "rope", "sizeless", "merged", "abrupt",
+               "unscaled", "uncropped", "two_heads", "beams", "floats", "unpadded")  # fmt: skip
     blocks = [
         cell("direct,l2v"),
         cell("direct", "qwen2_vl", short, *asked(plain)),
@@ -105,6 +124,10 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("few_shot_cot", "llava", ended, "method.shots=2"),
         cell("l2v", "llava", short, f"source.path={at / 'greater'}"),
         cell("direct", "qwen2_vl", short, *asked(closed)),
+        cell("l2v", "llava", short, f"source.path={at / 'reversed'}"),
+        cell("l2v", "llava", foreign),
+        cell("own_direction", "llava", blank),
+        cell("l2v", "llava", swapped),
     ]
     (at / "experiment").mkdir()
     (at / "experiment" / "seeded.yaml").write_text(f"# @package _global_\nstudy: seeded\nblocks: {json.dumps(blocks)}\n")
@@ -136,6 +159,17 @@ TOLD = (
     (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*sound' reads as a control token", "choose other texts"),
     (r"A text holds '</s>' \(….*w3 </s> .*…\), which '.*llava' reads as a control token", "choose other texts"),
     (r"A text holds '</s>' \(….*w1 </s> w2.*…\), which '.*qwen2_vl' reads as a control token", "choose other texts"),
+    (r"unscaled' has image_std=\[0\.0, 0\.0, 0\.0\], which must be", "again"),
+    (r"uncropped' makes pictures of another size than its model takes", "again"),
+    (
+        r"two_heads' ties lm_head\.weight to .*embed_tokens\.weight, and its files hold two that differ",
+        "tie_word_embeddings=false",
+    ),
+    (r"beams' asks for num_beams=4", "decoding"),
+    (r"floats' says that its weights are quantized \(quant_method=fp8\), and none of them is", "quantization_config"),
+    (r"reversed' writes an answer before its question", "mend the template"),
+    (r"A text holds no word that '.*sound' knows \('nobody knows these", "choose other texts"),
+    (r"1 of 2 questions of the contrast data .*blank\.jsonl are empty", "mend the data"),
 )
 
 
@@ -149,9 +183,9 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     for what, mend in TOLD:
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
-    assert ["abrupt" in note["what"] for note in found["notes"]] == [True]
-    # `abrupt` is no fault by itself.
-    assert (found["cells"], found["blocked"]) == (31, 26)
+    assert [name in note["what"] for name, note in zip(("abrupt", "'swapped'"), found["notes"], strict=True)] == [True, True]
+    # `abrupt`, `unpadded` and `swapped` are no faults by themselves.
+    assert (found["cells"], found["blocked"]) == (41, 34)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")
     assert run.code == 1 and "Traceback" not in run.err, run.err
-    assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 5, run.err
+    assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 7, run.err

@@ -50,7 +50,8 @@ def without_spaces(folder: Path, sound: Path) -> None:
     core = Tokenizer(models.BPE(unk_token="<unk>"))
     core.pre_tokenizer, core.decoder = pre_tokenizers.Whitespace(), decoders.Fuse()
     special = ["<pad>", "<s>", "</s>", "<unk>"]
-    core.train_from_iterator(["What is 12 + 30? Think step by step."], trainers.BpeTrainer(special_tokens=special))
+    known = ["What is 12 + 30? Think step by step.", "w0 w1 w2 w3 w4"]
+    core.train_from_iterator(known, trainers.BpeTrainer(special_tokens=special))
     core.save(str(folder / "tokenizer.json"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from l2v.study.status import status
 
 COMMANDS = 5  # the last ones are shown
 REASONS = 3  # of cells that failed, the most frequent ones
-CELL = re.compile(r"\A\S+ on .*?\]: ")  # a cell's name before what is said of it
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def still_open(study: Study) -> list[str]:
         found = status(str(study.store.path.parent), study.name)
     except UserError:
         return []
-    reasons = Counter(CELL.sub("", reason) for reason in found.failed.values()).most_common()
+    reasons = Counter(found.failed.values()).most_common()
     lines = [f"{count:,} {'cell' if count == 1 else 'cells'} failed: {reason}" for reason, count in reasons[:REASONS]]
     more = len(reasons) - REASONS
     rest = [f"further reasons, {more}: l2v status study={study.name}"] if more > 0 else []

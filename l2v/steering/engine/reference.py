@@ -97,7 +97,7 @@ def _generate_batch(
 
 
 def generation_options(target: LoadedModel, max_new_tokens: int) -> dict[str, Any]:
-    """Arguments of `generate` for greedy decoding; sampling defaults of the checkpoint are switched off.
+    """Arguments of `generate` for greedy decoding; sampling and what makes it faster by the checkpoint are switched off.
 
     A generation config without an end token is given the tokenizer's, by which the engine ends answers too: so a least length
     puts off the same token in both.
@@ -111,6 +111,11 @@ def generation_options(target: LoadedModel, max_new_tokens: int) -> dict[str, An
         "temperature": None,
         "top_p": None,
         "top_k": None,
+        "prompt_lookup_num_tokens": None,
+        "assistant_early_exit": None,
+        "use_mtp": None,
+        "is_assistant": None,
+        "return_dict_in_generate": False,
         "pad_token_id": target.tokenizer.pad_token_id,
     }
 

@@ -12,12 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
 
 from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.steering.models import LoadedModel, check_ends, check_round_trip, check_size, load_processor, whole_model
+from l2v.generation import check_generation
+from l2v.steering.models import (
+    LoadedModel,
+    check_ends,
+    check_quantizer,
+    check_round_trip,
+    check_tokenizer,
+    load_tokenizer,
+    not_tied,
+    whole_model,
+)
 from l2v.study.model_files import check_declared, kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
 from l2v.transfer.contrast import Chat
@@ -25,6 +36,8 @@ from l2v.transfer.extract import drops_thoughts, format_chat, token_ids
 
 AUTO = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
 BASE = "method.weights.base"
+# Rows of a tensor that tell it from another one.
+BEGINNING = 64
 SAMPLE = Chat("What is 12 + 30?", "<think>12 + 30 = 42.</think>The answer is 42.")
 
 
@@ -82,14 +95,15 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
         check_files(found.spec, kind)
         if config.path and not config.trust_remote_code and not hasattr(found.config, "quantization_config"):
             found.skeleton = whole_model(AUTO[kind], found.spec, {"device_map": "meta", "use_safetensors": True})
+            _check_tied(found)
         else:
             found.skeleton  # noqa: B018  what its config cannot make is told here
     if (own := getattr(found.config, "quantization_config", None)) is not None:
         with problems.of(cells):
             _check_quantizer(found.spec, own)
-    if config.path and (Path(config.path) / "generation_config.json").is_file() and "skeleton" in vars(found):
+    if "skeleton" in vars(found):
         with problems.of(cells):
-            check_ends(GenerationConfig.from_pretrained(config.path), found.skeleton, found.spec.where())
+            _check_answers(found)
     if found.spec.quantization is not None:
         with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
             _check_package(found.spec, f"quantization={found.spec.quantization}", ("bitsandbytes", "accelerate"))
@@ -100,15 +114,13 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
         with problems.of(cells, f"pip install accelerate, or {role}.device_map=null"):
             _check_package(found.spec, f"device_map={found.spec.device_map}", ("accelerate",))
     with problems.of(cells):
-        if kind == "vision":
-            found.tokenizer, found.processor = load_processor(found.spec)
-        else:
-            found.tokenizer = from_pretrained(AutoTokenizer, found.spec)
+        found.tokenizer, found.processor = load_tokenizer(found.spec, kind)
     if found.tokenizer is not None:
         with problems.of(cells):
-            check_round_trip(found.tokenizer, found.spec.where())
             if "skeleton" in vars(found):
-                check_size(found.tokenizer, found.skeleton, found.spec.where())
+                check_tokenizer(found.tokenizer, found.skeleton, found.spec.where())
+            else:
+                check_round_trip(found.tokenizer, found.spec.where())
         _notes(found, role, problems, cells)
         # A target's template is told of with its prompts.
         if role != "target":
@@ -166,10 +178,35 @@ def _config(found: Checkpoint) -> None:
     found.config = config
 
 
+def _check_tied(found: Checkpoint) -> None:
+    """As `check_tied`, which needs weights, by the beginnings of the two tensors in the files."""
+    where = found.spec.where()
+    for name, other in getattr(found.skeleton, "get_expanded_tied_weights_keys", lambda **_: {})(all_submodels=True).items():
+        ends = [".".join(one.split(".")[-2:]) for one in (name, other)]
+        held: list[Any] = []
+        for file in sorted(Path(where).glob("*.safetensors")):
+            with safe_open(file, framework="pt") as opened:
+                names = [key for key in list(opened.keys()) if key.endswith(tuple(ends))]
+                held += [opened.get_slice(key)[:BEGINNING] for key in names]
+        if len(held) == len(ends) and not torch.equal(*held):
+            raise not_tied(where, name, other)
+
+
+def _check_answers(found: Checkpoint) -> None:
+    """What a generation config asks for; that there is none on the hub, or no hub, is no fault of the model."""
+    try:
+        asked = GenerationConfig.from_pretrained(found.spec.where(), revision=found.spec.revision or "main")
+    except (OSError, ValueError):
+        return
+    check_generation(asked.to_dict(), found.spec.where())
+    check_ends(asked, found.skeleton, found.spec.where())
+
+
 def _check_quantizer(spec: ModelSpec, settings: Any) -> None:
     """The packages of a checkpoint's own quantization; whether there is a GPU for it is another machine's question."""
     from transformers.quantizers import AutoHfQuantizer
 
+    check_quantizer(settings if isinstance(settings, dict) else settings.to_dict(), spec.where())
     try:
         AutoHfQuantizer.from_config(settings, pre_quantized=True).validate_environment(device_map=None)
     except ImportError as error:

@@ -28,6 +28,7 @@ from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.maps import neutral_chats
 from l2v.study.workers.weights import base_model, calibration, target_spec
+from l2v.transfer.contrast import ANSWERED, ContrastQuestion
 from l2v.transfer.neutral import places_read
 
 # What the sentences of texts that are too long have in common.
@@ -161,11 +162,18 @@ class _Pass:
             self._read(data, lambda: self.items.update({key: benchmark_items(job.cell.benchmark, chosen)}))
         return self.items[key]
 
-    def _texts(self, config: Config) -> None:
-        """Whether a contrast's texts are there."""
+    def _texts(self, config: Config, cells: Sequence[str]) -> None:
+        """Whether a contrast's texts are there, and which of a question's two responses is the longer one."""
         chosen = config.contrast
-        data = repr((chosen.id, chosen.path, chosen.revision, chosen.split))
-        self._read(data, lambda: contrast_questions(config))
+        data, found = repr((chosen.id, chosen.path, chosen.revision, chosen.split)), list[ContrastQuestion]()
+        self._read(data, lambda: found.extend(contrast_questions(config)))
+        shorter = sum(len(one.cot or "") < len(one.direct or "") for one in found)
+        if 2 * shorter > len(found) and chosen.kind in ANSWERED:
+            self.problems.note(
+                f"In {shorter} of {len(found)} pairs of contrast '{chosen.name}' the worked response is the shorter one.",
+                "the direction points away from working unless contrast.columns.cot=… and direct=… name the right ones",
+                cells,
+            )
 
     def _read(self, data: str, read: Callable[[], object]) -> None:
         """Read, or raise again what reading these data raised: a hub that does not answer is asked once."""
@@ -212,11 +220,11 @@ class _Pass:
         if reader.tokenizer is None:
             # Nothing can be counted; whether the texts are there at all is another question.
             with self.problems.of(cells):
-                self._texts(job.config)
+                self._texts(job.config, cells)
             return
         tokens: list[int] = []
         with self.problems.of(cells, SHORTER, TOO_LONG):
-            self._texts(job.config)
+            self._texts(job.config, cells)
             tokens.append(check_contrast(job.config, reader))
         if self.card is not None and tokens:
             with self.problems.of(cells):

@@ -127,6 +127,11 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
             f"'{target.spec.where()}' cannot read a picture by its config.json ({error}: vision_feature_layer and the like); "
             "get the checkpoint again."
         ) from error
+    except ValueError as error:
+        if "doesn't match model" not in str(error):
+            return None
+        told = f"The processor of '{target.spec.where()}' makes pictures of another size than its model takes ({error})"
+        raise UserError(f"{told}; get the checkpoint again.") from error
     except Exception:  # code of many families, of which not all runs without weights
         return None
 

@@ -33,7 +33,16 @@ from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.maps import load_map, map_path
 from l2v.transfer.arms import ARMS, build_vector
-from l2v.transfer.contrast import ANSWERED, Chat, ContrastQuestion, Pair, build_pairs, load_questions, sample_questions
+from l2v.transfer.contrast import (
+    ANSWERED,
+    Chat,
+    ContrastQuestion,
+    Pair,
+    build_pairs,
+    check_asked,
+    load_questions,
+    sample_questions,
+)
 from l2v.transfer.directions import Directions, has_digests
 from l2v.transfer.extract import extract
 
@@ -203,7 +212,9 @@ def contrast_questions(config: Config) -> list[ContrastQuestion]:
     )
     if chosen.kind in ANSWERED:
         questions = [q for q in questions if q.cot and q.direct] or questions
-    return sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
+    sampled = sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
+    check_asked(sampled, chosen.path or chosen.id)
+    return sampled
 
 
 def contrast_pairs(
@@ -269,7 +280,7 @@ def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
     """The vector that a steered cell injects at alpha = 1, shape (width,), float32 (Eq. 6, 7).
 
     scale "direction": the norm of the unfiltered source direction; "relative": the median activation norm of the target's
-    layer. Raises UserError naming the cell when no such vector exists.
+    layer. Raises UserError when no such vector exists.
     """
     assert cell.layer is not None
     paths = [directions_path(outputs, reading.id) for reading in job_readings(cell)]
@@ -280,11 +291,7 @@ def cell_vector(cell: Cell, outputs: str, width: int) -> Tensor:
     assert source_layer is not None
     states = None if arm.needs == "mean" else Directions.load_states(paths[0], source_layer)
     targets = Directions.load_states(paths[1], cell.layer) if arm.needs == "both" else None
-    try:
-        mean = source.mean[source_layer]
-        vector = build_vector(cell.method, mean, width, cell.cutoff, cell.seed or 0, states, targets, carry)
-    except UserError as error:
-        raise UserError(f"{cell.describe()}: {error}") from error
+    vector = build_vector(cell.method, source.mean[source_layer], width, cell.cutoff, cell.seed or 0, states, targets, carry)
     if cell.scale == "relative":
         norms = load_directions(directions_path(outputs, norm_reading(cell).id)).activation_norm
         vector = vector / torch.linalg.vector_norm(vector) * norms[cell.layer]

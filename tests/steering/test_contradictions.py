@@ -1,0 +1,129 @@
+"""A checkpoint whose files contradict one another, or ask for what no study does: one sentence before it answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import families
+import pytest
+from safetensors.torch import load_file, save_file
+
+from l2v.checkpoint import ModelSpec
+from l2v.errors import UserError
+from l2v.steering.engine.engine import Decoding, Engine, Request, Row
+from l2v.steering.engine.reference import generate_apart
+from l2v.steering.models import LoadedModel, check_quantizer, load_model
+from l2v.steering.prompts import chat_prompt
+
+TEXTS, PICTURES, ANSWERS = "config.json", "processor_config.json", "generation_config.json"
+
+
+def load(folder: Path) -> LoadedModel:
+    return load_model(ModelSpec("tests/copy", path=str(folder), dtype="float32"), "vision")
+
+
+@pytest.fixture
+def copy(llava: LoadedModel, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(str(llava.spec.path), tmp_path / "copy"))
+
+
+def change(file: Path, part: str | None, values: dict[str, Any]) -> None:
+    """Let a file, or a part of it, say something else."""
+    told = json.loads(file.read_text())
+    (told if part is None else told[part]).update(values)
+    file.write_text(json.dumps(told))
+
+
+SEARCHES: list[dict[str, Any]] = [
+    {"num_beams": 4}, {"num_return_sequences": 2}, {"penalty_alpha": 0.6}, {"guidance_scale": 2.0}, {"max_time": 1.0},
+    {"stop_strings": ["w1"]}, {"forced_eos_token_id": 2}, {"watermarking_config": {"bias": 9.0}}, {"dola_layers": "low"},
+    {"token_healing": True}, {"constraints": [1]}, {"force_words_ids": [[20]]},
+]  # fmt: skip
+SCALES: list[dict[str, Any]] = [
+    {"image_std": [0, 0, 0]}, {"image_std": 0.0}, {"image_std": [0.5, 0.0, 0.5]}, {"image_std": [-0.5, 0.5, 0.5]},
+    {"image_std": [0.5, 0.5]}, {"image_mean": [0.5]}, {"image_mean": "x"}, {"rescale_factor": 0},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "part", "values"),
+    [
+        *((ANSWERS, None, values) for values in SEARCHES),
+        *((PICTURES, "image_processor", values) for values in SCALES),
+        *((TEXTS, None, {"quantization_config": {"quant_method": method}}) for method in ("zzz", "fp8", "gptq")),
+    ],
+    ids=str,
+)
+def test_what_it_says_is_refused_by_name(file: str, part: str | None, values: dict[str, Any], copy: Path) -> None:
+    """Each of them was computed without a word, or told by another fault's name."""
+    change(copy / file, part, values)
+    with pytest.raises(UserError) as told:
+        load(copy)
+    (name, value), said = next(iter(values.items())), str(told.value)
+    named = f"quant_method={value['quant_method']}" if name == "quantization_config" else f"{name}={value}"
+    assert named in said and str(copy) in said and len(said.splitlines()) == 1, said
+
+
+def test_a_quantization_that_nobody_knows_is_refused() -> None:
+    check_quantizer({"quant_method": "gptq", "bits": 4}, "here")
+    check_quantizer({"load_in_4bit": True}, "here")
+    for settings in ({"quant_method": "zzz"}, {"bits": 4}):
+        with pytest.raises(UserError, match="'here' says quant_method=.*transformers does not know"):
+            check_quantizer(settings, "here")
+
+
+def test_a_tied_head_that_is_another_one(copy: Path) -> None:
+    """A config that ties them takes two that are equal, and no two that differ."""
+    weights = load_file(copy / "model.safetensors")
+    head, words = (next(name for name in weights if name.endswith(end)) for end in ("lm_head.weight", "embed_tokens.weight"))
+    change(copy / TEXTS, None, {"tie_word_embeddings": True})
+    change(copy / TEXTS, "text_config", {"tie_word_embeddings": True})
+    with pytest.raises(UserError, match=r"ties .*lm_head\.weight to .*differ; set tie_word_embeddings=false"):
+        load(copy)
+    save_file(weights | {head: weights[words].clone()}, copy / "model.safetensors", metadata={"format": "pt"})
+    load(copy)
+
+
+def test_what_asks_for_nothing_and_what_saves_time_changes_no_answer(llava: LoadedModel, copy: Path) -> None:
+    rows: list[Row] = [(Request(str(i), families.question(5, i), (families.picture(40, 30, i),)), None) for i in range(3)]
+    expected = generate_apart(llava, rows, Decoding(8))
+    nothing = {"num_beams": 1, "num_return_sequences": 1, "guidance_scale": 1.0, "stop_strings": None, "token_healing": False}
+    faster = {"prompt_lookup_num_tokens": 3, "assistant_early_exit": 1, "is_assistant": True, "return_dict_in_generate": True}
+    change(copy / ANSWERS, None, nothing | faster | {"do_sample": True, "temperature": 0.1, "max_length": 3})
+    loaded, told = load(copy), list[str]()
+    assert generate_apart(loaded, rows, Decoding(8)) == expected
+    found = dict(Engine(loaded, Decoding(8), tell=told.append).answer(rows))
+    assert [found[i] for i in range(3)] == expected and not told
+
+
+def test_a_pad_token_without_an_embedding_is_never_read(llava: LoadedModel, copy: Path) -> None:
+    told = json.loads((copy / "tokenizer.json").read_text())
+    told["model"]["vocab"]["<pad>"] = 700
+    next(token for token in told["added_tokens"] if token["content"] == "<pad>")["id"] = 700
+    (copy / "tokenizer.json").write_text(json.dumps(told))
+    rows: list[Row] = [(Request(str(n), families.question(n, n), (families.picture(40, 30),)), None) for n in (3, 9)]
+    loaded = load(copy)
+    assert loaded.tokenizer.pad_token_id == llava.tokenizer.eos_token_id
+    assert dict(Engine(loaded, Decoding(6)).answer(rows)) == dict(Engine(llava, Decoding(6)).answer(rows))
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_template_that_writes_the_day_writes_the_same_one_every_day(quote: str, copy: Path) -> None:
+    template = copy / "chat_template.jinja"
+    now = "{{ bos_token }} {% if strftime_now is defined %}{{ strftime_now( X%d %b %YX ) }}{% endif %}".replace("X", quote)
+    template.write_text(template.read_text().replace("{{ bos_token }}", now))
+    assert "26 Jul 2024" in chat_prompt(load(copy), "w1 w2", 1)
+
+
+def test_questions_without_a_word_and_turns_in_another_order_are_refused(copy: Path) -> None:
+    with pytest.raises(UserError, match="question is empty"):
+        chat_prompt(load(copy), "  ", 0)
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text().replace("messages %}", "messages|reverse %}"))
+    loaded = load(copy)
+    assert "w1" in chat_prompt(loaded, "w1", 1)
+    with pytest.raises(UserError, match="in another order"):
+        chat_prompt(loaded, "w1", 1, history=(("w2", "w3"),))
