@@ -56,6 +56,11 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     """Every tensor that a load will see: of model.safetensors, else of the shards that its index names."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
+    if single.is_file() and index.is_file():
+        raise UserError(
+            f"'{folder}' holds its weights twice, as {single.name} and as the shards of {index.name}, which may differ; delete "
+            "the one or the other."
+        )
     if single.is_file():
         return read_header(single)
     if not index.is_file():

@@ -122,7 +122,7 @@ def check_finite(model: nn.Module, where: str) -> None:
 
 def check_tied(model: nn.Module, where: str) -> None:
     """Raise UserError for a config that ties two tensors which the checkpoint holds apart: which is meant, it does not tell."""
-    wanted = getattr(model, "get_expanded_tied_weights_keys", lambda **_: {})(all_submodels=True)
+    wanted: dict[str, str] = getattr(model, "get_expanded_tied_weights_keys", lambda **_: {})(all_submodels=True)
     apart = sorted(set(wanted) - set(getattr(model, "all_tied_weights_keys", wanted)))
     if apart:
         raise not_tied(where, apart[0], wanted[apart[0]])

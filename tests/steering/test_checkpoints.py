@@ -165,6 +165,13 @@ def test_an_index_and_its_shards(shards: Path) -> None:
             check_files(spec(shards), "vision")
 
 
+def test_weights_that_are_there_twice(shards: Path, llava: LoadedModel) -> None:
+    """A single file is what transformers reads, whichever of the two is the older one."""
+    shutil.copy(Path(str(llava.spec.path)) / WEIGHTS, shards)
+    with pytest.raises(UserError, match=f"weights twice, as {WEIGHTS} and as the shards .*delete"):
+        check_files(spec(shards), "vision")
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.01, 0.2, 0.5, 0.9, 0.99, 0.99999])
 def test_weights_that_were_cut_off(copy: Path, kept: float) -> None:
     file = copy / WEIGHTS
