@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
 from l2v.study.cells import Cell
 from l2v.study.checkup import whole_study
-from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, names, settings
+from l2v.study.columns import ARM_COLUMNS, CHOOSABLE, COLUMNS, COMPARED, FAMILY, ITEMS, SWEPT, Value, key, names, settings
 from l2v.study.digests import tell_once
 from l2v.study.marks import Marks
 from l2v.study.race import Promise, Round
@@ -129,8 +129,8 @@ def build_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.D
             tell_once(f"Cell {folder.id}: {gaps}.")
     _report(rows, selection)
     _compare(rows, marks)
-    add_searches(rows, marks, selection.reports)
     chosen = {CHOOSABLE[name].name for name in selection.choose}
+    add_searches(rows, marks, selection.reports, _apart(rows, selection, chosen))
     add_races(rows, {arm.report: list(arm.cells.values()) for arm in selection.raced}, chosen)
     raced = {arm.report: arm.budget for arm in selection.raced}
     for row in rows:
@@ -189,6 +189,13 @@ def _report(rows: list[Record], selection: Selection) -> None:
 def _items(row: Record) -> str:
     """The items of a row in the words of selection.json."""
     return str(row["split"] if row["part"] is None else row["part"])
+
+
+def _apart(rows: Sequence[Record], selection: Selection, chosen: Collection[str]) -> dict[str, tuple[Value, ...]]:
+    """The settings that were swept and not chosen, of every cell that a protocol chose from or reports."""
+    searched, reports = {arm.chosen_on for arm in selection.arms}, set(selection.reports.values())
+    beside = [name for name in names(SWEPT) if name not in chosen]
+    return {row["cell"]: key(row, beside) for row in rows if row["cell"] in reports or _items(row) in searched}
 
 
 def _compare(rows: list[Record], marks: Marks) -> None:

@@ -21,7 +21,7 @@ from page_helpers import HOSTILE, block, poison, unpacked, written
 from PIL import Image
 
 from l2v.errors import UserError
-from l2v.report.page.examples import choose, longest
+from l2v.report.page.examples import choose, longest, shortened
 from l2v.report.page.page import embedded
 from l2v.report.page.pictures import thumbnail
 from l2v.report.study import read_study
@@ -198,6 +198,11 @@ def test_texts_share_one_budget() -> None:
     limit = longest(lengths, 50_000)
     assert sum(min(length, limit) for length in lengths) <= 50_000
     assert sum(min(length, limit + 1) for length in lengths) > 50_000
+    # What is cut of an answer is its middle: it begins with its steps and ends with what is scored.
+    text = "First, " + "we add. " * 500 + "The answer is 7."
+    kept = shortened(text, 400)
+    assert kept.startswith("First, we add.") and kept.endswith("add. The answer is 7.") and len(kept) == 400
+    assert shortened(text, len(text)) == text
 
 
 def test_pictures_are_small_and_stored_once(paged: Path) -> None:

@@ -114,8 +114,8 @@ SECTIONS.push((rows) => {
       : "No baseline on these items: accuracies stand alone. ";
   show("arms", {
     sees: byDiff
-      ? `The intervals of ${above(false)} of ${compared.length - nulls} arms` +
-        (nulls ? ` and ${above(true)} of ${nulls} null arms` : "") +
+      ? `The intervals of ${above(false)} of ${counted(compared.length - nulls, "arm")}` +
+        (nulls ? ` and ${above(true)} of ${counted(nulls, "null arm")}` : "") +
         " lie above zero, before any correction for their number."
       : why,
     caption:

@@ -1,5 +1,5 @@
 /* One card of the example browser: an item and the answers to it, with the words that differ marked. */
-const SHORT = 600; // characters before "show all"
+const [HEAD, TAIL] = [350, 250]; // characters of a long text's beginning and end before "show all"
 const DIFFED = 500; // words per side that are compared word by word
 
 /* Control characters as signs that can be seen; direction marks stay, each text is isolated. */
@@ -88,31 +88,43 @@ function side(book, name, answer, marks, remark = "", flip = "") {
   );
 }
 
-/* A text with its marked words; a long one begins short. */
+/* A stretch of a text of marked parts. */
+function stretch(parts, from, to) {
+  const found = [];
+  let at = 0;
+  for (const [words, tag] of parts) {
+    const shown = visible(words.slice(Math.max(0, from - at), Math.max(0, to - at)));
+    if (shown) found.push(tag ? el(tag, {}, shown) : shown);
+    at += words.length;
+  }
+  return found;
+}
+
+/* A text with its marked words; of a long one its beginning and its end, where an answer stands. */
 function long(book, index, marks) {
   const whole = book.texts[index];
   const parts = marks || [[whole, ""]];
   const body = el("div", { class: "text", dir: "auto" });
-  const fill = (most) => {
-    let left = most;
-    body.replaceChildren();
-    for (const [words, tag] of parts) {
-      if (left <= 0) break;
-      const shown = visible(words.slice(0, left));
-      body.append(tag ? el(tag, {}, shown) : shown);
-      left -= words.length;
-    }
-    if (whole.length > most) body.append("…");
-  };
-  fill(whole.length > SHORT * 1.3 ? SHORT : Infinity);
+  const isLong = whole.length > 1.3 * (HEAD + TAIL);
+  const fill = (short) =>
+    body.replaceChildren(
+      ...(short
+        ? [
+            ...stretch(parts, 0, HEAD),
+            el("span", { class: "reason" }, " … "),
+            ...stretch(parts, whole.length - TAIL, whole.length),
+          ]
+        : stretch(parts, 0, whole.length)),
+    );
+  fill(isLong);
   if (whole === "") body.append(el("span", { class: "reason" }, "(empty)"));
   const holder = el("div", {}, body);
   const beyond = book.cut[String(index)];
   const note = beyond
-    ? `cut at ${whole.length.toLocaleString("en")} of ${beyond.toLocaleString("en")} ` +
-      "characters; all of it is in the study's responses.jsonl"
+    ? `${beyond.toLocaleString("en")} characters, of which the page leaves out the middle; all of it is in the study's responses.jsonl`
     : "";
-  if (whole.length > SHORT * 1.3) {
+  if (isLong) {
+    const more = beyond ? "Show more" : `Show all ${whole.length.toLocaleString("en")} characters`;
     const button = el(
       "button",
       {
@@ -120,12 +132,12 @@ function long(book, index, marks) {
         "aria-expanded": "false",
         click: () => {
           const open = button.getAttribute("aria-expanded") === "true";
-          fill(open ? SHORT : Infinity);
+          fill(open);
           button.setAttribute("aria-expanded", String(!open));
-          button.textContent = open ? `Show all ${whole.length.toLocaleString("en")} characters` : "Show less";
+          button.textContent = open ? more : "Show less";
         },
       },
-      `Show all ${whole.length.toLocaleString("en")} characters`,
+      more,
     );
     holder.append(button);
   }

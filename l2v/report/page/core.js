@@ -183,8 +183,10 @@ const present = (rows) => VALUES.filter((v) => rows.some((row) => known(num(row,
 const chosenValue = (key) => VALUES.find((v) => v.key === key);
 const span = (counts) => {
   const all = [...new Set(counts.filter(known))].sort((a, b) => a - b);
-  return all.length > 1 ? `n = ${all[0]} to ${all[all.length - 1]}` : `n = ${all[0] ?? "?"}`;
+  const [first, last] = [all[0], all[all.length - 1]].map((n) => n?.toLocaleString("en") ?? "?");
+  return all.length > 1 ? `n = ${first} to ${last}` : `n = ${first}`;
 };
+const counted = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 const basis = (rows) =>
   `Target ${state.where}, benchmark ${state.bench}. Scorer ${state.scorer}, ${span(rows.map((row) => num(row, "n")))}`;
 

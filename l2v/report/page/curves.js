@@ -102,7 +102,7 @@ SECTIONS.push((rows) => {
       (settings.length ? `, at ${settings.join(", ")}` : "") +
       (BOUNDS[value.key] ? "; bands: 95 % intervals. " : ". ") +
       (envelope.length
-        ? `Grey: lowest to highest of ${Object.keys(nulls).length} null arms and seeds; ` +
+        ? `Grey: lowest to highest of ${counted(Object.keys(nulls).length, "null arm")}; ` +
           (joinable(envelope)
             ? "dashed its upper edge, the best of them."
             : "other null arms at other values, so that nothing joins them.")
@@ -216,7 +216,7 @@ function curves(arms, envelope, value, rows, width) {
   const traces = [];
   if (envelope.length) {
     const names = envelope.map(
-      (e) => `<b>best null search</b><br>${about(e.best)}<br>lowest ${e.low.toFixed(1)}, ${e.n} null arms and seeds`,
+      (e) => `<b>best null search</b><br>${about(e.best)}<br>lowest ${e.low.toFixed(1)}, ${counted(e.n, "null arm")}`,
     );
     traces.push(...(joinable(envelope) ? band : bars)(envelope, names, at));
   }

@@ -136,8 +136,8 @@ def of_cell(study: Study, cell: str) -> Record:
 def _book(
     study: Study, examples: Sequence[Example], images: Mapping[tuple[str, str], Sequence[int]], budget: int | None
 ) -> Record:
-    """Examples and their items (question, options, gold, subsets, pictures). A text is stored once and cut at one length, the
-    largest that keeps all of them within the budget."""
+    """Examples and their items (question, options, gold, subsets, pictures). A text is stored once and its middle is cut out
+    where it is longer than one length, the largest that keeps all of them within the budget."""
     texts = _Texts()
     items: list[Record] = []
     position: dict[tuple[str, str], int] = {}
@@ -192,9 +192,15 @@ class _Texts:
         if budget is not None:
             limit = longest(lengths, int(budget * sum(lengths) / max(1, written)))
         return {
-            "texts": [text[:limit] for text in texts],
+            "texts": [shortened(text, limit) for text in texts],
             "cut": {str(i): len(text) for i, text in enumerate(texts) if len(text) > limit},
         }
+
+
+def shortened(text: str, limit: int) -> str:
+    """Three fifths of the limit of its beginning and two of its end, where an answer stands."""
+    end = 2 * limit // 5
+    return text if len(text) <= limit else f"{text[: limit - end - 5]}\n[…]\n{text[-end:]}"
 
 
 def longest(lengths: Sequence[int], budget: int) -> int:

@@ -61,7 +61,7 @@ SECTIONS.push((rows) => {
         : `Highest: ${text(best.row, "arm")} at ${settingsOf(best.row)}: ${printed(value, best.row)}.`,
     caption:
       `${basis(flat)}, ${state.items}; colour: ${value.word()}. ${flat.length} cells; the ` +
-      `highest of so many is biased upwards${chosen ? "; a ring: the cell that was chosen" : ""}. ` +
+      `highest of them is biased upwards${chosen ? "; a ring: the cell that was chosen" : ""}. ` +
       (flat.some((row) => text(row, "alpha")) ? `Alpha ${scaleWords(flat)}.` : ""),
     numbers: { columns: cellColumns(flat), rows: flat, label: "The grid's numbers" },
     build: (width) => heatmaps(shown, value, width),

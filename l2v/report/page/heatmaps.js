@@ -9,7 +9,10 @@ function placed(shown, xs, ys, width) {
   const innerX = width - HEAT.left - HEAT.right;
   const wide = (innerX - HEAT.between * (across - 1)) / across;
   const titles = shown.map(({ arm, after }) =>
-    wrapped(after ? `${arm} · ${after}` : arm, Math.max(10, Math.floor((wide + HEAT.right) / 6.1))),
+    wrapped(
+      after ? `${arm} ·\u00a0${after.replace(/ (?=\d)/g, "\u00a0")}` : arm,
+      Math.max(10, Math.floor((wide + HEAT.right) / 6.1)),
+    ),
   );
   const lines = Math.max(...titles.map((title) => title.length));
   const gap = HEAT.between + 6 + HEAT.line * lines;
@@ -98,7 +101,7 @@ function colourAxis(value, figures, place) {
       y: 1,
       yanchor: "bottom",
       yref: "paper",
-      ypad: place.top - 44,
+      ypad: place.top - 36,
       xpad: 0,
       outlinewidth: 0,
       tickfont: { size: 10 },

@@ -60,9 +60,11 @@ function paint(id) {
 /* A point's cell: the last of what it carries. */
 const cellOf = ({ customdata }) => (Array.isArray(customdata) ? customdata[customdata.length - 1] : customdata);
 
-/* No picture, and in one line why. */
+/* No picture, and in one line why; where no arm was run at all, no section either. */
 function missing(id, why, keep = false) {
   drawn.delete(id);
+  if (ROWS.every((row) => text(row, "role") === "baseline"))
+    for (const part of [$(id), document.querySelector(`.bar a[href="#${id}"]`)?.parentElement]) if (part) part.hidden = true;
   const items = $(`${id}-items`);
   $(`controls-${id}`).hidden = !keep && !(items && items.options.length > 1);
   $(`sees-${id}`).textContent = why;
@@ -113,13 +115,12 @@ function schemeButton() {
 
 function watchSections() {
   const links = new Map([...document.querySelectorAll(".bar a")].map((a) => [a.getAttribute("href").slice(1), a]));
+  const there = new Set();
   const seen = new IntersectionObserver(
     (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        for (const link of links.values()) link.removeAttribute("aria-current");
-        links.get(entry.target.id)?.setAttribute("aria-current", "true");
-      }
+      for (const { target, isIntersecting } of entries) there[isIntersecting ? "add" : "delete"](target.id);
+      const last = [...links.keys()].filter((id) => there.has(id)).pop();
+      for (const [id, link] of links) link.setAttribute("aria-current", String(id === last));
     },
     { rootMargin: "-15% 0px -75% 0px" },
   );

@@ -8,9 +8,10 @@ function svg(tag, attributes, ...children) {
   return node;
 }
 
-/* The axes: settings that take several values, each value at an equal distance, then accuracy from its least to its most. */
-function axesThrough(rows) {
-  const names = ["source", ...SWEPT.filter((name) => name !== "source_layer"), "seed"];
+/* The axes: settings that take several values, each value at an equal distance, then accuracy between round figures. The first
+   tells which arm a line's colour is, where there is room. */
+function axesThrough(rows, narrow) {
+  const names = [...(narrow ? [] : ["method"]), "source", ...SWEPT.filter((name) => name !== "source_layer"), "seed"];
   const axes = names
     .map((name) => ({ name, word: wordOf(name), values: ordered(distinct(rows, name).map((v) => v || "none")) }))
     .filter(({ values }) => values.length > 1)
@@ -20,9 +21,11 @@ function axesThrough(rows) {
       ticks: axis.values.map((v, i) => [i / (axis.values.length - 1), v]),
     }));
   const scores = rows.map((row) => 100 * num(row, "value"));
-  const [low, high] = [Math.floor(Math.min(...scores)), Math.ceil(Math.max(...scores))];
-  const span = Math.max(1, high - low);
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((t) => [t, String(Math.round(10 * (low + t * span)) / 10)]);
+  const [least, most] = [Math.min(...scores), Math.max(...scores)];
+  const step = [1, 2, 5, 10].find((one) => most - least <= 6 * one) ?? 20;
+  const low = step * Math.floor(least / step);
+  const span = Math.max(step, step * Math.ceil(most / step) - low);
+  const ticks = Array.from({ length: span / step + 1 }, (_, i) => [(i * step) / span, String(low + i * step)]);
   return [
     ...axes,
     {
@@ -42,7 +45,7 @@ SECTIONS.push((rows) => {
   );
   const here = all.slice(0, MOST_STRANDS);
   if (here.length < 2) return missing("parallel", `No parallel coordinates: fewer than two cells on ${state.items}.`);
-  const axes = axesThrough(here);
+  const axes = axesThrough(here, innerWidth < 700);
   if (axes.length < 2) return missing("parallel", `No parallel coordinates: on ${state.items} no setting takes two values.`);
   const shown = new Set(kept(here));
   show("parallel", {

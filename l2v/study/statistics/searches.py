@@ -44,18 +44,24 @@ def own_baseline(baselines: Sequence[Record], row: Mapping[Any, Any]) -> Record 
     return left[0] if len(left) == 1 else None
 
 
-def add_searches(rows: Sequence[Record], marks: Marks, reported: Mapping[str, str]) -> None:
+def add_searches(
+    rows: Sequence[Record], marks: Marks, reported: Mapping[str, str], apart: Mapping[str, tuple[Value, ...]]
+) -> None:
     """Fill the columns of a search for the best cell of every arm that has several, and for the cell that reports it.
 
     budget: cells searched. p_best_of_grid: max-T permutation test of the best cell against `direct` on the same items, adjusted
     for the search; of a best cell below direct its own p. p_best_of_seeds: its rank among the best cells of the null arms'
     seeds that were searched alike (null_seeds of them). null_cells: the cells that such null arms report, also of an arm of one
-    cell. `reported`: searched cell -> cell on the held-out items.
+    cell. `reported`: searched cell -> cell on the held-out items. apart: by cell, the settings that were swept and not chosen,
+    as k along a figure: each of their values is a search of its own.
     """
     by_cell = {(row["cell"], row["scorer"]): row for row in rows if row["metric"] == HEADLINE and "problems" in row}
-    families = [
-        (members, list(grouped(members, ARM_COLUMNS).values())) for members in grouped(by_cell.values(), FAMILY).values()
-    ]
+    families = []
+    for members in grouped(by_cell.values(), FAMILY).values():
+        arms: dict[tuple[Value, ...], list[Record]] = {}
+        for row in members:
+            arms.setdefault(key(row, ARM_COLUMNS) + apart.get(row["cell"], ()), []).append(row)
+        families.append((members, list(arms.values())))
     for _, arms in families:
         for (row,) in (arm for arm in arms if len(arm) == 1):
             row["null_cells"] = _null_cells([row], arms, {})

@@ -68,6 +68,19 @@ def test_draws_of_the_contrast_are_arms_of_their_own(tiny: Callable[..., Any], o
     assert results["selected"].isna().all()
 
 
+def test_what_is_swept_and_not_chosen_keeps_searches_apart(tiny: Callable[..., Any], outputs: Path) -> None:
+    """Figure 2: a cell that is told for each k was the best of its own k's cells, and no other k's success is its p."""
+    words = ("study=side_by_side", "protocol.name=select_then_test", "protocol.select=dev", "protocol.report=test",
+             "protocol.choose=[alpha]", "method=direct,l2v", "benchmark.limit=16", "intervention.cutoff=34",
+             "intervention.scale=relative", "intervention.layer=0,3", "intervention.alpha=0.0001,0.7")  # fmt: skip
+    answer = tiny("--multirun", *words)
+    assert answer.code == 0, answer.err
+    results = pd.read_csv(outputs / "side_by_side" / "results.csv")
+    told = results[results["reported"] & (results["method"] == "l2v") & (results["metric"] == "accuracy")].set_index("layer")
+    assert told["budget"].to_dict() == {0: 2, 3: 2}
+    assert told["p_best_of_grid"][3] < 0.01 and told["p_best_of_grid"][0] > 0.1
+
+
 def rows(method: str, **settings: Any) -> list[dict[str, Any]]:
     """Two cells of a search."""
     common = {"method": method, "layer": 3, "cutoff": 34, "prompt": "direct", "source": "kin"}
