@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         rest_while_loading()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(f"{__doc__}\n\n{table_of_contents(VERBS)}\n{HELP}")
         return 0

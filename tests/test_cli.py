@@ -83,6 +83,7 @@ def test_every_verb_explains_itself(verb: str, l2v: Callable[..., Any]) -> None:
     answer = l2v(verb, "--help")
     assert (answer.code, answer.err) == (0, "")
     assert answer.out.startswith(f"l2v {verb}: ")
+    assert l2v("help", verb).out == answer.out
 
 
 def test_the_version(l2v: Callable[..., Any]) -> None:

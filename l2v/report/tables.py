@@ -49,6 +49,11 @@ def headline(study: Study, split: str | None, cells: set[str], metric: str | Non
     return table.drop(columns="rank")
 
 
+def p_value(p: float | None) -> str:
+    """A p-value as it is printed: "<0.001", "0.034" or "0.34"; nothing for none."""
+    return "" if p is None or p != p else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
     """Shares in per cent with their intervals, differences in points; every figure carries its n."""
 
@@ -65,9 +70,6 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
     def flips(row: pd.Series) -> str:
         return "" if pd.isna(row["flips_right"]) else f"+{row['flips_right']:.0f} -{row['flips_wrong']:.0f}"
-
-    def p_value(value: float) -> str:
-        return "" if pd.isna(value) else "<0.001" if value < 0.001 else f"{value:.3f}"
 
     shown = pd.DataFrame(
         {

@@ -10,6 +10,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import Score
 from l2v.report.study import Study
+from l2v.report.tables import p_value
 from l2v.study.columns import FAMILY, SETTINGS, SWEPT, short
 from l2v.study.statistics.paired import paired_scores
 from l2v.study.statistics.searches import own_baseline
@@ -186,8 +187,8 @@ def _sentence(words: Sequence[str], told: Told) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p-value as it is printed: "= 0.034" or "< 0.001"."""
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.0995 else f"= {p:.2f}"
+    """A p-value within a sentence: "= 0.034" or "< 0.001"."""
+    return p_value(p).replace("<", "< ") if p < 0.001 else f"= {p_value(p)}"
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -12,7 +12,7 @@ function placed(shown, xs, ys, width) {
     wrapped(
       after ? `${arm} ·\u00a0${after.replace(/ (?=\d)/g, "\u00a0")}` : arm,
       Math.max(10, Math.floor((wide + HEAT.right) / 6.1)),
-    ),
+    ).map((line) => line.replaceAll("\u00a0", " ")),
   );
   const lines = Math.max(...titles.map((title) => title.length));
   const gap = HEAT.between + 6 + HEAT.line * lines;
