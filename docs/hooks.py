@@ -29,6 +29,7 @@ POINTERS = {
     "One card, from the look before to the page; a model of your own; offline: [README](../README.md).":
         ("## A real study", "## From a key"),
 }  # fmt: skip
+COLUMNS = ("setting", "default", "what it is")
 SHOWN = {".md", ".png", ".csv", ".py", ".yaml", ".in"}  # of experiments/: what is read, and what is linked to
 
 
@@ -60,13 +61,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def _linked(path: Path) -> str:
-    """A page of experiments/, with links to folders made links to their pages."""
+    """A page of experiments/, with links to folders made links to their pages; what it says of code has no page here."""
 
     def page(found: re.Match[str]) -> str:
-        folder = path.parent / found[1]
-        return f"]({found[1]}/README.md)" if (folder / "README.md").is_file() else found[0]
+        target = (path.parent / found[2]).resolve()
+        if ROOT / "l2v" in target.parents:
+            return f"`{target.relative_to(ROOT)}`"
+        return f"[{found[1]}]({found[2]}/README.md)" if (target / "README.md").is_file() else found[0]
 
-    return re.sub(r"\]\(([\w./-]+)\)", page, path.read_text(encoding="utf-8"))
+    return re.sub(r"\[([^\[\]]+)\]\(([\w./-]+)\)", page, path.read_text(encoding="utf-8"))
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -79,17 +82,19 @@ def _verbs() -> str:
     for verb in VERBS:
         module = verb_module(verb)
         first, _, rest = cleandoc(str(module.__doc__)).partition("\n")
-        parts.append(f"## {verb}\n\n{first.partition(': ')[2]}\n\n```text\n{rest.strip()}\n```")
+        told = rest.strip("\n")  # the commands keep their indentation
+        parts.append(f"## {verb}\n\n{first.partition(': ')[2]}\n\n```text\n{told}\n```")
         if hasattr(module, "PARTS"):
             named = ", ".join(f"`{part}`" for part in module.PARTS)
             parts.append(f"Looks at these parts of the [settings](settings.md): {named}.")
         elif hasattr(module, "SETTINGS"):
-            parts.append(_table(("setting", "default", ""), _rows(module.SETTINGS(), "")))
+            parts.append(_table(COLUMNS, _rows(module.SETTINGS(), "")))
     return "\n\n".join(parts) + "\n"
 
 
 def _rows(settings: Any, prefix: str) -> list[tuple[str, str, str]]:
-    return [(f"`{name}`", f"`{default}`", told) for name, default, told in described(settings, prefix)]
+    rows = described(settings, prefix)
+    return [(f"`{name}`", "of the choice" if default == "???" else f"`{default}`", told) for name, default, told in rows]
 
 
 def _settings() -> str:
@@ -100,12 +105,12 @@ def _settings() -> str:
     ]
     single = [field.name for field in fields(usual) if not is_dataclass(getattr(usual, field.name))]
     rows = dict(zip([r[0] for r in described(usual, "")], _rows(usual, ""), strict=True))
-    parts.append("## At the root\n\n" + _table(("setting", "default", ""), [rows[name] for name in single]))
+    parts.append("## At the root\n\n" + _table(COLUMNS, [rows[name] for name in single]))
     for field in fields(usual):
         part = getattr(usual, field.name)
         if is_dataclass(part):
             told = cleandoc(type(part).__doc__ or "")
-            parts.append(f"## {field.name}\n\n{told}\n\n" + _table(("setting", "default", ""), _rows(part, f"{field.name}.")))
+            parts.append(f"## {field.name}\n\n{told}\n\n" + _table(COLUMNS, _rows(part, f"{field.name}.")))
     return "\n\n".join(parts) + "\n"
 
 
@@ -119,7 +124,7 @@ def _choices() -> str:
             lines = (ROOT / "conf" / group / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
             notes = [line[2:] for line in lines if line.startswith("# ") and "@package" not in line]
             rows.append((f"`{name}`", notes[0] if notes else ""))
-        parts.append(f"## {group}\n\n" + _table(("name", ""), rows))
+        parts.append(f"## {group}\n\n" + _table(("name", "what it says of itself"), rows))
     return "\n\n".join(parts) + "\n"
 
 
