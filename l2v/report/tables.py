@@ -147,7 +147,7 @@ def blocks(shown: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
         rest = part.drop(columns=[*keys, "method", "source", "seed"])
         heading = ", ".join(f"{key} {value}" for key, value in zip(keys, values, strict=True))
         if part["n"].nunique() == 1:
-            heading += f", n = {part['n'].iloc[0]}"
+            heading += f", n = {part['n'].iloc[0]:,}"
             rest = rest.drop(columns="n")
         rest = rest.rename(columns=lambda name: name.removesuffix(" %").replace(", points", ""))
         rest.insert(0, "arm", arm)
@@ -196,7 +196,7 @@ def latex(shown: pd.DataFrame, told: Sequence[str], study: str) -> str:
     columns = [name for name in in_print if any(name in block for _, block in parts)]
     rows = [(heading, block.reindex(columns=columns, fill_value="").astype(str).values.tolist()) for heading, block in parts]
     n = sorted(set(shown["n"]))
-    items = f"n = {n[0]}" if len(n) == 1 else f"n from {n[0]} to {n[-1]}, as told in the table"
+    items = f"n = {n[0]:,}" if len(n) == 1 else f"n from {n[0]:,} to {n[-1]:,}, as told in the table"
     first = f"Accuracy in % and differences to direct in points, with 95 % intervals; {items}; tokens: mean of an answer."
     names = [{"steps": "steps %"}.get(name, name) for name in columns]
     return latex_table(names, rows, " ".join([first, *filter(None, told)]), study)
@@ -286,7 +286,7 @@ def pivots(table: pd.DataFrame) -> str:
             grid = grid.rename(index=short, columns=short)
             named = zip([*other, "panel"], values, strict=True)
             apart = [f"{COLUMNS[n].word if n in COLUMNS else ''} {short(v)}".strip() for n, v in named if rows[n].nunique() > 1]
-            told = ", ".join([f"{arm} on {target}", f"{bench} {items}".strip(), *apart, f"n = {panel['n'].iloc[0]}"])
+            told = ", ".join([f"{arm} on {target}", f"{bench} {items}".strip(), *apart, f"n = {panel['n'].iloc[0]:,}"])
             found.append(f"{told}; layer by alpha, %, * the best\n{grid.to_string(line_width=LINE)}")
     return "\n\n".join(found)
 

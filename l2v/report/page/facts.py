@@ -44,7 +44,7 @@ def facts(study: Study) -> list[Fact]:
         Fact("Targets", _distinct(_model(c.target) for c in cells)),
         Fact("Sources", _distinct(_model(c.source) for c in cells if c.source)),
         Fact("Contrasts", _distinct(_contrast(c) for c in cells if c.contrast)),
-        Fact("Benchmarks", [*_distinct(_benchmark(c) for c in cells), *(f"{b}, {i}: n = {v:.0f}" for (b, i), v in n.items())]),
+        Fact("Benchmarks", [*_distinct(_benchmark(c) for c in cells), *(f"{b}, {i}: n = {v:,.0f}" for (b, i), v in n.items())]),
         Fact("Arms", [", ".join(dict.fromkeys(once["method"]))]),
         Fact("Grid", [_grid(once)]),
         Fact("Decoding", _distinct(_decoding(c) for c in cells)),
@@ -100,7 +100,8 @@ def protocol(study: Study) -> str:
 def _cells_line(study: Study, once: pd.DataFrame) -> str:
     unfinished = sum(1 for p in (study.store.path / "cells").glob("*") if p.is_dir()) - len(study.store.finished())
     rest = f"; {unfinished} not finished" if unfinished > 0 else ""
-    return f"{len(once):,} finished, {len(set(study.reported['cell'])):,} of them told{rest}"
+    told = len(set(study.reported["cell"]))
+    return f"{len(once):,} finished{'' if told == len(once) else f', {told:,} of them told'}{rest}"
 
 
 def _distinct(lines: Iterable[str]) -> list[str]:

@@ -58,10 +58,10 @@ def add_searches(
     by_cell = {(row["cell"], row["scorer"]): row for row in rows if row["metric"] == HEADLINE and "problems" in row}
     families = []
     for members in grouped(by_cell.values(), FAMILY).values():
-        arms: dict[tuple[Value, ...], list[Record]] = {}
+        by_arm: dict[tuple[Value, ...], list[Record]] = {}
         for row in members:
-            arms.setdefault(key(row, ARM_COLUMNS) + apart.get(row["cell"], ()), []).append(row)
-        families.append((members, list(arms.values())))
+            by_arm.setdefault(key(row, ARM_COLUMNS) + apart.get(row["cell"], ()), []).append(row)
+        families.append((members, list(by_arm.values())))
     for _, arms in families:
         for (row,) in (arm for arm in arms if len(arm) == 1):
             row["null_cells"] = _null_cells([row], arms, {})
