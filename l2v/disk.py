@@ -7,11 +7,12 @@ import fcntl
 import json
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from l2v.errors import StudyError, UserError
 
@@ -24,6 +25,11 @@ UNREADABLE = (ValueError, RecursionError)
 WRITERS = 16  # so many files are waited for at once
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
 UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
+
+
+# What was made of small files that are asked for many times, with the state that each had then.
+SETTLED_NS, MOST_KEPT = 2_000_000_000, 50_000
+_unchanged: dict[tuple[str, str], tuple[object, object]] = {}
 
 
 @contextmanager
@@ -114,6 +120,40 @@ def check_place(path: Path) -> None:
         probe.rmdir()
     except OSError as error:
         raise StudyError(f"Nothing can be written beside {path} ({error.strerror}); choose another place.") from error
+
+
+def while_unchanged(path: Path, kind: str, read: Callable[[], Made]) -> Made:
+    """What `read` makes of a file, not to be changed; one `kind` of it is made once for each state of the file.
+
+    A file of the last seconds is read each time: its clock may not tell two writes apart.
+    """
+    try:
+        now = path.stat()
+    except OSError:
+        return read()
+    state = (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    known, made = _unchanged.get((str(path), kind), (None, None))
+    if known == state:
+        return cast(Made, made)
+    found = read()
+    if time.time_ns() - max(now.st_mtime_ns, now.st_ctime_ns) > SETTLED_NS:
+        if len(_unchanged) >= MOST_KEPT:
+            _unchanged.clear()
+        _unchanged[str(path), kind] = state, found
+    return found
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """No other process is in such a block for this folder meanwhile: for a file that is read and then written again."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        # The lock dies with its process. A disk that knows none of a folder's is as before.
+        with suppress(OSError):
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(opened)
 
 
 def append_line(path: Path, record: Record) -> None:

@@ -11,7 +11,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from l2v.disk import Record, disk_errors, drop_torn_line, read_bytes, read_lines, sync_path, whole_lines, write_atomically
+from l2v.disk import (
+    Record,
+    alone,
+    disk_errors,
+    drop_torn_line,
+    read_bytes,
+    read_lines,
+    sync_path,
+    while_unchanged,
+    whole_lines,
+    write_atomically,
+)
 from l2v.errors import UserError
 from l2v.study.cell_config import CellConfig
 from l2v.study.digests import (
@@ -21,6 +32,7 @@ from l2v.study.digests import (
     is_whole,
     open_line,
     open_lines,
+    proven_lines,
     read_json,
     sealed,
     sealed_line,
@@ -28,8 +40,9 @@ from l2v.study.digests import (
     twice,
 )
 
-# What a row of metrics.json was made from: the digests of the responses and of the verdicts.
-RESPONSES, SCORES = "responses_digest", "scores_digest"
+# What a row of metrics.json was made from, the digests of the responses and of the verdicts; and how many rows the file has.
+RESPONSES, SCORES, ROWS = "responses_digest", "scores_digest", "rows_digested"
+OWN = (DIGEST, RESPONSES, SCORES, ROWS)
 
 
 class CellFolder(CellConfig):
@@ -38,6 +51,8 @@ class CellFolder(CellConfig):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._parts: dict[str, BinaryIO] = {}
+        # What is to stand in DONE of the rows that this object gathered, until it closes the cell: nobody replaces those.
+        self._gathered: Record | None = None
 
     # -- responses ---------------------------------------------------------------------------------------------------
 
@@ -47,23 +62,24 @@ class CellFolder(CellConfig):
         A row that a worker stored after its claim had been taken over gives way to the one of the later claim. Raises UserError
         for a finished cell whose responses are not what it was finished with.
         """
-        if self.done:
+        if self._gathered is not None or self.done:
             reason, rows = self._finished_rows()
             if reason:
                 raise UserError(reason)
             return rows
+        return list(self._open_rows()[0].values())
+
+    def _open_rows(self) -> tuple[dict[str, Record], int]:
+        """The rows of an open cell by item, and how many its workers' files hold more than once."""
         # In this order: what another worker gathers meanwhile is in the whole file before its parts are gone.
         parts = [self._sound_rows(part) for part in sorted(self.path.glob("responses.*.jsonl"))]
-        whole = self._sound_rows(self.path / "responses.jsonl")
-        if not parts:
-            return whole
-        gathered = {record["id"] for record in whole}
-        found = {record["id"]: record for record in whole}
+        found = {record["id"]: record for record in self._sound_rows(self.path / "responses.jsonl")}
+        gathered = set(found)
         for record in itertools.chain(*parts):
             kept = found.get(record["id"])
             if kept is None or (record["id"] not in gathered and _generation(record) > _generation(kept)):
                 found[record["id"]] = record
-        return list(found.values())
+        return found, sum(map(len, parts)) - len({record["id"] for record in itertools.chain(*parts)})
 
     def _sound_rows(self, path: Path) -> list[Record]:
         """The rows of a file of responses, without damaged ones: those are computed again."""
@@ -98,34 +114,34 @@ class CellFolder(CellConfig):
 
         Returns how many rows were stored more than once: by a worker that slept through the end of its claim.
         """
-        found = {record["id"]: record for record in self.responses()}
-        for record in found.values():
+        found, stored_twice = self._open_rows()
+        rows = [found[item] for item in order]
+        for record in rows:
             record.pop("generation", None)  # which claim it was computed under: of no interest any more
-        lines = [sealed_line(found[item], self.id) for item in order]
+        data = "".join(sealed_line(row, self.id) for row in rows).encode()
         self.close()
-        parts = sorted(self.path.glob("responses.*.jsonl"))
-        stored = [record["id"] for part in parts for record in self._sound_rows(part)]
-        write_atomically(self.path / "responses.jsonl", "".join(lines), sync=True)
-        for part in parts:
+        write_atomically(self.path / "responses.jsonl", data, sync=True)
+        for part in self.path.glob("responses.*.jsonl"):
             part.unlink(missing_ok=True)
-        return len(stored) - len(set(stored))
+        self._gathered = _mark(data)
+        return stored_twice
 
     def finish(self, stored_twice: int = 0) -> None:
         """Mark the cell as complete; DONE is written last, when the disk has the rest, and only traces are removed after it."""
         with disk_errors(self.path):
-            data = (self.path / "responses.jsonl").read_bytes()
+            mark = self._gathered or _mark((self.path / "responses.jsonl").read_bytes())
             for trace in (self.path / "error.txt", *self.path.glob("failures.*.jsonl")):
                 trace.unlink(missing_ok=True)
             verdicts = self.path / "scores"
             for path in (*verdicts.glob("*.jsonl"), verdicts, self.path / "metrics.json", self.path):
                 if path.exists():
                     sync_path(path)
-        self._write_done(data, stored_twice)
+        self._write_done(mark, stored_twice)
+        self._gathered = None
         shutil.rmtree(self.claims, ignore_errors=True)
 
-    def _write_done(self, responses: bytes, stored_twice: int) -> None:
-        mark = {"stored_twice": stored_twice, "rows": len(whole_lines(responses)), "bytes": len(responses)}
-        content = sealed(mark | {"responses": content_digest(responses)}, self.id)
+    def _write_done(self, mark: Record, stored_twice: int) -> None:
+        content = sealed({"stored_twice": stored_twice} | mark, self.id)
         write_atomically(self.path / "DONE", json.dumps(content), sync=True)
 
     def seal(self) -> None:
@@ -141,7 +157,7 @@ class CellFolder(CellConfig):
         verdicts = {name: self.scores(name) for name in figures}
         data = "".join(sealed_line(row, self.id) for row in rows).encode()
         write_atomically(path, data, sync=True)
-        self._write_done(data, int(read_json(done, "").get("stored_twice", 0)))
+        self._write_done(_mark(data), int(read_json(done, "").get("stored_twice", 0)))
         for name, metrics in figures.items():
             self.write_scores(name, verdicts[name], metrics)
         for file in (path, done):
@@ -152,6 +168,9 @@ class CellFolder(CellConfig):
 
         Raises UserError for one that is damaged.
         """
+        return while_unchanged(self.path / "DONE", "mark", self._read_mark)
+
+    def _read_mark(self) -> Record | None:
         mend = f"delete it and repeat the command of `l2v run`, which takes up cell {self.id} again: whole rows are kept."
         found = read_json(self.path / "DONE", mend)
         if not isinstance(found, dict) or not is_whole(found, self.id):
@@ -160,13 +179,15 @@ class CellFolder(CellConfig):
 
     def _finished_rows(self) -> tuple[str, list[Record]]:
         """Why the responses of a finished cell cannot be used, or "", and the sound ones among them."""
-        path, mark = self.path / "responses.jsonl", self.mark()
+        path, mark = self.path / "responses.jsonl", self._gathered or self.mark()
         data = read_bytes(path)
+        if mark is not None and content_digest(data) == mark["responses"]:
+            return "", proven_lines(data)
         lines = whole_lines(data)
         rows = open_lines(data, self.id)
         sound = [row for row in rows if row is not None]
         if mark is not None:
-            broken = "" if content_digest(data) == mark["responses"] else "is not what the cell was finished with"
+            broken = "is not what the cell was finished with"
         elif not rows or len(sound) < len(rows) or not data.endswith(b"\n"):
             broken = "is damaged or not whole"
         else:
@@ -212,40 +233,55 @@ class CellFolder(CellConfig):
     # -- verdicts ----------------------------------------------------------------------------------------------------
 
     def write_scores(self, scorer: str, verdicts: list[Record], metrics: list[Record]) -> None:
-        """Replace one scorer's verdicts and its rows in metrics.json, which name the digests of what they were made from."""
+        """Replace one scorer's verdicts and its rows in metrics.json.
+
+        The rows name the digests of what they were made from, and how many they are, whoever's: one that is gone is missed.
+        """
         text = "".join(json.dumps(v, ensure_ascii=False) + "\n" for v in verdicts)
-        write_atomically(self.path / "scores" / f"{scorer}.jsonl", text)
-        made = {RESPONSES: content_digest(read_bytes(self.path / "responses.jsonl")), SCORES: content_digest(text.encode())}
-        others = [row for row in self._metrics_or_none() or [] if row["scorer"] != scorer]
-        rows = others + [sealed(metric | made, self.id) for metric in metrics]
-        write_atomically(self.path / "metrics.json", json.dumps(rows, indent=1))
+        mark = self._gathered or _mark(read_bytes(self.path / "responses.jsonl"))
+        made = {RESPONSES: mark["responses"], SCORES: content_digest(text.encode())}
+        with alone(self.path):
+            write_atomically(self.path / "scores" / f"{scorer}.jsonl", text)
+            others = [row for row in self._metrics_or_none() or [] if row["scorer"] != scorer]
+            plain = [{k: v for k, v in row.items() if k != DIGEST} for row in (*others, *(m | made for m in metrics))]
+            rows = [sealed(row | {ROWS: len(plain)}, self.id) for row in plain]
+            write_atomically(self.path / "metrics.json", json.dumps(rows, indent=1))
 
     def scores(self, scorer: str) -> list[Record]:
         """One scorer's verdicts; empty when it was not applied. Raises UserError for others than metrics.json tells of."""
+        return [json.loads(line) for line in whole_lines(self._verdicts(scorer, self._metrics()))]
+
+    def _verdicts(self, scorer: str, metrics: Sequence[Record]) -> bytes:
+        """The file of one scorer's verdicts, checked; empty where the metrics hold no row of it."""
         path = self.path / "scores" / f"{scorer}.jsonl"
-        own = [row for row in self._metrics() if row["scorer"] == scorer]
+        own = [row for row in metrics if row["scorer"] == scorer]
+        if not own:
+            return b""
         data = read_bytes(path)
-        if own and (not data or any(row.get(SCORES, content_digest(data)) != content_digest(data) for row in own)):
+        known = {row[SCORES] for row in own if SCORES in row}
+        if not data or known - {content_digest(data)}:
             raise UserError(f"{path} is missing, damaged, or not what metrics.json tells of; {self._score_again(scorer)}")
-        return read_lines(path)
+        if not known:
+            read_lines(path)  # a version without digests wrote it
+        return data
 
     def metrics(self) -> list[Record]:
         """One row per metric and scorer. Raises UserError where they are damaged or, of a finished cell, missing."""
-        return [{k: v for k, v in row.items() if k not in (DIGEST, RESPONSES, SCORES)} for row in self._metrics()]
+        return [{k: v for k, v in row.items() if k not in OWN} for row in self._metrics()]
 
     def scored(self) -> set[str]:
         """The scorers whose verdicts and figures are there and whole; without a judge that did not judge every response."""
         rows = self._metrics_or_none() or []
         names = {row["scorer"] for row in rows} - {row["scorer"] for row in rows if row["value"] is None}
-        return {name for name in names if self._has_scores(name)}
+        return {name for name in names if self._has_scores(name, rows)}
 
     def applied(self) -> list[str]:
         """The scorers that left verdicts, whole or not."""
         return sorted(path.stem for path in (self.path / "scores").glob("*.jsonl"))
 
-    def _has_scores(self, scorer: str) -> bool:
+    def _has_scores(self, scorer: str, metrics: Sequence[Record]) -> bool:
         try:
-            return bool(self.scores(scorer))
+            return bool(self._verdicts(scorer, metrics))
         except UserError:
             return False
 
@@ -257,18 +293,26 @@ class CellFolder(CellConfig):
 
     def _metrics(self) -> list[Record]:
         """The rows of metrics.json with their digests, checked."""
-        path = self.path / "metrics.json"
-        if not path.exists() and not self.done:
+        path, done = self.path / "metrics.json", self.done
+        if not done and not path.exists():
             return []
-        mend = self._score_again()
+        mend, rows = self._score_again(), while_unchanged(path, "metrics", self._read_metrics)
+        mark = self.mark() if done else None
+        if mark is not None and not all(DIGEST in row for row in rows):
+            raise UserError(f"{path} has lost digests that the cell was finished with; {mend}")
+        if mark is not None and not rows:
+            raise UserError(f"{path} holds no row any more; {mend}")
+        if mark is not None and any(row.get(RESPONSES, mark["responses"]) != mark["responses"] for row in rows):
+            raise UserError(f"{path} was made from other responses than the cell's; {mend}")
+        return rows
+
+    def _read_metrics(self) -> list[Record]:
+        path, mend = self.path / "metrics.json", self._score_again()
         rows = read_json(path, mend)
         if not isinstance(rows, list) or not all(isinstance(row, dict) and _is_metric(row, self.id) for row in rows):
             raise UserError(f"{path} is damaged; {mend}")
-        mark = self.mark() if self.done else None
-        if mark is not None and not all(DIGEST in row for row in rows):
-            raise UserError(f"{path} has lost digests that the cell was finished with; {mend}")
-        if mark is not None and any(row.get(RESPONSES, mark["responses"]) != mark["responses"] for row in rows):
-            raise UserError(f"{path} was made from other responses than the cell's; {mend}")
+        if any(row.get(ROWS, len(rows)) != len(rows) for row in rows):
+            raise UserError(f"{path} holds other rows than were written; {mend}")
         return rows
 
     def _score_again(self, scorer: str = "") -> str:
@@ -278,6 +322,11 @@ class CellFolder(CellConfig):
 
 def _is_metric(row: Record, cell: str) -> bool:
     return is_whole(row, cell) and isinstance(row.get("scorer"), str) and isinstance(row.get("metric"), str) and "value" in row
+
+
+def _mark(responses: bytes) -> Record:
+    """What DONE says of a file of responses."""
+    return {"rows": len(whole_lines(responses)), "bytes": len(responses), "responses": content_digest(responses)}
 
 
 def _generation(record: Record) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +11,9 @@ from pathlib import Path
 
 from l2v.disk import write_atomically
 from l2v.errors import UserError
+from l2v.identity import fingerprint
 from l2v.study.cell_folder import CellFolder
+from l2v.study.cells import Cell
 from l2v.study.digests import DIGEST, check_analysis, read_sealed, sealed
 from l2v.study.marks import Marks
 from l2v.study.plan import Fitting, NeutralReading, fitting, job_readings
@@ -30,6 +33,8 @@ class Checkup:
     old_items: list[str] = field(default_factory=list)
     directions: set[Path] = field(default_factory=set)
     maps: dict[str, Fitting] = field(default_factory=dict)
+    # Local checkpoints and data: what they are to a cell, where, and with which content; with the number of cells.
+    places: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     old_directions: list[Path] = field(default_factory=list)
 
     def tell(self, problem: str) -> None:
@@ -82,6 +87,7 @@ def check_study(store: Store) -> Checkup:
                 found.old_cells.append(folder)
             keys.add(items_key(cell.benchmark))
             found.directions |= {_directions(store, reading.id) for reading in job_readings(cell)}
+            found.places.update(_places(cell, folder))
             found.maps |= {one.id: one for one in (fitting(cell),) if one is not None}
             found.cells += 1
         except UserError as error:
@@ -90,8 +96,33 @@ def check_study(store: Store) -> Checkup:
         if not (path / "DONE").exists() and (damaged := CellFolder(path).damaged_rows()):
             found.problems.append(f"{path} holds {damaged} damaged rows; repeat `l2v run`, which computes them again.")
     _check_files(store, keys, found)
+    _check_places(found)
     found.problems += lost_cells(store, {folder.id for folder in store.finished()})
     return found
+
+
+def _places(cell: Cell, folder: CellFolder) -> Iterator[tuple[str, str, str]]:
+    where = folder.locations()
+    for role in ("source", "target", "contrast", "benchmark"):
+        revision = getattr(getattr(cell, role), "revision", "")
+        if where.get(role) and revision.startswith("local:"):
+            yield role, str(where[role]), revision
+
+
+def _check_places(found: Checkup) -> None:
+    """Local checkpoints and data that are still there, converted and fine-tuned ones too, against what the cells name."""
+    for (role, path, revision), cells in found.places.items():
+        try:
+            now = fingerprint(path)
+        except FileNotFoundError:
+            continue  # a study may be read where its models are not
+        except OSError as error:
+            now = f"cannot be read: {error.strerror}"
+        if now != revision:
+            found.tell(
+                f"{path} is no more the {role} that {cells} cells were computed with ({revision}, now {now}); their figures "
+                "stand: restore it before you repeat `l2v run`, or run the study again under another name."
+            )
 
 
 def _directions(store: Store, reading: str) -> Path:

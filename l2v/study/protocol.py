@@ -50,7 +50,7 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
     _check_runtime(first)
     for config in configs:
         # Configs that share these parts agree in them.
-        if all(getattr(config, name) is getattr(first, name) for name in SHARED) and config.study == first.study:
+        if all(getattr(config, name) == getattr(first, name) for name in SHARED) and config.study == first.study:
             continue
         _check_runtime(config)
         for key, value in _shared(config).items():

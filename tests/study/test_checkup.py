@@ -12,6 +12,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from l2v.paths import CHECKPOINTS
 from l2v.study import digests
 from l2v.study.plan import job_readings
 from l2v.study.store import Store
@@ -132,3 +133,27 @@ def test_maps_states_and_every_item_are_looked_at(tiny: Callable[..., Any], l2v:
         path.write_bytes(whole)
     cached[0].write_bytes(cached[1].read_bytes())
     assert len(told()) == 1
+
+
+def test_a_checkpoint_that_changed_since_is_told(tiny: Callable[..., Any], l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Their figures stand; a repeated command would compute other cells. A study is read where they are not, too."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    shutil.copytree(CHECKPOINTS / "kin", source)
+    shutil.copytree(CHECKPOINTS / "vlm", target)
+    words = ("study=changed", "method=l2v", "benchmark.limit=2", f"runtime.outputs={tmp_path}")
+    assert tiny(*words, f"source.path={source}", f"target.path={target}").code == 0
+
+    def told() -> list[str]:
+        answer = l2v("doctor", "study=changed", f"outputs={tmp_path}")
+        return [line for line in answer.out.splitlines() if line.startswith("- ")]
+
+    assert told() == []
+    for role, path in (("source", source), ("target", target)):
+        weights = next(path.glob("*.safetensors"))
+        whole = weights.read_bytes()
+        weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        (line,) = told()
+        assert f"{path} is no more the {role} that 1 cells were computed with" in line and "restore" in line
+        weights.write_bytes(whole)
+    shutil.rmtree(target)
+    assert told() == []

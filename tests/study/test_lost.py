@@ -43,6 +43,28 @@ def test_a_cell_whose_mark_is_gone_is_missed_by_all_that_read(copied_pair: Path,
             runs(copied_pair)
 
 
+def test_figures_that_were_changed_or_taken_out_are_made_again(copied_pair: Path, l2v: Callable[..., Any]) -> None:
+    """Of two scorers; a row that is gone leaves no gap in what is there, and is missed all the same."""
+    where = (f"study={copied_pair.name}", f"outputs={copied_pair.parent}")
+    assert l2v("score", *where, "scorer=lenient").code == 0
+    path, other = sorted(copied_pair.glob("cells/*/metrics.json"))
+    rows = json.loads(path.read_text())
+    assert {row["scorer"] for row in rows} == {"official", "lenient"}
+    plain = [{key: value for key, value in row.items() if "digest" not in key} for row in rows]
+    harms = {
+        "a value": [rows[0] | {"value": 0.123}, *rows[1:]], "the first": rows[1:], "the last": rows[:-1], "all": [],
+        "a scorer": [row for row in rows if row["scorer"] == "official"], "one twice": [*rows, rows[0]],
+        "another cell's": json.loads(other.read_text()), "digests": plain,
+    }  # fmt: skip
+    for name, harmed in harms.items():
+        path.write_text(json.dumps(harmed))
+        answer = l2v("report", *where, "page=false")
+        assert answer.code == 2 and f"{path} " in answer.err and "`l2v score study=pair` makes it again" in answer.err, name
+        assert l2v("score", *where).code == 0
+        found = {(row["scorer"], row["metric"]): row for row in json.loads(path.read_text())}
+        assert found == {(row["scorer"], row["metric"]): row for row in rows}, name
+
+
 def test_a_heartbeat_that_lost_a_key_is_no_worker(copied_pair: Path, l2v: Callable[..., Any]) -> None:
     shown = {"worker": "w", "host": host_key(), "pid": 1, "born": "x", "study": copied_pair.name}
     folder = workers_folder(copied_pair.parent)

@@ -193,6 +193,29 @@ def test_the_disk_has_everything_of_a_cell_before_its_mark(
     assert missing == [[]]
 
 
+def test_a_cell_is_closed_with_what_was_gathered_and_not_with_what_became_of_it(folder: CellFolder) -> None:
+    """A letter that changes on the disk before the mark is written must not become the truth by it."""
+    folder.gather(ORDER)
+    path = folder.path / "responses.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"i1", b"i7", 1))
+    with pytest.raises(UserError, match="is not what the cell was finished with"):
+        folder.responses()
+    folder.finish()
+    with pytest.raises(UserError, match="is not what the cell was finished with"):
+        CellFolder(folder.path).responses()
+    path.write_bytes(whole)
+    assert CellFolder(folder.path).responses() == folder.responses() != []
+
+
+def test_scorers_that_write_at_the_same_time_lose_no_row(folder: CellFolder) -> None:
+    folder.gather(ORDER)
+    names = [f"scorer{i}" for i in range(12)]
+    for error in at_once(lambda name: CellFolder(folder.path).write_scores(name, [], [METRIC | {"scorer": name}]), names):
+        assert error is None
+    assert sorted(row["scorer"] for row in folder.metrics()) == sorted(names)
+
+
 def test_what_is_done_at_once_comes_back_in_order_with_its_errors() -> None:
     found = at_once(lambda n: 6 // n, [3, 0, 1])
     assert [str(one) for one in found] == ["2", "integer division or modulo by zero", "6"]

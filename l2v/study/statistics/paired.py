@@ -171,8 +171,8 @@ def _bootstrap(right: int, wrong: int, n: int) -> tuple[float, float]:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment over one family of tests; same order."""
-    from statsmodels.stats.multitest import multipletests
-
     if not p_values:
         return []
+    from statsmodels.stats.multitest import multipletests
+
     return [float(p) for p in multipletests(list(p_values), method="holm")[1]]

@@ -40,8 +40,9 @@ class Finisher:
                     held.append(one)
                     mine.append(job)
             order = [item.id for item in self.work.items(group)]
-            gathered = self._told(mine, at_once(lambda job: _gathered(self._folder(job), order), mine))
-            self._score_and_close(group, [(job, twice) for job, twice in gathered if twice is not None])
+            folders = {job.cell.id: self._folder(job) for job in mine}
+            gathered = self._told(mine, at_once(lambda job: _gathered(folders[job.cell.id], order), mine))
+            self._score_and_close(group, [(job, folders[job.cell.id], twice) for job, twice in gathered if twice is not None])
         finally:
             for one in held:
                 one.release()
@@ -62,28 +63,28 @@ class Finisher:
             return None
         return held
 
-    def _score_and_close(self, group: Group, gathered: Sequence[tuple[Job, int]]) -> None:
+    def _score_and_close(self, group: Group, gathered: Sequence[tuple[Job, CellFolder, int]]) -> None:
         items = {item.id: item for item in self.work.items(group)}
-        scored: list[tuple[Job, int]] = []
+        scored: list[tuple[Job, CellFolder, int]] = []
         began = time.monotonic()
-        for job, twice in gathered:
+        for job, folder, twice in gathered:
             self.worker.tell(doing="scoring")
             try:
-                score_cell(self._folder(job), items, self.work.docs(group), list(job.config.scorer), self.scoring)
+                score_cell(folder, items, self.work.docs(group), list(job.config.scorer), self.scoring)
             except StudyError:
                 raise
             except Exception as error:
                 self.failed(job, error)
                 continue
-            scored.append((job, twice))
+            scored.append((job, folder, twice))
             if time.monotonic() - began > TOGETHER_SECONDS:
                 self._close(scored)
                 scored, began = [], time.monotonic()
         self._close(scored)
 
-    def _close(self, scored: Sequence[tuple[Job, int]]) -> None:
-        ended = at_once(lambda one: self._folder(one[0]).finish(one[1]), scored)
-        self._told([job for job, _ in scored], ended)
+    def _close(self, scored: Sequence[tuple[Job, CellFolder, int]]) -> None:
+        ended = at_once(lambda one: one[1].finish(one[2]), scored)
+        self._told([job for job, *_ in scored], ended)
 
     def _told(self, jobs: Sequence[Job], results: Sequence[Made | Exception]) -> list[tuple[Job, Made]]:
         """The cells with what came of them, but for those that failed."""
@@ -100,8 +101,8 @@ class Finisher:
 
 def _gathered(folder: CellFolder, order: Sequence[str]) -> int | None:
     """How many rows were stored twice; None where some were handed to a disk and never reached it: they are computed again."""
-    stored = {record["id"] for record in folder.responses()}
-    if not all(item in stored for item in order):
+    try:
+        return folder.gather(order)
+    except KeyError:
         shutil.rmtree(folder.claims, ignore_errors=True)
         return None
-    return folder.gather(order)
