@@ -4,8 +4,9 @@
     python experiments/speed/checks.py --against ../before
 
 plan: CPU seconds and peak memory of a dry run of 10,000 cells, and of a run that finds 2,000 finished cells and nothing to do.
-checks: the share of a run's CPU seconds that goes into digests, checkpoints, directions and writing to the disk (fsync). Writes
-plan.csv and checks.csv beside this file. What was run of it: README.md.
+checks: the share of a run's CPU seconds that goes into digests, checkpoints, directions and writing to the disk (fsync).
+"digests" is writing and reading the files that carry them, their JSON included; "hashing" is the part of it that a version
+without digests would not have. Writes plan.csv and checks.csv beside this file. What was run of it: README.md.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ LAYERS = "intervention.layer=0,1,2,3"
 # What is counted: the functions that check, by where they are defined.
 CHECKS = {
     "digests": ("l2v.study.digests", ("sealed_line", "sealed", "open_lines", "read_sealed", "content_digest", "is_whole")),
+    "hashing": ("l2v.study.digests", ("_check", "_own_digest", "content_digest", "has_check")),
     "checkpoints": ("l2v.checkpoint", ("check_files", "check_kind", "check_loaded")),
     "directions": ("l2v.transfer.directions", ("_digests", "_are_whole")),
     "disk": ("l2v.disk", ("write_atomically", "sync_path")),
@@ -42,14 +44,16 @@ def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, with the CPU seconds of its outermost calls added up, in whatever thread."""
 
     def call(*args: Any, **options: Any) -> Any:
-        if getattr(here, "inside", False):
+        inside = here.__dict__.setdefault("inside", set())
+        if name in inside:
             return function(*args, **options)
-        here.inside, began = True, time.thread_time()
+        inside.add(name)
+        began = time.thread_time()
         try:
             return function(*args, **options)
         finally:
             spent[name] += time.thread_time() - began
-            here.inside = False
+            inside.discard(name)
 
     return call
 

@@ -22,7 +22,9 @@ CHECK, DIGEST = "check", "digest"
 # In the file that tells of a table and of a picture, the digests of these.
 TABLE, PICTURE = "table_digest", "picture_digest"
 ANALYZE_AGAIN = "repeat its `l2v analyze`."
-_BEFORE_CHECK = f', "{CHECK}": "'
+_BEFORE_CHECK = f', "{CHECK}": "'.encode()
+# `json.dumps` makes a new one for every line.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 _told: set[str] = set()
 
@@ -44,19 +46,12 @@ def content_digest(data: bytes) -> str:
 
 def sealed_line(record: Record, of: str) -> str:
     """A record as a line that ends in a check of itself; `of`: what the file belongs to, so that no other's line passes."""
-    body = json.dumps(record, ensure_ascii=False)[:-1]
-    if not _writable(body):
-        # Half of a surrogate pair is no UTF-8; escaped, it is kept as it is.
-        body = json.dumps(record)[:-1]
-    return f'{body}{_BEFORE_CHECK}{_check(body.encode(), of)}"}}\n'
-
-
-def _writable(text: str) -> bool:
     try:
-        text.encode()
+        body = _ENCODER.encode(record)[:-1].encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        # Half of a surrogate pair is no UTF-8; escaped, it is kept as it is.
+        body = json.dumps(record)[:-1].encode()
+    return f'{body.decode()}{_BEFORE_CHECK.decode()}{_check(body, of)}"}}\n'
 
 
 def _check(body: bytes, of: str) -> str:
@@ -72,12 +67,12 @@ def open_line(line: bytes, of: str) -> Record | None:
     if not isinstance(record, dict) or not isinstance(record.get("id"), str):
         return None
     check = record.pop(CHECK, None)
-    return record if check is None or _check(line.rpartition(_BEFORE_CHECK.encode())[0], of) == check else None
+    return record if check is None or _check(line.rpartition(_BEFORE_CHECK)[0], of) == check else None
 
 
 def has_check(line: bytes) -> bool:
     """Whether a line that `open_line` took carries a check."""
-    return line.rstrip().endswith(b'"}') and _BEFORE_CHECK.encode() in line[-40:]
+    return _BEFORE_CHECK in line[-40:] and line.rstrip().endswith(b'"}')
 
 
 def open_lines(data: bytes, of: str) -> list[Record | None]:

@@ -27,6 +27,7 @@ from l2v.config import Config, TrackerConfig
 from l2v.errors import UserError
 from l2v.report.serve.leaderboard import leaderboard
 from l2v.report.serve.shelf import Shelf
+from l2v.study.cell_folder import CellFolder
 from l2v.study.store import Store
 from l2v.track.tracker import TrackedRun
 from l2v.track.trackers import TRACKERS, Listed
@@ -37,6 +38,11 @@ VERBS = ("report", "status", "score", "track", "run")
 GRID = (
     "method=direct,l2v", "intervention.layer=1,2", "intervention.alpha=0.4", "protocol.name=select_then_test",
     "benchmark.limit=12", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu",
+)  # fmt: skip
+# A race, whose looks are cells of their own, scored by two rules.
+RACE = (
+    "method=direct,l2v", "intervention.layer=1,2", "intervention.alpha=0.2,0.4", "protocol.name=race",
+    "scorer=[official,robust]", "benchmark.limit=24", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu",
 )  # fmt: skip
 EVERY = bool(os.environ.get("L2V_EVERY_DAMAGE"))
 
@@ -50,6 +56,13 @@ OPEN = {
     "config": "{open}/config.yaml", "rows of a worker": "{open}/responses.one.jsonl", "gathered": "{gathered}/responses.jsonl",
     "verdicts": "{gathered}/scores/official.jsonl", "figures": "{gathered}/metrics.json", "claim": "{open}/claims/b00.0",
     "failures": "{open}/failures.one.jsonl", "error": "{open}/error.txt", "run": "runs/*/run.json", "study.json": "study.json",
+}  # fmt: skip
+
+
+RACED = {
+    "selection.json": "selection.json", "a look's rows": "{look}/responses.jsonl", "a look's mark": "{look}/DONE",
+    "a look's verdicts": "{look}/scores/official.jsonl", "a look's figures": "{look}/metrics.json",
+    "a look's config": "{look}/config.yaml", "other verdicts": "{cell}/scores/robust.jsonl", "figures": "{cell}/metrics.json",
 }  # fmt: skip
 
 
@@ -97,8 +110,10 @@ class World:
         """The file of a kind."""
         cells = [p.parent for p in sorted((outputs / "s" / "cells").glob("*/config.yaml"))]
         whole = [c for c in cells if (c / "DONE").exists()]
-        names = {"{cell}": whole, "{open}": [c for c in cells if (c / "claims").exists()]}
-        names["{gathered}"] = [c for c in cells if c not in names["{cell}"] + names["{open}"]]
+        looks = [c for c in whole if (part := CellFolder(c).cell().benchmark.part) is not None and part.block]
+        names = {"{cell}": [c for c in whole if c not in looks], "{look}": looks}
+        names["{open}"] = [c for c in cells if (c / "claims").exists()]
+        names["{gathered}"] = [c for c in cells if c not in whole + names["{open}"]]
         for name, found in names.items():
             if kind.startswith(name):
                 return found[-1] / kind.removeprefix(f"{name}/")
@@ -107,8 +122,9 @@ class World:
     def said(self, verb: str, outputs: Path) -> tuple[Any, Any]:
         """What a verb says (its answer, and the table that it leaves)."""
         if verb == "run":
-            run_verb.main = lambda _: self._run(outputs)  # type: ignore[assignment]
-            answer = self.call("run")
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(run_verb, "main", lambda _: self._run(outputs))
+                answer = self.call("run")
         else:
             words = {"report": ["page=false"], "track": ["tracker=kept", "progress=false"]}.get(verb, [])
             answer = self.call(verb, "study=s", f"outputs={outputs}", *words)
@@ -142,21 +158,38 @@ class World:
         return self.expected[state, verb]
 
 
-@pytest.fixture(scope="module")
-def world(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Both studies, computed once; tracker=kept."""
-    TRACKERS["kept"] = Listed(f"{__name__}:Kept")
-    folder, seen = tmp_path_factory.mktemp("damage"), []
-    real, main = run_verb.run_configs, run_verb.main
+def computed(call: Callable[..., Any], folder: Path, grid: tuple[str, ...]) -> World:
+    """The study and its twin."""
+    seen: list[list[Config]] = []
+    real = run_verb.run_configs
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(run_verb, "run_configs", lambda configs: (seen.append(configs), real(configs))[1])
         for outputs, more in (("finished", ()), ("other", ("decoding.max_new_tokens=3",))):
-            answer = l2v("run", "--multirun", "study=s", f"runtime.outputs={folder / outputs}", *GRID, *more)
+            answer = call("run", "--multirun", "study=s", f"runtime.outputs={folder / outputs}", *grid, *more)
             assert answer.code == 0, answer.err
-    _open(folder)
-    yield World(folder, l2v, list(seen[0]))
-    run_verb.main = main
+    return World(folder, call, list(seen[0]))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept() -> Iterator[None]:
+    """tracker=kept."""
+    TRACKERS["kept"] = Listed(f"{__name__}:Kept")
+    yield
     del TRACKERS["kept"]
+
+
+@pytest.fixture(scope="module")
+def world(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Of cells that were chosen on one part of the problems; finished, and open."""
+    found = computed(l2v, tmp_path_factory.mktemp("damage"), GRID)
+    _open(found.folder)
+    return found
+
+
+@pytest.fixture(scope="module")
+def raced(l2v: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Of arms that raced, scored by two rules."""
+    return computed(l2v, tmp_path_factory.mktemp("raced"), RACE)
 
 
 def _open(folder: Path) -> None:
@@ -209,18 +242,17 @@ def sentence(verb: str, err: str) -> str:
 ADVICE = re.compile(r"delete|restore|repeat|remove|`l2v|choose another")
 
 
-def cases() -> Iterator[Any]:
+def cases(state: str, kinds: dict[str, str], cuts: list[str]) -> Iterator[Any]:
     """(state, kind, damage, verb): all of them, or for each file and damage the verb whose turn it is."""
-    for state, kinds in (("finished", FINISHED), ("open", OPEN)):
-        for i, (name, kind) in enumerate(kinds.items()):
-            for j, how in enumerate([*CUTS, *OTHERS]):
-                for k, verb in enumerate(VERBS):
-                    if EVERY or ((i + j) % len(VERBS) == k and (how in OTHERS or (i + j) % 2)):
-                        yield pytest.param(state, kind, how, verb, id=f"{state}, {name} {how}, {verb}")
+    for i, (name, kind) in enumerate(kinds.items()):
+        for j, how in enumerate([*cuts, *OTHERS]):
+            for k, verb in enumerate(VERBS):
+                if EVERY or ((i + j) % len(VERBS) == k and (how in OTHERS or (i + j) % 2)):
+                    yield pytest.param(state, kind, how, verb, id=f"{state}, {name} {how}, {verb}")
 
 
-@pytest.mark.parametrize(("state", "kind", "how", "verb"), cases())
-def test_the_same_table_or_one_sentence(world: World, state: str, kind: str, how: str, verb: str) -> None:
+def check(world: World, state: str, kind: str, how: str, verb: str) -> None:
+    """Damage one file of a copy: the table of the undisturbed study, or one sentence."""
     code, table = world.wanted(state, verb)
     outputs = world.copied(state)
     path = world.path(outputs, kind)
@@ -238,6 +270,16 @@ def test_the_same_table_or_one_sentence(world: World, state: str, kind: str, how
         assert path.name in told or path.parent.name in told, told
         assert ADVICE.search(told), told
     shutil.rmtree(outputs)
+
+
+@pytest.mark.parametrize(("state", "kind", "how", "verb"), [*cases("finished", FINISHED, CUTS), *cases("open", OPEN, CUTS)])
+def test_the_same_table_or_one_sentence(world: World, state: str, kind: str, how: str, verb: str) -> None:
+    check(world, state, kind, how, verb)
+
+
+@pytest.mark.parametrize(("state", "kind", "how", "verb"), cases("finished", RACED, ["cut 3"]))
+def test_a_race_is_the_same_or_one_sentence(raced: World, state: str, kind: str, how: str, verb: str) -> None:
+    check(raced, state, kind, how, verb)
 
 
 @pytest.mark.parametrize("how", ["emptied", "deleted", "flipped", "a folder", "another study's"])
