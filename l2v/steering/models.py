@@ -197,8 +197,15 @@ def check_tokenizer(tokenizer: Any, model: Any, where: str) -> None:
     """
     check_round_trip(tokenizer, where)
     check_size(tokenizer, model, where)
+    rows, end, pad = int(model.get_input_embeddings().weight.shape[0]), tokenizer.eos_token_id, tokenizer.pad_token_id
+    fills = pad is not None and pad < rows
+    if end is not None and end >= rows and not (fills and getattr(model.generation_config, "eos_token_id", None) is not None):
+        raise UserError(
+            f"The tokenizer of '{where}' ends texts with token {end}, and the model knows {rows}: they do not belong together; "
+            "get the checkpoint again."
+        )
     tokenizer.padding_side = "left"
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= int(model.get_input_embeddings().weight.shape[0]):
+    if not fills:
         tokenizer.pad_token = tokenizer.eos_token
 
 

@@ -99,15 +99,33 @@ def test_what_asks_for_nothing_and_what_saves_time_changes_no_answer(llava: Load
     assert [found[i] for i in range(3)] == expected and not told
 
 
-def test_a_pad_token_without_an_embedding_is_never_read(llava: LoadedModel, copy: Path) -> None:
-    told = json.loads((copy / "tokenizer.json").read_text())
-    told["model"]["vocab"]["<pad>"] = 700
-    next(token for token in told["added_tokens"] if token["content"] == "<pad>")["id"] = 700
-    (copy / "tokenizer.json").write_text(json.dumps(told))
+def beyond(folder: Path, *words: str) -> None:
+    """Give these words ids that the model has no embeddings of."""
+    told = json.loads((folder / "tokenizer.json").read_text())
+    for word in words:
+        told["model"]["vocab"][word] = 700 + len(word)
+        next(token for token in told["added_tokens"] if token["content"] == word)["id"] = 700 + len(word)
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("word", ["<pad>", "</s>"])
+def test_a_pad_or_end_token_without_an_embedding_is_never_read(word: str, llava: LoadedModel, copy: Path) -> None:
+    """What fills up is not looked at, and the generation config says what ends an answer."""
+    beyond(copy, word)
     rows: list[Row] = [(Request(str(n), families.question(n, n), (families.picture(40, 30),)), None) for n in (3, 9)]
     loaded = load(copy)
-    assert loaded.tokenizer.pad_token_id == llava.tokenizer.eos_token_id
+    assert loaded.tokenizer.pad_token_id < 700
     assert dict(Engine(loaded, Decoding(6)).answer(rows)) == dict(Engine(llava, Decoding(6)).answer(rows))
+
+
+@pytest.mark.parametrize("words", [("</s>",), ("<pad>", "</s>")])
+def test_an_end_token_that_no_model_writes_is_refused(words: tuple[str, ...], copy: Path) -> None:
+    beyond(copy, *words)
+    if len(words) == 1:
+        change(copy / ANSWERS, None, {"eos_token_id": None})
+        change(copy / TEXTS, "text_config", {"eos_token_id": None})
+    with pytest.raises(UserError, match="ends texts with token 704, and the model knows"):
+        load(copy)
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
