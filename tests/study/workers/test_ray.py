@@ -66,3 +66,19 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path, l2v_fork
     assert driver.returncode == 2, err
     assert "No Ray cluster answered at executor.address=127.0.0.1:1" in err
     assert "Traceback" not in err
+
+
+def test_a_machine_on_which_ray_does_not_start_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no address was given, none is to blame."""
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    from l2v.config import ExecutorConfig
+    from l2v.errors import UserError
+    from l2v.study.workers.executors import ray_cluster
+
+    def late(**_: object) -> None:
+        raise RuntimeError("The current node timed out during startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    told = r"could not be started on this machine \(RuntimeError: .* timed out .*; repeat .*executor=processes"
+    with pytest.raises(UserError, match=told), ray_cluster._cluster(ExecutorConfig(name="ray"), 1):
+        pass

@@ -25,6 +25,7 @@ POLL_SECONDS = 1.0
 RESTARTS = 3
 ANSWER_SECONDS, GRACE_SECONDS = 10.0, 20.0
 NO_CLUSTER = "No Ray cluster answered at executor.address={} ({}); start one with `ray start --head`, or leave the address out."
+NO_RAY = "Ray could not be started on this machine ({}); repeat the command when it is less busy, or take executor=processes."
 
 
 def run(work: Workload, run: Run) -> dict[str, str]:
@@ -79,8 +80,9 @@ def _cluster(config: ExecutorConfig, workers: int) -> Iterator[Any]:
         # "local" starts one even beside another that runs on this machine.
         ray.init(address=config.address or "local", include_dashboard=False, log_to_driver=False, logging_level="error", **own)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(NO_CLUSTER.format(config.address, f"{type(error).__name__}: {reason}")) from error
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        told = NO_CLUSTER.format(config.address, reason) if config.address else NO_RAY.format(reason)
+        raise UserError(told) from error
     try:
         offered = ray.cluster_resources()
         for name, asked in (("CPU", config.cpus), ("GPU", _gpus(ray, config))):
