@@ -303,7 +303,8 @@ def on_terminal() -> bool:
 
 
 def _preamble(study: Study, selection: Selection) -> list[str]:
-    lines = [f"Study '{study.name}', scorer '{study.scorer}', {len(set(study.rows['cell']))} finished cells."]
+    cells = study.rows["cell"].nunique()
+    lines = [f"Study '{study.name}', scorer '{study.scorer}', {cells:,} finished {'cell' if cells == 1 else 'cells'}."]
     if selection.arms:
         lines.append(f"{selection.told()[0].upper()}{selection.told()[1:]}.")
     else:

@@ -60,7 +60,7 @@ SECTIONS.push((rows) => {
         ? `${best.shared} of ${flat.length} cells share the highest: ${printed(value, best.row)}.`
         : `Highest: ${text(best.row, "arm")} at ${settingsOf(best.row)}: ${printed(value, best.row)}.`,
     caption:
-      `${basis(flat)}, ${state.items}; colour: ${value.word()}. ${flat.length} cells; the ` +
+      `${basis(flat)}, ${state.items}; colour: ${value.word()}. ${counted(flat.length, "cell")}; the ` +
       `highest of them is biased upwards${chosen ? "; a ring: the cell that was chosen" : ""}. ` +
       (flat.some((row) => text(row, "alpha")) ? `Alpha ${scaleWords(flat)}.` : ""),
     numbers: { columns: cellColumns(flat), rows: flat, label: "The grid's numbers" },

@@ -55,7 +55,8 @@ function heatmaps(shown, value, width) {
       anchor: `x${name}`,
     };
     layout.annotations.push(heading(place.titles[i], left, ceiling));
-    return [heatmap(panel, xs[i], ys[i], value, name, place), ...rings(panel, name, place.wide / xs[i].length, look)];
+    const map = heatmap(panel, xs[i], ys[i], value, name, place);
+    return [map, figuresOn(map, layout.coloraxis), ...rings(panel, name, place.wide / xs[i].length, look)];
   });
   return { traces, layout, height: place.height };
 }
@@ -136,12 +137,43 @@ function heatmap(panel, xs, ys, value, name, place) {
     xgap: 1.5,
     ygap: 1.5,
     hoverongaps: false,
-    text: written,
-    texttemplate: fits ? "%{text}" : "",
-    textfont: { size: 10.5 },
+    text: fits ? written : [],
     customdata: grid.map((line) => line.map((row) => (row ? [about(row), text(row, "cell")] : ["", ""]))),
     hovertemplate: "%{customdata[0]}<extra></extra>",
   };
+}
+
+/* A heat map's numbers, black or white, whichever stands out more from what is below. */
+function figuresOn({ x, y, z, text: written, xaxis, yaxis }, { colorscale, cmin, cmax }) {
+  const places = written.flatMap((line, j) => line.map((words, i) => ({ words, x: x[i], y: y[j], z: z[j][i] })));
+  const shown = places.filter(({ words }) => words);
+  return {
+    type: "scatter",
+    mode: "text",
+    x: shown.map((one) => one.x),
+    y: shown.map((one) => one.y),
+    text: shown.map(({ words }) => words),
+    textfont: { size: 10.5, color: shown.map((one) => inkOn(colorscale, (one.z - cmin) / (cmax - cmin))) },
+    xaxis,
+    yaxis,
+    hoverinfo: "skip",
+  };
+}
+
+function inkOn(scale, share) {
+  const after = Math.max(
+    1,
+    scale.findIndex(([stop]) => stop >= share - 1e-9),
+  );
+  const [[from, dark], [to, light]] = [scale[after - 1], scale[after]];
+  const part = (share - from) / (to - from);
+  const [r, g, b] = [1, 3, 5].map((i) => {
+    const [one, other] = [dark, light].map((colour) => parseInt(colour.slice(i, i + 2), 16) / 255);
+    const level = one + part * (other - one);
+    return level <= 0.04045 ? level / 12.92 : ((level + 0.055) / 1.055) ** 2.4;
+  });
+  // Where black and white are equally far (WCAG's relative luminance): each has a contrast of 4.6 there.
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000000" : "#ffffff";
 }
 
 /* The chosen cells: ink with a rim of paper, so that one of the two stands out from any colour. */

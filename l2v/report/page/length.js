@@ -23,7 +23,7 @@ SECTIONS.push((rows) => {
       ` to ${num(longest, "tokens").toFixed(1)} tokens; the longest, ${text(longest, "arm")}, ` +
       `scores ${share(num(longest, "value"))} %.`,
     caption:
-      `${basis(here)}, ${state.items}; ${here.length} cells, a point each, reported ones larger` +
+      `${basis(here)}, ${state.items}; ${counted(here.length, "cell")}, a point each, reported ones larger` +
       `${inGrey(here, "; ")}. A method that only makes answers longer moves to the right, not up.`,
     numbers: { columns: cellColumns(here), rows: here, label: "Length and accuracy" },
     build: (width) => {

@@ -50,8 +50,8 @@ SECTIONS.push((rows) => {
   const shown = new Set(kept(here));
   show("parallel", {
     sees: view.filter
-      ? `${shown.size} of ${here.length} cells have ${view.filter}.`
-      : `${here.length} cells${paper.on ? "" : "; drag along an axis to hold its values, or write a filter above the table"}.`,
+      ? `${shown.size.toLocaleString("en")} of ${counted(here.length, "cell")} have ${view.filter}.`
+      : `${counted(here.length, "cell")}${paper.on ? "" : "; drag along an axis to hold its values, or write a filter above the table"}.`,
     caption:
       `${basis(here)}, ${state.items}. A line per cell in its arm's colour` +
       inGrey(here, ", ") +
