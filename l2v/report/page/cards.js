@@ -8,6 +8,9 @@ const visible = (words) =>
     c === "\r" ? "" : String.fromCharCode(c === "\u007f" ? 0x2421 : 0x2400 + c.charCodeAt(0)),
   );
 
+/* A study of texts alone has no pictures to miss. */
+const PICTURED = PAGED && (PAGED.pictures.length > 0 || PAGED.note !== "");
+
 /* All entries are answers to one item; what flipped stands first. */
 function card(entries) {
   const [{ book }] = entries;
@@ -33,8 +36,12 @@ function card(entries) {
   const whence = [el("bdi", {}, item.id), ...item.subsets.filter((s) => s !== "accuracy").map((s) => el("span", {}, s))];
   return el(
     "article",
-    { class: "card", tabindex: "-1", "aria-label": `Item ${item.id}: ${sorted.map((e) => e.example.flip).join(", ")}` },
-    pictures(book, item, entries[0].cell),
+    {
+      class: PICTURED ? "card" : "card text-only",
+      tabindex: "-1",
+      "aria-label": `Item ${item.id}: ${sorted.map((e) => e.example.flip).join(", ")}`,
+    },
+    PICTURED ? pictures(book, item, entries[0].cell) : null,
     el("p", { class: "whence" }, ...whence),
     question(book, item),
     sides,
