@@ -9,8 +9,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.benchmarks.twins import twins
 from l2v.errors import StudyError, UserError
 from l2v.study.cells import Job, Refusal
+from l2v.study.digests import tell_once
 from l2v.study.plan import distinct
 from l2v.study.score import rescore, scoring_of, unjudged
 from l2v.study.store import Store
@@ -66,6 +68,7 @@ def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
         work = Workload(store, jobs, targets or Targets())
         # Questions that cannot be read are told before the device is looked at, which takes torch.
         lost = _unreadable(work)
+        _tell_twins(work)
         if chosen.name in HERE:
             pick_device(runtime.device)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
@@ -115,6 +118,18 @@ def _unreadable(work: Workload) -> list[tuple[Job, UserError]]:
     if lost and not work.jobs:
         raise lost[0][1]
     return lost
+
+
+def _tell_twins(work: Workload) -> None:
+    """Say once of every benchmark how many of its items ask the same as another one."""
+    for benchmark, group in {group.benchmark: group for group in work.groups}.items():
+        items = work.items(group)
+        if found := twins(items):
+            item, earlier = found[0]
+            tell_once(
+                f"Benchmark '{benchmark.name}', split '{benchmark.split}': {len(found)} of {len(items)} items ask the same as "
+                f"another one (first: '{item.id}' as '{earlier.id}'); n, intervals and p take them for questions of their own."
+            )
 
 
 def unread(read: Callable[[], object]) -> UserError | None:

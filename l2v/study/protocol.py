@@ -10,12 +10,14 @@ from functools import partial
 from typing import Any
 
 from l2v.benchmarks.scoring import check_scorers
+from l2v.benchmarks.twins import shared
 from l2v.config import Config, ImpossibleConfig
 from l2v.errors import StudyError, UserError, printable, unknown
 from l2v.identity import held_still
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value, short
 from l2v.study.compute import Outcome, failures, run_jobs, unread
+from l2v.study.digests import tell_once
 from l2v.study.heats import PRIORS, RACES, Heat, heats_of, run_heats
 from l2v.study.plan import distinct
 from l2v.study.questions import part_of
@@ -212,12 +214,31 @@ def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:
         reported = for_report(job)
         benchmark = reported.cell.benchmark
         if benchmark not in reasons:
-            reasons[benchmark] = unread(partial(benchmark_items, benchmark, reported.config.benchmark))
+            reasons[benchmark] = unread(partial(_check_held_out, job, reported))
         if (error := reasons[benchmark]) is not None:
             found[job.cell.id] = f"{job.cell.describe()}: {error}"
-            if len(found) == len(jobs):
+            if len(found) == len(distinct(jobs)):
                 raise error
     return found
+
+
+def _check_held_out(job: Job, reported: Job) -> None:
+    """Raise UserError when the questions of either cannot be read, or most of what is reported on is also chosen on.
+
+    Fewer such questions are told: of some benchmarks' splits a few are equal.
+    """
+    report = benchmark_items(reported.cell.benchmark, reported.config.benchmark)
+    found = shared(report, benchmark_items(job.cell.benchmark, job.config.benchmark))
+    if not found:
+        return
+    (item, earlier), (here, there) = found[0], (chosen_on(reported.cell), chosen_on(job.cell))
+    told = (
+        f"{len(found)} of the {len(report)} questions of '{here}', which is reported on, are also in '{there}', which is "
+        f"chosen on (first: '{item.id}' as '{earlier.id}')"
+    )
+    if 2 * len(found) > len(report):
+        raise UserError(f"{told}: nothing would be held out; mend the data, or choose and report on other splits.")
+    tell_once(f"{told}; for these the figures are not held out.")
 
 
 def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:

@@ -134,6 +134,8 @@ def _read_missing(
                 if unloadable is not None:
                     raise unloadable
                 questions = contrast_questions(job.config)
+                if twice := len(questions) - len(set(questions)):
+                    _tell_once(f"{twice} of {len(questions)} rows of contrast '{reading.contrast.name}' repeat another one.")
                 if loaded is None:
                     try:
                         loaded = load_model(*reader(job.config, reading.role), device)
