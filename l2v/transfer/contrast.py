@@ -10,7 +10,7 @@ Three readings of the paper, and one of function vectors (arXiv 2310.15213):
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,7 @@ def load_questions(
                 f"Row {number} of the contrast data {data} has no column '{names['question']}' (it has {', '.join(row)}); "
                 "mend the data or name the column with contrast.columns.question=…"
             )
+        check_texts(row, names, f"Row {number} of the contrast data {data}", "contrast")
     return [_question(row, names) for row in rows]
 
 
@@ -98,6 +99,17 @@ def check_asked(questions: Sequence[ContrastQuestion], data: str) -> None:
     blank = sum(not question.text.strip() for question in questions)
     if blank:
         raise UserError(f"{blank} of {len(questions)} questions of the contrast data {data} are empty; mend the data.")
+
+
+def check_texts(row: Mapping[str, Any], names: Mapping[str, str], which: str, group: str) -> None:
+    """Raise UserError for a list or an object where a text is wanted: written out, it would be read as one.
+
+    names: the columns by their roles, under which `group`.columns renames them.
+    """
+    for role, column in names.items():
+        if isinstance(row.get(column), (list, dict)):
+            kind = "a list" if isinstance(row[column], list) else "an object"
+            raise UserError(f"{which} holds {kind} in its column '{column}', no text; mend it, or {group}.columns.{role}=…")
 
 
 def read_rows(data: str, revision: str | None, split: str, group: str = "contrast") -> list[dict[str, Any]]:

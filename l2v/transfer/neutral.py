@@ -23,7 +23,7 @@ from l2v.disk import write_atomically
 from l2v.errors import UserError
 from l2v.identity import digest
 from l2v.steering.pictures import check_text_ids
-from l2v.transfer.contrast import Chat, read_rows
+from l2v.transfer.contrast import Chat, check_texts, read_rows
 from l2v.transfer.directions import file_digest, tensor_digest
 from l2v.transfer.extract import check_chats, format_chat, token_ids
 from l2v.transfer.forward import states_at
@@ -46,6 +46,8 @@ def load_chats(
             f"Row {missing[0]} of the neutral texts {data} has no '{columns['question']}'; mend the data or name the column "
             "with neutral.columns.question=…"
         )
+    for number, row in enumerate(rows, start=1):
+        check_texts(row, columns, f"Row {number} of the neutral texts {data}", "neutral")
     chosen = [row for row in rows if not domains or str(row.get(columns["domain"])) in domains]
     count = len(chosen) if count is None else count
     if not 0 < count <= len(chosen):

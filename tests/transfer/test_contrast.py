@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from l2v.errors import UserError
 from l2v.transfer.contrast import Chat, ContrastQuestion, build_pairs, load_questions, sample_questions
 from l2v.transfer.extract import check_chats, format_chat, token_ids
+from l2v.transfer.neutral import load_chats
 
 THOUGHT = "<|begin_of_thought|>\nLet me see.\n\nTwo and two make four.\n<|end_of_thought|>"
 SOLUTION = "<|begin_of_solution|>\nThe answer is 4.\n<|end_of_solution|>"
@@ -108,6 +109,20 @@ def test_bad_contrast_files_are_user_errors(tmp_path: Path) -> None:
         load_questions(write_jsonl(tmp_path / "empty.jsonl", []))
     with pytest.raises(UserError, match="no column 'question'"):
         load_questions(write_jsonl(tmp_path / "columns.jsonl", [{"problem": "2 + 2?"}]))
+
+
+@pytest.mark.parametrize("held", [["w1", "w2"], {"role": "assistant", "content": "w1"}])
+@pytest.mark.parametrize("column", ["question", "cot", "direct", "combined_text"])
+def test_what_is_no_text_is_refused(column: str, held: object, tmp_path: Path) -> None:
+    """Turns of a chat, as many data sets hold them, would be read as Python writes them."""
+    rows = [{"question": "a", "cot": "b", "direct": "c"}, {"question": "a", "cot": "b", "direct": "c", column: held}]
+    with pytest.raises(
+        UserError, match=f"Row 2 of .*turns.jsonl holds an? .* in its column '{column}'.*contrast.columns.{column}"
+    ):
+        load_questions(write_jsonl(tmp_path / "turns.jsonl", rows))
+    with pytest.raises(UserError, match=r"Row 1 of the neutral texts .* in its column 'question'.*neutral\.columns\.question"):
+        columns = {"question": "question", "response": "response", "domain": "domain"}
+        load_chats(write_jsonl(tmp_path / "neutral.jsonl", [{"question": held}]), None, "train", columns, [], None, 0)
 
 
 @pytest.mark.parametrize(
