@@ -53,7 +53,8 @@ h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}p{max-width:46rem}table{
 td{padding:.1rem .8rem .1rem 0;vertical-align:top;overflow-wrap:anywhere}
 td:first-child{white-space:nowrap}.plot{max-width:100%}a{color:#0072b2}section{break-inside:avoid}
 :root{color-scheme:light dark}@media screen and (prefers-color-scheme:dark){body{background:#16181c;color:#e6e4de}
-a{color:#7db8e8}.plot{filter:invert(.885) hue-rotate(180deg)}}"""
+a{color:#7db8e8}.plot{filter:invert(.885) hue-rotate(180deg)}}
+@media print{.plot{max-height:16cm}}"""
 
 
 def page(content: dict[str, Any], folder: Path) -> str:

@@ -45,7 +45,7 @@ SECTIONS.push((rows) => {
   );
   const here = all.slice(0, MOST_STRANDS);
   if (here.length < 2) return missing("parallel", `No parallel coordinates: fewer than two cells on ${state.items}.`);
-  const axes = axesThrough(here, innerWidth < 700);
+  const axes = axesThrough(here, innerWidth < 700 || paper.on);
   if (axes.length < 2) return missing("parallel", `No parallel coordinates: on ${state.items} no setting takes two values.`);
   const shown = new Set(kept(here));
   show("parallel", {
