@@ -28,7 +28,7 @@ from l2v.benchmarks.scoring.forms import (
 )
 from l2v.benchmarks.scoring.markers import DENIED_BOX, DENIED_IN, SILENT, UNBOXED, WRONG_BOX, marked_claims, own_part, owned
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
-from l2v.benchmarks.scoring.topics import astray, entitled, focal, restated, tokens
+from l2v.benchmarks.scoring.topics import entitled, restated
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
@@ -185,10 +185,9 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     one = said[0].text if len(said) == len(lines) == 1 and len(one) > len(said[0].text) else one
     alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
-    if len(set(lines)) == 1 and alone and is_bare(one := _shortly(one) or one):
-        return [ResponseClaim(one, WHOLE, one)]
+    if len(set(lines)) == 1 and alone and is_bare(short := _shortly(one) or one):
+        return [ResponseClaim(short, WHOLE, short, sentence=one)]
     found = [*_ending(said, lines), *_focal(said, lines, asked, explicit)]
-    found = [c for c in found if c.how != STATEMENT or not astray(c.text, asked)]
     found += _entitled(said, asked) if not found else []
     first = said[0]
     if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
@@ -264,12 +263,19 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         and last.kind is not Kind.CONCLUSION
     ):
         return []
-    claim = ResponseClaim(_shortly(last.text) or last.text, LAST_SENTENCE, last.line, last.at, last.kind is Kind.CONDITION)
+    unsure = last.kind is Kind.CONDITION
+    # What follows "Wait, …" corrects, and so claims.
+    how = (
+        CONCLUSION
+        if (_shortly(last.text) or is_bare(last.text)) and any(c.kind is Kind.WITHDRAWAL for c in said[-4:-1])
+        else LAST_SENTENCE
+    )
+    claim = ResponseClaim(_shortly(last.text) or last.text, how, last.line, last.at, unsure, last.text)
     if len(said) == 1:
         return [replace(claim, how=STATEMENT)]
     found: list[ResponseClaim] = []
     ended = _ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
-    ended = ended or bool(_LAST_IS_RESULT.search(last.text)) and not astray(last.text, last.asked)
+    ended = ended or bool(_LAST_IS_RESULT.search(last.text))
     alone = last.text == lines[-1] or (
         last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
     )
@@ -305,22 +311,20 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     last = said[-1]
     if _CUT.search(last.text) or not _ENDED.search(lines[-1]):
         return []
-    denied = ""
+    found: list[ResponseClaim] = []
     for clause in reversed(said[-6:]):
         if not explicit and clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
-            return [ResponseClaim(answer, STATEMENT, answer, clause.at)]
+            return [ResponseClaim(answer, STATEMENT, answer, clause.at, sentence=clause.text)]
         if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _ENDED.search(clause.line):
             break
-        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and (piece := focal(clause.text, asked)):
-            return [] if tokens(piece) & tokens(denied) - tokens(asked) else [ResponseClaim(piece, STATEMENT, piece, clause.at)]
-        if clause.kind is Kind.CONCLUSION:
+        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text):
+            found.append(ResponseClaim(clause.text, STATEMENT, clause.text, clause.at))
+        if clause.kind is Kind.CONCLUSION or clause.kind is Kind.DENIAL and _OF_IT.search(clause.text):
             break
-        if clause.kind is Kind.DENIAL and _OF_IT.search(clause.text):
-            break
-        denied += f" {clause.text}" if clause.kind in _BEHIND else ""
-    return []
+    return found
 
 
+_STATES = re.compile(rf"{_VERB.pattern}|\\w\\w(?:s|ed|ose|ot|on|aw|ew|ell|ept|ent) |[a-z] =|\\w: \\S", re.IGNORECASE)
 _OF_IT = re.compile(r"\b(?:it|that|this)(?:n't| is| was|'s)\b", re.IGNORECASE)
 # What may stand behind a conclusion and takes nothing of it back.
 _BEHIND = (Kind.DENIAL, Kind.LIST, Kind.HYPOTHESIS, Kind.QUOTATION, Kind.QUESTION)

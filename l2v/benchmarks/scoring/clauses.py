@@ -44,7 +44,7 @@ from l2v.benchmarks.scoring.phrases import (
     WITHDRAWS,
 )
 from l2v.benchmarks.scoring.tables import possible
-from l2v.benchmarks.scoring.topics import of_the_rest, off_topic
+from l2v.benchmarks.scoring.topics import off_topic
 
 
 class Kind(Enum):
@@ -142,7 +142,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     found = None if _UNEQUAL.fullmatch(text) else DENIES.search(text, bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
-    if not _claimed(text) and not asked_for(text, asked) or of_the_rest(text, asked):
+    if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL
     if OWN_VERB.match(text):
         return Kind.QUOTATION
@@ -189,9 +189,15 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
             own = bits if piece == sentence else possible(piece)
             rest = line[offset:].strip() if offset else line
             found.append(Clause(piece, at + offset, rest, number, own, asked, Kind.REMARK if contrast else None))
+    for i, (before, clause) in enumerate(zip(found, found[1:], strict=False), 1):
+        if _THEN.match(clause.text) and _SUPPOSING.match(before.text):
+            found[i] = replace(clause, given=Kind.HYPOTHESIS)
     return _lists(found, asked, options)
 
 
+# "Suppose it is a square. Then y = 8."
+_THEN = re.compile(r"\W*(?:then|in that case|that would)\b", re.IGNORECASE)
+_SUPPOSING = re.compile(r"\W*(?:suppose|assum\w+|imagine|say|let'?s (?:say|assume|suppose|try))\b", re.IGNORECASE)
 _INSTEAD = re.compile("rather than|instead of|as opposed to", re.IGNORECASE)
 
 

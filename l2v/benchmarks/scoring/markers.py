@@ -36,6 +36,7 @@ _MARK = PatternTable(
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
     r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|^答\s?:|故选|所以选|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
+    r"|^\W{0,4}(?:\w+ )?(?:letter|option)\s?:(?=\W{1,6}[A-J]\W*$)"
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
@@ -50,9 +51,9 @@ _RIGHT_AFTER = PatternTable(
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"
-    r"which) (?:fits|matches|works|agrees|remains|makes sense))\b|"
+    r"which) (?:fits|holds|is true|matches|works|agrees|remains|makes sense))\b|"
     r"(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
-    r"matches|remains|is left)\b)",
+    r"matches|remains|is left|(?:shows|does|has) (?:this|that|so|it))\b)",
 )
 _NOT_YET = re.compile(
     r"^\W{0,6}(?:(?:correct|right)\W*$|true that|clear\b|given (?:by|as)?|based|determined|found|calculated|obtained|computed|"

@@ -34,7 +34,7 @@ _NUMBER = r"\W{0,3}\d[\d.,]*"
 BOUND = re.compile(
     r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|up to|"
     r"between|"
-    r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|"
+    r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|fewer|"
     r"longer)(?: than)?|anything but|double|twice|"
     r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
     r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|"

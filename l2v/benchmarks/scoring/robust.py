@@ -13,14 +13,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from l2v.benchmarks.base import CHOICE, TEXT, Question, Verdict
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
+from l2v.benchmarks.scoring.answering import answers, core, new_number, touches
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, is_mathematics, to_latex
-from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, WHOLE, Claims, ResponseClaim
+from l2v.benchmarks.scoring.forms import (
+    BOXED,
+    CONCLUSION,
+    LAST_LINE,
+    LAST_SENTENCE,
+    MARKER,
+    OPENING,
+    STATEMENT,
+    WHOLE,
+    Claims,
+    ResponseClaim,
+)
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.values import read_value
 
@@ -88,12 +100,90 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
         return Verdict(None, None, "ambiguous", "claims more than two options")
     for claim in _in_turn(found, claims):
         verdict = judge(claim)
+        if claim.how in _PLACED and not (verdict and _answered(question, claim, verdict, claims.own)):
+            verdict = _piecewise(question, claim, judge, claims.own)
         if verdict is not None:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
             denied = [judge(c) for c in claims.denied if c.at > claim.at]
             return _unless_denied(_unless_revoked(verdict, later), denied)
     return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
+
+
+# What asserts by its place alone, and must answer just what is asked.
+_PLACED = (WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
+_PIECE = re.compile(
+    r"[,;:]\s(?:i\.e\.,? |and |while |so |thus |hence )?|\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
+)
+# What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
+_FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
+_NO_WORD = re.compile(r"[^\W\d_]{4,}|[a-z]{2,}")
+
+
+def _answered(question: Question, claim: ResponseClaim, verdict: Verdict | _Pending, response: str) -> bool:
+    """Whether a claim that only its place makes one answers the question."""
+    if claim.how not in _PLACED:
+        return True
+    said = claim.sentence or claim.text
+    if claim.how == WHOLE and len(said) < 4:
+        return True
+    if claim.how in (WHOLE, LAST_LINE) and (read_value(said) is not None or whole_option(said, question.options) is not None):
+        return True
+    read = verdict.extraction or "" if isinstance(verdict, Verdict) else ""
+    if read and set(read) <= {*LETTERS, " ", "a", "n", "d"} and question.kind == CHOICE:
+        answer = [read] + [o for letter, o in zip(LETTERS, question.options, strict=False) if letter in read]
+    elif isinstance(verdict, Verdict) and verdict.correct:
+        answer = [question.gold]
+    else:
+        answer = [_NO_WORD.sub(" ", said)]
+    leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how == LAST_SENTENCE
+    return answers(said, question.text, answer, response, question.options, leads)
+
+
+def _piecewise(
+    question: Question, claim: ResponseClaim, judge: Callable[[ResponseClaim], Verdict | _Pending | None], response: str
+) -> Verdict | _Pending | None:
+    """The one piece of a sentence that answers the question ("14 chose tennis and 9 chose judo"), or None."""
+    if claim.how in (OPENING, LAST_LINE) or not question.text.strip():
+        return None
+    found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
+    whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(claim.sentence or claim.text))
+    pieces = _PIECE.split(whole) if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) else [whole]
+    if sum("=" in piece for piece in pieces) > 1:
+        pieces = pieces[-1:] if _HENCE.search(whole) else [whole]
+    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
+        pieces = [whole]
+    for piece in pieces:
+        if len(piece.split()) < 3 or _NO_PIECE.match(piece):
+            continue
+        if piece != whole and not _SAYS.search(piece):
+            if question.kind != CHOICE or not touches(piece, question.text):
+                continue
+            # "…, and lowest on Friday" goes on with the subject before it.
+            piece = f"it is {piece}"
+        own = replace(claim, text=piece, line=piece, sentence=piece, how=how)
+        verdict = judge(own)
+        if not verdict and question.kind == CHOICE and (letter := _LETTER_IS.match(piece)):
+            verdict = judge(replace(own, text=letter.group(1), line=letter.group(1)))
+        if not verdict and question.kind in (INTEGER, FLOAT) and (number := new_number(piece, question.text)):
+            verdict = judge(replace(own, text=number, line=number))
+        if verdict is not None and _answered(question, own, verdict, response):
+            found.append(verdict)
+    return found[-1] if len({_read(v) for v in found}) == 1 or found and _HENCE.search(whole) else None
+
+
+_HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
+_BARE_NUMBER = re.compile(r"\d")
+_SAYS = re.compile(r"[=≈]|\b(?:is|are|was|were|has|have|had|will|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b")
+# "B lies on the circle", "Statement C is true", "(D) fits".
+_LETTER_IS = re.compile(
+    r"(?i:\W*(?:(?:the|only|statement|option|point|graph|figure|picture|shape|line) )*)\(?([A-J])\)? "
+    r"(?:is|has|lies|shows|comes|completes|continues|fits|matches|represents|must|belongs)\b"
+)
+# What is said of something before it, or only tried.
+_NO_PIECE = re.compile(
+    r"\W*(?:which|who|whose|where|or|as|with|including|not|(?:let'?s |i )?try|test|suppose|assume|let)\b", re.IGNORECASE
+)
 
 
 def _in_turn(first: Sequence[ResponseClaim], claims: Claims) -> Iterator[ResponseClaim]:

@@ -73,11 +73,6 @@ def focus(text: str) -> frozenset[str]:
     return frozenset(word[:5] for word in words if word not in _EMPTY)
 
 
-def tokens(text: str) -> set[str]:
-    """The words, numbers and letters of a text that may name something."""
-    return {word for word in _WORDS.findall(text.lower()) if len(word) > 3 or word.isdigit()} - _EMPTY
-
-
 # Words of every sentence: they name nothing that a question would have to name.
 _GLUE = focus(
     """therefore thus hence approximately about around roughly exactly equal equals total altogether units degrees text frac
@@ -89,19 +84,6 @@ his grams kilograms metres meters appear appears seem seems reads tell tells cle
 inches hours minutes seconds years dollars cents percent measures measure picked"""
 )
 _ASKING = re.compile(r"[^.?!\n]*\?")
-# "So …", "It is …", "I count …", "If the mice die, …" (asked what happens if they do); an option by its letter or place.
-_OWN_VOICE = re.compile(
-    r"\W*(?:(?:and|yes|no|well),? )?(?:it|this|that|if|so|thus|hence|therefore)\b|"
-    r"\W*[A-J][.:)]|.*(?:\([A-J]\)|\b(?:i|we|option)\b)",
-    re.IGNORECASE | re.DOTALL,
-)
-# What is added behind an answer.
-_ADDED = re.compile(
-    r"\s\(.*|, (?:with|which|who|ahead|followed|because|as|since)\b.*|\s(?:because|since)\s.*|: (?=[a-z]).*", re.DOTALL
-)
-_SQUARE = re.compile(r"\bsquare (?=[a-z])", re.IGNORECASE)
-# Where no options are given, what is named at the end of a sentence is the answer itself.
-_NAMING = re.compile(r"(\b(?:is|are|was|were|says|reads|called)\b)\W+(?:(?:the|an?)\s)?\S+(?:\s\S+)?$")
 
 
 @lru_cache(maxsize=4096)
@@ -116,30 +98,6 @@ def _named(asked: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 _NAMES = re.compile(r"\b[A-Z][a-z]{2,}")
-# "The domain is …": just what the question calls by this word.
-_SUBJECT = re.compile(r"\W*the (\w{3,}) (?:is|are|was|were|equals)\b", re.IGNORECASE)
-
-
-def astray(text: str, asked: str) -> bool:
-    """Whether a sentence names what the question does not, and leaves out something that it asks for: so it answers perhaps
-    another question ("The highlighted country borders Austria").
-    """
-    label, equals, rest = text.partition("=")
-    subject = _SUBJECT.match(text)
-    if (
-        _OWN_VOICE.match(text)
-        or subject
-        and subject.group(1)[:5] == _head(asked)
-        or equals
-        and ("=" in rest or len(focus(label) - _GLUE) < 2)
-    ):
-        return False
-    wanted, known = _named(asked)
-    text = _ADDED.sub("", _SQUARE.sub("", text))
-    text = text if asked.partition("\n\n")[2] else _NAMES.sub("", _NAMING.sub(r"\1", text))
-    alike = " ".join(word for word in _LETTERS.findall(text.lower()) if _GROUP.get(word) in _asked_for(asked))
-    foreign = {word for word in focus(text) - known - focus(alike) if word.isascii()}
-    return bool(foreign and wanted - focus(text))
 
 
 @lru_cache(maxsize=4096)
@@ -157,24 +115,10 @@ def entitled(label: str, asked: str) -> bool:
 
 
 _COMPARES = re.compile(r"\b(?:more|less|fewer|than|left|remain\w*)\b", re.IGNORECASE)
-_PIECE = re.compile(
-    r"[,;:](?![^(\[]*[)\]])\s|\s(?:(?<!hundred )and(?!\s\S*[\d=+])|but|while|whereas|followed|ahead|compared|after|before|"
-    r"because|since|when|so|though|unlike|not)\s"
-)
 
 
 def _without_options(asked: str) -> str:
     return asked.rpartition("\n\n")[0] if "\n\n" in asked else asked
-
-
-def focal(text: str, asked: str) -> str | None:
-    """The one piece of a sentence that says most of what is asked for ("Friday was lowest, then Monday"), or None."""
-    pieces = [piece.strip(" .") for piece in _PIECE.split(text)]
-    about = focus(_without_options(asked))
-    told = [(len(focus(piece) & about), piece) for piece in pieces if piece and not off_topic(piece, asked)]
-    most = max((count for count, _ in told), default=0)
-    best = [piece for count, piece in told if count == most]
-    return best[0] if most and len(best) == 1 else None
 
 
 def restated(text: str, asked: str) -> str | None:
@@ -225,11 +169,3 @@ def _restates(text: str, asked: str) -> bool:
 
 _AND, _EQUAL = re.compile(r"\sand\s|,\s"), re.compile(r"\s(?:is|are|equals)\s")
 _SENTENCE = re.compile(r"\w\s?=\s?\w|\w\s(?:is|are|has|have|had|was|were|gives?)\s\w")
-
-
-def of_the_rest(text: str, asked: str) -> bool:
-    """Whether a text speaks of what is not asked for ("The unshaded part is 1/2", asked for the shaded one)."""
-    return any(word[-1] in asked.lower() and word[0] not in asked.lower() for word in _REST.findall(text.lower()))
-
-
-_REST = re.compile(r"\b((?:(?:un|non|in)-?|(?:second|third|next)[ -](?=\w+est))(\w{4,}))")

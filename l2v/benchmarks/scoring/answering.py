@@ -1,0 +1,259 @@
+"""Whether a sentence without an answer marker answers what is asked.
+
+It does where it is the question turned into a statement: every word of it is accounted for (by the question, by the answer
+itself, or as one that names nothing), and what the question asks for is not left out. A sentence about something else fails the
+one (a word or number that nobody asked for), one about a part or a step the other. Both are doubt, and doubt abstains.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from l2v.benchmarks.scoring.asking import COUNTS, DIGITS, PLACE, SOME, Wanted, asked_of, named, pairs_in, stem
+from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.numeric import BOUND
+from l2v.benchmarks.scoring.values import Value, known_unit, to_base
+
+# "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
+_ADDED = re.compile(
+    r"\s\((?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*| as (?:it|the|they|its|this)\b.*|"
+    r", (?:with|which|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
+    r" if (?:the|my|all) .*|: (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
+    re.DOTALL,
+)
+_OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
+# A guess is an answer; tags are no words.
+_EMPTY = re.compile(
+    r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
+    # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
+    r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
+    r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|^\W*(?:based on|looking at|considering|judging|since|because)\b[^,]*,",
+    re.IGNORECASE,
+)
+# "31 matchsticks": an answer and no sentence.
+_COUNT = re.compile(
+    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!out\b|or\b|to\b|of\b|per\b)[a-z]+){{0,2}}\W*", re.IGNORECASE
+)
+# "18 tiles minus 3 tiles gives 15 tiles", "3 red + 4 blue = 7"
+_WORKED = re.compile(
+    r"[0-9.]+ (?:\w+ )?(?:minus|plus|take away|times|[-+×]) [0-9.]+ (?:\w+ )?(?:gives|leaves|makes|is|equals|=) (?=[0-9])"
+)
+_POWER = re.compile(r"(?<=[a-z])\^\{?[23]\}?")
+_RUN = re.compile(r"[0-9.,]*[0-9](?:[0-9.,/^×·e'{}\\ƒ√ ]|(?<= )x(?= )|and a half)*")
+_NTH_OPTION = re.compile(r"\b(?:first|second|third|fourth|fifth|last) (?:option|choice|answer|one)\b", re.IGNORECASE)
+_IN_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|(?:for )?(?:a |the )?total(?: number| of)?)(?!\w)", re.IGNORECASE)
+_STANDS_FOR = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore|and|yes|no|then|finally),? )*(?:(?:it|this|that|he|she|they|we|i|its|here|"
+    r"the one)\b|\W*[=≈→])",
+    re.IGNORECASE,
+)
+_DEFINITE = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore|and|then|finally),? )*(?:the (\w+)(?: of \w+)?|(\w+) [A-J]) (?:is|are|was|were|equals|"
+    r"measures|should be|simplifies to)\b",
+    re.IGNORECASE,
+)
+# "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
+_SUM = re.compile(r"[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
+_LABEL = re.compile(r"([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
+_TITLE = re.compile(r"\W*[^\W\d][^:]{1,40}:\s*\S[^:]{0,30}")
+_FORM = re.compile(
+    r",? (?:i\.e\.|that is|or(?: about| roughly)?|which (?:is|rounds to|equals|simplifies to)(?: about)?),?(?= [\W\d]*\d)"
+)
+# "A = πr^2 = 9π": the sides between are steps.
+_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=)+([^=]*)$")
+_OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W)\s+(?=\w)", re.IGNORECASE)
+# What quantities are called by, beside their first letters.
+_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl"}
+
+
+def _labels(text: str, asked: Wanted) -> set[str]:
+    """The symbols in front of "=" that may stand for what is asked for."""
+    names = [name.strip("~") for name in asked.main | asked.rest]
+    letters = {letter for name in names for letter in (name[0], name[0].upper())}
+    letters |= {letter for name in asked.main for letter in _LETTERS.get(name, "")}
+    letters |= _unknown(asked)
+    return {label for label in _LABEL.findall(text) if set(label) <= letters}
+
+
+def _unknown(asked: Wanted) -> set[str]:
+    """What may stand for a quantity that the question has no symbol for."""
+    return set() if any(len(name) == 1 for name in asked.near) else {"x"}
+
+
+def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
+    """A sentence without what names nothing, of sums only their results; whether it gives one value in several forms."""
+    text = PLACE.sub(" ", _EMPTY.sub(" ", _OF_SO_MANY.sub(r"\1", core(text))))
+    if asked.counts or "~total" in asked.main:
+        text = _IN_ALL.sub(" total " if "~total" in asked.main else " ", text)
+    text = _WORKED.sub("", _POWER.sub("", plain(text)))
+    forms = "≈" in text or _FORM.search(text) is not None
+    text = _CHAIN.sub(r"\1=\2", _FORM.sub(" ", text))
+    return _SUM.sub(lambda m: re.split("[=≈⇒→]", m.group())[-1], text), forms
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    """What a sentence names. own: the claimed answer; fixed: that, units and fitting labels; there: all that it covers."""
+
+    text: str
+    said: tuple[str, ...]
+    own: frozenset[str]
+    fixed: frozenset[str]
+    there: frozenset[str]
+    labelled: bool
+    worked: bool
+    alone: bool
+
+
+def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, options: Sequence[str]) -> tuple[_Sentence, set[str]]:
+    """A sentence, and what it names that nobody asked for."""
+    alone = response.strip() == text.strip()
+    text, forms = _stripped(text, asked)
+    own = {name for part in answer for name in (*named(part), *named(part.lower()))}
+    if len(runs := _RUN.findall(text)) == 1 and any(n[0] in DIGITS for n in own):
+        # One number, however it is written.
+        own |= set(named(runs[0]))
+    said = tuple(name for name in named(_NTH_OPTION.sub(" ", text)) if name.isascii())
+    units = {n for w in _LETTERS_ONLY.findall(text) if (u := known_unit([w])) and not _clashes(u, asked) for n in named(w)}
+    labels = _labels(text, asked)
+    allowed = asked.known | own | units | labels | _unknown(asked)
+    if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):
+        allowed |= {n for n in said if n[0] in DIGITS}
+    definite = _DEFINITE.match(text)
+    worked = bool(definite and definite[1] in _WORKED_OUT) and not alone and not any(n[0] == "~" for n in asked.near)
+    allowed |= _RESULT if worked else set()
+    foreign = {n for n in said if n not in allowed and not any(len(n) > 2 and o.startswith(n) for o in own)}
+    foreign |= {a for a, by, b in pairs_in(text) for x, word, y in asked.pairs if by == word and (a == y or b == x)}
+    if own and said and not own & set(said) and not _YES_NO & {part.strip().lower() for part in answer}:
+        foreign |= own
+    there = {*said, *own, *(name for option in options for name in named(option))}
+    fixed = frozenset(own | units | labels)
+    return _Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(labels), worked, alone), foreign
+
+
+def _missing(sentence: _Sentence, asked: Wanted, response: str) -> set[str]:
+    """What a sentence leaves out of what is asked for."""
+    said, there, text = set(sentence.said), sentence.there, sentence.text
+    wanted = asked.main | asked.rest
+    # "notebooks" where "3 notebooks" are asked for
+    missing = {n for n, noun in asked.numbered if noun in said and n not in there} if asked.counts else set()
+    symbols = {n for n in wanted if n.isalpha() and not n.islower()}
+    if any(n.isalpha() and not n.islower() for n in said if n not in sentence.own or n in asked.known):
+        missing |= symbols - there
+    definite = _DEFINITE.match(text)
+    word = (definite[1] or definite[2]) if definite else ""
+    if not sentence.own - asked.known and asked.head not in said:
+        return missing | wanted - there
+    if sentence.worked or _STANDS_FOR.match(text) or _TITLE.fullmatch(text) and asked.main & said:
+        short = sentence.alone or ":" in text
+        return missing | {n for n in asked.main - there if (n[0] == "~" if short else n not in named(response))}
+    if word and not asked.counts and {*named(word), stem(word)} & (asked.noun | wanted | {asked.head}):
+        return missing | _OPERATIONS & (wanted - there)
+    if sentence.labelled or symbols and symbols <= there:
+        return missing
+    if asked.head:
+        return missing | {asked.head} - there
+    return missing | asked.main - there - (asked.noun if asked.main & there else set())
+
+
+def account(
+    text: str, question: str, answer: Sequence[str], response: str = "", options: Sequence[str] = ()
+) -> tuple[set[str], set[str]]:
+    """(what a sentence names that nobody asked for, what it leaves out of what is asked for)."""
+    asked = asked_of(question)
+    sentence, foreign = _read(text, asked, answer, response, options)
+    said = set(sentence.said)
+    if foreign >= sentence.own and sentence.own:
+        return foreign, set()
+    if said <= sentence.fixed | (frozenset() if asked.counts else asked.noun) or _COUNT.fullmatch(sentence.text):
+        return set(), set()
+    if not _WORD.search(sentence.text):
+        # No words but mathematics: only a symbol in front of "=" may be another one's.
+        others = set(_LABEL.findall(sentence.text)) - sentence.fixed - asked.known - _unknown(asked)
+        return others, set() if sentence.own - asked.known else set(asked.main - sentence.there)
+    if (asked.main | asked.rest) - sentence.there:
+        # "Red" where the blue one is asked for, and both were spoken of.
+        foreign |= said & asked.known - asked.near - sentence.own
+    return foreign, _missing(sentence, asked, response)
+
+
+_LETTERS_ONLY = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_YES_NO = {"yes", "no", "true", "false"}
+_OPERATIONS = {"~average", "~difference", "~total", "~highest", "~lowest", "~left", "~fewer", "fewer"}
+# What a sum that was worked out before is called by.
+_WORKED_OUT = ("sum", "total", "difference", "product", "quotient")
+_RESULT = frozenset({"~total", "~difference", "produc", "quotie"})
+
+
+def _clashes(unit: str, asked: Wanted) -> bool:
+    base = to_base(Value(1.0, 0, unit))
+    return unit not in asked.units and base is not None and base[0] in asked.dimensions
+
+
+def touches(text: str, question: str) -> bool:
+    """Whether a text names something that an answer may not leave out."""
+    return bool(asked_of(question).main & set(named(text)))
+
+
+def core(text: str) -> str:
+    """A sentence without what is added behind its answer."""
+    return _ADDED.sub("", _OPTION.sub("", text))
+
+
+def new_number(text: str, question: str) -> str | None:
+    """The one number, with what stands behind it, that a sentence brings in or, where it brings in none, states."""
+    asked = asked_of(question)
+    text = BOUND.sub(" ", _ORDINAL.sub(" ", plain(core(_OF_SO_MANY.sub(r"\1", text)))))
+    if not asked.known & set(named(text)) or _OPERATION.search(text) or asked.noun & {"percen", "fracti", "probab", "ratio"}:
+        return None
+    found = [(float(m[1].replace(",", "")), m.group()) for m in _NUMBER.finditer(text)]
+    new = [pair for pair in found if f"{pair[0]:g}" not in asked.known] or found
+    return new[0][1] if new and len({number for number, _ in new}) == 1 else None
+
+
+_ORDINAL = re.compile(r"[0-9]+(?:st|nd|rd|th)\b")
+_OPERATION = re.compile(r"[0-9]\s?[-+*/×÷·:]\s?[0-9]|[±<>≤≥≠=\\]|\bor\b")
+_NUMBER = re.compile(r"(?<![\w.,^/-])-?([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)(?![0-9/:^A-Za-z]|\.[0-9])(?:\s?%|\s?°|\s[a-z]+)?")
+
+
+def answers(
+    text: str,
+    question: str,
+    answer: Sequence[str],
+    response: str = "",
+    options: Sequence[str] = (),
+    concludes: bool | None = False,
+) -> bool:
+    """Whether a sentence answers a question with `answer` (the texts that it may be written in), and with nothing else.
+
+    response: all that was said, where "it" may stand for what a sentence before names. concludes: whether what stands before it
+    leads to it (None: it is no sentence); then only what both names something foreign and leaves something out is doubted.
+    """
+    if not asked_of(question).known:
+        return concludes or not question.strip() or response.strip() == text.strip()
+    given = _IF.match(text)
+    if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
+        text = text[given.end() :]
+    unsolved = _OPEN.search(text) and "=" not in "".join(answer)
+    if unsolved or _DIFFERENCE.search(text) and "=" not in text or len({s.strip() for s in _SIDE.findall(text)}) > 1:
+        return False
+    foreign, missing = account(text, question, answer, response, options)
+    doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
+    if len(text.split()) < 4 and concludes is None:
+        return not foreign
+    return not doubt if concludes or _CONCLUDING.match(text) else not (foreign or missing)
+
+
+_UNREAL = {"would", "could", "might", "if", "try"}
+_CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+_IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)
+_DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ [-+*×÷] [$€£]?[0-9.]+(?![0-9.]*\s?(?:\\|π|√|[a-z](?![a-z])))")
+# "d + 30 = 45" is not solved.
+_OPEN = re.compile(
+    r"(?:(?<![A-Za-z\\])[a-z]\s?[+-]\s?[0-9.]+\)?(?:\^2)?|(?<![0-9.])[0-9.]+\s?[a-z]|[a-z]\^2)\s?=(?=\s*-?[0-9.]+\W*$)"
+)
+# "red = 3, blue = 4" gives several values.
+_SIDE = re.compile(r"(?:^|,\s|;\s|\band\s|\bor\s)([^,;=≈]{1,40})[=≈]")

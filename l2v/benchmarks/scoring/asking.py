@@ -1,0 +1,247 @@
+"""What a question asks for, and what a text names: words, numbers and symbols, one name for all their forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.values import Value, known_unit, read_value, to_base
+
+# Words that name nothing: they may stand in any sentence, and be left out of one.
+_NEUTRAL_WORDS = """
+a an the is are was were be been being am has have had do does did done will must there here it its itself this that these
+those they them their he him she her his i we us you my our of in on at to for from with by as and or so thus hence
+therefore then which what who whom whose where when why how many much can see seen find found get gets got give gives given
+giving make makes making yield yields gain obtain obtained count counted equal equals come comes coming leave leaves leaving
+show shows shown showing display displays displayed depict depicts depicted indicate indicates according read reads say says
+based contain contains figure image picture photo photograph diagram graph chart plot table illustration drawing map
+question answer option options choice correct solution value values number numbers measure measures measured about
+approximately approx around roughly exactly just also only clearly likely visible following use using determine calculate
+compute what's it's let please such because since amount quantity name names named called degree degrees unit units text
+frac sqrt overline mathrm located result represent represents correspond corresponds occur occurs occurred take takes took
+exact actual main yes no express write evaluate simplify solve work among between during through until than lie lies written
+actually really indeed inspection closer look looks looking appear appears seem seems me probably percent hundred thousand
+million billion dozen estimate carefully careful problem real all interval notation recounting missing reach reaches reached
+highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
+form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
+celsius cubic match matches fit fits coordinates finally still thing"""
+_NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
+# Words with one meaning here, a line each.
+_GROUPS = """average mean
+perimeter circumference
+length distance long far
+width wide
+height tall high taller higher
+speed velocity fast faster
+slope gradient
+mass weight weigh heavy heavier
+price cost charge expensive
+highest largest greatest maximum biggest most max tallest peak
+lowest smallest least minimum fewest min
+difference more gap
+fewer less
+left remain rest remaining
+total sum altogether
+age old
+person people individual
+object item
+subtract remove
+receive return back"""
+_FORMS = """win won
+sell sold
+buy bought
+spend spent
+fall fell fallen
+rise rose risen
+wear worn
+chosen chose picked selected
+grow grew grown
+drive drove driven
+run ran
+hold held"""
+
+
+def stem(word: str) -> str:
+    word = re.sub("ies$", "y", word)
+    for end in ("ing", "ed", "es", "s"):
+        if word.endswith(end) and len(word) - len(end) > 2 and not word.endswith(("ss", "eed")):
+            word = word[: -len(end)]
+            break
+    word = word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
+    return word.rstrip("e")[:6] if len(word) > 3 else word
+
+
+_GROUP = {stem(word): f"~{line.split()[0]}" for line in _GROUPS.split("\n") for word in line.split()}
+_GROUP |= {stem(word): stem(line.split()[0]) for line in _FORMS.split("\n") for word in line.split()}
+_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+eighteen nineteen"""
+_TENS = "ten twenty thirty forty fifty sixty seventy eighty ninety"
+_PARTS = "thirds quarters fifths sixths sevenths eighths ninths tenths"
+COUNTS = {word: n for n, word in enumerate(_ONES.split())} | {word: n for n, word in enumerate(_PARTS.split(), 3)}
+COUNTS |= {"fourths": 4} | {word: 10 * n for n, word in enumerate(_TENS.split(), 1)}
+_TOKEN = re.compile(
+    r"[0-9]+(?:st|nd|rd|th)\b|[0-9]+(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|[^\W\d_]+[0-9]?(?:'[^\W\d_]{1,2}\b)?"
+)
+DIGITS = set("0123456789")
+SOME = "|".join(COUNTS)
+_SPELT = re.compile(rf"\b(?:{SOME})(?:[ -](?:and )?(?:{SOME}|hundred|thousand|million))+\b", re.IGNORECASE)
+
+
+@lru_cache(maxsize=2**15)
+def _name(token: str, first: bool) -> str:
+    """One name for all forms of a word, number or symbol; "" for words that name nothing."""
+    if token[0] in DIGITS:
+        return f"{float(token.replace(',', '')):g}" if token[-1] in DIGITS else token
+    low = token.lower().removesuffix("'s")
+    if low == "not":
+        return ""
+    if low in COUNTS:
+        return str(COUNTS[low])
+    if token.isupper() and len(token) <= 3 and not (token == "I" or first and token == "A"):
+        return token
+    if low in _NEUTRAL:
+        return ""
+    if len(token) == 1:
+        return "" if low in ("a", "i", "s", "d", "e") else token
+    return _GROUP.get(stem(low), stem(low))
+
+
+_SIDES = re.compile(r"\b(?:on|to|at) the (left|right)\b", re.IGNORECASE)
+
+
+@lru_cache(maxsize=2**14)
+def named(text: str) -> tuple[str, ...]:
+    """What a text names, in order."""
+    text = _SIDES.sub(r"\1hand", text).replace("the one ", "")
+    text = plain(text).replace("i.e.", " ").replace("∠", " angle ")[:600]
+    text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
+    found = (_name(m.group(), m.start() == 0 and text[1:2] == " ") for m in _TOKEN.finditer(text))
+    return tuple(name for name in found if name)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a question asks for.
+
+    main: what an answer may not leave out, up to its first "in", "for", …; rest: what stands behind. head: the first word
+    of "What is the …"; noun: that of "which …", "how many …". known: all that the question names; near: that its last sentence
+    does. pairs: what stands beside "to", "than", …; numbered: the numbers of things ("3 pens"); units and dimensions:
+    those that it mentions; counts: whether it asks how many.
+    """
+
+    main: frozenset[str]
+    rest: frozenset[str]
+    head: str
+    noun: frozenset[str]
+    known: frozenset[str]
+    near: frozenset[str]
+    pairs: frozenset[tuple[str, str, str]]
+    numbered: frozenset[tuple[str, str]]
+    dimensions: frozenset[str]
+    units: frozenset[str]
+    counts: bool
+
+
+LIKELY = re.compile(r"\bmost (?=likely)", re.IGNORECASE)
+_HINT = re.compile(
+    r"\((?:round|unit|in |give|answer)[^()]*\)|(?:^|(?<=[.?]))\s*(?:answer|round|give)\b[^.?]*[.]?$|"
+    r",? in (?:\w+ )?(?:terms?|form)\b.*",
+    re.IGNORECASE,
+)
+PLACE = re.compile(
+    r"\b(?:in|from|on|of|according to|based on|using) (?:the|this|these|that) (?:\w+ )?"
+    r"(?:figure|image|picture|photo|photograph|diagram|graph|chart|plot|table|food web|map)s?\b|"
+    r"(?:shown|given|figure) (?:above|below)|"
+    r", \w+ or \w+(?=\W*$)|\b(?:does|do|did) (?:the|this|these) (?:\w+ )?\w+ (?=(?:have|contain|show)\b)",
+    re.IGNORECASE,
+)
+_LEAD = re.compile(r"^\s*(?:in|from|on|at|according|based|given|if|when|since|for|as|looking)\b[^,?]*,\s", re.IGNORECASE)
+_PART = re.compile(
+    r"(?=\b(?:of|in|on|at|for|to|from|during|by|if|when|where|given|assuming|such that|so that|while|between|among|through|"
+    r"after|before)\b)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"(?<=[.:])\s|\n")
+_ASKING = re.compile(r"[^.?!\n]*\?")
+_OF_HEAD = re.compile(
+    r"^\W*(?:(?:so|then|and|now),? )?(?:(?:what|which)(?:'s| is| are| was| were)|find|determine|calculate|compute|give|state|"
+    r"write|evaluate|express|work out|solve|simplify)\b",
+    re.IGNORECASE,
+)
+# "…, then the degree of ∠ABC is ()"
+_BLANK = re.compile(r"(?:^|, )(?:then |so )?the ([^,]+?)\s(?:is|are|=)\W*$", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:she|he|they|it|her|his|its|their)\b", re.IGNORECASE)
+_AS_A = re.compile(r"\bas an? (?:\w+ )?(fraction|decimal|ratio|percentage|percent)\b", re.IGNORECASE)
+# "If AB = 8 and OB = 10, what is …"
+_ASKS = re.compile(r",\s(?:then\s)?(?=(?:what|which|how|find)\b)", re.IGNORECASE)
+_HOW_MANY = re.compile(r"\bhow (?:many|much)\s+(?:more\s+)?(\w+)", re.IGNORECASE)
+_WH = re.compile(
+    r"\b(?:which|what|whose)\s+(?:of (?:the|these|those)(?: (?:following|two|three|four|five|six|labell?ed|listed|given|"
+    r"shown))*\s+)?(?!is\b|are\b|was\b|were\b|the\b)"
+    r"(\w+)(?: of (?:the )?\w+)?|\bhow (?!many\b|much\b|more\b)(\w+)|\bname of the (\w+)",
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(r"\b(to|into|than|from|before|after)\b", re.IGNORECASE)
+
+
+def pairs_in(text: str) -> frozenset[tuple[str, str, str]]:
+    """("red", "to", "blue") of "the ratio of red to blue"."""
+    found = []
+    for match in _BESIDE.finditer(text):
+        left, right = named(text[: match.start()])[-1:], named(text[match.end() :])[:1]
+        found += [(left[0], match.group().lower(), right[0])] if left and right else []
+    return frozenset(found)
+
+
+def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
+    """(number, what it counts) of "3 notebooks"."""
+    return ((a, b) for a, b in zip(names, names[1:], strict=False) if a[0].isdigit() and b.islower())
+
+
+@lru_cache(maxsize=4096)
+def asked_of(question: str) -> Wanted:
+    """What a question asks for; of the sentence that asks, or the last one."""
+    stated = LIKELY.sub(" ", _HINT.sub(" ", question))
+    found = (
+        _ASKING.findall(LIKELY.sub(" ", stated)) or [p for p in re.split(r"(?<=[.:])\s|\n", stated) if p.strip()] or [stated]
+    )
+    found[-1] = _ASKS.split(found[-1])[-1]
+    blank = _BLANK.search(found[-1])
+    asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])
+    free = {name for match in _WH.finditer(asking) for name in named(match.group())}
+    parts = [[n for n in named(part) if n not in free] for part in _PART.split(PLACE.sub(" ", asking))]
+    first = next((i for i, part in enumerate(parts) if part), 0)
+    main = frozenset(n for part in parts[: first + 1] for n in part)
+    rest = frozenset(n for part in parts[first + 1 :] for n in part)
+    how_many = _HOW_MANY.search(asking)
+    kind = _AS_A.search(asking)
+    head = (
+        "".join(named(kind.group(1))[:1])
+        if kind
+        else parts[first][0]
+        if parts and parts[first] and (blank or _OF_HEAD.match(asking))
+        else ""
+    )
+    noun = frozenset(named(how_many.group(1)) if how_many else free | {stem(m[1] or "") for m in _WH.finditer(asking)})
+    units = _units(question)
+    return Wanted(
+        main,
+        rest,
+        head,
+        noun,
+        frozenset(named(question)),
+        frozenset(named(question if _PRONOUN.search(asking) else found[-1])),
+        pairs_in(asking),
+        frozenset(_numbered(named(asking))),
+        frozenset(d[0] for u in units if (d := to_base(Value(1.0, 0, u)))),
+        units,
+        how_many is not None and "many" in how_many.group(),
+    )
+
+
+@lru_cache(maxsize=4096)
+def _units(text: str) -> frozenset[str]:
+    return frozenset(filter(None, (known_unit([word]) for word in re.findall(r"[^\W\d_]+", text) if word.lower() != "in")))
