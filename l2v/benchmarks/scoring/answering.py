@@ -20,7 +20,8 @@ from l2v.benchmarks.scoring.values import Value, known_unit, to_base
 _ADDED = re.compile(
     r"\s\((?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*| as (?:it|the|they|its|this)\b.*|"
     r", (?:with|which|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
-    r" if (?:the|my|all) .*|: (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
+    r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
+    r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
 _OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
@@ -232,8 +233,10 @@ def answers(
     response: all that was said, where "it" may stand for what a sentence before names. concludes: whether what stands before it
     leads to it (None: it is no sentence); then only what both names something foreign and leaves something out is doubted.
     """
-    if not asked_of(question).known:
-        return concludes or not question.strip() or response.strip() == text.strip()
+    leads = concludes or _CONCLUDING.match(text) is not None
+    if not question.strip() or asked_of(question).known <= {"1"} and (leads or response.strip() == text.strip()):
+        # Nothing is known of what is asked.
+        return True
     given = _IF.match(text)
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
@@ -244,7 +247,7 @@ def answers(
     doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
     if len(text.split()) < 4 and concludes is None:
         return not foreign
-    return not doubt if concludes or _CONCLUDING.match(text) else not (foreign or missing)
+    return not doubt if leads else not (foreign or missing)
 
 
 _UNREAL = {"would", "could", "might", "if", "try"}

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
 from l2v.benchmarks.scoring.answering import answers, core, new_number, touches
+from l2v.benchmarks.scoring.asking import named
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, is_mathematics, to_latex
@@ -117,7 +118,6 @@ _PIECE = re.compile(
 )
 # What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
 _FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
-_NO_WORD = re.compile(r"[^\W\d_]{4,}|[a-z]{2,}")
 
 
 def _answered(question: Question, claim: ResponseClaim, verdict: Verdict | _Pending, response: str) -> bool:
@@ -135,7 +135,7 @@ def _answered(question: Question, claim: ResponseClaim, verdict: Verdict | _Pend
     elif isinstance(verdict, Verdict) and verdict.correct:
         answer = [question.gold]
     else:
-        answer = [_NO_WORD.sub(" ", said)]
+        answer = [" ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
     leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how == LAST_SENTENCE
     return answers(said, question.text, answer, response, question.options, leads)
 
