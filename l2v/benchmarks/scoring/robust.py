@@ -135,7 +135,7 @@ def _answered(question: Question, claim: ResponseClaim, verdict: Verdict | _Pend
     elif isinstance(verdict, Verdict) and verdict.correct:
         answer = [question.gold]
     else:
-        answer = [" ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
+        answer = ["=" * ("=" in question.gold), " ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
     leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how == LAST_SENTENCE
     return answers(said, question.text, answer, response, question.options, leads)
 
