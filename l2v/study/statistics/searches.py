@@ -23,13 +23,21 @@ class Search:
 
     @property
     def best(self) -> Record:
-        """The row of the highest value; of equal ones the first, as the reader's eye takes it."""
+        """Its best row."""
         return best_row(self.rows)
 
 
 def best_row(rows: Sequence[Record]) -> Record:
-    """The row of the highest value, of equal ones the first; a row without a value comes last."""
-    return max(rows, key=lambda row: -1.0 if row["value"] is None else row["value"])
+    """The row of the highest value, of equal ones as a protocol chooses: the smaller alpha, k and layer, then the id.
+
+    A row without a value comes last.
+    """
+
+    def place(row: Record) -> tuple[object, ...]:
+        settings = (row[name] if isinstance(row.get(name), (int, float)) else 0.0 for name in ("alpha", "k", "layer"))
+        return (1.0 if row["value"] is None else -row["value"], *settings, row["cell"])
+
+    return min(rows, key=place)
 
 
 def own_baseline(baselines: Sequence[Record], row: Mapping[Any, Any]) -> Record | None:

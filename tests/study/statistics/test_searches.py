@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from l2v.benchmarks.metrics import Marked, Score
 from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN
-from l2v.study.statistics.searches import SEARCHED, add_races, add_searches, stands_against
+from l2v.study.statistics.searches import SEARCHED, add_races, add_searches, best_row, stands_against
 
 
 @pytest.fixture(scope="module")
@@ -165,5 +166,15 @@ def test_an_arm_whose_best_cell_is_below_direct_is_told_to_be_worse() -> None:
         common | {"cell": cell, "method": cell.split()[0], "value": n / 40, "diff": n / 40 - 1, "p": 2.0**-n}
         for cell, n in right.items()
     ]
-    add_searches(rows, _Verdicts(right), {})  # type: ignore[arg-type]
+    add_searches(rows, _Verdicts(right), {}, {})  # type: ignore[arg-type]
     assert "p_best_of_grid" not in rows[1] and rows[2]["p_best_of_grid"] == rows[2]["p"]
+
+
+def test_of_equally_good_cells_a_plain_grid_reports_what_a_protocol_would_choose() -> None:
+    """The smaller alpha, k and layer, whatever the cells are called and in whatever order they stand."""
+    cells = [("a", 0.5, 34, 3), ("b", 0.3, 34, 3), ("c", 0.3, 16, 3), ("d", 0.3, 16, 2)]
+    rows = [dict(zip(("cell", "alpha", "k", "layer"), cell, strict=True)) | {"value": 0.9} for cell in cells]
+    for order in itertools.permutations(rows):
+        assert best_row(order)["cell"] == "d"
+    rows += [{"cell": "e", "alpha": None, "k": None, "layer": None, "value": None}, rows[0] | {"cell": "f", "value": 0.95}]
+    assert best_row(rows)["cell"] == "f"
