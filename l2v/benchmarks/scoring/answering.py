@@ -241,6 +241,8 @@ def answers(
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
     unsolved = _OPEN.search(text) and "=" not in "".join(answer)
+    if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", one) for one in answer):
+        return False
     if unsolved or _DIFFERENCE.search(text) and "=" not in text or len({s.strip() for s in _SIDE.findall(text)}) > 1:
         return False
     foreign, missing = account(text, question, answer, response, options)
@@ -258,5 +260,6 @@ _DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ [-+*×÷] [$€£]?[0-9.]+(?![
 _OPEN = re.compile(
     r"(?:(?<![A-Za-z\\])[a-z]\s?[+-]\s?[0-9.]+\)?(?:\^2)?|(?<![0-9.])[0-9.]+\s?[a-z]|[a-z]\^2)\s?=(?=\s*-?[0-9.]+\W*$)"
 )
-# "red = 3, blue = 4" gives several values.
+# Of "x = 10 or x = 12" neither is claimed; "red = 3, blue = 4" gives several values.
+_ONE_OF = re.compile(r"=[^=]*\bor\b[^=]*=")
 _SIDE = re.compile(r"(?:^|,\s|;\s|\band\s|\bor\s)([^,;=≈]{1,40})[=≈]")

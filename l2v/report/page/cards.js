@@ -128,7 +128,7 @@ function long(book, index, marks) {
   const holder = el("div", {}, body);
   const beyond = book.cut[String(index)];
   const note = beyond
-    ? `${beyond.toLocaleString("en")} characters, of which the page leaves out the middle; all of it is in the study's responses.jsonl`
+    ? `${beyond.toLocaleString("en")} characters, the middle left out here; all of it is in the study's responses.jsonl`
     : "";
   if (isLong) {
     const more = beyond ? "Show more" : `Show all ${whole.length.toLocaleString("en")} characters`;

@@ -8,6 +8,8 @@ function svg(tag, attributes, ...children) {
   return node;
 }
 
+const HOLD = "; drag along an axis to hold its values, or write a filter above the table";
+
 /* The axes: settings that take several values, each value at an equal distance, then accuracy between round figures. The first
    tells which arm a line's colour is, where there is room. */
 function axesThrough(rows, narrow) {
@@ -51,7 +53,7 @@ SECTIONS.push((rows) => {
   show("parallel", {
     sees: view.filter
       ? `${shown.size.toLocaleString("en")} of ${counted(here.length, "cell")} have ${view.filter}.`
-      : `${counted(here.length, "cell")}${paper.on ? "" : "; drag along an axis to hold its values, or write a filter above the table"}.`,
+      : `${counted(here.length, "cell")}${paper.on ? "" : HOLD}.`,
     caption:
       `${basis(here)}, ${state.items}. A line per cell in its arm's colour` +
       inGrey(here, ", ") +
