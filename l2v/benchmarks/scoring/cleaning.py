@@ -43,7 +43,7 @@ def clean(response: str | None) -> str:
     Thoughts (<think>), closed or not, are not read, nor is what follows the end of the model's turn.
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
-    text = _RUN.sub(r"\1\n", text)
+    text = _RUN.sub(r"\1\n\2", text)
     if not text.isascii():
         text = _MARKED.sub(r"\1\n", _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text))))
     if "\\begin{" in text:
@@ -55,8 +55,8 @@ def clean(response: str | None) -> str:
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
 
 
-# Signs without a word say nothing, however many.
-_RUN = re.compile(r"(\W{50})\W{100,}")
+# Signs without a word say nothing, however many; but the last may belong to what follows (\boxed, -5, $x$).
+_RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
 # Scripts without spaces: "有3个人" is "有 3 个人".
 _HAN = "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 _BESIDE = re.compile(rf"(?<={_HAN})(?=[\w$\\(])(?!{_HAN})|(?<=[\w)])(?<!{_HAN})(?={_HAN})")

@@ -404,3 +404,11 @@ def test_one_value_in_two_forms_is_either() -> None:
     asked = Question("What is the probability of a red ball?", TEXT, "1/6")
     assert robust(asked, "The probability of a red ball is 1/6 ≈ 16.7%.").correct is True
     assert robust(Question(asked.text, TEXT, "1/7"), "The probability of a red ball is 1/6 ≈ 16.7%.").correct is False
+
+
+@pytest.mark.parametrize("signs", [". " * 100, "\n" * 200, "- " * 80 + "\n\n"])
+def test_a_long_run_of_signs_leaves_the_answers_own(signs: str) -> None:
+    """A drawing of dots before a box had taken the box's backslash with it."""
+    response = f"Connect the dots as shown. {signs}\\boxed{{D}}"
+    assert robust(Question("Which shape?", CHOICE, "D", ("1", "2", "3", "4")), response).correct is True
+    assert robust(Question("How much?", INTEGER, "-5"), f"It goes on{signs}\\boxed{{-5}}").correct is True
