@@ -48,7 +48,11 @@ def test_three_real_mathvista_items_direct_and_steered(
     shutil.copytree(PARITY / "mathvista" / "images", tmp_path / "images")
     chosen = {pid: {**rows[pid], "image": f"images/{pid}.png"} for pid in ("106", "225", "540")}
     (tmp_path / "testmini.json").write_text(json.dumps(chosen))
+    pairs = [{"question": families.question(4, i), "cot": families.question(9, 50 + i), "direct": "w1", "domain": "mini"}
+             for i in range(8)]  # fmt: skip
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     table = results(tiny, outputs, "real-mathvista", *target, "benchmark=mathvista", f"benchmark.path={tmp_path}", "--multirun",
+                    f"contrast.path={tmp_path / 'pairs.jsonl'}", "contrast.per_domain=8",
                     "method=direct,own_direction", "intervention.alpha=3", "intervention.layer=1")  # fmt: skip
     assert set(table["scorer"]) == {"official", "robust", "lenient"}
     headline = table[table["metric"] == "accuracy"]
