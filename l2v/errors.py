@@ -16,6 +16,11 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(lambda found: found.group().encode("unicode_escape").decode("ascii"), text)
 
 
+def counted(number: int, word: str) -> str:
+    """A number with what it counts: "1 cell", "1,921 cells"."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
 class UserError(Exception):
     """Input that the user can mend. Shown as one sentence, exit code 2, no traceback, nothing stored is lost."""
 

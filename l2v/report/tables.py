@@ -9,7 +9,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import write_atomically
-from l2v.errors import UserError, printable, unknown
+from l2v.errors import UserError, counted, printable, unknown
 from l2v.report.study import Study
 from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, SWEPT, short
 from l2v.study.results import HOLM, Selection
@@ -303,8 +303,8 @@ def on_terminal() -> bool:
 
 
 def _preamble(study: Study, selection: Selection) -> list[str]:
-    cells = study.rows["cell"].nunique()
-    lines = [f"Study '{study.name}', scorer '{study.scorer}', {cells:,} finished {'cell' if cells == 1 else 'cells'}."]
+    cells = counted(study.rows["cell"].nunique(), "finished cell")
+    lines = [f"Study '{study.name}', scorer '{study.scorer}', {cells}."]
     if selection.arms:
         lines.append(f"{selection.told()[0].upper()}{selection.told()[1:]}.")
     else:

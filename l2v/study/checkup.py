@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from l2v.disk import write_atomically
-from l2v.errors import UserError
+from l2v.errors import UserError, counted
 from l2v.identity import fingerprint
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import Cell
@@ -103,7 +103,9 @@ def check_study(store: Store) -> Checkup:
 
 def _places(cell: Cell, folder: CellFolder) -> Iterator[tuple[str, str, str]]:
     where = folder.locations()
-    for role in ("source", "target", "contrast", "benchmark"):
+    # A cell that reads its own target names it as its source; what lies at the source's place is another model.
+    own = cell.source == cell.target
+    for role in ("target", "contrast", "benchmark") if own else ("source", "target", "contrast", "benchmark"):
         revision = getattr(getattr(cell, role), "revision", "")
         if where.get(role) and revision.startswith("local:"):
             yield role, str(where[role]), revision
@@ -120,8 +122,9 @@ def _check_places(found: Checkup) -> None:
             now = f"cannot be read: {error.strerror}"
         if now != revision:
             found.tell(
-                f"{path} is no more the {role} that {cells} cells were computed with ({revision}, now {now}); their figures "
-                "stand: restore it before you repeat `l2v run`, or run the study again under another name."
+                f"{path} is no more the {role} that {counted(cells, 'cell')} {'was' if cells == 1 else 'were'} computed with "
+                f"({revision}, now {now}); their figures stand: restore it before you repeat `l2v run`, or run the study again "
+                "under another name."
             )
 
 

@@ -136,24 +136,25 @@ def test_maps_states_and_every_item_are_looked_at(tiny: Callable[..., Any], l2v:
 
 
 def test_a_checkpoint_that_changed_since_is_told(tiny: Callable[..., Any], l2v: Callable[..., Any], tmp_path: Path) -> None:
-    """Their figures stand; a repeated command would compute other cells. A study is read where they are not, too."""
+    """Their figures stand; a repeated command would compute other cells. A study is read where they are not, too. The
+    source beside a target that is itself read (own_direction) is no matter."""
     source, target = tmp_path / "source", tmp_path / "target"
     shutil.copytree(CHECKPOINTS / "kin", source)
     shutil.copytree(CHECKPOINTS / "vlm", target)
-    words = ("study=changed", "method=l2v", "benchmark.limit=2", f"runtime.outputs={tmp_path}")
-    assert tiny(*words, f"source.path={source}", f"target.path={target}").code == 0
+    words = ("study=changed", "method=l2v,own_direction", "benchmark.limit=2", f"runtime.outputs={tmp_path}")
+    assert tiny("--multirun", *words, f"source.path={source}", f"target.path={target}").code == 0
 
     def told() -> list[str]:
         answer = l2v("doctor", "study=changed", f"outputs={tmp_path}")
         return [line for line in answer.out.splitlines() if line.startswith("- ")]
 
     assert told() == []
-    for role, path in (("source", source), ("target", target)):
+    for role, path, cells in (("source", source, "1 cell was"), ("target", target, "2 cells were")):
         weights = next(path.glob("*.safetensors"))
         whole = weights.read_bytes()
         weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         (line,) = told()
-        assert f"{path} is no more the {role} that 1 cells were computed with" in line and "restore" in line
+        assert f"{path} is no more the {role} that {cells} computed with" in line and "restore" in line
         weights.write_bytes(whole)
     shutil.rmtree(target)
     assert told() == []

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.values import Value, known_unit, read_value, to_base
+from l2v.benchmarks.scoring.topics import ASKING
+from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
 
 # Words that name nothing: they may stand in any sentence, and be left out of one.
 _NEUTRAL_WORDS = """
@@ -76,12 +77,8 @@ def stem(word: str) -> str:
 
 _GROUP = {stem(word): f"~{line.split()[0]}" for line in _GROUPS.split("\n") for word in line.split()}
 _GROUP |= {stem(word): stem(line.split()[0]) for line in _FORMS.split("\n") for word in line.split()}
-_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen"""
-_TENS = "ten twenty thirty forty fifty sixty seventy eighty ninety"
 _PARTS = "thirds quarters fifths sixths sevenths eighths ninths tenths"
-COUNTS = {word: n for n, word in enumerate(_ONES.split())} | {word: n for n, word in enumerate(_PARTS.split(), 3)}
-COUNTS |= {"fourths": 4} | {word: 10 * n for n, word in enumerate(_TENS.split(), 1)}
+COUNTS = NUMBER_WORDS | {word: n for n, word in enumerate(_PARTS.split(), 3)} | {"fourths": 4}
 _TOKEN = re.compile(
     r"[0-9]+(?:st|nd|rd|th)\b|[0-9]+(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|[^\W\d_]+[0-9]?(?:'[^\W\d_]{1,2}\b)?"
 )
@@ -165,7 +162,6 @@ _PART = re.compile(
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.:])\s|\n")
-_ASKING = re.compile(r"[^.?!\n]*\?")
 _OF_HEAD = re.compile(
     r"^\W*(?:(?:so|then|and|now),? )?(?:(?:what|which)(?:'s| is| are| was| were)|find|determine|calculate|compute|give|state|"
     r"write|evaluate|express|work out|solve|simplify)\b",
@@ -205,9 +201,7 @@ def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
 def asked_of(question: str) -> Wanted:
     """What a question asks for; of the sentence that asks, or the last one."""
     stated = LIKELY.sub(" ", _HINT.sub(" ", question))
-    found = (
-        _ASKING.findall(LIKELY.sub(" ", stated)) or [p for p in re.split(r"(?<=[.:])\s|\n", stated) if p.strip()] or [stated]
-    )
+    found = ASKING.findall(stated) or [part for part in _SENTENCE.split(stated) if part.strip()] or [stated]
     found[-1] = _ASKS.split(found[-1])[-1]
     blank = _BLANK.search(found[-1])
     asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])

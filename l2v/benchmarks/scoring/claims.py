@@ -324,7 +324,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     return found
 
 
-_STATES = re.compile(rf"{_VERB.pattern}|\\w\\w(?:s|ed|ose|ot|on|aw|ew|ell|ept|ent) |[a-z] =|\\w: \\S", re.IGNORECASE)
+_STATES = re.compile(rf"{_VERB.pattern}|[a-z] =", re.IGNORECASE)
 _OF_IT = re.compile(r"\b(?:it|that|this)(?:n't| is| was|'s)\b", re.IGNORECASE)
 # What may stand behind a conclusion and takes nothing of it back.
 _BEHIND = (Kind.DENIAL, Kind.LIST, Kind.HYPOTHESIS, Kind.QUOTATION, Kind.QUESTION)

@@ -83,14 +83,14 @@ takes reach reaches represents depicts indicates displays occurs occurred happen
 his grams kilograms metres meters appear appears seem seems reads tell tells clearly other others cubic centimetres
 inches hours minutes seconds years dollars cents percent measures measure picked"""
 )
-_ASKING = re.compile(r"[^.?!\n]*\?")
+ASKING = re.compile(r"[^.?!\n]*\?")
 
 
 @lru_cache(maxsize=4096)
 def _named(asked: str) -> tuple[frozenset[str], frozenset[str]]:
     """The words of the sentence that asks, and these with the options' words."""
     question, _, options = asked.rpartition("\n\n") if "\n\n" in asked else (asked, "", "")
-    asking = _ASKING.findall(question)
+    asking = ASKING.findall(question)
     words = focus(asking[-1] if asking else question)
     return frozenset(word for word in words - _GLUE if word.isascii()), words | focus(
         " ".join((options, *_NAMES.findall(question)))

@@ -216,7 +216,7 @@ _UNITS_AND_TEENS = (
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_WORD = {w: i for i, w in enumerate(_UNITS_AND_TEENS.split())} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
+NUMBER_WORDS = {w: i for i, w in enumerate(_UNITS_AND_TEENS.split())} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
 _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
 # What a word behind a number makes of it: "2 thirds", "10 squared".
 _MEANT: dict[str, Callable[[float], float]] = {"squared": lambda n: n * n, "cubed": lambda n: n * n * n}
@@ -235,8 +235,8 @@ def _number_words(text: str) -> Value | None:
         return Value(sign / part) if part else Value(sign * many, 0) if many else None
     total, current, used = 0.0, 0.0, 0
     for word in words:
-        if word in _WORD or word.isdigit():
-            current += _WORD[word] if word in _WORD else int(word[:6])
+        if word in NUMBER_WORDS or word.isdigit():
+            current += NUMBER_WORDS[word] if word in NUMBER_WORDS else int(word[:6])
         elif word == "hundred" and used:
             current = max(current, 1) * 100
         elif word in _SCALES and used:
@@ -247,7 +247,7 @@ def _number_words(text: str) -> Value | None:
             break
         used += 1
     rest = words[used:]
-    if not used or len(rest) > 3 or any(w in _WORD or w in ("out", "or", "to", "of", "per") for w in rest):
+    if not used or len(rest) > 3 or any(w in NUMBER_WORDS or w in ("out", "or", "to", "of", "per") for w in rest):
         return None
     part = _PARTS.get(rest[0].removesuffix("s") if rest[0] not in _PARTS else rest[0]) if rest else None
     if part:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from l2v import __version__
-from l2v.errors import UserError
+from l2v.errors import UserError, counted
 from l2v.report.study import Study
 from l2v.study.cells import Cell
 from l2v.study.columns import ITEMS, SETTINGS, short
@@ -63,7 +63,7 @@ def still_open(study: Study) -> list[str]:
     except UserError:
         return []
     reasons = Counter(found.failed.values()).most_common()
-    lines = [f"{count:,} {'cell' if count == 1 else 'cells'} failed: {reason}" for reason, count in reasons[:REASONS]]
+    lines = [f"{counted(count, 'cell')} failed: {reason}" for reason, count in reasons[:REASONS]]
     more = len(reasons) - REASONS
     rest = [f"further reasons, {more}: l2v status study={study.name}"] if more > 0 else []
     return [f"{found.told_open}.", *lines, *rest] if found.told_open else []

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2v.disk import write_atomically
-from l2v.errors import UserError
+from l2v.errors import UserError, counted
 from l2v.report import style
 from l2v.report.answers import writable
 from l2v.report.comparison import Compared, compare
@@ -145,10 +145,7 @@ def _lede(study: Study) -> str:
     n = sorted({int(v) for v in told["n"]}) if len(told) else []
     sizes = "" if not n else f", n = {n[0]:,}" if len(n) == 1 else f", n = {n[0]:,} to {n[-1]:,}"
     benchmarks = ", ".join(dict.fromkeys(told["bench"] if len(told) else rows["bench"]))
-    return (
-        f"{cells:,} finished {'cell' if cells == 1 else 'cells'} on {targets} {'target' if targets == 1 else 'targets'}; "
-        f"{benchmarks}{sizes}; scorer {study.scorer}."
-    )
+    return f"{counted(cells, 'finished cell')} on {counted(targets, 'target')}; {benchmarks}{sizes}; scorer {study.scorer}."
 
 
 def _blocks(studies: Sequence[Study]) -> list[dict[str, Any]]:
