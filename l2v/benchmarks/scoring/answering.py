@@ -24,18 +24,21 @@ _ADDED = re.compile(
     r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
+# "Blue is the highest, at 78": how far something goes that is no number itself.
+_HOW_FAR = re.compile(r",? (?:at|with|reaching) [$€£]?[0-9][0-9.,]*%?(?: [a-z]+)?(?=\W*$)")
 _OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
 # A guess is an answer; tags are no words.
 _EMPTY = re.compile(
     r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
     # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
+    r"^\W*(?:solving|simplifying|adding (?:them|these|those|it all)(?: up| together)?|you (?:need|have) to)\b,?|"
     r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
     r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|^\W*(?:based on|looking at|considering|judging|since|because)\b[^,]*,",
     re.IGNORECASE,
 )
 # "31 matchsticks": an answer and no sentence.
 _COUNT = re.compile(
-    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!out\b|or\b|to\b|of\b|per\b)[a-z]+){{0,2}}\W*", re.IGNORECASE
+    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|had)\b)[a-z]+){{0,2}}\W*", re.IGNORECASE
 )
 # "18 tiles minus 3 tiles gives 15 tiles", "3 red + 4 blue = 7"
 _WORKED = re.compile(
@@ -111,8 +114,10 @@ class _Sentence:
 def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, options: Sequence[str]) -> tuple[_Sentence, set[str]]:
     """A sentence, and what it names that nobody asked for."""
     alone = response.strip() == text.strip()
+    angles = _NUMBERED_ANGLE.findall(text)
+    text = text if any(DIGITS & set(one) for one in answer) else _HOW_FAR.sub("", text)
     text, forms = _stripped(text, asked)
-    own = {name for part in answer for name in (*named(part), *named(part.lower()))}
+    own = {name for part in answer for name in (*named(part), *named(part.lower()), *_SIDE_OF.get(part.lower(), ()))}
     if len(runs := _RUN.findall(text)) == 1 and any(n[0] in DIGITS for n in own):
         # One number, however it is written.
         own |= set(named(runs[0]))
@@ -129,6 +134,8 @@ def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, option
     foreign |= {a for a, by, b in pairs_in(text) for x, word, y in asked.pairs if by == word and (a == y or b == x)}
     if own and said and not own & set(said) and not _YES_NO & {part.strip().lower() for part in answer}:
         foreign |= own
+    # "∠3 = 130°" where angle 2 is asked for
+    foreign |= {f"~{number}" for number in angles if number not in asked.known}
     there = {*said, *own, *(name for option in options for name in named(option))}
     fixed = frozenset(own | units | labels)
     return _Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(labels), worked, alone), foreign
@@ -180,6 +187,8 @@ def account(
     return foreign, _missing(sentence, asked, response)
 
 
+_NUMBERED_ANGLE = re.compile(r"(?:\bangle|∠)\s?([0-9])(?=\s*(?:=|is\b|measures\b|equals\b))", re.IGNORECASE)
+_SIDE_OF = {"left": ("lefthand", *named("lefthand")), "right": ("righthand", *named("righthand"))}
 _LETTERS_ONLY = re.compile(r"[^\W\d_]+")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _YES_NO = {"yes", "no", "true", "false"}
@@ -207,7 +216,8 @@ def core(text: str) -> str:
 def new_number(text: str, question: str) -> str | None:
     """The one number, with what stands behind it, that a sentence brings in or, where it brings in none, states."""
     asked = asked_of(question)
-    text = BOUND.sub(" ", _ORDINAL.sub(" ", plain(core(_OF_SO_MANY.sub(r"\1", text)))))
+    text = _COUNTED.sub(lambda m: str(COUNTS[m.group().lower()]), _OF_SO_MANY.sub(r"\1", text))
+    text = BOUND.sub(" ", _ORDINAL.sub(" ", plain(core(text))))
     if not asked.known & set(named(text)) or _OPERATION.search(text) or asked.noun & {"percen", "fracti", "probab", "ratio"}:
         return None
     found = [(float(m[1].replace(",", "")), m.group()) for m in _NUMBER.finditer(text)]
@@ -215,6 +225,7 @@ def new_number(text: str, question: str) -> str | None:
     return new[0][1] if new and len({number for number, _ in new}) == 1 else None
 
 
+_COUNTED = re.compile(rf"\b(?!one\b)(?:{SOME})\b(?!-)", re.IGNORECASE)
 _ORDINAL = re.compile(r"[0-9]+(?:st|nd|rd|th)\b")
 _OPERATION = re.compile(r"[0-9]\s?[-+*/×÷·:]\s?[0-9]|[±<>≤≥≠=\\]|\bor\b")
 _NUMBER = re.compile(r"(?<![\w.,^/-])-?([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)(?![0-9/:^A-Za-z]|\.[0-9])(?:\s?%|\s?°|\s[a-z]+)?")
@@ -233,6 +244,13 @@ def answers(
     response: all that was said, where "it" may stand for what a sentence before names. concludes: whether what stands before it
     leads to it (None: it is no sentence); then only what both names something foreign and leaves something out is doubted.
     """
+    if (named_last := _MATCHES.search(text)) and named_last[1] in answer:
+        return True
+    if _RATE.search(text) and not _EACH.search(question):
+        return False
+    ranked = [bool(rank) for rank in _RANK.findall(text)]
+    if ranked and any(ranked) != any(_RANK.findall(question)):
+        return False
     leads = concludes or _CONCLUDING.match(text) is not None
     if not question.strip() or asked_of(question).known <= {"1"} and (leads or response.strip() == text.strip()):
         # Nothing is known of what is asked.
@@ -245,6 +263,9 @@ def answers(
         return False
     if unsolved or _DIFFERENCE.search(text) and "=" not in text or len({s.strip() for s in _SIDE.findall(text)}) > 1:
         return False
+    if (referred := _SO_IT.fullmatch(text)) and options:
+        # "Grass makes its own food, so it is the producer."
+        text = f"{answer[-1]} {referred[1]}"
     foreign, missing = account(text, question, answer, response, options)
     doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
     if len(text.split()) < 4 and concludes is None:
@@ -252,6 +273,14 @@ def answers(
     return not doubt if leads else not (foreign or missing)
 
 
+_SO_IT = re.compile(r"[^,]+, (?:and )?(?:so|thus|hence|therefore) it (is\b.+)")
+# "…, which matches option C."
+_MATCHES = re.compile(r", which (?:matches|corresponds to|is) (?:option|choice) \(?([A-J])\)?\W*$")
+# "adds 4 each time": no total, unless that is asked for.
+_EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNORECASE)
+_RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,])", re.IGNORECASE)
+# "the second highest"
+_RANK = re.compile(r"\b((?:second|third|fourth|fifth|2nd|3rd|[4-9]th|next)[ -])?(?:\w{3,}est|most|least)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
 _CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 _IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)

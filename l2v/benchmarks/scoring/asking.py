@@ -39,13 +39,13 @@ height tall high taller higher
 speed velocity fast faster
 slope gradient
 mass weight weigh heavy heavier
-price cost charge expensive
+price cost charge expensive pay paid
 highest largest greatest maximum biggest most max tallest peak
 lowest smallest least minimum fewest min
 difference more gap
 fewer less
 left remain rest remaining
-total sum altogether
+total sum altogether together
 age old
 person people individual
 object item

@@ -41,7 +41,7 @@ _WORD = re.compile(r"[^\W\d_\u3040-\ud7af]{3,}|[\u3040-\ud7af]{2}")
 _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport|#|//|```|\|)|[;{]$")
 _ENDED = re.compile(r"[.!?)\]}*$`|]$")
 _LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)\W{0,3}$")
-_LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|[a-z]{1,2}(?:\^?\d)?)$")
+_LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|units?|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
     r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|x|y|n|"
     r"[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
@@ -219,7 +219,8 @@ _LEAD_IN = re.compile(
     r"have|see|count|am (?:sure|certain|confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|"
     r"going with)\s+(?:that\s+)?|"
     r"this (?:means|shows|implies|tells us)\s+(?:that\s+)?)?"
-    r"(?:(?:it|this|that|there|the (?:\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|"
+    r"(?:(?:it|this|that|there|the "
+    r"(?:(?!\w*(?:est|imum|most|first|second|third|last|other|given|initial)\b)\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|"
     r"are|equals|"
     r"becomes|comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?"
     r"(?:(?:\w+ly|indeed|of course|just|still)\b[\s,]*)*",

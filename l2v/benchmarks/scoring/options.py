@@ -90,7 +90,7 @@ def read_option(
     )
 
 
-_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures)\s")
+_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)\s")
 
 
 def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
@@ -235,8 +235,10 @@ def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionRead
         return None
     if is_mathematics(plain(text)):
         return None
-    readable = [bool(o.strip()) and o.strip() not in _SMALL_WORDS and not _is_short(o) for o in known.spaced]
-    if not all(readable[i] or o.strip() in _SMALL_WORDS or not o.strip() for i, o in enumerate(known.spaced)):
+    # Where both sides are options, either is a direction.
+    small = _SMALL_WORDS - ({"left", "right"} if {" left ", " right "} <= {*known.spaced} else set())
+    readable = [bool(o.strip()) and o.strip() not in small and not _is_short(o) for o in known.spaced]
+    if not all(readable[i] or o.strip() in small or not o.strip() for i, o in enumerate(known.spaced)):
         return None
     left, hits = spaced, [False] * len(readable)
     for i in sorted(range(len(readable)), key=lambda i: -len(known.spaced[i])):

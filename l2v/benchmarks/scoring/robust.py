@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
 from l2v.benchmarks.scoring.answering import answers, core, new_number, touches
-from l2v.benchmarks.scoring.asking import named
+from l2v.benchmarks.scoring.asking import asked_of, named
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare, is_mathematics, to_latex
@@ -150,7 +150,8 @@ def _piecewise(
     whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(claim.sentence or claim.text))
     pieces = _PIECE.split(whole) if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) else [whole]
     if sum("=" in piece for piece in pieces) > 1:
-        pieces = pieces[-1:] if _HENCE.search(whole) else [whole]
+        label = _EQUATED.match(pieces[-1])
+        pieces = pieces[-1:] if _HENCE.search(whole) or label and label[1] in asked_of(question.text).main else [whole]
     if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
         pieces = [whole]
     for piece in pieces:
@@ -164,7 +165,9 @@ def _piecewise(
         own = replace(claim, text=piece, line=piece, sentence=piece, how=how)
         verdict = judge(own)
         if not verdict and question.kind == CHOICE and (letter := _LETTER_IS.match(piece)):
-            verdict = judge(replace(own, text=letter.group(1), line=letter.group(1)))
+            # A letter that the question itself names ("Graph A represents …") is no option's.
+            letters = named(question.text) if any(o.strip() not in (*LETTERS, "") for o in question.options) else ()
+            verdict = None if letter.group(1) in letters else judge(replace(own, text=letter.group(1), line=letter.group(1)))
         if not verdict and question.kind in (INTEGER, FLOAT) and (number := new_number(piece, question.text)):
             verdict = judge(replace(own, text=number, line=number))
         if verdict is not None and _answered(question, own, verdict, response):
@@ -172,6 +175,7 @@ def _piecewise(
     return found[-1] if len({_read(v) for v in found}) == 1 or found and _HENCE.search(whole) else None
 
 
+_EQUATED = re.compile(r"\W*([A-Z]{2,3}) = [^=]+$")
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
 _SAYS = re.compile(r"[=≈]|\b(?:is|are|was|were|has|have|had|will|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b")
