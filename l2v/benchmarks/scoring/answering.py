@@ -38,7 +38,8 @@ _EMPTY = re.compile(
 )
 # "31 matchsticks": an answer and no sentence.
 _COUNT = re.compile(
-    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|had)\b)[a-z]+){{0,2}}\W*", re.IGNORECASE
+    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|had)\b)[a-z]+){{0,2}}\W*",
+    re.IGNORECASE,
 )
 # "18 tiles minus 3 tiles gives 15 tiles", "3 red + 4 blue = 7"
 _WORKED = re.compile(
