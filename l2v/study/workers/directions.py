@@ -50,7 +50,6 @@ from l2v.transfer.extract import extract
 GENERATED_ROWS = 64
 # How soon a worker looks again at what another one reads.
 POLL_SECONDS = 0.5
-KEPT = "contrast"  # what the lines of kept responses belong to
 
 
 def directions_path(outputs: str, reading_id: str) -> Path:
@@ -230,15 +229,17 @@ def contrast_pairs(
 
     def answer(chats: list[Chat]) -> list[str]:
         texts: list[str] = []
+        # Those of another reading are none of this one's.
+        own = kept.parent.name if kept else ""
         for line in whole_lines(read_bytes(kept)) if kept else []:
-            record = open_line(line, KEPT) or {}
+            record = open_line(line, own) or {}
             # A reader that slept through the end of its claim may have written after its successor: numbers tell. What is
             # damaged is written again, and what came after it.
             if record.get("chat") == len(texts) < len(chats):
                 texts.append(str(record["text"]))
         if kept and kept.exists():
             # Without the line that an interruption tore.
-            write_atomically(kept, "".join(map(_line, range(len(texts)), texts)))
+            write_atomically(kept, _lines(own, 0, texts))
         rows = [(Request(str(i), chat.user), None) for i, chat in enumerate(chats)]
         decoding = Decoding(chosen.max_new_tokens)
         with reading_bar(config, f"answers of {loaded.spec.id}", "answer") as tick:
@@ -248,7 +249,7 @@ def contrast_pairs(
                 if kept:
                     kept.parent.mkdir(parents=True, exist_ok=True)
                     with kept.open("a", encoding="utf-8") as file:
-                        file.write("".join(map(_line, range(len(texts), len(chats)), new)))
+                        file.write(_lines(own, len(texts), new))
                 texts += new
                 tick(len(texts), len(rows))
         return texts
@@ -256,8 +257,8 @@ def contrast_pairs(
     return build_pairs(chosen.kind, questions, chosen.cot_instruction, chosen.direct_instruction, answer, chosen.shots)
 
 
-def _line(chat: int, text: str) -> str:
-    return sealed_line({"id": str(chat), "chat": chat, "text": text}, KEPT)
+def _lines(of: str, first: int, texts: Sequence[str]) -> str:
+    return "".join(sealed_line({"id": str(chat), "chat": chat, "text": text}, of) for chat, text in enumerate(texts, first))
 
 
 def load_directions(path: Path) -> Directions:

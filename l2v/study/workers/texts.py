@@ -7,16 +7,16 @@ any model's states can be read, and found again by the identity of who wrote wha
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from weakref import ref
 
 from l2v.config import ColumnsConfig, Config
-from l2v.disk import write_atomically
+from l2v.disk import read_bytes, write_atomically
 from l2v.errors import UserError
 from l2v.identity import digest
+from l2v.study.digests import open_lines, sealed_line, tell_once
 from l2v.study.model_files import model_spec
 from l2v.study.resolve import contrast_id, model_id
 from l2v.transfer.contrast import load_questions
@@ -30,7 +30,7 @@ def written_by_source(config: Config, device: str, say: Callable[[str], None]) -
     contrast = contrast_id(config.contrast)
     name = digest({"writer": asdict(model_id(config.source, "source")), "contrast": contrast.identity()})
     path = Path(config.runtime.outputs) / "cache" / "texts" / f"{name}.jsonl"
-    if not path.exists():
+    if not _whole(path):
         _write(config, path, device, say)
     left = load_questions(str(path))
     read = copy.deepcopy(config)
@@ -40,6 +40,23 @@ def written_by_source(config: Config, device: str, say: Callable[[str], None]) -
     if not any(question.cot and question.direct for question in left):
         raise UserError(f"'{config.source.name}' answered no question under both instructions ({path}); choose another source.")
     return read
+
+
+def _whole(path: Path) -> bool:
+    """Whether texts are there, every line of them and in their order; what is damaged is written again.
+
+    Each line names its place and how many there are. Raises UserError for what cannot be read, such as a folder.
+    """
+    if not (data := read_bytes(path)):
+        return False
+    rows = open_lines(data, path.stem)
+    # A version without checks wrote no places.
+    old = all(line is None for line in rows) and b'"check"' not in data
+    places = [f"{place}/{len(rows)}" for place in range(len(rows))]
+    if not data.endswith(b"\n") or (not old and [row and row["id"] for row in rows] != places):
+        tell_once(f"{path} is damaged; its texts are written again.")
+        return False
+    return True
 
 
 def _write(config: Config, path: Path, device: str, say: Callable[[str], None]) -> None:
@@ -59,6 +76,7 @@ def _write(config: Config, path: Path, device: str, say: Callable[[str], None]) 
     ]
     whole = [row for row in rows if row["cot"] and row["direct"]]
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, "".join(json.dumps(row) + "\n" for row in whole))
+    lines = (sealed_line({"id": f"{place}/{len(whole)}"} | row, path.stem) for place, row in enumerate(whole))
+    write_atomically(path, "".join(lines), sync=True)
     lost = len(rows) - len(whole)
     say(f"texts written by {config.source.name}: {len(whole)} pairs, {lost} without an answer left out ({path})")
