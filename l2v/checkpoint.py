@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import l2v.tensors
 from l2v.errors import UserError
 from l2v.generation import check_generation
 from l2v.hub import bound_requests
@@ -149,7 +150,7 @@ def check_whole(spec: ModelSpec) -> None:
     """Raise UserError for a folder that is plainly no whole checkpoint: an adapter, GGUF files, no config.json at all."""
     if spec.path is None:
         return
-    folder = Path(spec.where())
+    l2v.tensors.check_links(folder := Path(spec.where()))
     if (adapter := folder / "adapter_config.json").is_file():
         base = json_object(adapter).get("base_model_name_or_path")
         raise UserError(
@@ -185,8 +186,7 @@ def model_type(spec: ModelSpec) -> object:
 def config_values(spec: ModelSpec) -> Mapping[str, Any]:
     """config.json; empty where it cannot be had."""
     if spec.path is not None:
-        file = Path(spec.where()) / "config.json"
-        return json_object(file) if file.is_file() else {}
+        return json_object(file) if (file := Path(spec.where()) / "config.json").is_file() else {}
     from transformers import PretrainedConfig
 
     bound_requests()

@@ -52,6 +52,13 @@ def shortened(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
+def check_links(folder: Path) -> None:
+    """Raise UserError for a link to a file that is not there, as a broken-off download leaves in the hub's cache."""
+    for file in sorted(folder.glob("*")):
+        if file.is_symlink() and not file.exists():
+            raise UserError(f"'{file.name}' in '{folder}' is a link to a file that is not there; copy or download it again.")
+
+
 def tensors_of(folder: Path) -> dict[str, Tensor]:
     """Every tensor that a load will see: of model.safetensors, else of the shards that its index names."""
     index = folder / "model.safetensors.index.json"

@@ -252,6 +252,16 @@ def test_what_is_no_whole_checkpoint_is_called_by_its_name(held: dict[str, str],
         load_model(spec(tmp_path), "text")
 
 
+@pytest.mark.parametrize("name", [WEIGHTS, "generation_config.json", "chat_template.jinja"])
+def test_a_link_to_a_file_that_is_not_there_is_named(name: str, text: Path, tmp_path: Path) -> None:
+    """As in a snapshot of the hub's cache whose download was broken off; a file that need not be there would be passed over."""
+    folder = Path(shutil.copytree(text, tmp_path / "copy"))
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to("../blobs/gone")
+    with pytest.raises(UserError, match=f"'{name}'.* download it again"):
+        check_kind(spec(folder), "text")
+
+
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_text("GGUF")
     with pytest.raises(UserError, match="is a file, .*l2v convert"):
