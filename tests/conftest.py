@@ -133,12 +133,12 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(outputs: Path) -> Callable[..., Answer]:
-    """`l2v run` of a tiny study in the session's outputs folder; later words win."""
+    """`l2v run`, or another verb, of a tiny study in the session's outputs folder; later words win."""
 
-    def run(*words: object) -> Answer:
+    def run(*words: object, verb: str = "run") -> Answer:
         flags = [w for w in words if str(w).startswith("-")]
         settings = [w for w in words if not str(w).startswith("-")]
-        return call("run", *flags, *TINY, f"runtime.outputs={outputs}", *settings)
+        return call(verb, *flags, *TINY, f"runtime.outputs={outputs}", *settings)
 
     return run
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from l2v.benchmarks.base import Item
 from l2v.benchmarks.scoring import check_scorers
 from l2v.benchmarks.twins import shared
 from l2v.config import Config, ImpossibleConfig
@@ -214,7 +215,7 @@ def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:
         reported = for_report(job)
         benchmark = reported.cell.benchmark
         if benchmark not in reasons:
-            reasons[benchmark] = unread(partial(_check_held_out, job, reported))
+            reasons[benchmark] = unread(partial(check_held_out, job, reported, _questions))
         if (error := reasons[benchmark]) is not None:
             found[job.cell.id] = f"{job.cell.describe()}: {error}"
             if len(found) == len(distinct(jobs)):
@@ -222,13 +223,17 @@ def _unreadable(jobs: Sequence[Job]) -> dict[str, str]:
     return found
 
 
-def _check_held_out(job: Job, reported: Job) -> None:
+def _questions(job: Job) -> list[Item]:
+    return benchmark_items(job.cell.benchmark, job.config.benchmark)
+
+
+def check_held_out(job: Job, reported: Job, questions: Callable[[Job], list[Item]]) -> None:
     """Raise UserError when the questions of either cannot be read, or most of what is reported on is also chosen on.
 
-    Fewer such questions are told: of some benchmarks' splits a few are equal.
+    Fewer such questions are told: of some benchmarks' splits a few are equal. questions: the items of a job.
     """
-    report = benchmark_items(reported.cell.benchmark, reported.config.benchmark)
-    found = shared(report, benchmark_items(job.cell.benchmark, job.config.benchmark))
+    report = questions(reported)
+    found = shared(report, questions(job))
     if not found:
         return
     (item, earlier), (here, there) = found[0], (chosen_on(reported.cell), chosen_on(job.cell))

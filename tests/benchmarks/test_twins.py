@@ -57,6 +57,9 @@ def test_what_was_chosen_on_is_not_reported_on(
     answer = tiny("study=all_shared", f"benchmark.path={data(8)}", *words)
     assert answer.code == 2
     assert "8 of the 8 questions of 'test'" in answer.err and "nothing would be held out; mend the data" in answer.err
+    looked = tiny("study=all_shared", f"benchmark.path={data(8)}", *words, verb="preflight")
+    assert looked.code == 1
+    assert "8 of the 8 questions of 'test'" in looked.out and "mend: mend the data, or choose and report on other" in looked.out
 
 
 def test_doubled_questions_and_pairs_are_told(data: Callable[[int], Path], tiny: Callable[..., Any], tmp_path: Path) -> None:

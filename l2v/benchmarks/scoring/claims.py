@@ -220,7 +220,8 @@ _LEAD_IN = re.compile(
     r"going with)\s+(?:that\s+)?|"
     r"this (?:means|shows|implies|tells us)\s+(?:that\s+)?)?"
     r"(?:(?:it|this|that|there|the "
-    r"(?:(?!\w*(?:est|imum|most|first|second|third|last|other|given|initial)\b)\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|"
+    r"(?:(?!\w*(?:est|imum|most|first|second|third|last|other|given|initial)\b)\w+ )?(?:result|value|total|sum|number|"
+    r"expression|difference|product))(?:'s|\s(?:is|"
     r"are|equals|"
     r"becomes|comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?"
     r"(?:(?:\w+ly|indeed|of course|just|still)\b[\s,]*)*",

@@ -23,7 +23,7 @@ from l2v.study.preflight.checkpoints import BASE, Checkpoint, look
 from l2v.study.preflight.costs import Card, Cost, answering, reading
 from l2v.study.preflight.lengths import check_contrast, prompt_tokens
 from l2v.study.preflight.problems import Problem, Problems
-from l2v.study.protocol import arms_of, for_report, planned
+from l2v.study.protocol import arms_of, check_held_out, for_report, planned
 from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.maps import neutral_chats
@@ -124,7 +124,7 @@ class _Pass:
             items = self._items(job)
         if job.config.protocol.name != "none":
             with self.problems.of(cells):
-                self._items(for_report(job))
+                check_held_out(job, for_report(job), self._items)
         loaded = None
         with self.problems.of(cells):
             loaded = target.without_weights()
