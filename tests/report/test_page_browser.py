@@ -325,6 +325,8 @@ def test_on_paper_figures_fit_and_controls_are_gone(tab: Any, path: Path) -> Non
     assert page.evaluate(f"placed({many}, Array(24).fill([...'123456789abcdefghij']), 640).height") < 930
     thirty = "Array(30).fill({ name: 'permuted seed 1', colour: '#000000', x: 0 })"
     assert page.evaluate(f"forest({thirty}, 'points', 640, true).height") <= 800
+    sixty = thirty.replace("30", "60")
+    assert page.evaluate(f"forest({sixty}, 'points', 640, true).height") <= 930
     after = "getComputedStyle(document.querySelector('.card > .question')).breakAfter"
     assert page.evaluate(after) == "avoid"
     page.evaluate("dispatchEvent(new Event('afterprint'))")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,32 @@ def test_a_damaged_table_is_not_believed(client: TestClient, copied_pair: Path) 
     rows.assign(value=0.123).to_csv(path, index=False)
     assert "<b>12.3" not in (page := client.get("/").text)
     assert page.count("<b>") == whole.count("<b>") > 0
+
+
+def test_a_study_that_has_begun_tells_its_rows_and_no_more(client: TestClient, copied_pair: Path) -> None:
+    """No protocol, no command that would write the page again; every cell that was asked for counts from the start."""
+    (run,) = (json.loads(path.read_text()) for path in copied_pair.glob("runs/*/run.json"))
+    for path in copied_pair.glob("runs/*/over*"):
+        path.unlink()
+    shutil.rmtree(copied_pair / "cells")
+    (copied_pair / "results.csv").unlink()
+    page, index = client.get("/studies/pair/").text, client.get("/").text
+    assert "appear here by\n  themselves" in page and "No selection" not in page and "l2v report study=pair" not in page
+    assert f"0 of {len(run['cells'])}</td>" in index
+    said = client.get("/studies/pair/state").json()["open"]
+    assert said.startswith("2 of 2 cells not finished; 0 of ") and f'id="open">{said}' in page
+
+
+def test_the_rows_of_a_page_in_a_tab_are_counted_on(tab: Any, served: str, copied_pair: Path) -> None:
+    for path in (copied_pair / "cells" / of(copied_pair, "l2v") / "DONE", *copied_pair.glob("runs/*/over")):
+        path.unlink()
+    opened = Opened(tab, served)
+    opened.address = served.split("studies/")[0]
+    before = str(opened.page.text_content("#open"))
+    path = copied_pair / "cells" / of(copied_pair, "l2v") / "responses.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    opened.page.wait_for_function("before => document.getElementById('open').textContent !== before", arg=before)
+    assert "rows are there" in str(opened.page.text_content("#open")) and opened.close() == []
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 function forest(lines, title, width, zero) {
   const look = theme();
   const narrow = width < 620;
-  // On paper up to some fifty lines, their axis and their caption share a sheet.
-  const room = paper.on ? Math.max(14, (HEAT.sheet - 176) / lines.length) : Infinity;
+  // On paper up to sixty lines (what a comparison draws), their axis and their caption share a sheet.
+  const room = paper.on ? Math.max(12, (HEAT.sheet - 176) / lines.length) : Infinity;
   const step = Math.min(narrow ? 42 : 25, room);
   const y = lines.map((_, i) => lines.length - i);
   // A trace's intervals have one colour.

@@ -4,9 +4,10 @@ const LOOK_AGAIN = 2500; // milliseconds
 async function look() {
   try {
     const answer = await fetch(`${DATA.served}state`);
-    const { mark } = answer.ok ? await answer.json() : { mark: DATA.mark };
+    const { mark, open } = answer.ok ? await answer.json() : { mark: DATA.mark };
     const busy = document.hidden || document.activeElement?.matches("input, select") || String(getSelection());
     if (mark !== DATA.mark && !busy) location.reload();
+    if (open && $("open")) $("open").textContent = open;
     $("live").textContent = mark === DATA.mark ? "Live" : "New cells are there";
   } catch {
     $("live").textContent = "The server is gone";

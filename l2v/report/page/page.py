@@ -105,7 +105,7 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
         "note": MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
         "warnings": first.warnings(),
         "still_open": still_open(first),
-        "protocol": protocol(first),
+        "protocol": protocol(first) if len(first.rows) else "",
         "facts": facts(first) if len(first.rows) else [],
         "blocks": _blocks([s for s in (first, second) if s is not None]),
         "kinds": KINDS,

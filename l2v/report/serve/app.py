@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from l2v.errors import UserError
 from l2v.report.page.examples import of_cell
+from l2v.report.page.facts import still_open
 from l2v.report.page.page import environment, finite, styles
 from l2v.report.page.pictures import MOST_IMAGES, Read, image_readers, thumbnail
 from l2v.report.serve.leaderboard import leaderboard
@@ -64,7 +65,10 @@ class _Views:
         return HTMLResponse(self._study(request).page, headers={"Cache-Control": "no-store"})
 
     def state(self, request: Request) -> Response:
-        return JSONResponse({"mark": self._study(request).mark}, headers={"Cache-Control": "no-store"})
+        """Whether the page is still of today, and how many rows are there of a study that was not over when it was read."""
+        shown = self._study(request)
+        rest = next(iter(still_open(shown.study)), "") if shown.was_open else ""
+        return JSONResponse({"mark": shown.mark, "open": rest}, headers={"Cache-Control": "no-store"})
 
     def cell(self, request: Request) -> Response:
         shown, cell = self._cell(request)

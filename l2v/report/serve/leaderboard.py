@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +12,8 @@ import pandas as pd
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError
 from l2v.report.serve.shelf import Shelf, address
+from l2v.study.store import Store
+from l2v.study.workers.run import runs_of
 
 ROLES = {"baseline": 0, "arm": 1, "other": 1, "null": 2}
 
@@ -30,12 +33,12 @@ class LeaderboardEntry:
 
 @dataclass(frozen=True)
 class StudyLine:
-    """A study in the list: how many of its cells are done, when the last one was, and why it cannot be read."""
+    """A study in the list: how many of its cells are done, when a file of them was last written, and why it cannot be read."""
 
     name: str
     address: str
     done: int
-    begun: int
+    cells: int
     last: str
     trouble: str = ""
 
@@ -95,6 +98,8 @@ def _entry(row: dict[Any, Any]) -> LeaderboardEntry:
 def _line(shelf: Shelf, name: str, trouble: str) -> StudyLine:
     cells = shelf.outputs / name / "cells"
     done = [path.stat().st_mtime for path in cells.glob("*/DONE")]
-    begun = sum(1 for path in cells.glob("*") if path.is_dir())
+    asked = {path.name for path in cells.glob("*") if path.is_dir()}
+    with suppress(UserError):
+        asked.update(cell for run in runs_of(Store(shelf.outputs, name)) for cell in run.cells)
     last = f"{datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
-    return StudyLine(name, address(name), len(done), begun, last, trouble)
+    return StudyLine(name, address(name), len(done), len(asked), last, trouble)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from l2v.errors import UserError
+from l2v.report.page.facts import still_open
 from l2v.report.page.page import render
 from l2v.report.study import Study, named, read_study
 from l2v.study.status import studies
@@ -52,6 +53,11 @@ class ServedStudy:
     wall: float
     took: float
     examples: int
+
+    @cached_property
+    def was_open(self) -> bool:
+        """Whether cells of it were missing."""
+        return bool(still_open(self.study))
 
     @cached_property
     def page(self) -> str:
