@@ -30,8 +30,8 @@ _OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )
 # A guess is an answer; tags are no words.
 _EMPTY = re.compile(
     r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
-    # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
     r"^\W*(?:solving|simplifying|adding (?:them|these|those|it all)(?: up| together)?|you (?:need|have) to)\b,?|"
+    # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
     r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
     r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|^\W*(?:based on|looking at|considering|judging|since|because)\b[^,]*,",
     re.IGNORECASE,
@@ -189,7 +189,7 @@ def account(
 
 
 _NUMBERED_ANGLE = re.compile(r"(?:\bangle|∠)\s?([0-9])(?=\s*(?:=|is\b|measures\b|equals\b))", re.IGNORECASE)
-_SIDE_OF = {"left": ("lefthand", *named("lefthand")), "right": ("righthand", *named("righthand"))}
+_SIDE_OF = {side: named(f"{side}hand") for side in ("left", "right")}
 _LETTERS_ONLY = re.compile(r"[^\W\d_]+")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _YES_NO = {"yes", "no", "true", "false"}
@@ -245,8 +245,6 @@ def answers(
     response: all that was said, where "it" may stand for what a sentence before names. concludes: whether what stands before it
     leads to it (None: it is no sentence); then only what both names something foreign and leaves something out is doubted.
     """
-    if (named_last := _MATCHES.search(text)) and named_last[1] in answer:
-        return True
     if _RATE.search(text) and not _EACH.search(question):
         return False
     ranked = [bool(rank) for rank in _RANK.findall(text)]
@@ -275,8 +273,6 @@ def answers(
 
 
 _SO_IT = re.compile(r"[^,]+, (?:and )?(?:so|thus|hence|therefore) it (is\b.+)")
-# "…, which matches option C."
-_MATCHES = re.compile(r", which (?:matches|corresponds to|is) (?:option|choice) \(?([A-J])\)?\W*$")
 # "adds 4 each time": no total, unless that is asked for.
 _EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNORECASE)
 _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,])", re.IGNORECASE)
