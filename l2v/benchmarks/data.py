@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from l2v.disk import read_records
@@ -127,7 +128,7 @@ def _short(error: Exception) -> str:
 def _checked(image: Image.Image) -> Image.Image:
     """The image, unread, when its file is whole as far as its own marks tell: PNG's checksums, the end mark of a JPEG."""
     file = getattr(image, "fp", None)
-    if image.format == "PNG":
+    if image.format == "PNG" and file is not None:
         image.verify()
     elif image.format == "JPEG" and file is not None:
         file.seek(0, io.SEEK_END)
@@ -138,8 +139,17 @@ def _checked(image: Image.Image) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How a camera was held, as a viewer turns its picture and `datasets` does; of JPEGs alone, whose header tells it."""
-    return int(image.getexif().get(ExifTags.Base.Orientation, 1)) if image.format in ("JPEG", "MPO") else 1
+    """How a camera was held, as a viewer turns its picture and `datasets` does; PIL itself turns a TIFF."""
+    file = getattr(image, "fp", None)
+    if image.format == "PNG" and file is not None and "exif" not in image.info:
+        # PIL decodes every pixel to look for EXIF behind them, where it seldom stands.
+        place = file.tell()
+        file.seek(0)
+        found = b"eXIf" in file.read()
+        file.seek(place)
+        if not found:
+            return 1
+    return 1 if image.format == "TIFF" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
 class LazyImages(Sequence[Image.Image]):
@@ -198,6 +208,8 @@ def read_image(value: Any, where: str) -> Image.Image:
             image = Image.open(value["path"] if isinstance(value, dict) else value)
         if image.mode in ("I", "F"):
             raise ValueError(f"mode {image.mode}, 32 bits a pixel, does not say what is white; save it with 8 bits")
+        if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG holds more behind its picture
+            raise ValueError("it has several frames or pages; save the one that is meant")
         if _only_sizes.get():
             sideways = _orientation(image) in SIDEWAYS
             image = _checked(image)
@@ -207,12 +219,13 @@ def read_image(value: Any, where: str) -> Image.Image:
         image.load()
     except (OSError, ValueError, TypeError, AttributeError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"The image of {where} is missing or corrupt ({_short(error)}); mend or remove that item.") from error
+    if image.mode.startswith("I;16"):
+        # A plain convert() would clip 16-bit grey to white.
+        shades, clear = np.asarray(image), image.info.get("transparency", -1)
+        image = Image.fromarray(np.where(shades == clear, 255, shades // 257).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         # Transparent diagrams are drawn for white paper; a plain convert() would show them on black.
         image = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(paper, image)
-    if image.mode.startswith("I;16"):
-        # A plain convert() would clip 16-bit grey to white.
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
     return image.convert("RGB")

@@ -94,14 +94,18 @@ def adds_bos(tokenizer: Any, text: str) -> bool:
     return tokenizer.bos_token is not None and not text.startswith(tokenizer.bos_token)
 
 
-def encode_prompts(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
+def encode_prompts(
+    loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]], which: str = "a question"
+) -> dict[str, Tensor]:
     """Model inputs for a left-padded batch of chat prompts and their images (RGB). BOS stands once, nothing is cut.
+
+    which: what a processor's refusal calls the question.
 
     Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text that holds the place of
     a picture, or a prompt longer than the model's context.
     """
     check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
-    inputs, where = _tokenized(loaded, prompts, images), loaded.spec.where()
+    inputs, where = _tokenized(loaded, prompts, images, which), loaded.spec.where()
     ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
         raise UserError(f"The processor of '{where}' gives no attention mask; padding could not be told from text.")
@@ -127,7 +131,9 @@ def _accepted(model: Any) -> set[str]:
     return {name for call in calls for name in inspect.signature(call).parameters} | {"input_ids", "attention_mask"}
 
 
-def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]]) -> dict[str, Tensor]:
+def _tokenized(
+    loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Sequence[Image.Image]], which: str
+) -> dict[str, Tensor]:
     """Ids, mask and pictures. Truncation is switched off, also where a checkpoint's own settings ask for it."""
     options: dict[str, Any] = {
         "padding": True,
@@ -145,6 +151,6 @@ def _tokenized(loaded: LoadedModel, prompts: Sequence[str], images: Sequence[Seq
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # code of the checkpoint's family
         reason = " ".join(f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}".split())[:200]
         raise UserError(
-            f"The processor of '{loaded.spec.where()}' refuses a question: {reason.rstrip('.')}; its chat template and "
+            f"The processor of '{loaded.spec.where()}' refuses {which}: {reason.rstrip('.')}; its chat template and "
             "its processor must fit each other, and the question."
         ) from error

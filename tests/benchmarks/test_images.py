@@ -83,6 +83,32 @@ def test_grey_of_sixteen_bits_keeps_its_shades() -> None:
     assert read.getpixel((1, 0)) == WHITE
 
 
+def test_grey_of_sixteen_bits_with_a_transparent_shade() -> None:
+    image = Image.new("I", (3, 1), 65535)
+    for x, shade in enumerate((32768, 300)):
+        image.putpixel((x, 0), shade)
+    read = read_image(encoded(image.convert("I;16"), transparency=300), "x")
+    assert [read.getpixel((x, 0))[0] for x in range(3)] == pytest.approx([128, 255, 255], abs=2)
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_a_picture_of_several_frames_is_refused(form: str) -> None:
+    """The first of them would be shown, whichever the question means."""
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    column = encoded(frames[0], form, save_all=True, append_images=frames[1:])
+    for look in (lambda: read_image(column, "x"), lambda: image_sizes(lambda: [read_image(column, "x")])):
+        with pytest.raises(UserError, match="x is missing or corrupt .*several frames.*save the one"):
+            look()
+    assert read_image(encoded(frames[0], form, save_all=True), "x").size == (4, 3)
+
+
+def test_what_a_camera_keeps_behind_its_picture_is_no_frame() -> None:
+    """A phone's JPEG holds a map of brightness, or the other eye's view, behind the picture."""
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "blue")]
+    read = read_image(encoded(frames[0], "MPO", save_all=True, append_images=frames[1:]), "x")
+    assert read.getpixel((0, 0)) == pytest.approx(RED, abs=2)
+
+
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_numbers_without_a_scale_are_refused(mode: str) -> None:
     """A plain convert("RGB") takes 255 for white, and shows a picture of 0 to 1 as black, one of 16 bits as white."""
@@ -90,15 +116,26 @@ def test_numbers_without_a_scale_are_refused(mode: str) -> None:
         read_image(encoded(Image.new(mode, (2, 1), 1), "TIFF"), "x")
 
 
+def late_exif(content: bytes) -> bytes:
+    """A PNG whose EXIF stands behind its pixels, as the format allows."""
+    start = content.index(b"eXIf") - 4
+    stop = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    end = content.index(b"IEND") - 4
+    return content[:start] + content[stop:end] + content[start:stop] + content[end:]
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "late PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize(("orientation", "size"), [(1, (64, 40)), (3, (64, 40)), (6, (40, 64)), (8, (40, 64))])
-def test_a_photograph_stands_as_it_was_taken(orientation: int, size: tuple[int, int]) -> None:
+def test_a_photograph_stands_as_it_was_taken(orientation: int, size: tuple[int, int], form: str) -> None:
     """Against `datasets`, which turns what it decodes."""
     import datasets
 
     image = Image.effect_noise((64, 40), 50).convert("RGB")
     exif = image.getexif()
     exif[ExifTags.Base.Orientation] = orientation
-    column = encoded(image, "JPEG", exif=exif)
+    column = encoded(image, form.removeprefix("late "), exif=exif)
+    if form == "late PNG":
+        column["bytes"] = late_exif(column["bytes"])  # type: ignore[arg-type]
     read = read_image(column, "x")
     assert read.tobytes() == datasets.Image().decode_example(column).convert("RGB").tobytes() and read.size == size
     assert image_sizes(lambda: [read_image(column, "x")]) == [size]

@@ -135,11 +135,11 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 TOLD = (
-    (r"stranger' refuses a question: .*image_pad", "fit each other"),
+    (r"stranger' refuses question '.*': .*image_pad", "fit each other"),
     (r"silent' has no chat template", "chat_template"),
     (r"eos_word' ends answers at eos_token_id='two'", "again"),
     (r"eos_far' ends answers at eos_token_id=\[9999\]", "again"),
-    (r"unpatched' refuses a question: TypeError", "fit each other"),
+    (r"unpatched' refuses question '.*': TypeError", "fit each other"),
     (r"far_pictures' writes token \d+ for a picture, its config.json names 9999", "again"),
     (r"feature' cannot read a picture by its config.json", "again"),
     (r"whole_numbers' could not be loaded .*int8", "."),
@@ -148,7 +148,7 @@ TOLD = (
     (r"heads' could not be loaded .*attention heads \(5\)", "."),
     (r"A prompt of \d+ tokens exceeds the context of '.*narrow' \(6\)", "."),
     (r"rope' could not be loaded .*zzz", "."),
-    (r"sizeless' refuses a question: .*size", "fit each other"),
+    (r"sizeless' refuses question '.*': .*size", "fit each other"),
     (r"merged' writes \d+ tokens for a question's pictures, the model makes \d+", "again"),
     (r"A text holds '<image>', which '.*llava' reads as the place of a picture", "choose other texts"),
     (r"A neutral text has \d+ tokens, the model's context holds 1024", "shorter"),

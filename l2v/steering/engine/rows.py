@@ -114,7 +114,8 @@ def on_device(target: LoadedModel, inputs: dict[str, Tensor]) -> dict[str, Tenso
 
 def encode_plainly(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Tensor]:
     """What the processor makes of a batch, on the CPU. Raises UserError as `encode_prompts` does."""
-    return encode_prompts(target, [prompt_text(target, r) for r in requests], [r.images for r in requests])
+    which = f"question '{requests[0].id}'" if len(requests) == 1 else "a question"
+    return encode_prompts(target, [prompt_text(target, r) for r in requests], [r.images for r in requests], which)
 
 
 def request_key(request: Request) -> object:

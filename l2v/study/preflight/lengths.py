@@ -15,10 +15,10 @@ from l2v.config import Config
 from l2v.errors import UserError
 from l2v.steering.control_words import control_word
 from l2v.steering.engine.lengths import ImageTokens, image_sizes
-from l2v.steering.engine.rows import Request
+from l2v.steering.engine.rows import Request, encode_plainly
 from l2v.steering.models import LoadedModel
 from l2v.steering.pictures import check_text_ids, image_token_ids, picture_words
-from l2v.steering.prompts import IMAGE_PLACEHOLDER, chat_prompt, encode_prompts
+from l2v.steering.prompts import IMAGE_PLACEHOLDER
 from l2v.study.cells import Job
 from l2v.study.preflight.checkpoints import Checkpoint
 from l2v.study.workers.answer import cell_requests
@@ -76,8 +76,7 @@ def prompt_tokens(job: Job, items: Sequence[Item], target: LoadedModel) -> list[
     """
     lengths = []
     for request in hardest(target, cell_requests(job, items)):
-        prompt = chat_prompt(target, request.text, len(request.images), request.prefix, request.history)
-        inputs = encode_prompts(target, [prompt], [request.images])
+        inputs = encode_plainly(target, [request])
         check_pictures(target, inputs)
         lengths.append(int(inputs["input_ids"].shape[1]))
     return lengths
