@@ -119,6 +119,10 @@ class Benchmark:
         """The row in the fields that TEXTS, WORDS and LISTS name."""
         return doc
 
+    def may_be_blank(self, doc: dict[str, Any], column: str) -> bool:
+        """Whether a column of TEXTS may hold no word in this row, which is in its current fields."""
+        return False
+
     def fault(self, doc: dict[str, Any]) -> str:
         """What else of a row would be scored wrongly without a word, to stand after "has"; "" for nothing."""
         return ""

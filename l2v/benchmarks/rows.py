@@ -34,6 +34,8 @@ def _column_fault(docs: Benchmark, doc: dict[str, Any]) -> str:
     for column in (name for name in docs.TEXTS if name in doc):
         if not isinstance(doc[column], str):
             return f"{_short(doc[column])} in its column '{column}', which holds text"
+        if not doc[column].strip() and not docs.may_be_blank(doc, column):
+            return f"nothing in its column '{column}', which holds text"
     for column, words in docs.WORDS.items():
         if column in doc and doc[column] not in words:
             return f"{_short(doc[column])} in its column '{column}', which holds one of {', '.join(words)}"

@@ -53,7 +53,7 @@ GOLDS: list[tuple[str, dict[str, Any]]] = [
 def columns() -> Iterator[tuple[str, dict[str, Any]]]:
     for name in WHOLE:
         docs = open_benchmark(name)
-        values = {column: (3, None, ["x"], {"x": 1}, True) for column in docs.TEXTS}
+        values = {column: (3, None, ["x"], {"x": 1}, True, "", " \n") for column in docs.TEXTS}
         values |= {column: (3, None, ["x"], "nosuch", "", 1.5) for column in docs.WORDS}
         values |= {column: (3, "ab", "['a', 'b']", [1, 2], {"A": "a"}, ["a", None]) for column in docs.LISTS}
         yield from ((name, {column: value}) for column, bad in values.items() for value in bad)
@@ -62,6 +62,13 @@ def columns() -> Iterator[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_whole_row_passes(name: str) -> None:
     check_row(open_benchmark(name), WHOLE[name], "here")
+
+
+def test_the_picture_alone_may_ask() -> None:
+    row = WHOLE["mathverse"] | {"question": "", "question_for_eval": "What?\nChoices:\nA:1\nB:2", "query_wo": "Answer directly."}
+    check_row(open_benchmark("mathverse"), row | {"problem_version": "Vision Only"}, "here")
+    with pytest.raises(UserError, match="nothing in its column 'question'"):
+        check_row(open_benchmark("mathverse"), row | {"problem_version": "Text Lite"}, "here")
 
 
 def test_answers_may_be_withheld_where_the_benchmark_says_so() -> None:

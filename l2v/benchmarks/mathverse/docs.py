@@ -197,6 +197,10 @@ class MathVerse(Benchmark):
         """The annotated answer as it stands; for multiple choice mostly its letter."""
         return str(doc["answer"])
 
+    def may_be_blank(self, doc: dict[str, Any], column: str) -> bool:
+        """The question of Vision Only stands in the picture."""
+        return bool(doc["problem_version"] == VERSIONS[-1])
+
     def question(self, doc: dict[str, Any]) -> Question:
         """The row as scorers see it: the question with its choices, and a gold that is a letter where it names one option."""
         row = _current(doc)
