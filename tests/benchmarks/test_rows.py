@@ -65,7 +65,11 @@ def test_a_whole_row_passes(name: str) -> None:
 
 
 def test_the_picture_alone_may_ask() -> None:
-    row = WHOLE["mathverse"] | {"question": "", "question_for_eval": "What?\nChoices:\nA:1\nB:2", "query_wo": "Answer directly."}
+    row = WHOLE["mathverse"] | {
+        "question": "",
+        "question_for_eval": "What?\nChoices:\nA:1\nB:2",
+        "query_wo": "Answer directly.",
+    }
     check_row(open_benchmark("mathverse"), row | {"problem_version": "Vision Only"}, "here")
     with pytest.raises(UserError, match="nothing in its column 'question'"):
         check_row(open_benchmark("mathverse"), row | {"problem_version": "Text Lite"}, "here")
