@@ -250,3 +250,10 @@ def read_records(path: Path) -> list[Record]:
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise UserError(f"The file '{path}' must hold a list of objects, one object per line, or objects by id.")
     return found
+
+
+def read_parquet(path: Path) -> Any:
+    """The table of a .parquet file as it is now; `datasets` would read a copy of it, for as long as the file keeps its time."""
+    from pyarrow.parquet import ParquetFile
+
+    return ParquetFile(path).read()

@@ -72,7 +72,7 @@ def _looked_at(path: Path) -> str:
         raise FileNotFoundError(path)
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     listing = tuple(
-        (str(p.relative_to(path)) if p != path else "", str(p), p.stat().st_size, p.stat().st_mtime_ns)
+        (str(p.relative_to(path)) if p != path else "", str(p), p.stat().st_size, (p.stat().st_mtime_ns, p.stat().st_ctime_ns))
         for p in files
         if not any(part.startswith((".", "__")) for part in p.relative_to(path).parts)
     )
@@ -80,8 +80,8 @@ def _looked_at(path: Path) -> str:
 
 
 @lru_cache(maxsize=256)
-def _fingerprint(listing: tuple[tuple[str, str, int, int], ...]) -> str:
-    """The hash over (relative name, path, size, modification time); the times only decide whether to hash again."""
+def _fingerprint(listing: tuple[tuple[str, str, int, tuple[int, int]], ...]) -> str:
+    """The hash over (relative name, path, size, times of modification and change); the times only decide whether to hash again."""
     total = hashlib.sha256()
     for name, path, size, _ in listing:
         total.update(f"{name}\0{size}\0".encode())

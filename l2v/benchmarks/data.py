@@ -13,7 +13,7 @@ from typing import Any, overload
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-from l2v.disk import read_records
+from l2v.disk import read_parquet, read_records
 from l2v.errors import UserError
 from l2v.hub import bound_requests
 
@@ -43,7 +43,7 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
         else:
             file = _split_file(Path(path), split)
             if file.suffix == ".parquet":
-                rows = datasets.load_dataset("parquet", data_files={split: str(file)}, split=split)
+                rows = datasets.Dataset(read_parquet(file))
             else:
                 records = read_records(file)
                 # Columns that the first row lacks would be left out.

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from l2v.disk import read_records
+from l2v.disk import read_parquet, read_records
 from l2v.errors import UserError, unknown
 
 KINDS = ("response_pairs", "generated", "prompts", "demonstrations")
@@ -122,14 +122,13 @@ def read_rows(data: str, revision: str | None, split: str, group: str = "contras
         return read_records(path)
     if path.suffix in (".jsonl", ".json", ".parquet") and not path.is_file():
         raise UserError(f"The {group} file {path} does not exist; give {group}.path=… a .jsonl, .json or .parquet file.")
-    import datasets
-
-    datasets.disable_progress_bars()
     try:
         if path.suffix == ".parquet":
-            table = datasets.load_dataset("parquet", data_files=str(path), split="train")
-        else:
-            table = datasets.load_dataset(data, revision=revision, split=split)
+            return list(read_parquet(path).to_pylist())
+        import datasets
+
+        datasets.disable_progress_bars()
+        table = datasets.load_dataset(data, revision=revision, split=split)
     except UserError:
         raise
     except Exception as error:

@@ -4,11 +4,13 @@ sentence that names the file; never a traceback."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pandas as pd
 import pytest
 
@@ -104,3 +106,22 @@ def test_damaged_data_are_told_by_file_or_known_as_others(kind: str, suffix: str
         assert named and len(str(error).splitlines()) == 1, error
     else:
         assert found == whole or fingerprint(str(file)) != known, "other rows under the identity of the whole ones"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_read_as_it_is_now(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaced by one of its time, as a copy or a clock may leave it; no copy of what it held counts."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "copies")
+    write, read = KINDS[kind]
+    file = write(tmp_path, ".parquet")
+    then, whole, known = file.stat(), read(file), fingerprint(str(file))
+    frame = pd.read_parquet(file)
+    (column,) = {"answer", "direct"} & set(frame)
+    frame[column] = frame[column].iloc[::-1].to_list()
+    frame.to_parquet(file)
+    os.utime(file, ns=(then.st_atime_ns, then.st_mtime_ns))
+    swapped = read(file)
+    assert swapped != whole and len(swapped) == len(whole) and fingerprint(str(file)) != known
+    for copy in tmp_path.glob("copies/**/*.arrow"):
+        copy.write_bytes(copy.read_bytes()[::-1])
+    assert read(file) == swapped
