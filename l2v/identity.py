@@ -81,7 +81,7 @@ def _looked_at(path: Path) -> str:
 
 @lru_cache(maxsize=256)
 def _fingerprint(listing: tuple[tuple[str, str, int, tuple[int, int]], ...]) -> str:
-    """The hash over (relative name, path, size, times of modification and change); the times only decide whether to hash again."""
+    """The hash over (relative name, path, size, times); the times only decide whether to hash again."""
     total = hashlib.sha256()
     for name, path, size, _ in listing:
         total.update(f"{name}\0{size}\0".encode())

@@ -140,7 +140,10 @@ def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
     checks += [partial(_check_map, store.path.parent, one) for one in found.maps.values()]
     readings = {reading.id: reading for one in found.maps.values() for reading in (one.source, one.target)}
     checks += [partial(_check_neutral, store.path.parent, reading) for reading in readings.values()]
-    checks += [store.check_results, *(partial(check_analysis, path) for path in sorted(store.path.glob("lat/*/lat.json")))]
+    analyses = sorted(store.path.glob("lat/*/lat.json"))
+    checks += [store.check_results, *(partial(check_analysis, path) for path in analyses)]
+    # Which texts an analysis was made from is not told; all of them are few.
+    checks += [partial(_check_texts, path) for path in sorted(store.path.parent.glob("cache/texts/*.jsonl")) if analyses]
     for check in checks:
         try:
             check()
@@ -163,6 +166,12 @@ def _check_neutral(outputs: Path, reading: NeutralReading) -> None:
     if (folder := states_path(outputs, reading.id)).exists():
         for block in range(block_count(folder)):
             load_states(folder, block, reading.settings())
+
+
+def _check_texts(path: Path) -> None:
+    from l2v.study.workers.texts import check_texts
+
+    check_texts(path)
 
 
 def _check_directions(path: Path, found: Checkup) -> None:

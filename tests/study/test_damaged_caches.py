@@ -3,6 +3,7 @@ names the file and the mend; never another number, never a traceback."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -154,6 +155,38 @@ def test_lines_of_texts_that_are_gone_are_missed(made: Made) -> None:
         assert (answer.code, found) == (0, made.expected["analyze"]), answer.err
         assert path.read_bytes() == whole.read_bytes()
         shutil.rmtree(outputs)
+
+
+def test_texts_of_a_version_without_checks_are_written_again(made: Made, monkeypatch: Any) -> None:
+    """Nobody could tell whether a line of them is gone."""
+    (whole,), (kept,) = made.files("texts/*.jsonl", "whole"), made.files("texts/*.part/responses.jsonl", "whole")
+    for lost in (0, 1):
+        monkeypatch.setattr(digests, "_told", set())
+        outputs = made.copied()
+        for path in (whole, kept):
+            rows = [json.loads(line) for line in path.read_text().splitlines()]
+            old = [{key: value for key, value in row.items() if key not in ("id", "check")} for row in rows]
+            (outputs / path.relative_to(made.folder / "whole")).unlink()
+            lines = [json.dumps(row) + "\n" for row in old[: len(old) - lost]]
+            (outputs / path.relative_to(made.folder / "whole")).write_text("".join(lines))
+        answer, found = made.made("analyze", outputs)
+        assert (answer.code, found) == (0, made.expected["analyze"]), answer.err
+        assert f"{whole.name} was written by a version without checks" in answer.err
+        assert (outputs / whole.relative_to(made.folder / "whole")).read_bytes() == whole.read_bytes()
+        shutil.rmtree(outputs)
+
+
+def test_doctor_looks_at_the_texts_of_a_study_with_analyses(made: Made, l2v: Callable[..., Any]) -> None:
+    """Cut off at a line's end, or with another letter in it."""
+    (path,), words = made.files("texts/*.jsonl", "other"), ("doctor", "study=a", f"outputs={made.folder / 'other'}")
+    assert l2v(*words).code == 0, l2v(*words).out
+    whole = path.read_bytes()
+    for harmed in (b"".join(whole.splitlines(keepends=True)[:-1]), whole.replace(b"=", b"-", 1), b"", whole[:-9]):
+        path.write_bytes(harmed)
+        answer = l2v(*words)
+        told = [line for line in answer.out.splitlines() if line.startswith("- ")]
+        assert answer.code == 1 and len(told) == 1 and path.name in told[0] and "delete it" in told[0], answer.out
+    path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("how", HARMS)

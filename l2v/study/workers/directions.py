@@ -25,7 +25,7 @@ from l2v.identity import digest
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
 from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
-from l2v.study.digests import open_line, sealed_line, tell_once
+from l2v.study.digests import has_check, open_line, sealed_line, tell_once
 from l2v.study.model_files import check_declared, reader
 from l2v.study.plan import EXTRACTION_SCHEMA, Reading, fitting, job_readings, norm_reading, readings
 from l2v.study.workers.bars import reading_bar
@@ -232,7 +232,7 @@ def contrast_pairs(
         # Those of another reading are none of this one's.
         own = kept.parent.name if kept else ""
         for line in whole_lines(read_bytes(kept)) if kept else []:
-            record = open_line(line, own) or {}
+            record = (open_line(line, own) if has_check(line) else None) or {}
             # A reader that slept through the end of its claim may have written after its successor: numbers tell. What is
             # damaged is written again, and what came after it.
             if record.get("chat") == len(texts) < len(chats):

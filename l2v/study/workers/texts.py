@@ -13,10 +13,10 @@ from pathlib import Path
 from weakref import ref
 
 from l2v.config import ColumnsConfig, Config
-from l2v.disk import read_bytes, write_atomically
+from l2v.disk import read_bytes, whole_lines, write_atomically
 from l2v.errors import UserError
 from l2v.identity import digest
-from l2v.study.digests import open_lines, sealed_line, tell_once
+from l2v.study.digests import has_check, open_lines, sealed_line, tell_once
 from l2v.study.model_files import model_spec
 from l2v.study.resolve import contrast_id, model_id
 from l2v.transfer.contrast import load_questions
@@ -30,7 +30,10 @@ def written_by_source(config: Config, device: str, say: Callable[[str], None]) -
     contrast = contrast_id(config.contrast)
     name = digest({"writer": asdict(model_id(config.source, "source")), "contrast": contrast.identity()})
     path = Path(config.runtime.outputs) / "cache" / "texts" / f"{name}.jsonl"
-    if not _whole(path):
+    fault = fault_of(path)
+    if fault and path.exists():
+        tell_once(f"{path} {fault}; its texts are written again.")
+    if fault:
         _write(config, path, device, say)
     left = load_questions(str(path))
     read = copy.deepcopy(config)
@@ -42,21 +45,23 @@ def written_by_source(config: Config, device: str, say: Callable[[str], None]) -
     return read
 
 
-def _whole(path: Path) -> bool:
-    """Whether texts are there, every line of them and in their order; what is damaged is written again.
+def fault_of(path: Path) -> str:
+    """What is wrong with texts: a line that is not as it was written, or none in its place. "" where they are whole.
 
     Each line names its place and how many there are. Raises UserError for what cannot be read, such as a folder.
     """
-    if not (data := read_bytes(path)):
-        return False
+    data = read_bytes(path)
     rows = open_lines(data, path.stem)
-    # A version without checks wrote no places.
-    old = all(line is None for line in rows) and b'"check"' not in data
-    places = [f"{place}/{len(rows)}" for place in range(len(rows))]
-    if not data.endswith(b"\n") or (not old and [row and row["id"] for row in rows] != places):
-        tell_once(f"{path} is damaged; its texts are written again.")
-        return False
-    return True
+    if data and not any(map(has_check, whole_lines(data))):
+        return "was written by a version without checks"
+    whole = data.endswith(b"\n") and [row and row["id"] for row in rows] == [f"{i}/{len(rows)}" for i in range(len(rows))]
+    return "" if whole else "is damaged"
+
+
+def check_texts(path: Path) -> None:
+    """Raise UserError for texts that are not whole."""
+    if fault := fault_of(path):
+        raise UserError(f"{path} {fault}; delete it, and the next `l2v analyze` writes its texts again.")
 
 
 def _write(config: Config, path: Path, device: str, say: Callable[[str], None]) -> None:
