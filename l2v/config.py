@@ -270,7 +270,7 @@ class RuntimeConfig:
     outputs: str = "outputs"  # folder of all studies and of the cache
     world: str = "0"  # whose miniature: 0 is the shipped one; 1 to 4 and odd are what `make worlds` writes
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
-    batch_rows: int = 512  # rows (request, cell) per batch
+    batch_rows: int = 1024  # rows (request, cell) per batch, fewer where memory asks for it
     batch_tokens: int = 16384  # padded tokens per batch when reading directions
     cells_per_claim: int = 32  # cells that a worker takes at once; workers share a study claim by claim
     most_cells: int = 50000  # cells of a grid above which it is taken for a mistake

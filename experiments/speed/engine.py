@@ -70,7 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--release-cells", type=int, default=3, help="cells that way (a) is measured on")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way; the fastest counts")
     parser.add_argument("--sizes", choices=["mathvista"], help="only the prefill-heavy case, with lengths of real pictures")
-    parser.add_argument("--max-rows", type=int, default=512, help="rows decoded at once")
+    parser.add_argument("--max-rows", type=int, default=1024, help="rows decoded at once")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cell", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--only-cells", action="store_true", help=argparse.SUPPRESS)

@@ -182,7 +182,7 @@ def engine_way(
     cells: Sequence[Steering | None],
     decoding: Decoding,
     device: str,
-    max_rows: int = 512,
+    max_rows: int = 1024,
 ) -> Measured:
     """(c) The engine, rows in the order of the others: cell by cell."""
     rows = [(request, cell) for cell in cells for request in requests]

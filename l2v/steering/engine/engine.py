@@ -50,7 +50,7 @@ __all__ = [
 class Engine:
     """Answers rows of one target under one decoding.
 
-    max_rows: rows decoded at once, fewer where an accelerator's memory asks for it. prompt_tokens: prompt tokens that go
+    max_rows: rows decoded at once, fewer where memory asks for it. prompt_tokens: prompt tokens that go
     through the model at once; a longer prompt goes alone. share_from: prompts of so many tokens are held once for all their
     rows (None: never; rows of shorter ones copy them, which is faster). tell: is given one sentence when a model cannot be
     taken apart (default: a logged warning).
@@ -60,7 +60,7 @@ class Engine:
         self,
         target: LoadedModel,
         decoding: Decoding,
-        max_rows: int = 512,
+        max_rows: int = 1024,
         prompt_tokens: int = 8192,
         share_from: int | None = SHARED_TOKENS,
         tell: Callable[[str], None] | None = None,

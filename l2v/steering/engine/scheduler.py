@@ -27,7 +27,7 @@ from l2v.steering.engine.works import Outcome, Unanswered, Unfit, Work, WorkRow,
 
 # Columns that two rows may differ by in any case.
 _NEAR = 256
-# Share of an accelerator's free memory that keys and values may take.
+# Share of the free memory that keys and values may take.
 _MEMORY_SHARE = 0.7
 
 
@@ -69,7 +69,7 @@ class Scheduler:
         self.probes = self.prompts.shortest_of_each_kind()
         self.window: Window | None = None
         self.todo: list[WorkRow] = []  # rows of the open window
-        self.memory_rows = sizes.rows  # rows of the open window's length for which an accelerator has memory
+        self.memory_rows = sizes.rows  # rows of the open window's length for which there is memory
         self.filling = True
         self.pause = 0  # no filling until fewer rows than this are left; 0: none asked for
         self.chooser = Chooser(known, requests, decoding)
@@ -240,14 +240,19 @@ class Scheduler:
         return []
 
     def _free_memory(self) -> int | None:
-        """Bytes that are free on an accelerator; None where nobody tells."""
+        """Bytes that are free on a CUDA card or beside a CPU; None where nobody tells."""
         device = self.stepper.device
+        if device.type == "cpu":
+            import psutil
+
+            # A process that takes more is killed, or puts the machine to swapping: here no error says that memory ran out.
+            return int(psutil.virtual_memory().available)
         if device.type != "cuda":
             return None
         return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
     def _fitting(self, window: Window) -> int:
-        """Rows of this window's length for which an accelerator's free memory suffices, with what is in the batch."""
+        """Rows of this window's length for which the free memory suffices, with what is in the batch."""
         free = self._free_memory()
         if free is None:
             return self.asked

@@ -9,9 +9,11 @@ import random
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import families
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -379,6 +381,21 @@ def test_rows_survive_a_lack_of_memory(llava: LoadedModel, monkeypatch: pytest.M
     failures = small_memory(monkeypatch, place, limit)
     assert answers(llava, rows, Decoding(STEPS), max_rows=64) == expected
     assert failures
+
+
+def test_on_a_cpu_no_more_rows_run_than_free_memory_holds(
+    llava: LoadedModel, traffic: dict[str, list[tuple[int, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing says that memory ran out, the batch is made for what the machine has free; rows and answers stay."""
+    sizes: list[int] = []
+    measured = stepper.Stepper.row_bytes
+    monkeypatch.setattr(stepper.Stepper, "row_bytes", lambda *of: sizes.append(measured(*of)) or sizes[-1])
+    expected = answers(llava, mixed_rows(), Decoding(STEPS))
+    roomy = max(count for count, length in traffic["last"] if length == 1)
+    traffic["last"].clear()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=max(sizes)))
+    assert answers(llava, mixed_rows(), Decoding(STEPS)) == expected
+    assert max(count for count, length in traffic["last"] if length == 1) <= 4 < roomy
 
 
 @pytest.mark.parametrize("place", ["step", "enter", "opened"])
