@@ -222,7 +222,7 @@ def paper_report(study: Study, printed: str, format: str) -> str:
         "measured. In %; measured with its 95 % interval and n, Δ in points. The paper names no scorer, layer, alpha or k.",
     ]
     if (table["chosen"] == "selected on test").any():
-        lines.append("† selected on test: the best of several cells on the very items it is reported on; biased upwards.")
+        lines.append("† selected on the reported items: the best of several cells, biased upwards.")
     if format == "latex":
         return _latex(table, [*lines, _protocol(table)], printed)
     shown = _wide(table.assign(text=table.apply(_cell_text, axis=1))).reset_index()

@@ -21,7 +21,7 @@ LINE = 80  # characters of a line of a grid
 # Settings that every table has a column for, its heading or a method's name.
 SEEN = ("target", "benchmark", "task", "method", "weights", "source", "seed", "per_domain", "layer", "alpha", "cutoff")
 
-SELECTED_ON_TEST = "†: selected on test, the best of an arm's cells on the items it is reported on."
+SELECTED_ON_REPORTED = "†: selected on the reported items, the best of an arm's cells; biased upwards."
 MINIATURE_NOTE = (
     "The miniature world: trained models of one million parameters. It shows what the pipeline can tell apart and says nothing "
     "about real models."
@@ -253,7 +253,7 @@ def study_report(
     more = f"… and {hidden} more rows: `l2v report study={study.name}`" if hidden else ""
     more = f"{grids}\n\nEvery cell: `l2v report study={study.name} cells=all`" if grids else more
     if selection.arms and split is None and (table["selected"] == "test").any():
-        lines.insert(-1, SELECTED_ON_TEST)
+        lines.insert(-1, SELECTED_ON_REPORTED)
     shown = formatted(table).map(lambda value: printable(value) if isinstance(value, str) else value)
     if format == "latex":
         return latex(shown, lines, study.name)
@@ -308,7 +308,7 @@ def _preamble(study: Study, selection: Selection) -> list[str]:
     if selection.arms:
         lines.append(f"{selection.told()[0].upper()}{selection.told()[1:]}.")
     else:
-        lines.append(f"No selection protocol. {SELECTED_ON_TEST}")
+        lines.append(f"No selection protocol. {SELECTED_ON_REPORTED}")
     lines += [f"WARNING: {line}" for line in study.warnings()]
     lines.append(
         f"Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to direct; {HOLM}. Where problems "

@@ -182,7 +182,7 @@ def _sentence(words: Sequence[str], told: Told) -> str:
     words = list(words)
     if told.selected == "test":
         grid = "" if told.p_best_of_grid is None else f", p (best of grid) {p_text(told.p_best_of_grid)}"
-        words.append(f"selected on test: the best of {told.budget} cells on the items it is reported on{grid}")
+        words.append(f"selected on the reported items: the best of {told.budget} cells{grid}")
     return "; ".join([*words, f"n = {told.n:,}"]) + "."
 
 

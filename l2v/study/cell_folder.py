@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
@@ -136,7 +137,7 @@ class CellFolder(CellConfig):
             for path in (*verdicts.glob("*.jsonl"), verdicts, self.path / "metrics.json", self.path):
                 if path.exists():
                     sync_path(path)
-        self._write_done(mark, stored_twice)
+        self._write_done(mark | {"at": datetime.now(timezone.utc).isoformat(timespec="seconds")}, stored_twice)
         self._gathered = None
         shutil.rmtree(self.claims, ignore_errors=True)
 
@@ -164,7 +165,7 @@ class CellFolder(CellConfig):
             os.utime(file, ns=(finished.st_atime_ns, finished.st_mtime_ns))
 
     def mark(self) -> Record | None:
-        """What DONE says of the responses (rows, bytes, responses: their digest); None for one without digests.
+        """What DONE says: rows, bytes, responses (their digest), at (when, UTC); None for one without digests.
 
         Raises UserError for one that is damaged.
         """
@@ -176,6 +177,16 @@ class CellFolder(CellConfig):
         if not isinstance(found, dict) or not is_whole(found, self.id):
             raise UserError(f"{self.path / 'DONE'} is damaged; {mend}")
         return found if DIGEST in found else None
+
+    def finished_at(self) -> datetime:
+        """When the cell was finished, as DONE says; of an older version's, the time of that file, which a copy may change.
+
+        Raises UserError for one that is damaged, OSError where there is none.
+        """
+        said = (self.mark() or {}).get("at")
+        if said is None:
+            return datetime.fromtimestamp((self.path / "DONE").stat().st_mtime, timezone.utc)
+        return datetime.fromisoformat(said)
 
     def _finished_rows(self) -> tuple[str, list[Record]]:
         """Why the responses of a finished cell cannot be used, or "", and the sound ones among them."""

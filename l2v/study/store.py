@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -171,6 +172,14 @@ class Store:
     def finished(self) -> list[CellFolder]:
         """The folders of all finished cells, by id."""
         return [CellFolder(p.parent) for p in sorted((self.path / "cells").glob("*/DONE"))]
+
+    def last_finished(self) -> str:
+        """When the last of the finished cells was finished, for a reader; "" for none. One that is damaged is not asked."""
+        times: list[datetime] = []
+        for folder in self.finished():
+            with suppress(UserError, OSError):
+                times.append(folder.finished_at())
+        return f"{max(times):%Y-%m-%d %H:%M} UTC" if times else ""
 
     def whole(self) -> list[CellFolder]:
         """The folders of all finished cells, by id. Raises UserError with the first of which not everything is there."""

@@ -110,7 +110,7 @@ def test_verdicts_carry_the_figures_of_the_results(paged: Path) -> None:
     rows = pd.read_csv(paged / "results.csv")
     best = rows[(rows["method"] == "l2v") & (rows["selected"] == "test")].iloc[0]
     assert f"{100 * best['diff']:+.1f} points, 95 % interval [{100 * best['diff_low']:+.1f}, " in page
-    assert "selected on test: the best of 4 cells" in page
+    assert "selected on the reported items: the best of 4 cells" in page
     assert "The miniature world" in page
 
 

@@ -122,6 +122,26 @@ def test_tables_are_sorted_and_handed_out(tab: Any, path: Path, study: Path) -> 
     assert opened.close() == []
 
 
+def test_the_responses_beside_the_same_cells_of_another_study(tab: Any, study: Path, tmp_path: Path) -> None:
+    """A study that was computed again holds the same cells: each keeps its own rows, the responses are the first's."""
+    for name in ("seen", "again"):
+        shutil.copytree(study, tmp_path / name, ignore=shutil.ignore_patterns("report", "lat"))
+    opened = Opened(tab, write_page(read_study(str(tmp_path), "seen"), compare="again"))
+    page = opened.page
+    data = json.loads(str(page.text_content("#examples-data")))
+    assert str(page.text_content("#found")).startswith(f"{data['reported']} of {data['reported']} responses")
+    assert page.locator("#cards article").count() > 0
+    page.select_option("#table-which", "all")
+    # A row of either study opens what that row is of.
+    for name in ("again", "seen"):
+        page.select_option("#scope-study", name)
+        page.locator("#cells tbody button.opens").last.click()
+        assert page.input_value("#scope-study") == name
+        said = str(page.text_content("#found"))
+        assert (said == "The responses on this page are those of seen.") == (name == "again"), said
+    assert page.locator("#cards article").count() > 0 and opened.close() == []
+
+
 def test_examples_are_filtered_and_searched(tab: Any, path: Path) -> None:
     opened = Opened(tab, path)
     page = opened.page

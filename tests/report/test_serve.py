@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tabs import Opened
 from l2v.report.serve.app import application
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
+from l2v.study.store import Store
 
 
 @pytest.fixture
@@ -104,6 +107,23 @@ def test_the_rows_of_a_page_in_a_tab_are_counted_on(tab: Any, served: str, copie
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     opened.page.wait_for_function("before => document.getElementById('open').textContent !== before", arg=before)
     assert "rows are there" in str(opened.page.text_content("#open")) and opened.close() == []
+
+
+def test_when_a_cell_was_finished_is_what_it_says_whatever_a_copy_does_to_its_files(
+    client: TestClient, copied_pair: Path
+) -> None:
+    """Of a version that did not note it, the time of the file is all there is."""
+    copied = datetime(2031, 5, 6, 7, 8, tzinfo=timezone.utc).timestamp()
+    said = Store(copied_pair.parent, "pair").last_finished()
+    for path in copied_pair.rglob("*"):
+        os.utime(path, (copied, copied))
+    page, index = client.get("/studies/pair/").text, client.get("/").text
+    assert said.startswith("20") and f"last cell finished {said}" in page and f"<td>{said}</td>" in index
+    assert "2031-05-06" not in page + index
+    for path in copied_pair.glob("cells/*/DONE"):
+        path.write_text('{"stored_twice": 0}')
+        os.utime(path, (copied, copied))
+    assert "<td>2031-05-06 07:08 UTC</td>" in client.get("/").text
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def test_a_terminal_gets_colour_within_its_width(columns: int, study: str, outpu
         value = f"{100 * float(row['value']):.1f}{'†' if row['selected'] == 'test' else ''}"
         whole = f"{value} [{100 * float(row['low']):.1f}, {100 * float(row['high']):.1f}]"
         assert any(whole in line for line in bare.splitlines()), f"{whole} is on one line"
-    assert "†: selected on test" in " ".join(bare.split())
+    assert "†: selected on the reported items" in " ".join(bare.split())
     assert ("steps" in bare.split("target mini")[1].splitlines()[1]) == (columns == 200), "wide windows have every column"
 
 

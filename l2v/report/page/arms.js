@@ -122,7 +122,7 @@ SECTIONS.push((rows) => {
       `${basis(shown)}, ${distinct(shown, "items").join(" and ")}. ` +
       (byDiff ? "Paired difference to direct on the same items, 95 % bootstrap interval" : "95 % interval") +
       inGrey(shown, "; ") +
-      (shown.some((row) => mark(row)) ? "; † selected on test, biased upwards" : "") +
+      (shown.some((row) => mark(row)) ? "; † selected on these items, biased upwards" : "") +
       (all.length > shown.length ? `; the first ${shown.length} of ${all.length}, the rest is in the table` : "") +
       ".",
     numbers: { columns: cellColumns(all), rows: all, label: "Arms against direct" },

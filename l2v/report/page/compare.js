@@ -58,7 +58,7 @@ if ($("fig-compare")) {
             name: [p.arm, p.settings, distinct(ROWS, "where").length > 1 ? p.where : "", several ? `n = ${p.n}` : ""]
               .filter(Boolean)
               .join(", "),
-            ...lookOf(p.arm, CELLS.has(p.first) ? text(CELLS.get(p.first), "role") : ""),
+            ...lookOf(p.arm, rowOf(p.first) ? text(rowOf(p.first), "role") : ""),
             cell: p.first,
             x: 100 * p.diff,
             low: 100 * p.low,

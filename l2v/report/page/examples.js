@@ -15,11 +15,14 @@ const BOOKS = new Map();
 let found = [];
 let onPage = 0;
 
-/* The row that stands for a cell: the headline's, by the page's scorer. */
+/* The row that stands for a cell of a study: the headline's, by the page's scorer. Two studies may hold the same cell. */
+const OWNER = TABLES[0]?.study; // of the responses
 const CELLS = new Map();
+const rowOf = (cell, study = OWNER) => CELLS.get(`${study}\n${cell}`);
 for (const row of ROWS) {
-  if (text(row, "scorer") === DATA.scorer && (text(row, "metric") === "accuracy" || !CELLS.has(text(row, "cell"))))
-    CELLS.set(text(row, "cell"), row);
+  const of = [text(row, "cell"), text(row, "study")];
+  if (text(row, "scorer") === DATA.scorer && (text(row, "metric") === "accuracy" || !rowOf(...of)))
+    CELLS.set(of.reverse().join("\n"), row);
 }
 
 /* A book's examples as entries: {book, example, cell}. */
@@ -59,7 +62,7 @@ function beginExamples() {
 }
 
 function armName(cell) {
-  const row = CELLS.get(cell);
+  const row = rowOf(cell);
   if (!row) return cell;
   const [told, several] = [text(row, "told"), distinct(here(), "items").length > 1];
   const items = several && !told ? text(row, "items") : "";
@@ -73,7 +76,7 @@ const here = () =>
 
 /* What may be shown now: of one cell everything that is there, else the reported cells side by side. */
 function candidates() {
-  if (state.study !== TABLES[0].study) return [];
+  if (state.study !== OWNER) return [];
   const shown = new Set(here().map((row) => text(row, "cell")));
   const own = (entries) => entries.filter(({ cell }) => shown.has(cell));
   if (filters.cell === "") return own(entriesOf(PAGED, PAGED.reported));
@@ -110,9 +113,9 @@ function search() {
 
 function noneFound(all) {
   if (all.length) return "No example matches.";
-  if (state.study !== TABLES[0].study) return `The responses on this page are those of ${TABLES[0].study}.`;
-  if (filters.cell && !CELLS.has(filters.cell)) return "There is no such cell on this page.";
-  const more = `\`l2v serve study=${TABLES[0].study}\` shows all of them`;
+  if (state.study !== OWNER) return `The responses on this page are those of ${OWNER}.`;
+  if (filters.cell && !rowOf(filters.cell)) return "There is no such cell on this page.";
+  const more = `\`l2v serve study=${OWNER}\` shows all of them`;
   return filters.cell ? `This page holds no response of this cell; ${more}.` : `No response is here; ${more}.`;
 }
 
@@ -154,9 +157,8 @@ function addCards() {
 }
 
 /* From a figure or a row of a table to the answers behind it. */
-async function openCell(cell, there = true) {
+async function openCell(cell, there = true, row = rowOf(cell, state.study) || rowOf(cell)) {
   if (!$("controls-examples")) return;
-  const row = CELLS.get(cell);
   if (row)
     for (const name of ["study", "where", "bench"]) {
       state[name] = text(row, name);

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 import pandas as pd
@@ -161,9 +160,9 @@ def _compute(study: Study, once: pd.DataFrame) -> str:
     seconds = once["seconds"].fillna(0).sum()
     responses = int(once["n"].fillna(0).sum())
     tokens = (once["tokens"].fillna(0) * once["n"].fillna(0)).sum()
-    done = [path.stat().st_mtime for path in study.store.path.glob("cells/*/DONE")]
-    last = f"; last cell finished {datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
-    return f"{duration(seconds)} of generation for {responses:,} responses, {tokens:,.0f} tokens{last}"
+    last = study.store.last_finished()
+    told = f"; last cell finished {last}" if last else ""
+    return f"{duration(seconds)} of generation for {responses:,} responses, {tokens:,.0f} tokens{told}"
 
 
 def duration(seconds: float) -> str:

@@ -81,7 +81,7 @@ function strands(rows, shown, axes, width) {
     const line = svg("polyline", { points: path, stroke: on ? lookOf(text(row, "arm"), text(row, "role")).colour : look.hair });
     line.setAttribute("class", on ? "on" : "off");
     if (on) line.append(svg("title", {}, `${text(row, "arm")}, ${settingsOf(row)}: ${share(num(row, "value"))} %`));
-    line.addEventListener("click", () => openCell(text(row, "cell")));
+    line.addEventListener("click", () => openCell(text(row, "cell"), true, row));
     picture.append(line);
   }
   // Names that would touch each other stand in two rows.

@@ -20,7 +20,7 @@ function allRows(table) {
 
 /* A row; one of a cell leads to its answers, the cell's name by keyboard too. */
 function tableRow(row, columns) {
-  const open = () => openCell(text(row, "cell"));
+  const open = () => openCell(text(row, "cell"), true, row);
   const content = (c) =>
     c.opens ? el("button", { type: "button", class: "opens", title: "Its responses", click: open }, c.of(row)) : c.of(row);
   const clicked = (event) => event.target.closest("button") || String(getSelection()) || open();

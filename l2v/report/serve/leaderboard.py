@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import pandas as pd
@@ -33,7 +32,7 @@ class LeaderboardEntry:
 
 @dataclass(frozen=True)
 class StudyLine:
-    """A study in the list: how many of its cells are done, when a file of them was last written, and why it cannot be read."""
+    """A study in the list: how many of its cells are done, when the last of them was, and why it cannot be read."""
 
     name: str
     address: str
@@ -96,10 +95,8 @@ def _entry(row: dict[Any, Any]) -> LeaderboardEntry:
 
 
 def _line(shelf: Shelf, name: str, trouble: str) -> StudyLine:
-    cells = shelf.outputs / name / "cells"
-    done = [path.stat().st_mtime for path in cells.glob("*/DONE")]
-    asked = {path.name for path in cells.glob("*") if path.is_dir()}
+    store = Store(shelf.outputs, name)
+    asked = {path.name for path in store.path.glob("cells/*") if path.is_dir()}
     with suppress(UserError):
-        asked.update(cell for run in runs_of(Store(shelf.outputs, name)) for cell in run.cells)
-    last = f"{datetime.fromtimestamp(max(done), timezone.utc):%Y-%m-%d %H:%M} UTC" if done else ""
-    return StudyLine(name, address(name), len(done), len(asked), last, trouble)
+        asked.update(cell for run in runs_of(store) for cell in run.cells)
+    return StudyLine(name, address(name), len(store.finished()), len(asked), store.last_finished(), trouble)
