@@ -21,7 +21,7 @@ FEW_NULLS = 19
 
 RULE = (
     "Above (below) direct: the 95 % interval of the paired difference lies above (below) zero and Holm's p is below 0.05; a "
-    "cell that was selected on the test items themselves also needs p (best of grid) below 0.05, which allows for the search. "
+    "cell that was selected on the reported items also needs p (best of grid) below 0.05, which allows for the search. "
     "Above a null: more items right than the null arm's reported cell on the same items, p below 0.05 in a paired test (exact "
     "McNemar, or a sign-flip test over problems). Only null arms (random, permuted and the like) count that were searched over "
     "the same layers, alphas, cutoffs, positions, scale and prompt. Above all of them: above direct and above every null. An "

@@ -66,6 +66,7 @@ def _listening(port: int) -> socket.socket:
     found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         found.bind((LOOPBACK, port))
+        found.listen()  # who opens the address as soon as it is printed waits, and is not refused
     except OSError as error:
         found.close()
         raise UserError(f"Port {port} of {LOOPBACK} cannot be had ({error.strerror}); name another one with port=….") from error

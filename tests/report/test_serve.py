@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from l2v.report.serve.app import application
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
 from l2v.study.store import Store
+from l2v.verbs.serve import _listening
 
 
 @pytest.fixture
@@ -124,6 +126,12 @@ def test_when_a_cell_was_finished_is_what_it_says_whatever_a_copy_does_to_its_fi
         path.write_text('{"stored_twice": 0}')
         os.utime(path, (copied, copied))
     assert "<td>2031-05-06 07:08 UTC</td>" in client.get("/").text
+
+
+def test_an_address_that_was_told_refuses_nobody() -> None:
+    """While the server is still being loaded a browser waits."""
+    with _listening(0) as listening:
+        socket.create_connection(listening.getsockname(), timeout=5).close()
 
 
 @pytest.fixture

