@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] == ["help"] and len(arguments) > 1:
         arguments = [*arguments[1:], "--help"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(f"{__doc__}\n\n{table_of_contents(VERBS)}\n{HELP}")
+        _print_help(f"{__doc__}\n\n{table_of_contents(VERBS)}\n{HELP}")
         return 0
     if arguments[0] in ("-V", "--version"):
         print(f"l2v {__version__}")
@@ -51,8 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint = f"did you mean {close[0]}? There are" if close else "there are"
             raise UserError(f"Unknown verb '{verb}'; {hint} {', '.join(VERBS)}.")
         if {"-h", "--help"} & set(rest):
-            text = verb_help(verb)
-            print(folded(text, get_terminal_size().columns) if sys.stdout.isatty() else text)
+            _print_help(verb_help(verb))
             return 0
         with ending():
             return int(verb_module(verb).main(rest))
@@ -66,6 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+
+
+def _print_help(text: str) -> None:
+    print(folded(text, get_terminal_size().columns) if sys.stdout.isatty() else text)
 
 
 if __name__ == "__main__":

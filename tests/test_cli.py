@@ -16,7 +16,7 @@ from l2v import __version__
 from l2v.cli import VERBS
 from l2v.config import Config
 from l2v.paths import PACKAGE, conf_dir
-from l2v.verbs.help import folded, verb_help, verb_module
+from l2v.verbs.help import folded, table_of_contents, verb_help, verb_module
 
 HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
 PROBE = """
@@ -98,6 +98,13 @@ def test_help_lists_every_choice_of_every_group(l2v: Callable[..., Any]) -> None
     for folder in groups:
         choices = [word.strip(",") for word in listed[folder.name].split()[1:]]
         assert choices == sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def test_the_verbs_and_what_they_do_fit_a_terminal() -> None:
+    text = table_of_contents(VERBS)
+    fitted = folded(text, 80)
+    assert fitted.split() == text.split() and max(map(len, fitted.splitlines())) <= 80 < max(map(len, text.splitlines()))
+    assert all(line.startswith(("  l2v ", " " * 18)) for line in fitted.splitlines()), "a line goes on below what it tells"
 
 
 def test_choices_and_settings_fit_a_terminal() -> None:

@@ -23,7 +23,7 @@ def verb_module(verb: str) -> ModuleType:
 def table_of_contents(verbs: Iterable[str]) -> str:
     """A line per verb: the first of its docstring."""
     summaries = {verb: str(verb_module(verb).__doc__).splitlines()[0].partition(": ")[2] for verb in verbs}
-    return "\n".join(f"    l2v {verb:10} {summary.rstrip('.')}" for verb, summary in summaries.items())
+    return "\n".join(f"  l2v {verb:11} {summary.rstrip('.')}" for verb, summary in summaries.items())
 
 
 def verb_help(verb: str) -> str:

@@ -69,7 +69,7 @@ def test_the_sentence_carries_every_figure() -> None:
         "rank among null searches p = 0.14; n = 500."
     )
     assert "not permuted seed 1 at 98.0 %" in finding(told(), [RANDOM, PERMUTED]).text
-    assert "the best of 12 cells on the items it is reported on" in finding(told(selected="test"), [RANDOM]).text
+    assert "selected on the reported items: the best of 12 cells" in finding(told(selected="test"), [RANDOM]).text
     assert "no null arm was run" in finding(told()).text
     assert "no null arm was searched over the same settings" in finding(told(), others=3).text
 

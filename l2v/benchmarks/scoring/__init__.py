@@ -122,5 +122,7 @@ def score_answers(
     """
     scoring = scoring or Scoring()
     check_scorers([name], docs)
-    with tqdm(total=len(rows), desc=f"scoring: {name}", unit="response", disable=not scoring.progress, delay=1.0) as bar:
+    with tqdm(
+        total=len(rows), desc=f"scoring: {name}", unit="response", disable=not scoring.progress, delay=1.0, leave=False
+    ) as bar:  # one for each cell: none stays behind
         return list(SCORERS.get(name, _outside)(Asked(name, docs, rows, answers, scoring, bar.update)))

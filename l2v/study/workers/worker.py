@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from l2v.disk import Record, at_once
-from l2v.errors import StudyError, UserError, printable
+from l2v.errors import StudyError, UserError, counted, printable
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
 from l2v.study.provenance import note_work
@@ -300,7 +300,7 @@ class Worker:
                 if isinstance(begun, Exception):
                     raise begun
             target = self.targets.of(jobs[0], self.device, self._loading)
-            self.worker.tell(doing=f"answering {len(jobs)} cells: {jobs[0].cell.describe()}")
+            self.worker.tell(doing=f"answering {counted(len(jobs), 'cell')}: {jobs[0].cell.describe()}")
             answer(target, jobs, folders, items, mine, keep, self._say)
         finally:
             for folder in folders.values():

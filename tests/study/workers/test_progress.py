@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from l2v.study.store import Store
-from l2v.study.workers.executors.progress import Progress
+from l2v.study.workers.executors.progress import Progress, phases
 from l2v.study.workers.heartbeat import workers_folder
 
 
@@ -55,6 +55,14 @@ def test_workers_phases_are_counted(tmp_path: Path) -> None:
             assert not progress.over()
     assert bar.told == ["", "2 reading", "1 answering, 1 loading", "2 answering"]
     assert (bar.rows, bar.clocks) == (11, 1)
+
+
+def test_a_phase_is_told_once_however_many_cells_it_has() -> None:
+    bar = Bar()
+    show = phases(bar)
+    for doing in ("scoring: one", "scoring: another", "answering 1 cell: a third", "scoring: a third"):
+        show(doing)
+    assert bar.told == ["", "scoring", "answering 1 cell", "scoring"]
 
 
 def test_a_bar_in_a_file_is_calm() -> None:

@@ -33,14 +33,17 @@ def phases(bar: Any) -> Callable[[str], None]:
 
     Its clock starts with the first answers: time left that counts a model's loading is not known, it is made up.
     """
-    answered = False
+    answered, said = False, ""
 
     def show(doing: str) -> None:
-        nonlocal answered
+        nonlocal answered, said
         if "answering" in doing and not answered:
             answered = True
             bar.unpause()
-        bar.set_postfix_str(doing.partition(":")[0])
+        # Every time it is told something a bar in a file writes a line.
+        if (told := doing.partition(":")[0]) != said:
+            said = told
+            bar.set_postfix_str(told)
 
     return show
 
