@@ -138,5 +138,7 @@ def test_verbs_stay_inside_of_the_outputs_folder(verb: str, study: str, l2v: Cal
 def test_compare_and_experiment_stay_inside(l2v: Callable[..., Any], pair: Path) -> None:
     words = ("report", "study=pair", f"outputs={pair.parent}")
     assert "plain folder name" in l2v(*words, "compare=../pair").err
+    ignored = l2v(*words, "compare=other", "page=false")
+    assert ignored.code == 2 and "told on the page alone" in ignored.err
     assert "Unknown experiment" in l2v("report", "+experiment=../config", f"outputs={pair.parent}").err
     assert l2v("report", "study=pair", "outputs=").code == 2

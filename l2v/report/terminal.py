@@ -19,9 +19,10 @@ SIGNIFICANT = 0.05  # of p after Holm
 GAP = "  "
 INDENT = "    "  # of a folded line
 LONGEST_ARM = 28  # characters of an arm's name where the table has no room
+COLOURS = "Green, red: above, below direct with p < 0.05 after Holm. "
 LEGEND = (
-    "Green, red: above, below direct with p < 0.05 after Holm; dim: arms whose vector has nothing to do with the source's "
-    "direction. What does not fit is folded under its row, without shares of 0 %; format=md or csv has it all."
+    "Dim: arms whose vector has nothing to do with the source's direction. What does not fit is folded under its row, without "
+    "shares of 0 %; format=md or csv has it all."
 )
 SHARES = ("steps", "no answer", "unresolved", "guessed", "cut off")
 
@@ -42,7 +43,7 @@ def coloured(
 
     console = Console(highlight=False, markup=False, emoji=False)
     parts = [Text(line, style="bold" if i == 0 else "") for i, line in enumerate(lines) if line]
-    parts.append(Text(LEGEND))
+    parts.append(Text(("" if console.no_color else COLOURS) + LEGEND))
     for heading, shown in blocks:
         parts += [
             Text(""),

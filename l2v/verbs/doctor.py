@@ -14,7 +14,7 @@ import platform
 import shutil
 from dataclasses import dataclass
 
-from l2v.errors import printable
+from l2v.errors import counted, printable
 from l2v.verbs.settings import StudySettings, parse
 
 PACKAGES = (
@@ -72,7 +72,7 @@ def _machine() -> int:
     for name in PACKAGES:
         print(f"{name:12} {_version(name)}")
     memory = psutil.virtual_memory()
-    print(f"cpu          {psutil.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    print(f"cpu          {psutil.cpu_count()} cores, torch uses {counted(torch.get_num_threads(), 'thread')}")
     print(f"memory       {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free")
     print(f"disk         {shutil.disk_usage('.').free / 2**30:.1f} GiB free here")
     if torch.cuda.is_available():

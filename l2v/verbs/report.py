@@ -45,6 +45,8 @@ SETTINGS = ReportSettings
 def main(arguments: list[str]) -> int:
     """Print the headline table of a study and write its page."""
     settings = parse([word.removeprefix("+") for word in arguments], ReportSettings)
+    if settings.compare is not None and not settings.page:
+        raise UserError("compare=… is told on the page alone, which page=false leaves out; leave one of them out.")
     if settings.experiment is not None:
         return _experiment_report(settings, settings.experiment)
     from l2v.report.study import read_study
