@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from l2v.errors import UserError
 from l2v.ranges import check_ranges
@@ -25,7 +25,7 @@ class ImageSettings:
 
     def given(self) -> dict[str, int | bool]:
         """The settings that differ, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if value is not None}
 
     def check(self) -> None:
         """Raise UserError for values out of range."""

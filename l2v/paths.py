@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from l2v.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 CHECKPOINTS = PACKAGE / "mini" / "checkpoints"  # the shipped miniature's models
+
+
+# What stands for itself in Hydra's grammar.
+PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)
 
 
 def conf_dir() -> Path:
@@ -33,3 +38,22 @@ def local_path(path: str | None) -> str | None:
         return None
     inside = path.removeprefix("package:")
     return str(PACKAGE / inside) if inside != path else str(Path(path).expanduser())
+
+
+def quoted(word: str) -> str:
+    """A word key=value as Hydra's grammar takes it where the value is a path that is there, or begins at home (`~`).
+
+    The shell has taken quotes away; a comma within a path that is there parts no values.
+    """
+    key, _, value = word.partition("=")
+    if value[:1] in ("'", '"', "[", "{") or not ("/" in value or key.endswith("path")) or "${" in value:
+        return word
+    whole = len(value) < 4096 and "\0" not in value and Path(value).expanduser().exists()
+    parts = [value] if whole else value.split(",")
+    if not whole and not any(part.startswith("~/") for part in parts):
+        return word
+    return f"{key}={','.join(part if PLAIN_PATH.fullmatch(part) else _in_quotes(part) for part in parts)}"
+
+
+def _in_quotes(text: str) -> str:
+    return "'" + text.replace("'", "\\'") + "'"

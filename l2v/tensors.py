@@ -71,7 +71,10 @@ def tensors_of(folder: Path) -> dict[str, Tensor]:
     if single.is_file():
         return read_header(single)
     if not index.is_file():
-        return {name: tensor for file in sorted(folder.glob("*.safetensors")) for name, tensor in read_header(file).items()}
+        raise UserError(
+            f"'{folder}' holds neither {single.name} nor {index.name}, which says what its other *.safetensors hold; copy or "
+            "download what is missing."
+        )
     placed = json_object(index).get("weight_map")
     if not isinstance(placed, dict) or not all(isinstance(shard, str) for shard in placed.values()):
         raise UserError(f"'{index}' holds no weight_map from tensors to files; copy or download it again.")

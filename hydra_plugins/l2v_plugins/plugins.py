@@ -80,9 +80,10 @@ class BlockSweeper(BasicSweeper):
         found: dict[tuple[str, ...], None] = {}
         parsed = [parser.parse_overrides([*self._parse_config(), *block, *arguments]) for block in blocks]
         check_size(parsed, int(self.config.runtime.most_cells))
+        rules = {rule: list(words) for rule, words in (self.config.get("where") or {}).items()}
         for overrides in parsed:
             for batch in self.split_arguments(overrides, None):
-                found.update(dict.fromkeys(with_words(job, self.config.get("where") or {}, arguments) for job in batch))
+                found.update(dict.fromkeys(with_words(job, rules, arguments) for job in batch))
         jobs = [list(job) for job in found]
         if not jobs:
             raise UserError(f"This sweep is empty: one of {' '.join(arguments)} matches no value.")

@@ -86,12 +86,12 @@ def _interleaved(text: str, images: int) -> tuple[list[str], Any]:
 
 
 def adds_bos(tokenizer: Any, text: str) -> bool:
-    """Whether an image-text model's tokenizer is to add its special tokens: only where the template wrote no BOS.
+    """Whether an image-text model's tokenizer is to add its special tokens: always, but where the template wrote a BOS.
 
     Templates of LLaVA-1.5 and Idefics2 leave BOS to the tokenizer, Llama-3's writes it; `apply_chat_template` of the
     processors decides by this rule, that of text tokenizers never adds any.
     """
-    return tokenizer.bos_token is not None and not text.startswith(tokenizer.bos_token)
+    return tokenizer.bos_token is None or not text.startswith(tokenizer.bos_token)
 
 
 def encode_prompts(

@@ -7,14 +7,14 @@ layers is computed once. Paths, devices, batch sizes and scorers are no part of 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from l2v.benchmarks.parts import WHOLE, Part
 from l2v.config import Config, ImpossibleConfig
 from l2v.errors import UserError
-from l2v.identity import digest
+from l2v.identity import digest, settings_of
 from l2v.images import ImageSettings
 from l2v.study.columns import describe
 from l2v.transfer.arms import ARMS
@@ -54,7 +54,7 @@ class ModelId:
 
     def identity(self) -> dict[str, Any]:
         """What goes into a hash."""
-        values = asdict(self)
+        values = settings_of(self)
         del values["images"]
         return values if self.images is None else {**values, "images": self.images.given()}
 
@@ -84,7 +84,7 @@ class ContrastId:
 
     def identity(self) -> dict[str, Any]:
         """What goes into a hash; without the shots of demonstrations where there are none, as before they were a setting."""
-        values = asdict(self)
+        values = settings_of(self)
         return values if self.shots is not None else {key: value for key, value in values.items() if key != "shots"}
 
 
@@ -120,7 +120,7 @@ class BenchmarkId:
 
     def identity(self) -> dict[str, Any]:
         """What an id is made of: a part that is no block stands as it did before parts had blocks."""
-        values = asdict(self)
+        values = settings_of(self)
         if self.part is not None and not self.part.block:
             del values["part"]["first"], values["part"]["last"]
         return values
@@ -184,7 +184,7 @@ class Cell:
         settings = {name: value for name, value in settings.items() if name not in LATER or value is not None}
         for name, value in settings.items():
             if is_dataclass(value) and not isinstance(value, type):
-                settings[name] = value.identity() if hasattr(value, "identity") else asdict(value)
+                settings[name] = value.identity() if hasattr(value, "identity") else settings_of(value)
         return digest({"schema": SCHEMA, **settings})
 
     @property

@@ -9,8 +9,10 @@ from pathlib import Path
 from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, model_type, read_facts, target_kind
 from l2v.config import Config, ModelConfig
 from l2v.errors import UserError, unknown
+from l2v.generation import followed
 from l2v.identity import fingerprint
 from l2v.study.cells import WEIGHT_METHODS
+from l2v.tensors import json_object
 from l2v.transfer.arms import ARMS
 
 MERGINGS = ("linear", "layer_swap", "ties")
@@ -58,6 +60,12 @@ def _checked(spec: ModelSpec, kind: str, _content: str) -> None:
     """Once for a folder's content, however many cells load it."""
     check_kind(spec, kind)
     check_files(spec, kind)
+
+
+def answers_changed(config: ModelConfig) -> str:
+    """What a local checkpoint's generation config changes of answers, in a sentence; "" where it changes nothing."""
+    file = Path(config.path or "") / "generation_config.json"
+    return followed(json_object(file), str(config.path)) if config.path and file.is_file() else ""
 
 
 def model_spec(config: ModelConfig) -> ModelSpec:

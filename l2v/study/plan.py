@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from l2v.identity import canonical_json, digest
+from l2v.identity import canonical_json, digest, settings_of
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, Job, ModelId, NeutralId
 from l2v.transfer.arms import ARMS
 
@@ -66,7 +66,7 @@ class NeutralReading:
 
     def settings(self) -> dict[str, Any]:
         """What the states depend on."""
-        neutral = asdict(self.neutral)
+        neutral = settings_of(self.neutral)
         del neutral["name"]
         # Who reads as a target reads as an image-text model, which may set the text otherwise.
         return {"model": _anonymous(self.model), "role": self.role, "neutral": neutral}
@@ -169,11 +169,11 @@ def grouped(jobs: Sequence[Job]) -> list[Group]:
     by_key: dict[str, list[Job]] = {}
     for job in distinct(jobs):
         cell = job.cell
-        sampling = asdict(cell.sampling) if cell.sampling else None
+        sampling = settings_of(cell.sampling) if cell.sampling else None
         # One decoding, one set of prompts and one set of weights at a time.
-        weights = [asdict(cell.weights), cell.source and asdict(cell.source)] if cell.weights else None
+        weights = [settings_of(cell.weights), cell.source and settings_of(cell.source)] if cell.weights else None
         asking = [cell.max_new_tokens, cell.stop, sampling, cell.min_new_tokens, cell.prefix, cell.shots]
-        key = canonical_json([asdict(cell.target), asdict(cell.benchmark), *asking, weights])
+        key = canonical_json([settings_of(cell.target), settings_of(cell.benchmark), *asking, weights])
         by_key.setdefault(key, []).append(job)
     groups = [Group(members[0].cell.target, members[0].cell.benchmark, tuple(members)) for members in by_key.values()]
     order = {target: place for place, target in enumerate(dict.fromkeys(group.target for group in groups))}

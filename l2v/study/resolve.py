@@ -5,7 +5,7 @@ The identity of the questions is made in questions.py, which needs neither torch
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -272,8 +272,8 @@ def image_settings(config: Config) -> ImageSettings | None:
             f"Target '{config.target.name}' has no processor settings '{chosen.name}' (there: {listed}); choose "
             f"processor=hub, or write processors.{chosen.name} into its YAML."
         )
-    named = asdict(known[chosen.name]) if chosen.name in known else {}
-    own = {name: value for name, value in asdict(chosen).items() if name != "name" and value is not None}
+    named = vars(known[chosen.name]) if chosen.name in known else {}
+    own = {name: value for name, value in vars(chosen).items() if name != "name" and value is not None}
     settings = ImageSettings(**{**named, **own})
     settings.check()
     if settings.given() and kind_of_target(config.target) == "text":
@@ -290,7 +290,7 @@ def contrast_id(config: ContrastConfig) -> ContrastId:
         id=config.id,
         revision=data_revision(config.path, config.revision, "contrast.path"),
         split=config.split,
-        columns=asdict(config.columns),
+        columns=dict(vars(config.columns)),
         domains=list(config.domains),
         per_domain=config.per_domain,
         seed=config.seed,

@@ -62,4 +62,4 @@ def sentence(error: Exception) -> str:
     )
     if (word := str(getattr(error, "override", None) or "")) and word.partition("=")[0] not in text:
         text = f"{word[:200]}: {text}"
-    return f"{text[:400]}; quote such text: key='…'." if "Unusual signs" in text else text[:400]
+    return f"""{text[:400]}; quote such text, for the shell too: "key='…'".""" if "Unusual signs" in text else text[:400]

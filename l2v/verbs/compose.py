@@ -18,7 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from l2v.config import Config, ImpossibleConfig, register
 from l2v.errors import StudyError, UserError
-from l2v.paths import conf_dir, local_path, world_path
+from l2v.paths import PLAIN_PATH, conf_dir, local_path, quoted, world_path
 from l2v.ranges import check_ranges
 from l2v.study.defaults import PAPER_CONTRAST, miniature, wants_paper_contrast
 from l2v.verbs.complaints import complaining, complaint
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
-# What stands for itself in Hydra's grammar.
-PLAIN_PATH = re.compile(r"[\w./-]+")
 # Python itself gives up on numbers of thousands of digits.
 LONG_NUMBER = re.compile(r"\d{300}")
 
@@ -55,6 +53,7 @@ def command_line(arguments: Sequence[str], parts: Collection[str]) -> Config | N
     With the paper's contrast where nobody chose one and the default's does not fit the models.
     """
     _check_arguments(arguments, parts)
+    arguments = [word if word.startswith("-") else quoted(word) for word in arguments]
     if (plain := _plain_words(arguments)) is not None:
         return compose(*plain)
     check_own_configs(arguments)
@@ -120,7 +119,7 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
     register()
     GlobalHydra.instance().clear()
     check_own_configs([f"--config-dir={config_dir}"] if config_dir else [])
-    words = [*([f"{SEARCH_PATH}=[file://{Path(config_dir).absolute()}]"] if config_dir else []), *overrides]
+    words = [*([f"{SEARCH_PATH}=[file://{Path(config_dir).absolute()}]"] if config_dir else []), *map(quoted, overrides)]
 
     def composed() -> Config:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
@@ -212,9 +211,10 @@ def typed(cfg: DictConfig) -> Config:
 def _in_world(config: Config) -> Config:
     """The models of `runtime.world` in place of the shipped ones; of a whole config, as one word changes several paths."""
     worlds = Path("outputs", "worlds")
-    config.source, config.target = (
-        replace(model, path=world_path(model.path, config.runtime.world, worlds)) for model in (config.source, config.target)
-    )
+    for role in ("source", "target"):
+        model = getattr(config, role)
+        if (path := world_path(model.path, config.runtime.world, worlds)) != model.path:
+            setattr(config, role, replace(model, path=path))
     return config
 
 

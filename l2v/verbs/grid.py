@@ -53,6 +53,7 @@ class JobGrid:
         self.is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
         self.by_files: dict[tuple[str, ...], DictConfig] = {}
         self.effects: dict[str, Effect | None] = {}
+        self.parts: dict[tuple[str, ...], Any] = {}
         try:
             self.base: Config | None = typed(self._composed(common))
         except UserError:
@@ -96,11 +97,26 @@ class JobGrid:
         effects += [self._effect(word, self._value_effect) for word in values]
         if None in effects:
             return None
-        found: Config = duplicate(self.base)
-        for effect in effects:
-            for key, value in cast(Effect, effect).items():
-                put(found, key, copy.copy(value))
+        touching: dict[str, tuple[str, ...]] = {}
+        for word, effect in zip([*chosen.values(), *values], effects, strict=True):
+            for part in dict.fromkeys(key.partition(".")[0] for key in cast(Effect, effect)):
+                touching[part] = (*touching.get(part, ()), word)
+        found = copy.copy(self.base)
+        for part, words in touching.items():
+            setattr(found, part, self._part(part, words))
         return found
+
+    def _part(self, part: str, words: tuple[str, ...]) -> Any:
+        """A node of the base (or a setting beside the nodes) with these words' effects; jobs of the same words share it."""
+        asked = (part, *words)
+        if asked not in self.parts:
+            whole = duplicate(self.base)
+            for word in words:
+                for key, value in cast(Effect, self.effects[word]).items():
+                    if key.partition(".")[0] == part:
+                        put(whole, key, copy.copy(value))
+            self.parts[asked] = getattr(whole, part)
+        return self.parts[asked]
 
     def _effect(self, word: str, find: Callable[[str], Effect | None]) -> Effect | None:
         if word not in self.effects:

@@ -123,6 +123,7 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
     """
     from l2v.study.cells import Job
     from l2v.study.estimate import estimate, summary
+    from l2v.study.model_files import answers_changed
     from l2v.study.plan import distinct
     from l2v.study.protocol import planned
     from l2v.study.workers.executors import preview
@@ -137,6 +138,8 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
     for job in jobs if configs[0].list_cells else ():
         print(printable(f"{job.cell.id}  {job.cell.describe()}"))
     print(estimate(jobs), file=sys.stderr)
+    for told in dict.fromkeys(answers_changed(job.config.target) for job in jobs):
+        print(printable(told), end="\n" if told else "", file=sys.stderr)
     first = configs[0]
     path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())
     if (sent := preview(first.executor, path)) is not None:

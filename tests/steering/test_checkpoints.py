@@ -144,6 +144,12 @@ def test_a_missing_shard(shards: Path) -> None:
     check_files(spec(shards), "vision")
 
 
+def test_shards_without_their_index(shards: Path) -> None:
+    (shards / "model.safetensors.index.json").unlink()
+    with pytest.raises(UserError, match=r"holds neither model\.safetensors nor model\.safetensors\.index\.json"):
+        check_files(spec(shards), "vision")
+
+
 def test_an_index_and_its_shards(shards: Path) -> None:
     """It names a shard that is not there, a tensor that is in another one, a place outside, or nothing at all."""
     index = shards / "model.safetensors.index.json"

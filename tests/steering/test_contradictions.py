@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from safetensors.torch import load_file, save_file
 
 from l2v.checkpoint import ModelSpec
 from l2v.errors import UserError
+from l2v.generation import FOLLOWED, followed
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row
 from l2v.steering.engine.reference import generate_apart
 from l2v.steering.models import LoadedModel, check_quantizer, load_model
-from l2v.steering.prompts import chat_prompt
+from l2v.steering.prompts import chat_prompt, encode_prompts
 
 TEXTS, PICTURES, ANSWERS = "config.json", "processor_config.json", "generation_config.json"
 
@@ -40,7 +42,7 @@ def change(file: Path, part: str | None, values: dict[str, Any]) -> None:
 SEARCHES: list[dict[str, Any]] = [
     {"num_beams": 4}, {"num_return_sequences": 2}, {"penalty_alpha": 0.6}, {"guidance_scale": 2.0}, {"max_time": 1.0},
     {"stop_strings": ["w1"]}, {"forced_eos_token_id": 2}, {"watermarking_config": {"bias": 9.0}}, {"dola_layers": "low"},
-    {"token_healing": True}, {"constraints": [1]}, {"force_words_ids": [[20]]},
+    {"token_healing": True}, {"constraints": [1]}, {"force_words_ids": [[20]]}, {"cache_implementation": "quantized"},
 ]  # fmt: skip
 SCALES: list[dict[str, Any]] = [
     {"image_std": [0, 0, 0]}, {"image_std": 0.0}, {"image_std": [0.5, 0.0, 0.5]}, {"image_std": [-0.5, 0.5, 0.5]},
@@ -97,6 +99,72 @@ def test_what_asks_for_nothing_and_what_saves_time_changes_no_answer(llava: Load
     assert generate_apart(loaded, rows, Decoding(8)) == expected
     found = dict(Engine(loaded, Decoding(8), tell=told.append).answer(rows))
     assert [found[i] for i in range(3)] == expected and not told
+
+
+# What each key is set to, given the answers without it as ids; whatever chooses among tokens, generate's own included.
+ASKED: dict[str, Callable[[list[list[int]]], Any]] = {
+    "repetition_penalty": lambda _: 1.4,
+    "encoder_repetition_penalty": lambda _: 1.5,
+    "no_repeat_ngram_size": lambda _: 1,
+    "encoder_no_repeat_ngram_size": lambda _: 1,
+    "bad_words_ids": lambda answers: [answers[0][:1], answers[1][1:3]],
+    "min_length": lambda _: 18,
+    "min_new_tokens": lambda _: 7,
+    "suppress_tokens": lambda answers: [0, 1, 3, 4, 5, 6, 7, answers[0][0]],
+    "begin_suppress_tokens": lambda answers: [ids[0] for ids in answers],
+    "sequence_bias": lambda answers: [[[answers[0][0]], -9.0]],
+    "exponential_decay_length_penalty": lambda _: [1, 9.0],
+}
+HARMLESS: dict[str, Any] = {"forced_bos_token_id": 20, "renormalize_logits": True, "max_length": 9, "min_p": 0.3}
+
+
+def test_answers_are_those_of_the_models_own_generate(
+    llava: LoadedModel, copy: Path, oracle: Callable[..., list[int]], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Whatever its generation config changes is followed to the token, and told; what changes nothing is not told."""
+    assert set(ASKED) == set(FOLLOWED)
+    requests = [Request(str(i), f"<image> {families.question(3 + i, i)}", (families.picture(40, 30, i),)) for i in range(3)]
+    whole = [oracle(llava, request) for request in requests]
+    # The end comes early, so that what puts it off can be seen.
+    own = json.loads((copy / ANSWERS).read_text())
+    own["eos_token_id"] = [own["eos_token_id"], whole[0][2], whole[1][4]]
+
+    def answered(settings: dict[str, Any]) -> list[list[int]]:
+        (copy / ANSWERS).write_text(json.dumps(own | settings))
+        loaded = load(copy)
+        told = followed(loaded.model.generation_config.to_dict(), "here")
+        assert [key for key in settings if f"{key}=" in told] == [key for key in settings if key in FOLLOWED]
+        expected = [oracle(loaded, request) for request in requests]
+        found = dict(Engine(loaded, Decoding(8)).answer([(request, None) for request in requests]))
+        decode = loaded.tokenizer.decode
+        assert [found[i].text for i in range(3)] == [decode(ids, skip_special_tokens=True) for ids in expected], settings
+        return expected
+
+    plain = answered({})
+    same = {key for key, make in ASKED.items() if answered({key: make(whole)}) == plain}
+    assert not same, same
+    assert answered(HARMLESS) == plain
+    assert not [one for one in recwarn if "Unfeasible" in str(one.message)]
+
+
+def test_a_tokenizer_without_a_bos_adds_what_the_processor_adds(copy: Path) -> None:
+    """Its own marks stand where `apply_chat_template` puts them: always, but where the template wrote a BOS."""
+    told = json.loads((copy / "tokenizer_config.json").read_text())
+    del told["bos_token"]
+    (copy / "tokenizer_config.json").write_text(json.dumps(told))
+    loaded = load(copy)
+    turns = [{"role": "user", "content": [{"type": "text", "text": "w1 w2"}]}]
+    whole = loaded.processor.apply_chat_template(turns, tokenize=True, return_dict=True, add_generation_prompt=True)
+    inputs = encode_prompts(loaded, [chat_prompt(loaded, "w1 w2", 0)], [[]])
+    assert loaded.tokenizer.bos_token is None and inputs["input_ids"].tolist() == whole["input_ids"]
+    assert inputs["input_ids"][0, 0] == 1
+
+
+def test_a_setting_that_its_own_generate_breaks_on_is_one_sentence(copy: Path) -> None:
+    change(copy / TEXTS, None, {"return_dict": False})
+    rows: list[Row] = [(Request("17", "w1", ()), None)]
+    with pytest.raises(UserError, match=r"cannot answer question '17'.*AttributeError"):
+        list(Engine(load(copy), Decoding(4)).answer(rows))
 
 
 def beyond(folder: Path, *words: str) -> None:

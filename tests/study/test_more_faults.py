@@ -183,7 +183,8 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     for what, mend in TOLD:
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
-    assert [name in note["what"] for name, note in zip(("abrupt", "'swapped'"), found["notes"], strict=True)] == [True, True]
+    notes = [note["what"] for note in found["notes"] if "suppress_tokens" not in note["what"]]  # every target's here
+    assert [name in note for name, note in zip(("abrupt", "'swapped'"), notes, strict=True)] == [True, True]
     # `abrupt`, `unpadded` and `swapped` are no faults by themselves.
     assert (found["cells"], found["blocked"]) == (41, 34)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")

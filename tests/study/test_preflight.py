@@ -203,7 +203,8 @@ def test_every_fault_is_named_in_one_run_and_the_rest_is_computed(
     for what, mend in TOLD:
         assert any(re.search(what, p["what"]) and re.search(mend, p["mend"]) for p in found["problems"]), (what, answer.out)
     assert len(found["problems"]) == len(TOLD), answer.out
-    assert [(note["what"].split("'")[1], len(note["cells"])) for note in found["notes"]] == [(str(faults / "forgetful"), 1)]
+    notes = [note for note in found["notes"] if "suppress_tokens" not in note["what"]]  # every target's here
+    assert [(note["what"].split("'")[1], len(note["cells"])) for note in notes] == [(str(faults / "forgetful"), 1)]
     assert all(problem["cells"] for problem in found["problems"])
     assert (found["cells"], found["blocked"]) == (SOUND + len(TOLD), len(TOLD))
     print(f"{len(TOLD)} faults in {seconds:.0f} s")
@@ -221,11 +222,27 @@ def test_a_sound_run_has_no_problem_and_its_cost_is_told(faults: Path, l2v: Call
     found = json.loads(answer.out)
     assert "1 of 1 cells can run" in answer.err
     assert [(re.sub("'.*'|[0-9]+ tokens", "…", n["what"]), len(n["cells"])) for n in found["notes"]] == [
-        ("A prompt of … and an answer of 1020 pass the context of … (1024).", 1)
+        ("The generation_config.json of … changes which tokens are chosen: suppress_tokens=9 entries.", 1),
+        ("A prompt of … and an answer of 1020 pass the context of … (1024).", 1),
     ]
     assert (found["problems"], found["cells"], found["blocked"]) == ([], 1, 0)
     assert [need["cells"] for need in found["needs"]] == [1, 1]
     assert all(need["cost"]["rows"] >= 1 and need["cost"]["hours"] > 0 for need in found["needs"])
+
+
+def test_what_a_checkpoint_changes_of_answers_is_told(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Before, without a weight, and by the run; another one is another cell."""
+    changed(faults / "llava", tmp_path / "punished", "generation_config.json", repetition_penalty=1.3, suppress_tokens=None)
+    told = f"The generation_config.json of '{tmp_path / 'punished'}' changes which tokens are chosen: repetition_penalty=1.3."
+    models = (f"target.path={tmp_path / 'punished'}", f"source.path={faults / 'sound'}")
+    words = (*BASE, "method=direct", *models, f"runtime.outputs={tmp_path / 'outputs'}", *WORDS)
+    found = json.loads(l2v("preflight", "format=json", *words).out)
+    assert [(note["what"], len(note["cells"])) for note in found["notes"]] == [(told, 1)]
+    dry, run = l2v("run", "dry_run=true", "list_cells=true", *words), l2v("run", *words)
+    assert (dry.code, run.code) == (0, 0), run.err
+    assert [answer.err.count(told) for answer in (dry, run)] == [1, 1]
+    other = l2v("run", "dry_run=true", "list_cells=true", *words, f"target.path={faults / 'llava'}")
+    assert other.code == 0 and other.out != dry.out and "suppress_tokens=9 entries" in other.err
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) 
     return generate_rows(target, rows[:middle], decoding) + generate_rows(target, rows[middle:], decoding)
 
 
-# What models raise for questions of a kind that they do not take, as one without a picture.
-_UNANSWERABLE = (TypeError, ValueError, IndexError, KeyError, NotImplementedError)
+# What models raise for questions of a kind that they do not take, as one without a picture, and for settings that do not fit.
+_UNANSWERABLE = (TypeError, ValueError, IndexError, KeyError, NotImplementedError, AttributeError, ImportError)
 
 
 def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
@@ -106,6 +106,7 @@ def generation_options(target: LoadedModel, max_new_tokens: int) -> dict[str, An
     return {
         **ends,
         "max_new_tokens": max_new_tokens,
+        "max_length": None,
         "do_sample": False,
         "num_beams": 1,
         "temperature": None,

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, from_pretrained
 from l2v.config import ModelConfig
 from l2v.errors import UserError
-from l2v.generation import check_generation
+from l2v.generation import check_generation, followed
 from l2v.steering.models import (
     LoadedModel,
     check_ends,
@@ -103,7 +103,9 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
             _check_quantizer(found.spec, own)
     if "skeleton" in vars(found):
         with problems.of(cells):
-            _check_answers(found)
+            asked = _check_answers(found)
+            if role == "target" and (told := followed(asked, found.spec.where())):
+                problems.note(told, "every answer is made so, as by its own generate", cells)
     if found.spec.quantization is not None:
         with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
             _check_package(found.spec, f"quantization={found.spec.quantization}", ("bitsandbytes", "accelerate"))
@@ -192,14 +194,15 @@ def _check_tied(found: Checkpoint) -> None:
             raise not_tied(where, name, other)
 
 
-def _check_answers(found: Checkpoint) -> None:
+def _check_answers(found: Checkpoint) -> dict[str, Any]:
     """What a generation config asks for; that there is none on the hub, or no hub, is no fault of the model."""
     try:
         asked = GenerationConfig.from_pretrained(found.spec.where(), revision=found.spec.revision or "main")
     except (OSError, ValueError):
-        return
+        return {}
     check_generation(asked.to_dict(), found.spec.where())
     check_ends(asked, found.skeleton, found.spec.where())
+    return dict(asked.to_dict())
 
 
 def _check_quantizer(spec: ModelSpec, settings: Any) -> None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 from l2v.benchmarks.base import Item
 from l2v.errors import UserError
+from l2v.generation import followed
 from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Steering, require_effect
 from l2v.steering.engine.rows import steering_key
 from l2v.steering.models import LoadedModel
@@ -50,6 +51,10 @@ def answer(
     steerings = {job.cell.id: cell_steering(job, target.width) for job in jobs}
     _require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
     most = jobs[0].config.runtime.batch_rows
+    if not vars(target).get("_told_answers"):
+        vars(target)["_told_answers"] = True
+        if told := followed(target.model.generation_config.to_dict(), target.spec.where()):
+            tell(told)
     engine = Engine(target, cell_decoding(jobs[0].cell), max_rows=most, tell=tell)
     finished: list[Answered] = []
     begun = time.perf_counter()
