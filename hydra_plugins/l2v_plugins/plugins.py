@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from l2v.errors import UserError
+from l2v.paths import quoted
 from l2v.verbs.sweep import check_size
 
 HERE = "hydra_plugins.l2v_plugins.plugins"
@@ -75,7 +76,7 @@ class BlockSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """All jobs of all blocks in one launch; a block's values stand before the command line's."""
         assert self.config is not None and self.launcher is not None and self.hydra_context is not None
-        blocks: list[list[str]] = [list(block) for block in self.config.get("blocks") or [[]]]
+        blocks: list[list[str]] = [[*map(quoted, block)] for block in self.config.get("blocks") or [[]]]
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         found: dict[tuple[str, ...], None] = {}
         parsed = [parser.parse_overrides([*self._parse_config(), *block, *arguments]) for block in blocks]

@@ -60,7 +60,7 @@ def command_line(arguments: Sequence[str], parts: Collection[str]) -> Config | N
     config = _hydra(arguments)
     if config is None or not wants_paper_contrast(config):
         return config
-    _say_contrast(config)
+    _say_contrast(config, set())
     return _hydra([*arguments, PAPER_CONTRAST])
 
 
@@ -127,7 +127,7 @@ def compose(overrides: Sequence[str], config_dir: str | None = None) -> Config:
             config = typed(settings_node(loader, words))
             if not wants_paper_contrast(config):
                 return config
-            _say_contrast(config)
+            _say_contrast(config, set())
             return typed(settings_node(loader, [*words, PAPER_CONTRAST]))
 
     return complaining(composed, overrides)
@@ -147,15 +147,13 @@ def compose_jobs(
     common = tuple(word for word in added if all(word in job for job in jobs))
     grid = JobGrid(loader, master, common, _checked, _as_object)
     grid.learn(jobs)
-    said: set[tuple[str, str]] = set()
+    said: set[str] = set()
 
     def composed(words: Sequence[str]) -> Config | UserError:
         try:
             found = grid.config(words)
             if wants_paper_contrast(found):
-                if (models := (found.source.name, found.target.name)) not in said:
-                    _say_contrast(found)
-                said.add(models)
+                _say_contrast(found, said)
                 found = grid.config([*words, PAPER_CONTRAST])
             return _in_world(found)
         except UserError as error:
@@ -194,13 +192,19 @@ def _fits(grid: JobGrid, words: Sequence[str]) -> bool:
     return True
 
 
-def _say_contrast(config: Config) -> None:
-    """Tell what was taken, where the method reads it."""
+def _say_contrast(config: Config, said: set[str]) -> None:
+    """Tell what was taken, once, where the method reads it."""
+    from l2v.study.cells import PROMPT_METHODS
     from l2v.transfer.arms import ARMS
 
-    if config.method.name in ARMS:
-        reader = config.target if miniature(config.source) else config.source
-        print(f"{PAPER_CONTRAST} is taken, the paper's: no contrast was chosen for {reader.name}.", file=sys.stderr)
+    method = config.method.name
+    if method in ARMS or method == "mathneuro" or PROMPT_METHODS.get(method) == "shots":
+        own = method not in ARMS or ARMS[method].reads == "target" or miniature(config.source)
+        reader = config.target if own else config.source
+        told = f"{PAPER_CONTRAST} is taken, the paper's: no contrast was chosen for {reader.name}."
+        if told not in said:
+            print(told, file=sys.stderr)
+        said.add(told)
 
 
 def typed(cfg: DictConfig) -> Config:

@@ -43,6 +43,21 @@ def test_the_same_on_the_command_line(l2v: Callable[..., Any], tmp_path: Any) ->
         assert "is taken" not in explicit.err
 
 
+def test_whoever_reads_the_papers_contrast_is_named_once(l2v: Callable[..., Any], tmp_path: Any) -> None:
+    """Whatever method comes first: one that reads no texts hid it from the others, and two that do were not told of."""
+    given = (*REAL, "dry_run=true", f"runtime.outputs={tmp_path}")
+    for methods, readers in (
+        ("direct,l2v,random", ["r1_qwen_7b"]),
+        ("direct,mathneuro", ["qwen2_vl_7b"]),
+        ("few_shot_cot,own_direction", ["qwen2_vl_7b"]),
+        ("l2v,own_direction", ["r1_qwen_7b", "qwen2_vl_7b"]),
+        ("direct,merging", []),
+    ):
+        answer = l2v("run", "--multirun", *given, f"method={methods}")
+        told = [line.split()[-1] for line in answer.err.splitlines() if "is taken" in line]
+        assert answer.code == 0 and told == [f"{reader}." for reader in readers], (methods, answer.err)
+
+
 def test_the_miniatures_texts_need_a_word_for_others() -> None:
     assert contrast(*REAL, "contrast=mini") == "mini"
     assert contrast("target=qwen2_vl_7b", "source=mini_kin", "benchmark=mathvista") == "mini"

@@ -20,6 +20,9 @@ from l2v.study.workers.directions import cell_vector, contrast_questions
 # Finished rows are written to disk at least this often.
 STORE_SECONDS = 1.0
 
+# What was told of a checkpoint, which is loaded for every group of cells.
+_told: set[str] = set()
+
 Answered = tuple[Job, Request, Response]
 # Takes rows that finished together, and the seconds they took.
 Keep = Callable[[Sequence[Answered], float], None]
@@ -51,10 +54,10 @@ def answer(
     steerings = {job.cell.id: cell_steering(job, target.width) for job in jobs}
     _require_effect(target, requests[0], [s for s in steerings.values() if s is not None])
     most = jobs[0].config.runtime.batch_rows
-    if not vars(target).get("_told_answers"):
-        vars(target)["_told_answers"] = True
-        if told := followed(target.model.generation_config.to_dict(), target.spec.where()):
-            tell(told)
+    told = followed(target.model.generation_config.to_dict(), target.spec.where())
+    if told and told not in _told:
+        _told.add(told)
+        tell(told)
     engine = Engine(target, cell_decoding(jobs[0].cell), max_rows=most, tell=tell)
     finished: list[Answered] = []
     begun = time.perf_counter()
