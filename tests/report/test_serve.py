@@ -18,6 +18,7 @@ import pytest
 from starlette.testclient import TestClient
 from tabs import Opened
 
+from l2v.report.serve import shelf
 from l2v.report.serve.app import application
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
@@ -97,6 +98,23 @@ def test_a_study_that_has_begun_tells_its_rows_and_no_more(client: TestClient, c
     assert f"0 of {len(run['cells'])}</td>" in index
     said = client.get("/studies/pair/state").json()["open"]
     assert said.startswith("2 of 2 cells not finished; 0 of ") and f'id="open">{said}' in page
+
+
+def test_a_page_that_was_opened_before_the_command_knew_its_cells_is_made_again(
+    client: TestClient, copied_pair: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shelf, "LEAST_REST", 0.0)
+    monkeypatch.setattr(shelf, "REST", 0.0)
+    shutil.move(copied_pair / "runs", copied_pair.parent / "later")
+    shutil.rmtree(copied_pair / "cells")
+    page, before = client.get("/studies/pair/").text, client.get("/studies/pair/state").json()
+    assert 'id="open"' not in page and before["open"] == ""
+    shutil.move(copied_pair.parent / "later", copied_pair / "runs")
+    (over,) = copied_pair.glob("runs/*/over")
+    over.unlink()
+    after = client.get("/studies/pair/state").json()
+    assert after["mark"] != before["mark"] and after["open"].startswith("2 of 2 cells not finished")
+    assert f'id="open">{after["open"]}' in client.get("/studies/pair/").text
 
 
 def test_the_rows_of_a_page_in_a_tab_are_counted_on(tab: Any, served: str, copied_pair: Path) -> None:

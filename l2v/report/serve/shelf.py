@@ -26,9 +26,10 @@ MOST_READ = 60  # done cells of a study without results.csv that the index reads
 
 
 def mark(store: Store) -> str:
-    """What a study's page depends on, as a digest: which cells are done, scored and failed, since when, and what was chosen."""
-    told = ("DONE", "metrics.json", "error.txt")
-    paths = [path for name in told for path in store.path.glob(f"cells/*/{name}")] + [store.path / "selection.json"]
+    """What a study's page depends on, as a digest: the commands, which cells are done, scored and failed, since when, and what
+    was chosen."""
+    told = ("runs/*/run.json", "cells/*/DONE", "cells/*/metrics.json", "cells/*/error.txt", "selection.json")
+    paths = [path for name in told for path in store.path.glob(name)]
     found = []
     for path in sorted(paths):
         try:
