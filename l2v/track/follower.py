@@ -133,7 +133,9 @@ class _Follower:
             done = "uploaded" if (self.end or {}).get("place") == "online" else "written"
             counted = f"tracking: {len(finished & known)} of {len(finished)} cells {done}"
         if self.end is not None and not self.end["failed"] and not late:
-            _say(f"{counted} ({self.tracker.name}, project '{self.tracker.project}'); {self.end['told']}")
+            # An agent's environment names the project, whatever tracker.project says.
+            project = "the sweep's project" if self.agent is not None else f"project '{self.tracker.project}'"
+            _say(f"{counted} ({self.tracker.name}, {project}); {self.end['told']}")
             return
         died = f"its process ended: {self.last_words[-1] if self.last_words else self.process.returncode}"
         why = late or self.failure or ("" if self.end is not None else died)

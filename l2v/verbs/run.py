@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.config import Config
-from l2v.errors import UserError, printable
+from l2v.errors import UserError, counted, printable
 
 if TYPE_CHECKING:
     from l2v.report.study import Study
@@ -160,7 +160,7 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
         study = study.seen_by(config.scorer[0])
         print_report(study, shown)
     results = Path(config.runtime.outputs) / config.study / "results.csv"
-    print(f"\n{len(cells)} cells of study '{config.study}'; results: {results}")
+    print(f"\n{counted(len(cells), 'cell')} of study '{config.study}'; results: {results}")
     by_reason: dict[str, list[str]] = {}
     for cell_id, reason in outcome.failed.items():
         by_reason.setdefault(reason.partition("]: ")[2], []).append(cell_id)

@@ -58,7 +58,7 @@ def test_four_runs_of_an_agent_are_four_runs_each_with_its_id_settings_and_metri
     for place, (layer, alpha) in enumerate(grid):
         answer = agent(f"run{place}", {"intervention.layer": layer, "intervention.alpha": alpha})
         assert answer.code == 0, answer.err
-        assert f"the sweep's run run{place} written" in answer.err
+        assert f"the sweep's run run{place} written (wandb, the sweep's project)" in answer.err
     runs = {run.id: run for run in wandb_files.read_all(outputs / "swept")}
     assert sorted(runs) == ["run0", "run1", "run2", "run3"]
     told = pd.read_csv(outputs / "swept" / "results.csv").set_index(["layer", "alpha"])["value"]
