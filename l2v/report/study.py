@@ -181,10 +181,15 @@ def arm_names(rows: pd.DataFrame, without: str = "") -> list[str]:
 def _varying(rows: pd.DataFrame, columns: Iterable[Column]) -> set[str]:
     """Which of these take several values; what stands behind a name does where one name stands for several."""
 
+    def values(name: str) -> list[Any]:
+        return [None if pd.isna(value) else value for value in rows[name].tolist()]
+
     def several(column: Column) -> bool:
-        if column.behind:
-            return bool((rows.groupby(column.behind, dropna=False)[column.name].nunique(dropna=False) > 1).any())
-        return bool(rows[column.name].nunique(dropna=False) > 1)
+        found = values(column.name)
+        if len(set(found)) < 2 or not column.behind:
+            return len(set(found)) > 1
+        names = values(column.behind)
+        return len(set(zip(names, found, strict=True))) > len(set(names))
 
     return {column.name for column in columns if several(column)}
 
