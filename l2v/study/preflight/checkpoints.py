@@ -105,7 +105,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
         with problems.of(cells):
             asked = _check_answers(found)
             if role == "target" and (told := followed(asked, found.spec.where())):
-                problems.note(told, "every answer is made so, as by its own generate", cells)
+                problems.note(told, "every answer follows it, as its own generate would", cells)
     if found.spec.quantization is not None:
         with problems.of(cells, f"pip install 'l2v[quantization]', or {role}.quantization=null"):
             _check_package(found.spec, f"quantization={found.spec.quantization}", ("bitsandbytes", "accelerate"))
