@@ -76,8 +76,10 @@ def cells(count: int, benchmark: BenchmarkId) -> Iterator[Cell]:
     """direct, and arms over layer x alpha x k until there are enough."""
     common: dict[str, Any] = {"target": TARGET, "benchmark": benchmark, "max_new_tokens": 512, "stop": []}
     yield Cell(method="direct", **common)
-    arms = [("l2v", None), *(("random", seed) for seed in range(6)), *(("permuted", seed) for seed in range(6))]
     grid = [(layer, alpha, k) for layer in range(4, 28, 2) for alpha in (0.1, 0.3, 0.5, 0.7, 0.9) for k in (200, 400, 1800)]
+    # Six seeds of each null, and as many as it takes where more cells are asked for than those have.
+    seeds = range(max(6, -(-(count - 1 - len(grid)) // (2 * len(grid)))))
+    arms = [("l2v", None), *((null, seed) for null in ("random", "permuted") for seed in seeds)]
     steered = [(*arm, *setting) for setting in grid for arm in arms]
     for method, seed, layer, alpha, k in steered[: count - 1]:
         yield Cell(
