@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(printable(f"l2v {verb}: {told if len(told) <= LONGEST else f'{told[:LONGEST]}…'}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
-        print(interrupted(error), file=sys.stderr)
+        print(interrupted(error, verb), file=sys.stderr)
         return exit_code(error)
     except BrokenPipeError:
         sys.stderr.close()

@@ -24,10 +24,14 @@ def exit_code(error: KeyboardInterrupt) -> int:
     return 128 + (error.number if isinstance(error, Ended) else signal.SIGINT)
 
 
-def interrupted(error: BaseException) -> str:
+# Verbs that go on until they are interrupted, and store nothing.
+ENDLESS = ("serve", "status")
+
+
+def interrupted(error: BaseException, verb: str = "") -> str:
     """What a person is told."""
     what = f"Ended by {signal.Signals(error.number).name}" if isinstance(error, Ended) else "Interrupted"
-    return f"\n{what}. Every finished row is stored; repeat the same command to go on."
+    return f"\n{what}." + ("" if verb in ENDLESS else " Every finished row is stored; repeat the same command to go on.")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from l2v.errors import printable
 from l2v.study.status import status
 from l2v.study.store import Store
 from l2v.study.workers.heartbeat import Heartbeat, Watch, read_heartbeat, workers_folder
+from l2v.verbs.help import verb_module
 
 # Sends Ctrl-C to itself when a module is first asked for, wherever in the start of a command that is.
 PRESSED = """
@@ -45,6 +46,18 @@ def test_ctrl_c_while_modules_are_loaded_is_one_sentence(module: str) -> None:
         assert done.returncode in (130, -signal.SIGINT), done.stderr
         assert "Traceback" not in done.stderr
         assert "Interrupted. Every finished row is stored" in done.stderr
+
+
+@pytest.mark.parametrize(("verb", "told"), [("serve", "Interrupted."), ("run", "Interrupted. Every finished row is stored;")])
+def test_ctrl_c_speaks_of_rows_where_rows_are_stored(
+    verb: str, told: str, l2v: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verb_module(verb), "main", pressed)
+    answer = l2v(verb, f"outputs={tmp_path}")
+    assert answer.code == 130 and answer.err.strip().startswith(told) and (verb == "run" or answer.err.strip() == told)
 
 
 @pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGHUP, "SIGHUP")])
