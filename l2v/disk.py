@@ -47,10 +47,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
+def replaced(path: Path, sync: bool = False, name: bool = True) -> Iterator[BinaryIO]:
     """A new file that takes the place of `path` in one step when it was written: readers see the old or the new one, whole.
 
-    `sync` waits until the disk has it, for what could not be made again after a power failure.
+    `sync` waits until the disk has it, for what could not be made again after a power failure; without `name`, what it holds
+    alone, for a folder that is synced later: until then the old one may come back, or none.
     """
     with disk_errors(path):
         make_folder(path.parent)
@@ -67,15 +68,15 @@ def replaced(path: Path, sync: bool = False) -> Iterator[BinaryIO]:
                     file.flush()
                     os.fsync(file.fileno())
             part.replace(path)
-            if sync:
+            if sync and name:
                 sync_path(path.parent)
         finally:
             part.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: str | bytes, sync: bool = False) -> None:
+def write_atomically(path: Path, content: str | bytes, sync: bool = False, name: bool = True) -> None:
     """Replace a file's whole content; see `replaced`."""
-    with replaced(path, sync) as file:
+    with replaced(path, sync, name) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 

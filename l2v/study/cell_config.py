@@ -90,4 +90,5 @@ class CellConfig:
         else:
             content = {"schema": SCHEMA, "id": cell.id, "cell": asdict(cell), "locations": locations}
             text = yaml.dump(content, Dumper=SafeDumper, sort_keys=False, allow_unicode=True)
-            write_atomically(self.path / "config.yaml", text, sync=True)
+            # Its name reaches the disk before DONE does; one that is gone is written again.
+            write_atomically(self.path / "config.yaml", text, sync=True, name=False)

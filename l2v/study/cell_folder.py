@@ -44,6 +44,8 @@ from l2v.study.digests import (
 # What a row of metrics.json was made from, the digests of the responses and of the verdicts; and how many rows the file has.
 RESPONSES, SCORES, ROWS = "responses_digest", "scores_digest", "rows_digested"
 OWN = (DIGEST, RESPONSES, SCORES, ROWS)
+# A response, and the line that it was read from.
+Row = tuple[Record, bytes]
 
 
 class CellFolder(CellConfig):
@@ -68,26 +70,27 @@ class CellFolder(CellConfig):
             if reason:
                 raise UserError(reason)
             return rows
-        return list(self._open_rows()[0].values())
+        return [row for row, _ in self._open_rows()[0].values()]
 
-    def _open_rows(self) -> tuple[dict[str, Record], int]:
+    def _open_rows(self) -> tuple[dict[str, Row], int]:
         """The rows of an open cell by item, and how many its workers' files hold more than once."""
         # In this order: what another worker gathers meanwhile is in the whole file before its parts are gone.
         parts = [self._sound_rows(part) for part in sorted(self.path.glob("responses.*.jsonl"))]
-        found = {record["id"]: record for record in self._sound_rows(self.path / "responses.jsonl")}
+        found = {row[0]["id"]: row for row in self._sound_rows(self.path / "responses.jsonl")}
         gathered = set(found)
-        for record in itertools.chain(*parts):
-            kept = found.get(record["id"])
-            if kept is None or (record["id"] not in gathered and _generation(record) > _generation(kept)):
-                found[record["id"]] = record
-        return found, sum(map(len, parts)) - len({record["id"] for record in itertools.chain(*parts)})
+        for row in itertools.chain(*parts):
+            item, kept = row[0]["id"], found.get(row[0]["id"])
+            if kept is None or (item not in gathered and _generation(row[0]) > _generation(kept[0])):
+                found[item] = row
+        return found, sum(map(len, parts)) - len({record["id"] for record, _ in itertools.chain(*parts)})
 
-    def _sound_rows(self, path: Path) -> list[Record]:
+    def _sound_rows(self, path: Path) -> list[Row]:
         """The rows of a file of responses, without damaged ones: those are computed again."""
-        rows = open_lines(read_bytes(path), self.id)
+        data = read_bytes(path)
+        rows = open_lines(data, self.id)
         if None in rows:
             tell_once(f"{path} holds {rows.count(None)} damaged rows, which count as not there.")
-        return [row for row in rows if row is not None]
+        return [(row, line) for row, line in zip(rows, whole_lines(data), strict=True) if row is not None]
 
     def damaged_rows(self) -> int:
         """How many whole lines of an open cell cannot be used."""
@@ -116,16 +119,19 @@ class CellFolder(CellConfig):
         Returns how many rows were stored more than once: by a worker that slept through the end of its claim.
         """
         found, stored_twice = self._open_rows()
-        rows = [found[item] for item in order]
-        for record in rows:
-            record.pop("generation", None)  # which claim it was computed under: of no interest any more
-        data = "".join(sealed_line(row, self.id) for row in rows).encode()
+        data = b"".join(self._gathered_line(*found[item]) for item in order)
         self.close()
         write_atomically(self.path / "responses.jsonl", data, sync=True)
         for part in self.path.glob("responses.*.jsonl"):
             part.unlink(missing_ok=True)
         self._gathered = _mark(data)
         return stored_twice
+
+    def _gathered_line(self, record: Record, line: bytes) -> bytes:
+        """A row's line without the claim that it was computed under, which is of no interest any more."""
+        if record.pop("generation", None) is None and has_check(line):
+            return line + b"\n"
+        return sealed_line(record, self.id).encode()
 
     def finish(self, stored_twice: int = 0) -> None:
         """Mark the cell as complete; DONE is written last, when the disk has the rest, and only traces are removed after it."""
@@ -235,7 +241,7 @@ class CellFolder(CellConfig):
             _, sound = self._finished_rows()
         except UserError:
             # A damaged DONE says nothing of the rows; each of them is checked when it is read.
-            sound = self._sound_rows(self.path / "responses.jsonl")
+            sound = [row for row, _ in self._sound_rows(self.path / "responses.jsonl")]
         kept = {row["id"]: row for row in sound}
         write_atomically(self.path / "responses.jsonl", "".join(sealed_line(row, self.id) for row in kept.values()), sync=True)
         with disk_errors(self.path):

@@ -23,8 +23,9 @@ CHECK, DIGEST = "check", "digest"
 TABLE, PICTURE = "table_digest", "picture_digest"
 ANALYZE_AGAIN = "repeat its `l2v analyze`."
 _BEFORE_CHECK = f', "{CHECK}": "'.encode()
-# `json.dumps` makes a new one for every line.
+# `json.dumps` makes a new one each time.
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 _told: set[str] = set()
 
@@ -81,8 +82,9 @@ def open_lines(data: bytes, of: str) -> list[Record | None]:
     Of a file whose lines carry checks, one that has lost its own is damaged.
     """
     lines = whole_lines(data)
-    checked = any(has_check(line) for line in lines)
-    return [open_line(line, of) if has_check(line) or not checked else None for line in lines]
+    checked = [has_check(line) for line in lines]
+    old = not any(checked)
+    return [open_line(line, of) if own or old else None for line, own in zip(lines, checked, strict=True)]
 
 
 def proven_lines(data: bytes) -> list[Record]:
@@ -102,7 +104,7 @@ def sealed(content: Record, of: str = "") -> Record:
 
 
 def _own_digest(content: Record, of: str) -> str:
-    return content_digest(json.dumps([of, content], sort_keys=True, separators=(",", ":")).encode())
+    return content_digest(_CANONICAL.encode([of, content]).encode())
 
 
 def is_whole(content: Record, of: str = "") -> bool:

@@ -281,7 +281,9 @@ class Worker:
                 record = {"id": request.id, "response": response.text, "tokens": response.tokens}
                 record |= {"truncated": response.truncated, "seconds": round(seconds / len(rows), 6)}
                 record |= {"prompt": asked[request.id], "worker": self.worker.name}
-                records.setdefault(job.cell.id, []).append(record | {"generation": held[key].generation})
+                # Of a first claim it is not told: what is gathered is then the line as it stands.
+                later = {"generation": held[key].generation} if held[key].generation else {}
+                records.setdefault(job.cell.id, []).append(record | later)
             if records and not self.noted:
                 note_work(self.work.store, self.run_record.command, self.device)
                 self.noted = True
