@@ -109,8 +109,16 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
+        check_folders(path)
         # Under /proc a folder that is not there cannot be made either, and the system calls that "no such file".
         raise StudyError(f"The folder {path} cannot be created ({error.strerror}); choose another place.") from error
+
+
+def check_folders(path: Path) -> None:
+    """Raise StudyError for a file that stands where `path`, or a folder above it, should be."""
+    for one in (*reversed(path.parents), path):
+        if os.path.lexists(one) and not one.is_dir():
+            raise StudyError(f"{one} is a file where a folder should be; delete it and repeat the command.")
 
 
 def check_place(path: Path) -> None:
@@ -188,6 +196,7 @@ def read_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
+        check_folders(path.parent)
         raise UserError(f"{path} cannot be read ({error.strerror}); remove it and repeat the command.") from error
 
 
@@ -240,8 +249,8 @@ def read_records(path: Path) -> list[Record]:
     try:
         for line in lines:
             number += 1
-            found += [json.loads(line)] if line.strip() else []
-        found = found if lines else json.loads(text)
+            found += [json.loads(line, object_pairs_hook=_each_once)] if line.strip() else []
+        found = found if lines else json.loads(text, object_pairs_hook=_each_once)
     except UNREADABLE as error:
         place = f" in line {number}" if lines else ""
         kind = path.suffix[1:].upper() or "JSON"
@@ -250,6 +259,15 @@ def read_records(path: Path) -> list[Record]:
         found = [{"id": key, **row} if isinstance(row, dict) else {"id": key, "response": row} for key, row in found.items()]
     if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
         raise UserError(f"The file '{path}' must hold a list of objects, one object per line, or objects by id.")
+    return found
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> Record:
+    """The object of these keys and values; of a key that comes twice, Python's JSON would keep the last value."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"an object names {next(key for key in keys if keys.count(key) > 1)!r} twice")
     return found
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from l2v.disk import append_line, read_lines, read_records, replaced, write_atomically
 from l2v.errors import UserError
+from l2v.study.workers.claims import states
 
 # Characters at which str.splitlines would end a line, and JSON would not.
 ENDS = "one\u2028two\x85three\x0bfour"
@@ -60,9 +62,20 @@ def test_a_line_of_json_ends_at_a_newline_alone(tmp_path: Path) -> None:
         ("a.jsonl", b'{"a": 1}\n{"a": ', "not valid JSONL"),
         ("a.json", b"[1, 2]", "list of objects"),
         ("a.json", b'[{"a": "\xff"}]', "not UTF-8"),
+        ("a.json", b'{"1": "A", "2": "B", "1": "C"}', "names '1' twice"),
+        ("a.jsonl", b'{"id": "1"}\n{"id": "2", "answer": "A", "answer": "B"}\n', "line 2 .*names 'answer' twice"),
     ],
 )
 def test_a_file_of_another_form_is_told(name: str, content: bytes, told: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=told):
         read_records(tmp_path / name)
+
+
+@pytest.mark.parametrize("do", [read_lines, lambda path: write_atomically(path, "x"), lambda path: states(path.parent)])
+def test_a_file_where_a_folder_should_be_is_named(do: Callable[[Path], object], tmp_path: Path) -> None:
+    """Not what was looked for below it."""
+    (tmp_path / "cells").write_text("x")
+    with pytest.raises(UserError) as told:
+        do(tmp_path / "cells" / "a" / "claims" / "file")
+    assert str(told.value).startswith(f"{tmp_path}/cells is a file") and "delete it" in str(told.value)

@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from l2v.disk import UNREADABLE, disk_errors
-from l2v.errors import UserError
+from l2v.disk import UNREADABLE, check_folders, disk_errors
 from l2v.study.workers.heartbeat import Heartbeat, Holder, holder_of
 
 HELD, FREE, DONE = "", ".free", ".done"
@@ -102,8 +101,9 @@ def states(folder: Path) -> dict[str, tuple[int, str]]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return {}
-    except NotADirectoryError as error:
-        raise UserError(f"{folder} is a file where a folder of claims should be; delete it and repeat the command.") from error
+    except NotADirectoryError:
+        check_folders(folder)
+        raise
     found: dict[str, tuple[int, str]] = {}
     for name in names:
         mark = next((mark for mark in (FREE, DONE) if name.endswith(mark)), HELD)
