@@ -50,6 +50,13 @@ class Study:
         rows = self.rows
         return rows[(rows["scorer"] == self.scorer) & (rows["metric"] == HEADLINE) & rows["reported"].astype(bool)]
 
+    def of_split(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows of a split that was chosen on: the chosen cell stands for its arm, marked where it is the best of several."""
+        arms = self.selection.arms
+        chosen = table["cell"].isin({arm.select for arm in arms}) | (table["role"] == "baseline")
+        best = table["cell"].isin({arm.select for arm in arms if arm.budget > 1})
+        return table.assign(reported=table["reported"].astype(bool) | chosen, selected=table["selected"].mask(best, "test"))
+
     @cached_property
     def marks(self) -> Marks:
         """The study's cells, items and verdicts, each read once."""

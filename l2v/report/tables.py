@@ -243,16 +243,21 @@ def study_report(
         raise UserError(f"Study '{study.name}' has no cells of split '{split}'; it has {there}.")
     if format == "csv":
         return table[list(COLUMNS)].to_csv(index=False, float_format="%.6g").rstrip("\n")
-    lines = [printable(line) for line in _preamble(study, selection if split is None else Selection())]
+    lines = [printable(line) for line in _preamble(study, selection)]
+    if selection.arms and split is not None and not table["reported"].any():
+        table = study.of_split(table)
+        lines.insert(2, f"Here: the cells of split {split}.")
     grids = ""
     if not every and format == "text" and metric is None and not table["reported"].all():
         grids = pivots(table)
         table = _per_arm(table)
     hidden = max(0, len(table) - most) if most else 0
     table = table.head(len(table) - hidden).reset_index(drop=True)
-    more = f"… and {hidden} more rows: `l2v report study={study.name}`" if hidden else ""
-    more = f"{grids}\n\nEvery cell: `l2v report study={study.name} cells=all`" if grids else more
-    if selection.arms and split is None and (table["selected"] == "test").any():
+    command = f"l2v report study={study.name}" + (f" split={split}" if split else "")
+    command += "" if study.scorer == "official" else f" scorer={study.scorer}"
+    more = f"… and {hidden} more rows: `{command}`" if hidden else ""
+    more = f"{grids}\n\nEvery cell: `{command} cells=all`" if grids else more
+    if selection.arms and (table["selected"] == "test").any():
         lines.insert(-1, SELECTED_ON_REPORTED)
     shown = formatted(table).map(lambda value: printable(value) if isinstance(value, str) else value)
     if format == "latex":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,27 @@ def test_text_names_study_scorer_and_the_tests_that_were_made(report: Callable[.
 
 def test_a_plain_sweep_warns_of_picking_the_best(report: Callable[..., str]) -> None:
     assert "No selection protocol" in report()
+
+
+def test_the_split_that_was_chosen_on_tells_what_was_chosen(
+    tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path
+) -> None:
+    """An arm's row and the star of its grid are the chosen cell's; the best of several says so; and no protocol is denied."""
+    words = ("method=direct,l2v", "intervention.layer=2,3", "intervention.alpha=0.3,0.7", "protocol.name=select_then_test")
+    words += ("protocol.select=dev", "protocol.report=test")
+    assert tiny("--multirun", "study=staged", *words).code == 0
+    answer = l2v("report", "study=staged", f"outputs={outputs}", "page=false", "split=dev")
+    assert answer.code == 0 and "No selection protocol" not in answer.out
+    for piece in ("were chosen on split dev", "Here: the cells of split dev.", "†: selected on the reported items"):
+        assert piece in answer.out
+    assert "`l2v report study=staged split=dev cells=all`" in answer.out
+    table, grid = answer.out.split("target mini, n = 8")[1].split("layer by alpha", 1)
+    (arm,) = (arm for arm in json.loads((outputs / "staged" / "selection.json").read_text())["arms"] if arm["budget"] > 1)
+    rows = {row["cell"]: row for row in csv.DictReader((outputs / "staged" / "results.csv").open(newline=""))}
+    value = f"{100 * float(rows[arm['select']]['value']):.1f}"
+    assert [line.split()[0] for line in table.splitlines()[2:4]] == ["direct", "l2v"] and f" {value}† [" in table
+    assert grid.count("*") == 2 and f"{value}*" in grid, "one star beside the legend's"
+    assert "†" not in l2v("report", "study=staged", f"outputs={outputs}", "page=false").out
 
 
 def test_a_run_leaves_its_tables_behind(told: Path, report: Callable[..., str]) -> None:
