@@ -25,6 +25,8 @@ UNREADABLE = (ValueError, RecursionError)
 WRITERS = 16  # so many files are waited for at once
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
 UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}
+# What a failing disk, or a folder of another machine, answers.
+BROKEN = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EBUSY, errno.ENOLCK, errno.ENXIO}
 
 
 # What was made of small files that are asked for many times, with the state that each had then.
@@ -34,14 +36,15 @@ _unchanged: dict[tuple[str, str], tuple[object, object]] = {}
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or read-only disk into one sentence; what was stored stays."""
+    """Turn a full, read-only or failing disk into one sentence; what was stored stays."""
     try:
         yield
     except OSError as error:
-        if error.errno in UNWRITABLE:
+        if error.errno in UNWRITABLE | BROKEN:
+            mend = "see to that disk or its network" if error.errno in BROKEN else "make room or permission there"
             raise StudyError(
-                f"Writing to {path} failed ({error.strerror}); everything stored so far is kept: make room or "
-                "permission there, then repeat the command."
+                f"Writing to {path} failed ({error.strerror}); everything stored so far is kept: {mend}, then "
+                "repeat the command."
             ) from error
         raise
 

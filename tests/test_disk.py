@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from l2v.disk import append_line, read_lines, read_records, replaced, write_atomically
-from l2v.errors import UserError
+from l2v.errors import StudyError, UserError
 from l2v.study.workers.claims import states
 
 # Characters at which str.splitlines would end a line, and JSON would not.
@@ -48,6 +50,24 @@ def test_a_file_is_replaced_whole_or_not_at_all(content: str | bytes, tmp_path: 
     write_atomically(path, content, sync=True)
     assert path.read_bytes() == (content if isinstance(content, bytes) else content.encode())
     assert [p.name for p in path.parent.iterdir()] == ["file"], "nothing is left beside it"
+
+
+@pytest.mark.parametrize(
+    ("number", "mend"), [(errno.ESTALE, "its network"), (errno.EIO, "see to that disk"), (errno.ENOSPC, "make room")]
+)
+def test_a_name_that_the_disk_refuses_is_one_sentence(
+    number: int, mend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the folder of another machine does; what was there stays, and nothing lies beside it."""
+    write_atomically(tmp_path / "told", "before")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StudyError, match=f"Writing to .*told failed .*{mend}"):
+        write_atomically(tmp_path / "told", "after")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("told", "before")]
 
 
 def test_a_line_of_json_ends_at_a_newline_alone(tmp_path: Path) -> None:
