@@ -18,7 +18,7 @@ from l2v.benchmarks.scoring.values import Value, known_unit, to_base
 
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
-    r"\s\((?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*| as (?:it|the|they|its|this)\b.*|"
+    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*| as (?:it|the|they|its|this)\b.*|"
     r", (?:with|which|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
     r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
     r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",

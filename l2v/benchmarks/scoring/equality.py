@@ -72,6 +72,8 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
         value = Value(float(ratio.group(1)) / float(ratio.group(2)))
     if value is None:
         return None
+    if value.unit and not gold.unit:
+        gold = replace(gold, unit=_asked_unit(question.text, value))
     same = partial(
         same_number, gold=gold, exact=question.kind == INTEGER, decimals=question.decimals, tolerance=question.tolerance
     )
@@ -92,6 +94,17 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
 
 
 _FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
+_IN_UNIT = re.compile(
+    r"\b(?:in|how many) ((?:square |cubic )?[a-z]{1,12}(?:/[a-z]{1,3})?(?:\^?[23])?)(?![\w/^])", re.IGNORECASE
+)
+
+
+def _asked_unit(question: str, value: Value) -> str:
+    """The unit of a value's kind in which a question asks for it ("How long is it in meters?"), "" where it names none."""
+    kind = to_base(value)
+    units = {known_unit(named.split()) or "" for named in _IN_UNIT.findall(question)}
+    fitting = [unit for unit in units if kind and (base := to_base(Value(1.0, 0, unit))) and base[0] == kind[0]]
+    return fitting[0] if len(fitting) == 1 else ""
 
 
 def _other_symbol(gold: str, label: str) -> bool:

@@ -37,14 +37,20 @@ BOUND = re.compile(
     r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|fewer|"
     r"longer)(?: than)?|anything but|double|twice|"
     r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
-    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part) of|fig(?:ure|\.)|"
-    r"image|picture|photo|question|problem|step|table|"
+    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part|(?:root|third|quarter|fourth|fifth|sixth|eighth|"
+    r"tenth)s?) of|fig(?:ure|\.)|"
+    r"image|picture|photo|question|problem|step|table|root|log|ln|sin|cos|tan|"
     r"page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
     r"[<>≤≥≠±]\s*)"
     rf"{_NUMBER}(?:(?:\s?[a-z°%]{{1,4}})?\s+and\s+\d[\d.,]*)?|"
     r"\d[\d.,]*\s+(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger)\s+than|(?:raised )?to the power of|"
-    rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}|\d(?:st|nd|rd|th)\b",
+    rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}|"
+    r"\d[\d.,]*\s+to the\s+(?:\d+(?:st|nd|rd|th)|second|third|fourth|fifth|nth)\b|"
+    # "1 in 4", "3 over 4"; "3 or more", "3 at most", "3+"
+    r"(?:\d[\d.,]*|\bone)\s+(?:in|over|mod)\s+(?:\d{1,3}|two|three|four|five|six|ten)(?![\w.,]*\d)\b|"
+    r"\d[\d.,]*\s+(?:(?:\w+\s+)?(?:at (?:most|least)|or (?:more|less|fewer|higher|lower|greater|above|below)))\b|"
+    r"\d\+(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(

@@ -275,7 +275,7 @@ STOP = re.compile(
     r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
     # What begins like this is a sentence of its own, even where no stop stands before it.
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
-    r"Is (?:the|it|this)|Suppose|Imagine) )"
+    r"Is (?:the|it|this)|(?:It|That|This) (?:is|was) not|(?:It|That|This) isn.t|Suppose|Imagine) )"
 )
 BREAK = PatternTable(
     r";\s+",

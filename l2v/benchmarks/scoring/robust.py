@@ -35,7 +35,7 @@ from l2v.benchmarks.scoring.forms import (
     ResponseClaim,
 )
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
-from l2v.benchmarks.scoring.values import read_value
+from l2v.benchmarks.scoring.values import IN_WORDS, read_value, without_mixed_words
 
 _SHOWN = 80
 
@@ -86,6 +86,7 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
     text = clean(response)
     if not text:
         return Verdict(None, None, "no_answer", "the response is empty")
+    text = text if any(" and " in option for option in question.options) else without_mixed_words(text)
     letters = _gold_letters(question)
 
     def judge(claim: ResponseClaim) -> Verdict | _Pending | None:
@@ -314,7 +315,7 @@ def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     if claim.how != BOXED:
         return None
     text = _shown(claim.text)
-    if "!" in text and is_mathematics(plain(claim.text)):
+    if "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and IN_WORDS.search(text):
         return Verdict(None, text, "undecided", f"{text} and {question.gold} could not be compared")
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 

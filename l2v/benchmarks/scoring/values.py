@@ -69,7 +69,7 @@ _ONE_LETTER = set("mgslhNJWVAKCFT")
 # Words that never count what a number counts.
 _NO_UNITS = {
     "or", "and", "to", "than", "was", "were", "has", "have", "had", "do", "did", "but", "not", "is", "are", "if", "times",
-    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be",
+    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be", "at",
 }  # fmt: skip
 _WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
@@ -88,7 +88,7 @@ def read_value(text: str) -> Value | None:
     """The number that the whole text states ("about -130 km/h", "4\\sqrt{3} cm", "twenty-three"); None when it is none."""
     words = plain(text)[:LONGEST].strip().rstrip(".;:,?").strip()
     words = _unbracketed(_LEAD.sub("", words).strip()).lstrip("€£¥").strip()
-    words = _APOSTROPHE.sub("", words)
+    words = _REPEATING.sub(lambda m: f"{float(f'{m[1]}.{m[2]}' + 16 * (m[3] or m[4])):.12f}", _APOSTROPHE.sub("", words))
     words = _DECIMAL_COMMA.sub(r"\1.\2", words) if words.count(",") == 1 else words
     if not words:
         return None
@@ -111,6 +111,8 @@ def read_value(text: str) -> Value | None:
     return None if unit is None else Value(number, _decimals(head), *unit)
 
 
+# "0.(3)", "0.1\\overline{6}"
+_REPEATING = re.compile(r"(?<![\w.])(\d{1,9})\.(\d{0,9})(?:\((\d{1,6})\)|\\overline\{(\d{1,6})\})(?!\d)")
 _APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,\[(])(\d+),(\d{1,2}|\d{4,}|(?<=(?<!\d)0,)\d{3})(?![\d,.)\]])")
 _MIXED_WORDS = re.compile(
@@ -221,6 +223,36 @@ _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth"
 # What a word behind a number makes of it: "2 thirds", "10 squared".
 _MEANT: dict[str, Callable[[float], float]] = {"squared": lambda n: n * n, "cubed": lambda n: n * n * n}
 _MEANT |= {name + s: partial(lambda part, n: n / part, part) for name, part in _PARTS.items() for s in ("", "s")}
+_MEANT |= {"factorial": lambda n: math.gamma(n + 1) if 0 <= n <= 20 and n == int(n) else math.nan}
+# A sum in words: "3 times 4", "half of 9", "10% of 50".
+IN_WORDS = re.compile(
+    r"\d.*\b(?:times|plus|minus|divided|multiplied|and|to(?: the)?|squared|cubed|in|over|of|mod|at most|at least|or more)\b|"
+    r"\b(?:less|more|fewer) than\b.*\d|"
+    r"\b(?:half|halves|thirds?|quarters?|fifths?|tenths?|roots?|power|twice|double|triple|dozens?)\b|\d\s?(?:%|percent) of\b|"
+    r"\d\s?[a-z'\"]+,?\s?\d|\b(?:log|ln|sin|cos|tan)\b|\|",
+    re.IGNORECASE,
+)
+_MIXED = re.compile(
+    rf"(?<![\w.,/^-])(\d{{1,9}}|{'|'.join(NUMBER_WORDS)})[ -]and[ -](?:(an?|one|two|three|four|five|[1-9])[ -]"
+    rf"((?:{'|'.join(_PARTS)})s?)(?![\w-])(?! (?:one|is|was|are|were|of|that|more|less)\b)|([1-9])/([1-9]\d?)(?= [a-z]{{2}}))",
+    re.IGNORECASE,
+)
+
+
+def without_mixed_words(text: str) -> str:
+    """Whole numbers with a part in words as decimals: "3 and a half" is 3.5, "two and 1/4 cups" 2.25 cups."""
+
+    def decimal(match: re.Match[str]) -> str:
+        whole, many, part, over, under = match.groups()
+        share = int(over) / int(under) if over else _small(many) / (_PARTS.get(part.lower()) or _PARTS[part.lower()[:-1]])
+        return f"{_small(whole) + share:.10g}"
+
+    return _MIXED.sub(decimal, text)
+
+
+def _small(word: str) -> int:
+    word = word.lower()
+    return 1 if word in ("a", "an") else NUMBER_WORDS[word] if word in NUMBER_WORDS else int(word)
 
 
 def _number_words(text: str) -> Value | None:
@@ -236,7 +268,10 @@ def _number_words(text: str) -> Value | None:
     total, current, used = 0.0, 0.0, 0
     for word in words:
         if word in NUMBER_WORDS or word.isdigit():
-            current += NUMBER_WORDS[word] if word in NUMBER_WORDS else int(word[:6])
+            number = NUMBER_WORDS[word] if word in NUMBER_WORDS else int(word[:6])
+            if current % 100 and not (current % 10 == 0 and current % 100 >= 20 and 0 < number < 10):
+                return None  # "three fifty" is no 53
+            current += number
         elif word == "hundred" and used:
             current = max(current, 1) * 100
         elif word in _SCALES and used:
