@@ -344,4 +344,5 @@ def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
         and sum(other.sentence == c.sentence and other.kind in ASSERTING for other in said) == 1
         and (c.kind is Kind.CONCLUSION or c.kind is Kind.ASSERTION and _shortly(c.text))
     ]
-    return [ResponseClaim(_shortly(c.text) or c.text, CONCLUSION, c.line, c.at) for c in before[-1:]]
+    hows = {Kind.CONCLUSION: CONCLUSION, Kind.ASSERTION: STATEMENT}
+    return [ResponseClaim(_shortly(c.text) or c.text, hows[c.kind], c.line, c.at, sentence=c.text) for c in before[-1:]]

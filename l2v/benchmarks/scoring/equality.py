@@ -85,6 +85,9 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if equal and (a := to_base(value)) and (b := to_base(gold)) and a[0] != b[0]:
         # "24 cm^2" for 24 cm: the number of something else.
         equal = None
+    if equal and _opposed(text, question.text):
+        # "4 fewer" where it is asked how many more.
+        equal = None
     if equal and question.kind == TEXT and not gold.unit and _FACTOR.search(text):
         # "24h": a height, or hours.
         equal = None
@@ -94,6 +97,23 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
 
 
 _FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
+_OPPOSITES = [
+    [re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in pair]
+    for pair in (
+        ("more", "fewer|less"), ("longer|taller", "shorter"), ("older", "younger"), ("faster", "slower"),
+        ("higher|greater|larger|bigger", "lower|smaller|less"), ("later", "earlier"), ("heavier", "lighter"),
+    )
+]  # fmt: skip
+
+
+def _opposed(text: str, question: str) -> bool:
+    """Whether a number is called the opposite of what a question asks how much there is of; "… than …" may turn it round."""
+    if "than" in text:
+        return False
+    sides = [(one, other) for pair in _OPPOSITES for one, other in (pair, pair[::-1])]
+    return any(o.search(text) and a.search(question) and not (a.search(text) or o.search(question)) for a, o in sides)
+
+
 _IN_UNIT = re.compile(
     r"\b(?:in|how many) ((?:square |cubic )?[a-z]{1,12}(?:/[a-z]{1,3})?(?:\^?[23])?)(?![\w/^])", re.IGNORECASE
 )

@@ -309,7 +309,7 @@ def _last_letter(text: str, known: _Options) -> OptionReading | None:
 
 
 _OPENING = re.compile(r"^[\s*]{0,4}(?:\(([A-J])\)|([A-J])\*{0,2}[.:)])(?=[\s*]|$)")
-_CLAUSE = re.compile(r"[.,;:\n]|\s-\s|\*\*")
+_CLAUSE = re.compile(r"[.,;:\n]|\s-\s(?![\d$(])|\*\*")
 
 
 def _opening(line: str, known: _Options) -> OptionReading | None:

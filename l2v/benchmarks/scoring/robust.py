@@ -86,6 +86,7 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
     text = clean(response)
     if not text:
         return Verdict(None, None, "no_answer", "the response is empty")
+    text = _TO.sub(":", text) if _RATIO.fullmatch(question.gold) else text
     text = text if any(" and " in option for option in question.options) else without_mixed_words(text)
     letters = _gold_letters(question)
 
@@ -112,6 +113,7 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
     return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
 
 
+_RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")
 # What asserts by its place alone, and must answer just what is asked.
 _PLACED = (WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
 _PIECE = re.compile(

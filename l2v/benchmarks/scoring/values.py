@@ -240,14 +240,25 @@ _MIXED = re.compile(
 
 
 def without_mixed_words(text: str) -> str:
-    """Whole numbers with a part in words as decimals: "3 and a half" is 3.5, "two and 1/4 cups" 2.25 cups."""
+    """Parts in words in digits: "3 and a half" is 3.5, "two and 1/4 cups" 2.25 cups, "three quarters" 3/4."""
 
     def decimal(match: re.Match[str]) -> str:
         whole, many, part, over, under = match.groups()
-        share = int(over) / int(under) if over else _small(many) / (_PARTS.get(part.lower()) or _PARTS[part.lower()[:-1]])
+        share = int(over) / int(under) if over else _small(many) / _part(part)
         return f"{_small(whole) + share:.10g}"
 
-    return _MIXED.sub(decimal, text)
+    return _FRACTION.sub(lambda m: f"{_small(m[1])}/{_part(m[2])}", _MIXED.sub(decimal, text))
+
+
+# "three quarters"; of "two thirds of the 9 boxes" no more than that is said.
+_FRACTION = re.compile(
+    rf"(?<![\w.,/^-])(one|two|three|four|five|[1-9])[ -]((?:{'|'.join(_PARTS)})s?)(?![\w-])(?! (?:of|one|is|was|are|were)\b)",
+    re.IGNORECASE,
+)
+
+
+def _part(word: str) -> int:
+    return _PARTS.get(word.lower()) or _PARTS[word.lower()[:-1]]
 
 
 def _small(word: str) -> int:
