@@ -174,13 +174,15 @@ def test_examples_are_filtered_and_searched(tab: Any, path: Path) -> None:
 
 
 def test_a_cell_of_a_figure_and_a_row_of_the_table_lead_to_its_answers(tab: Any, path: Path, study: Path) -> None:
+    from playwright.sync_api import expect
+
     opened = Opened(tab, path)
     page = opened.page
     page.select_option("#grid-arm", "l2v")
     opened.hover("#plot-grid .heatmaplayer .hm", "grid")
     page.mouse.down()
     page.mouse.up()
-    page.wait_for_function("document.querySelector('#examples-cell').value !== ''")
+    expect(page.locator("#examples-cell")).not_to_have_value("")
     cell = page.input_value("#examples-cell")
     assert cell in {r["cell"] for r in rows(study) if r["method"] == "l2v"}
     assert page.text_content("#found") == "30 of 30 responses, to 30 items"

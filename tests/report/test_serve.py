@@ -118,6 +118,8 @@ def test_a_page_that_was_opened_before_the_command_knew_its_cells_is_made_again(
 
 
 def test_the_rows_of_a_page_in_a_tab_are_counted_on(tab: Any, served: str, copied_pair: Path) -> None:
+    from playwright.sync_api import expect
+
     for path in (copied_pair / "cells" / of(copied_pair, "l2v") / "DONE", *copied_pair.glob("runs/*/over")):
         path.unlink()
     opened = Opened(tab, served)
@@ -125,7 +127,7 @@ def test_the_rows_of_a_page_in_a_tab_are_counted_on(tab: Any, served: str, copie
     before = str(opened.page.text_content("#open"))
     path = copied_pair / "cells" / of(copied_pair, "l2v") / "responses.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    opened.page.wait_for_function("before => document.getElementById('open').textContent !== before", arg=before)
+    expect(opened.page.locator("#open")).not_to_have_text(before)
     assert "rows are there" in str(opened.page.text_content("#open")) and opened.close() == []
 
 
