@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,21 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
                     process.wait(ENDING)
                 except subprocess.TimeoutExpired:
                     process.kill()
+            # What the daemons did not wait for would stand in the way of another cluster, whose jobs have the same numbers.
+            for pid in at_work(environment):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def at_work(environment: dict[str, str]) -> dict[int, bytes]:
+    """This cluster's own processes for jobs, and the jobs: what each is called by."""
+    conf, found = f"SLURM_CONF={environment['SLURM_CONF']}".encode(), dict[int, bytes]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            called = (folder / "cmdline").read_bytes()
+            if b"slurm" in called and conf in (folder / "environ").read_bytes().split(b"\0"):
+                found[int(folder.name)] = called
+    return found
 
 
 def _free_ports() -> list[int]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pandas as pd
 import pytest
 from chaos import GRID, PATIENCE, assert_complete, heartbeats, wait_until
 from forked import Forked
-from slurm_cluster import slurm
+from slurm_cluster import at_work, slurm
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Process = Callable[..., Forked]
@@ -81,12 +80,8 @@ def logs(study: Path) -> str:
 
 
 def taken_down(job: str) -> bool:
-    """Whether Slurm's own processes for this job are still there."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if path.read_bytes().startswith(f"slurmstepd: [{job}.".encode()):
-                return True
-    return False
+    """Whether Slurm's own processes for this job are still there; another cluster's jobs have the same numbers."""
+    return any(called.startswith(f"slurmstepd: [{job}.".encode()) for called in at_work(dict(os.environ)).values())
 
 
 def starts_now(user: Callable[..., str], job: str) -> bool:
