@@ -138,8 +138,9 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
     for job in jobs if configs[0].list_cells else ():
         print(printable(f"{job.cell.id}  {job.cell.describe()}"))
     print(estimate(jobs), file=sys.stderr)
-    for told in dict.fromkeys(answers_changed(job.config.target) for job in jobs):
-        print(printable(told), end="\n" if told else "", file=sys.stderr)
+    targets = {job.config.target.path: job.config.target for job in jobs}
+    for told in filter(None, map(answers_changed, targets.values())):
+        print(printable(told), file=sys.stderr)
     first = configs[0]
     path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())
     if (sent := preview(first.executor, path)) is not None:

@@ -1,6 +1,6 @@
 """The number that a LaTeX expression without variables stands for, without running anything the model wrote.
 
-The released scorer (mathllm/MATH-V, evaluation/utils.py) gives answers to latex2sympy2 and the result to eval(). This is a
+The released scorer (mathllm/MATH-V, evaluation/utils.py) gives answers to latex2sympy2 and runs the result as code. This is a
 parser of our own for the part of that language that has a value, with its habits, so that verdicts stay the same:
 - it reads as far as it understands: "5) or so" is 5, "12 &" is 12; but "5 cm" multiplies by letters and has no value;
 - "1,234" is a number, "3:4" a quotient, "2\\frac{1}{2}" a product, "$", "~" and "\\quad" are blanks, "x=5" is 5;

@@ -53,6 +53,10 @@ BOUND = re.compile(
     r"\d\+(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
+# A box with two quantities, or a number in words that nobody works out: "2 hours 30 minutes", "10% of 50", "1 to 4".
+OPEN_BOX = re.compile(
+    rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
+)
 _TOKEN = re.compile(
     r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%)?(?![\d:^]|\.\d|/|"
     r"[a-zA-Z](?![a-zA-Z]))"

@@ -34,8 +34,9 @@ from l2v.benchmarks.scoring.forms import (
     Claims,
     ResponseClaim,
 )
+from l2v.benchmarks.scoring.numeric import OPEN_BOX
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
-from l2v.benchmarks.scoring.values import IN_WORDS, read_value, without_mixed_words
+from l2v.benchmarks.scoring.values import read_value, without_mixed_words
 
 _SHOWN = 80
 
@@ -317,7 +318,7 @@ def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     if claim.how != BOXED:
         return None
     text = _shown(claim.text)
-    if "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and IN_WORDS.search(text):
+    if "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and OPEN_BOX.search(text):
         return Verdict(None, text, "undecided", f"{text} and {question.gold} could not be compared")
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 

@@ -86,15 +86,12 @@ _EXPRESSION = re.compile(r"^[\d\s+\-*/×·÷^().,{}\[\]√πƒ]+(?:[eE][+-]?\d{1
 
 def read_value(text: str) -> Value | None:
     """The number that the whole text states ("about -130 km/h", "4\\sqrt{3} cm", "twenty-three"); None when it is none."""
-    words = plain(text)[:LONGEST].strip().rstrip(".;:,?").strip()
+    words = without_mixed_words(plain(text))[:LONGEST].strip().rstrip(".;:,?").strip()
     words = _unbracketed(_LEAD.sub("", words).strip()).lstrip("€£¥").strip()
     words = _REPEATING.sub(lambda m: f"{float(f'{m[1]}.{m[2]}' + 16 * (m[3] or m[4])):.12f}", _APOSTROPHE.sub("", words))
     words = _DECIMAL_COMMA.sub(r"\1.\2", words) if words.count(",") == 1 else words
     if not words:
         return None
-    if (mixed := _MIXED_WORDS.match(words)) is not None:
-        whole, part = _number_words(mixed.group(1)), _number_words(mixed.group(2))
-        return Value(whole.number + part.number) if whole and part and 0 < part.number < 1 else None
     match = _EXPRESSION.match(words)
     if match is None or not any(c.isdigit() or c == "π" for c in match.group()):
         return _number_words(words)
@@ -115,10 +112,6 @@ def read_value(text: str) -> Value | None:
 _REPEATING = re.compile(r"(?<![\w.])(\d{1,9})\.(\d{0,9})(?:\((\d{1,6})\)|\\overline\{(\d{1,6})\})(?!\d)")
 _APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,\[(])(\d+),(\d{1,2}|\d{4,}|(?<=(?<!\d)0,)\d{3})(?![\d,.)\]])")
-_MIXED_WORDS = re.compile(
-    r"^(\d{1,9}|[a-z]+(?:-[a-z]+)?) and ((?:a|one|two|three|\d) ?(?:half|third|quarter|fourth|fifth|eighth|"
-    r"tenth)s?)\b[\w ]{0,20}$"
-)
 
 
 def _unbracketed(text: str) -> str:
@@ -224,16 +217,9 @@ _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth"
 _MEANT: dict[str, Callable[[float], float]] = {"squared": lambda n: n * n, "cubed": lambda n: n * n * n}
 _MEANT |= {name + s: partial(lambda part, n: n / part, part) for name, part in _PARTS.items() for s in ("", "s")}
 _MEANT |= {"factorial": lambda n: math.gamma(n + 1) if 0 <= n <= 20 and n == int(n) else math.nan}
-# A sum in words: "3 times 4", "half of 9", "10% of 50".
-IN_WORDS = re.compile(
-    r"\d.*\b(?:times|plus|minus|divided|multiplied|and|to(?: the)?|squared|cubed|in|over|of|mod|at most|at least|or more)\b|"
-    r"\b(?:less|more|fewer) than\b.*\d|"
-    r"\b(?:half|halves|thirds?|quarters?|fifths?|tenths?|roots?|power|twice|double|triple|dozens?)\b|\d\s?(?:%|percent) of\b|"
-    r"\d\s?[a-z'\"]+,?\s?\d|\b(?:log|ln|sin|cos|tan)\b|\|",
-    re.IGNORECASE,
-)
+_COUNT = rf"\d{{1,9}}|(?:(?:{_TENS.replace(' ', '|')})-)?(?:{'|'.join(NUMBER_WORDS)})"
 _MIXED = re.compile(
-    rf"(?<![\w.,/^-])(\d{{1,9}}|{'|'.join(NUMBER_WORDS)})[ -]and[ -](?:(an?|one|two|three|four|five|[1-9])[ -]"
+    rf"(?<![\w.,/^-])({_COUNT})[ -]and[ -](?:(an?|one|two|three|four|five|[1-9])[ -]"
     rf"((?:{'|'.join(_PARTS)})s?)(?![\w-])(?! (?:one|is|was|are|were|of|that|more|less)\b)|([1-9])/([1-9]\d?)(?= [a-z]{{2}}))",
     re.IGNORECASE,
 )
@@ -263,7 +249,7 @@ def _part(word: str) -> int:
 
 def _small(word: str) -> int:
     word = word.lower()
-    return 1 if word in ("a", "an") else NUMBER_WORDS[word] if word in NUMBER_WORDS else int(word)
+    return 1 if word in ("a", "an") else int(word) if word.isdigit() else sum(NUMBER_WORDS[part] for part in word.split("-"))
 
 
 def _number_words(text: str) -> Value | None:

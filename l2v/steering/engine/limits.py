@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 # After so many good ends more is tried again; after every further failure twice as many.
 _PATIENCE = 4
 
@@ -31,3 +33,15 @@ class Limit:
             self.good += 1
             if self.good >= self.patience:
                 self.now, self.good = min(self.asked, 2 * self.now), 0
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a CUDA card or beside a CPU; None where nobody tells."""
+    if device.type == "cpu":
+        import psutil
+
+        # A process that takes more is killed, or puts the machine to swapping: here no error says that memory ran out.
+        return int(psutil.virtual_memory().available)
+    if device.type != "cuda":
+        return None
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -17,7 +17,7 @@ from l2v.errors import InterventionError, UserError
 from l2v.steering.engine.anatomy import Refused
 from l2v.steering.engine.chooser import Chooser
 from l2v.steering.engine.encoder import Encoder
-from l2v.steering.engine.limits import Limit
+from l2v.steering.engine.limits import Limit, free_memory
 from l2v.steering.engine.probe import Known, opened, verdict
 from l2v.steering.engine.rows import Decoding, Request, Steering, response
 from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
@@ -240,16 +240,7 @@ class Scheduler:
         return []
 
     def _free_memory(self) -> int | None:
-        """Bytes that are free on a CUDA card or beside a CPU; None where nobody tells."""
-        device = self.stepper.device
-        if device.type == "cpu":
-            import psutil
-
-            # A process that takes more is killed, or puts the machine to swapping: here no error says that memory ran out.
-            return int(psutil.virtual_memory().available)
-        if device.type != "cuda":
-            return None
-        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free_memory(self.stepper.device)
 
     def _fitting(self, window: Window) -> int:
         """Rows of this window's length for which the free memory suffices, with what is in the batch."""
