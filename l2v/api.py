@@ -175,16 +175,22 @@ def _run(configs: Sequence[Config]) -> pd.DataFrame:
 
     first = configs[0]
     store = Store(first.runtime.outputs, first.study)
-    with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)):
+    with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)) as lost:
         try:
-            plan, outcome = run_study(configs)
+            came = run_study(configs)
         except Submitted as message:
             print(message)
-            return results(first.study, first.runtime.outputs)
+            came = None
+    if came is None:
+        table = results(first.study, first.runtime.outputs)
+        if lost:
+            raise FailedCellsError(lost, table)
+        return table
+    plan, outcome = came
     chosen = set(read_selection(store).reports.values()) if first.protocol.name != "none" else set()
     table = outcome.results
     table = table[table["cell"].isin(chosen | {one.cell.id for one in plan if isinstance(one, Job)})].reset_index(drop=True)
     refused = {f"refused {place}": f"{one.describe()}: {one.reason}" for place, one in enumerate(outcome.refused)}
-    if failed := refused | outcome.failed:
+    if failed := refused | lost | outcome.failed:
         raise FailedCellsError(failed, table)
     return table

@@ -43,26 +43,30 @@ BESIDE = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": 
 
 
 @contextlib.contextmanager
-def followed(outputs: str, study: str, tracker: TrackerConfig, agent: AgentRun | None = None) -> Iterator[None]:
+def followed(outputs: str, study: str, tracker: TrackerConfig, agent: AgentRun | None = None) -> Iterator[dict[str, str]]:
     """Upload the cells of outputs/<study> as they are finished within this context, and the study's report at its end.
 
-    agent: in a W&B sweep, the one run and its cell; nothing else is uploaded, and that at the end. Leaving it takes at most
-    tracker.timeout seconds (a few after Ctrl-C); what happened is told on stderr, a failure when it
+    agent: in a W&B sweep, the one run and its cell; nothing else is uploaded, and that at the end. What is yielded holds
+    afterwards the cell whose run did not come about, and why: a sweep must not take it for a success without a metric.
+    Leaving it takes at most tracker.timeout seconds (a few after Ctrl-C); what happened is told on stderr, a failure when it
     first happens and at the end. Raises UserError, before anything is done, as `check_tracker` does; otherwise nothing.
     """
     check_tracker(tracker)
+    lost: dict[str, str] = {}
     if tracker.name == "none":
-        yield
+        yield lost
         return
     follower = _Follower(outputs, study, tracker, agent)
     patience = tracker.timeout
     try:
-        yield
+        yield lost
     except KeyboardInterrupt:
         patience = min(patience, INTERRUPTED_SECONDS)
         raise
     finally:
         follower.close(patience)
+        if agent is not None and not follower.knows(agent.run):
+            lost[agent.cell] = f"the sweep's run {agent.run} got no metric"
 
 
 class _Follower:
@@ -123,13 +127,20 @@ class _Follower:
             thread.join(1.0)
         self._tell(f"not done after {patience:g} seconds" if late else "")
 
+    def knows(self, run: str) -> bool:
+        """Whether a run lies where the tracker puts it."""
+        return run in Ledger(Path(self.outputs) / self.study, self.tracker).read()
+
     def _tell(self, late: str) -> None:
         path = Path(self.outputs) / self.study
         finished = {done.parent.name for done in path.glob("cells/*/DONE")}
-        known = set(Ledger(path, self.tracker).read())
         if self.agent is not None:
-            counted = f"tracking: the sweep's run {self.agent.run} {'written' if self.agent.run in known else 'not written'}"
+            there = "written" if self.knows(self.agent.run) else "not written, so that this command counts as failed"
+            counted = f"tracking: the sweep's run {self.agent.run} {there}"
+            rest = "outside of the sweep uploads the stored cell"
         else:
+            rest = "uploads the rest"
+            known = set(Ledger(path, self.tracker).read())
             done = "uploaded" if (self.end or {}).get("place") == "online" else "written"
             counted = f"tracking: {len(finished & known)} of {len(finished)} cells {done}"
         if self.end is not None and not self.end["failed"] and not late:
@@ -139,7 +150,7 @@ class _Follower:
             return
         died = f"its process ended: {self.last_words[-1] if self.last_words else self.process.returncode}"
         why = late or self.failure or ("" if self.end is not None else died)
-        _say(f"{counted} ({why}); `{self._command()}` uploads the rest.")
+        _say(f"{counted} ({why}); `{self._command()}` {rest}.")
 
     def _command(self) -> str:
         usual = TrackerConfig()

@@ -77,9 +77,6 @@ def composed(words: list[str], verb: str = "run") -> list[Config]:
 
 def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
     """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
-    from l2v.study.cells import Job
-    from l2v.study.protocol import run_study
-    from l2v.study.workers.executors import Submitted
     from l2v.track.agent import agent_run
     from l2v.track.follower import followed
 
@@ -89,19 +86,28 @@ def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str
     first = configs[0]
     if first.dry_run:
         return [None] * len(configs), _list(configs)
-    with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)):
-        try:
-            plan, outcome = run_study(configs)
-        except Submitted as message:
-            print(message)
-            return [None] * len(configs), [None] * len(configs)
-        found = [job if isinstance(job, Job) else None for job in plan]
-        values = [outcome.values.get(job.cell.id) if job else None for job in found]
-        FAILED.extend(outcome.failed.values())
-        _tell(first, {job.cell.id for job in found if job}, outcome)
-        refused = _refused(plan)
-        failed = [outcome.failed.get(job.cell.id) if job else why for job, why in zip(found, refused, strict=True)]
-    return values, failed
+    with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)) as lost:
+        came = _carried_out(configs)
+    FAILED.extend(lost.values())
+    return came
+
+
+def _carried_out(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
+    from l2v.study.cells import Job
+    from l2v.study.protocol import run_study
+    from l2v.study.workers.executors import Submitted
+
+    try:
+        plan, outcome = run_study(configs)
+    except Submitted as message:
+        print(message)
+        return [None] * len(configs), [None] * len(configs)
+    found = [job if isinstance(job, Job) else None for job in plan]
+    values = [outcome.values.get(job.cell.id) if job else None for job in found]
+    FAILED.extend(outcome.failed.values())
+    _tell(configs[0], {job.cell.id for job in found if job}, outcome)
+    refused = _refused(plan)
+    return values, [outcome.failed.get(job.cell.id) if job else why for job, why in zip(found, refused, strict=True)]
 
 
 def _refused(plan: Sequence[Job | Refusal]) -> list[str | None]:

@@ -76,6 +76,25 @@ def test_four_runs_of_an_agent_are_four_runs_each_with_its_id_settings_and_metri
     assert refused.code == 2 and "sweep" in refused.err
 
 
+def test_a_run_whose_tracking_failed_is_no_success_without_a_metric(
+    agent: Callable[..., Any], outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent counts exit code 0 as a run that was told its metric."""
+    down = "class Settings:\n    model_fields = {}\ndef teardown(): pass\ndef init(**_): raise RuntimeError('no service')\n"
+    (tmp_path / "wandb.py").write_text(down)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    answer = agent("lost", {"intervention.layer": 2, "intervention.alpha": 0.7})
+    assert answer.code == 1
+    assert "the sweep's run lost not written, so that this command counts as failed (RuntimeError: no service)" in answer.err
+    assert "outside of the sweep uploads the stored cell" in answer.err
+    # The cell is kept: the same command with the service there computes nothing and is one run.
+    monkeypatch.delenv("PYTHONPATH")
+    answer = agent("found", {"intervention.layer": 2, "intervention.alpha": 0.7})
+    assert answer.code == 0 and "the sweep's run found written" in answer.err, answer.err
+    run = {run.id: run for run in wandb_files.read_all(outputs / "swept")}["found"]
+    assert "official/accuracy" in run.summary
+
+
 def test_the_saved_view_lies_beside_the_runs_without_a_key(copied_pair: Path, l2v: Callable[..., Any]) -> None:
     words = (f"study={copied_pair.name}", f"outputs={copied_pair.parent}", "progress=false")
     answer = l2v("track", *words, "workspace=true")
