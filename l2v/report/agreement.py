@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from l2v.study.statistics.paired import wilson
 from l2v.study.store import Store
 
 TAIL = 120  # characters of a response that are shown
+LINE = 80  # characters of a line
 SHOWN = 20  # disagreements that are printed; all of them go to out=PATH
 
 
@@ -91,13 +93,20 @@ def _said(right: bool | None, extraction: str | None) -> str:
 
 
 def agreement_report(judged: Sequence[Judged], shown: int = SHOWN) -> str:
-    """The table and the first disagreements, as Markdown."""
+    """The table and the first disagreements, cell by cell, as Markdown."""
     lines = [f"Agreement of scorers in %, with 95 % Wilson intervals; n = {len(judged)} responses. An abstention is not right."]
     lines += ["", markdown(matrix(judged)), ""]
     differ = disagreements(judged)
     lines.append(
         f"{len(differ)} responses on which the scorers differ" + (f", the first {shown}:" if len(differ) > shown else ":")
     )
-    if len(differ):
-        lines += ["", markdown(differ.head(shown))]
+    for where, of_cell in differ.head(shown).groupby("where", sort=False):
+        lines += ["", str(where), ""]
+        lines += [_listed(row) for row in of_cell.drop(columns="where").to_dict("records")]
     return printable("\n".join(lines))
+
+
+def _listed(row: Mapping[Any, Any]) -> str:
+    item, tail, *said = row.values()
+    words = ", ".join(f"{name} {word}" for name, word in zip(list(row)[2:], said, strict=True))
+    return textwrap.fill(f"- {item}: {words}; it ends: {tail or '(empty)'}", LINE, subsequent_indent="  ")

@@ -37,7 +37,10 @@ def test_only_responses_on_which_they_differ_are_listed() -> None:
 def test_the_report_tells_how_many_are_hidden() -> None:
     text = agreement_report(judged(*[(True, False)] * 30), shown=5)
     assert "30 responses on which the scorers differ, the first 5" in text
-    assert text.count("| cell |") == 5
+    assert text.count("\ncell\n") == 1, "a cell's description stands once, above what is of it"
+    listed = text.partition("the first 5")[2]
+    assert listed.count("\n- ") == 5 and "- 0: one right (x), two wrong; it ends: " in listed
+    assert max(map(len, listed.splitlines())) <= 80
 
 
 def test_a_study_with_one_scorer_says_what_to_run(copied_pair: Path, l2v: Callable[..., Any]) -> None:
