@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from l2v.report.study import Study, read_study
+from l2v.report.tables import points
 from l2v.study.statistics.paired import paired
 
 NULLS = ("random", "permuted")
@@ -24,8 +25,8 @@ def right(study: Study, row: Mapping[Any, Any]) -> dict[str, bool]:
 def told(ours: Mapping[str, bool], theirs: Mapping[str, bool]) -> str:
     """Difference in points with its 95 % interval, flips either way and the exact p of McNemar's test, uncorrected."""
     found = paired(ours, theirs)
-    interval = f"[{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
-    return f"{100 * found.diff:+.1f} {interval} (+{found.right} -{found.wrong}, p {found.p:.2g}, n {found.n})"
+    interval = f"[{points(100 * found.low)}, {points(100 * found.high)}]"
+    return f"{points(100 * found.diff)} {interval} (+{found.right} -{found.wrong}, p {found.p:.2g}, n {found.n})"
 
 
 def main() -> None:

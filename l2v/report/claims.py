@@ -30,6 +30,7 @@ from l2v.paths import conf_dir
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, open_study
+from l2v.report.tables import points
 from l2v.study.statistics.paired import Paired, paired_scores
 from l2v.study.statistics.power import items_needed
 from l2v.study.store import Store, plain_name
@@ -312,8 +313,9 @@ def ledger_table(findings: Sequence[ClaimFinding]) -> pd.DataFrame:
         }
         told: dict[str, Any] = {"diff": None, "low": None, "high": None, "p": None, "n": None}
         if paired is not None:
-            told = {"diff": round(100 * paired.diff, 2), "low": round(100 * paired.low, 2), "high": round(100 * paired.high, 2),
-                    "p": float(f"{paired.p:.3g}"), "n": paired.n}  # fmt: skip
+            shares = {"diff": paired.diff, "low": paired.low, "high": paired.high}
+            told = {name: round(100 * share, 2) + 0.0 for name, share in shares.items()}
+            told |= {"p": float(f"{paired.p:.3g}"), "n": paired.n}
         differs = {key: value for key, value in c.theirs.items() if c.ours.get(key) != value}
         rows.append({"claim": c.claim.id, "where": c.claim.where, "cells": _told(c.ours), "against": _told(differs) or "direct",
                      "metric": c.metric, "direction": c.claim.direction, "printed": c.diff, **figures, **told,
@@ -334,7 +336,7 @@ def ledger_text(claims: Sequence[PaperClaim], findings: Sequence[ClaimFinding]) 
                 p = one.paired
                 lines.append(
                     f"    {one.verdict:13} {_told(one.comparison.ours)} against {_told(one.comparison.theirs)}: "
-                    f"{100 * p.diff:+.1f} points [{100 * p.low:.1f}, {100 * p.high:.1f}], p = {p.p:.3g}, n = {p.n}"
+                    f"{points(100 * p.diff)} points [{points(100 * p.low)}, {points(100 * p.high)}], p = {p.p:.3g}, n = {p.n}"
                     + (f", least n {one.least}" if one.least else "")
                 )
     return "\n".join(lines)

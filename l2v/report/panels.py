@@ -85,7 +85,8 @@ def _small(heat: HeatMap) -> bool:
 
 def _numbers(heat: HeatMap) -> list[list[str]]:
     marks = set(_marks(heat))
-    return [[f"{v:.2f}{'*' if (r, c) in marks else ''}" for c, v in enumerate(row)] for r, row in enumerate(heat.z)]
+    # Zero is added so that what rounds to it has no minus.
+    return [[f"{round(v, 2) + 0.0:.2f}{'*' * ((r, c) in marks)}" for c, v in enumerate(row)] for r, row in enumerate(heat.z)]
 
 
 def _marks(heat: HeatMap) -> list[tuple[int, int]]:

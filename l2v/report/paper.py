@@ -20,7 +20,7 @@ from l2v.errors import UserError, unknown
 from l2v.paths import conf_dir
 from l2v.report.latex import latex_table
 from l2v.report.study import Study
-from l2v.report.tables import check_format, markdown
+from l2v.report.tables import check_format, markdown, points
 
 PRINTED = Path(__file__).parent / "printed"
 
@@ -127,7 +127,7 @@ def _shown(figure: Figure | None, printed: float) -> dict[str, Any]:
     value = 100 * figure.value
     bounds = {"low": round(100 * figure.low, 1), "high": round(100 * figure.high, 1)}
     drawn = {"draws": figure.draws, "se": None if figure.error is None else round(100 * figure.error, 2)}
-    difference = round(value - printed, 1)
+    difference = round(value - printed, 1) + 0.0
     return {"measured": round(value, 1), **bounds, "n": figure.n, "difference": difference, **drawn, "chosen": figure.how}
 
 
@@ -263,7 +263,9 @@ def _cell_text(row: pd.Series) -> str:
     mark = "†" if row["chosen"] == "selected on test" else ""
     n = int(row["n"])
     drawn = f" ± {row['se']} ({int(row['draws'])} draws)" if row["draws"] > 1 else ""
-    return f"{row['printed']} · {row['measured']}{mark}{drawn} [{row['low']}, {row['high']}] n={n}, Δ {row['difference']:+.1f}"
+    return (
+        f"{row['printed']} · {row['measured']}{mark}{drawn} [{row['low']}, {row['high']}] n={n}, Δ {points(row['difference'])}"
+    )
 
 
 def _stacked_text(row: pd.Series) -> str:

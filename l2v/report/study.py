@@ -98,6 +98,8 @@ class Study:
                 )
         if not (rows["method"] == "direct").any():
             found.append("No baseline: the arm direct was not run, so nothing here can be called better or worse than it.")
+        if (self.reported["role"] == "arm").any() and not (rows["role"] == "null").any():
+            found.append("No null arm was run (method=random,permuted): whether a random direction does as well is open.")
         found += abstaining(self.reported, self.name)
         # What lm-eval scored itself has no verdicts to compare.
         told = self.reported

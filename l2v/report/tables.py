@@ -54,6 +54,11 @@ def p_value(p: float | None) -> str:
     return "" if p is None or p != p else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+def points(value: float, digits: int = 1) -> str:
+    """A difference with its sign as it is printed: "+1.2", "-0.5"; what rounds to zero is "+0.0", never "-0.0"."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
 def formatted(table: pd.DataFrame) -> pd.DataFrame:
     """Shares in per cent with their intervals, differences in points; every figure carries its n."""
 
@@ -63,10 +68,10 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
         mark = "†" if row["selected"] == "test" else ""
         return f"{100 * row['value']:.1f}{mark} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
 
-    def points(row: pd.Series) -> str:
+    def difference(row: pd.Series) -> str:
         if pd.isna(row["diff"]):
             return ""
-        return f"{100 * row['diff']:+.1f} [{100 * row['diff_low']:+.1f}, {100 * row['diff_high']:+.1f}]"
+        return f"{points(100 * row['diff'])} [{points(100 * row['diff_low'])}, {points(100 * row['diff_high'])}]"
 
     def flips(row: pd.Series) -> str:
         return "" if pd.isna(row["flips_right"]) else f"+{row['flips_right']:.0f} -{row['flips_wrong']:.0f}"
@@ -86,7 +91,7 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
             **_apart(table),
             "accuracy % [95 %]": table.apply(percent, axis=1),
             "n": table["n"],
-            "vs direct, points [95 %]": table.apply(points, axis=1),
+            "vs direct, points [95 %]": table.apply(difference, axis=1),
             "p (Holm)": table["p_holm"].map(p_value),
             **({"p (best of grid)": table["p_best_of_grid"].map(p_value)} if table["p_best_of_grid"].notna().any() else {}),
             "flips": table.apply(flips, axis=1),

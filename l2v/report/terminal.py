@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from l2v.report.verdicts import direction, told_of
 from l2v.transfer.arms import is_null
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-SIGNIFICANT = 0.05  # of p after Holm
 GAP = "  "
 INDENT = "    "  # of a folded line
 LONGEST_ARM = 28  # characters of an arm's name where the table has no room
-COLOURS = "Green, red: above, below direct with p < 0.05 after Holm. "
+COLOURS = "Green, red: above, below direct by the page's rule. "
 LEGEND = (
     "Dim: arms whose vector has nothing to do with the source's direction. What does not fit is folded under its row, without "
     "shares of 0 %; format=md or csv has it all."
@@ -141,9 +141,9 @@ def _pad(text: str, width: int, left: bool) -> str:
 
 
 def _styles(row: Any) -> tuple[str, str]:
-    """The style of a row, and that of its difference where it is significant."""
-    p, diff = row["p_holm"], row["diff"]
-    significant = "" if pd.isna(p) or p >= SIGNIFICANT or diff == 0 else "green" if diff > 0 else "red"
+    """The style of a row, and that of its difference where the page's verdict is above or below direct."""
     if row["method"] == "direct":
         return "bold", ""
-    return ("dim" if is_null(row["method"]) else ""), significant
+    told = told_of(row)
+    side = direction(told) if told.diff is not None and told.p_holm is not None else 0
+    return ("dim" if is_null(row["method"]) else ""), ("red", "", "green")[side + 1]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import Score
 from l2v.report.study import Study
-from l2v.report.tables import p_value
+from l2v.report.tables import p_value, points
 from l2v.study.columns import FAMILY, SETTINGS, SWEPT, short
 from l2v.study.statistics.paired import paired_scores
 from l2v.study.statistics.searches import own_baseline
@@ -25,15 +25,17 @@ RULE = (
     "Above a null: more items right than the null arm's reported cell on the same items, p below 0.05 in a paired test (exact "
     "McNemar, or a sign-flip test over problems). Only null arms (random, permuted and the like) count that were searched over "
     "the same layers, alphas, cutoffs, positions, scale and prompt. Above all of them: above direct and above every null. An "
-    "arm above direct that beats no null is not distinguishable from random directions. Everything else is not "
-    "distinguishable from direct: no effect was shown, which is not to say that there is none."
+    "arm above direct that beats no null is not distinguishable from random directions; where no null was searched alike, it "
+    "may be no more than that either. Everything else is not distinguishable from direct: no effect was shown, which is not to "
+    "say that there is none."
 )
 
 # kind -> (sign, heading); the sign stands beside the colour, so that neither alone carries the meaning.
 KINDS = {
     "above_nulls": ("▲", "above direct and every null"),
+    "above": ("▲", "above direct"),
     "above_some": ("△", "above direct, not above every null"),
-    "above": ("△", "above direct"),
+    "untested": ("△", "above direct, no null to compare with"),
     "like_nulls": ("◇", "not distinguishable from random directions"),
     "null_above": ("◆", "a null arm above direct"),
     "same": ("○", "not distinguishable from direct"),
@@ -133,7 +135,7 @@ def direction(told: Told) -> int:
 def _beside_nulls(told: Told, words: list[str], nulls: Sequence[Against], others: int) -> Finding:
     beaten = [null for null in nulls if null.above]
     left = [null for null in nulls if not null.above]
-    kind = "above" if not nulls else "above_nulls" if not left else "above_some" if beaten else "like_nulls"
+    kind = "untested" if not nulls else "above_nulls" if not left else "above_some" if beaten else "like_nulls"
     if not nulls:
         words.append(
             "whether a random direction does as well is open: no null arm was searched over the same settings"
@@ -174,8 +176,8 @@ def _value(told: Told) -> str:
 
 def _difference(told: Told) -> str:
     assert told.diff is not None and told.diff_low is not None and told.diff_high is not None and told.p_holm is not None
-    bounds = f"[{100 * told.diff_low:+.1f}, {100 * told.diff_high:+.1f}]"
-    return f"{100 * told.diff:+.1f} points, 95 % interval {bounds}, Holm p {p_text(told.p_holm)}"
+    bounds = f"[{points(100 * told.diff_low)}, {points(100 * told.diff_high)}]"
+    return f"{points(100 * told.diff)} points, 95 % interval {bounds}, Holm p {p_text(told.p_holm)}"
 
 
 def _sentence(words: Sequence[str], told: Told) -> str:

@@ -22,10 +22,10 @@ from PIL import Image
 
 from l2v.errors import UserError
 from l2v.report.page.examples import choose, longest, shortened
-from l2v.report.page.page import embedded
+from l2v.report.page.page import embedded, styles
 from l2v.report.page.pictures import thumbnail
 from l2v.report.study import read_study
-from l2v.report.verdicts import Against, Told, few_nulls, finding
+from l2v.report.verdicts import KINDS, Against, Told, few_nulls, finding
 
 RANDOM, PERMUTED = Against("random seed 0", 0.10, True), Against("permuted seed 1", 0.98, False)
 
@@ -43,7 +43,7 @@ def told(**changes: Any) -> Told:
         (told(), [RANDOM], "above_nulls"),
         (told(), [RANDOM, PERMUTED], "above_some"),
         (told(), [PERMUTED], "like_nulls"),
-        (told(), [], "above"),
+        (told(), [], "untested"),
         # The interval touches zero, or Holm's p does not hold: one of the two is not enough.
         (told(diff_low=-0.001), [RANDOM], "same"),
         (told(p_holm=0.06), [RANDOM], "same"),
@@ -72,6 +72,19 @@ def test_the_sentence_carries_every_figure() -> None:
     assert "selected on the reported items: the best of 12 cells" in finding(told(selected="test"), [RANDOM]).text
     assert "no null arm was run" in finding(told()).text
     assert "no null arm was searched over the same settings" in finding(told(), others=3).text
+
+
+def test_what_was_never_held_against_a_null_looks_no_better_than_what_was() -> None:
+    css = styles()
+
+    def look(kind: str) -> tuple[str, str]:
+        (colour,) = {rule.group(2) for rule in re.finditer(r"([^{}]+)\{\s*background: var\(--(\w+)bg\)", css)
+                     if f".chip.{kind}" in rule.group(1).replace(",", " ").split()}  # fmt: skip
+        return KINDS[kind][0], colour
+
+    assert look("untested") == look("above_some") == ("△", "half")
+    assert look("above_nulls") == look("above") == ("▲", "good")
+    assert "no null" in KINDS["untested"][1]
 
 
 def test_few_nulls_are_said() -> None:

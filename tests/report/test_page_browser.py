@@ -113,6 +113,10 @@ def test_tables_are_sorted_and_handed_out(tab: Any, path: Path, study: Path) -> 
     assert page.locator("#numbers-arms tbody tr").count() == 2
     arrow = "getComputedStyle(document.querySelector('#cells th[aria-sort] button'), '::after').content"
     assert "▼" in page.evaluate(arrow)
+    # What rounds to zero has no minus.
+    told = page.evaluate("[-0.0004, 0, 0.0004, -0.0006, 0.1234].map(points)")
+    assert told == ["+0.0", "+0.0", "+0.0", "−0.1", "+12.3"]
+    assert page.evaluate("[signed(-0.04), signed(-0.3, 0), signed(-1.26)]") == ["0.0", "0", "−1.3"]
     # Shares that are nothing throughout have no column, nor has the source's layer where it is the target's.
     assert not {"unresolved %", "guessed %", "source layer"} & set(head) and "no answer %" in head
     # An arm's colour is no other's while one is free, and two names that begin alike stay two.

@@ -5,11 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import l2v
+from l2v.report.tables import points
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus_wherever_it_is_printed() -> None:
+    assert [points(value) for value in (-0.04, 0.0, -0.0, 0.04, -0.06, 12.34)] == ["+0.0"] * 4 + ["-0.1", "+12.3"]
+    assert [points(value, 3) for value in (-0.0004, -0.0006)] == ["+0.000", "-0.001"]
+    # A format with a sign of its own would bring the minus back.
+    package = Path(l2v.__file__).parent
+    own = [path.name for path in sorted(package.rglob("*.py")) if re.search(r":\+[.\d{]", path.read_text(encoding="utf-8"))]
+    assert own == ["tables.py"]
 
 
 @pytest.fixture(scope="module")

@@ -87,13 +87,17 @@ def test_a_pipe_gets_the_plain_table(study: str, outputs: Path) -> None:
 
 
 def rows(*methods: tuple[str, float | None, float | None]) -> pd.DataFrame:
-    """Results of (method, difference, p after Holm)."""
+    """Results of (method, difference, p after Holm); the interval is a tenth wide to both sides."""
     base = {"target": "vlm", "benchmark": "mini", "task": None, "metric": "accuracy", "source": "llm", "seed": None,
             "per_domain": 9, "layer": 3, "alpha": 0.5, "cutoff": "16", "value": 0.5, "low": 0.4, "high": 0.6, "n": 100,
-            "selected": None, "diff_low": -0.1, "diff_high": 0.2, "p_best_of_grid": None, "flips_right": 3, "flips_wrong": 1,
+            "selected": None, "role": "arm", "budget": 9, "p_best_of_grid": None, "p_best_of_seeds": None,
+            "flips_right": 3, "flips_wrong": 1,
             "tokens": 9.0, "steps_share": 0.0, "no_answer_share": 0.0, "truncated_share": 0.07, "unresolved_share": 0.0,
             "guessed_share": 0.0, "weights": None}  # fmt: skip
-    return pd.DataFrame([base | {"method": m, "diff": d, "p_holm": p} for m, d, p in methods])
+    bounds = [{"diff_low": None if d is None else d - 0.1, "diff_high": None if d is None else d + 0.1} for _, d, _ in methods]
+    return pd.DataFrame(
+        [base | {"method": m, "diff": d, "p_holm": p} | b for (m, d, p), b in zip(methods, bounds, strict=True)]
+    )
 
 
 def lines(table: pd.DataFrame, width: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
@@ -111,6 +115,7 @@ def test_significant_differences_are_green_and_red_and_nulls_dim(monkeypatch: py
         ("l2v", 0.2, 0.001),
         ("high_pass", -0.2, 0.001),
         ("full_band", 0.2, 0.06),
+        ("interpolation", 0.05, 0.001),
         ("random", 0.2, 0.9),
         ("direct", None, None),
     ]
@@ -118,9 +123,13 @@ def test_significant_differences_are_green_and_red_and_nulls_dim(monkeypatch: py
     green, red, dim, bold = "\x1b[32m", "\x1b[31m", "\x1b[2m", "\x1b[1m"
     assert green in text["l2v"] and red not in text["l2v"]
     assert red in text["high_pass"] and green not in text["high_pass"]
-    assert "\x1b[" not in text["full_band"]
+    assert "\x1b[" not in text["full_band"] and "\x1b[" not in text["interpolation"]
     assert dim in text["random"] and green not in text["random"]
     assert bold in text["direct"]
+    # The best of a grid on the very items is green only where its search is allowed for, as the page's verdict is.
+    searched = rows(("l2v", 0.2, 0.001), ("full_band", 0.2, 0.001)).assign(selected="test", p_best_of_grid=[0.01, 0.2])
+    text = lines(searched, 200, monkeypatch)
+    assert green in text["l2v"] and "\x1b[" not in text["full_band"]
 
 
 def test_what_does_not_fit_is_folded_and_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:

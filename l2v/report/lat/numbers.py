@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.report.tables import points
 from l2v.study.columns import ITEMS, names
 from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
 
@@ -149,9 +150,10 @@ def summary(found: Analysis) -> str:
     null = found.agreement.low
     cosines = null.cosines
     best = np.unravel_index(int(np.nanargmax(np.abs(cosines))), cosines.shape)
+    highest = points(float(cosines[best]), 3)
     lines.append(f"energy: 90 % of |FFT(v)|^2 at k = {reached}")
     lines.append(
-        f"cosine of carried and own direction, k = {found.k}: best {cosines[best]:+.3f} at source block {best[0]}, target "
+        f"cosine of carried and own direction, k = {found.k}: best {highest} at source block {best[0]}, target "
         f"block {best[1]}; random directions sd {null.sd:.3f}, beyond {null.limit:.3f} anywhere with 5 %; "
         f"permuted coordinates up to {found.agreement.permuted.max():.3f}"
     )

@@ -62,7 +62,12 @@ function groupedBy(rows, of) {
 
 /* Figures as they are printed everywhere on the page. */
 const share = (value) => (known(value) ? (100 * value).toFixed(1) : "");
-const points = (value) => (known(value) ? (value >= 0 ? "+" : "−") + Math.abs(100 * value).toFixed(1) : "");
+const signed = (value, digits = 1) =>
+  value
+    .toFixed(digits)
+    .replace(/^-(?=[0.]+$)/, "")
+    .replace("-", "−");
+const points = (value) => (known(value) ? signed(100 * value).replace(/^(?=\d)/, "+") : "");
 const pText = (p) => (!known(p) ? "" : p < 0.001 ? "<0.001" : p < 0.0995 ? p.toFixed(3) : p.toFixed(2));
 const whole = (value) => (known(value) ? String(Math.round(value)) : "");
 const interval = (row) => (known(num(row, "low")) ? `[${share(num(row, "low"))}, ${share(num(row, "high"))}]` : "");

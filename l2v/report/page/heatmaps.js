@@ -121,7 +121,7 @@ function heatmap(panel, xs, ys, value, name, place) {
   const number = (row) => (row && known(num(row, value.key)) ? value.scale * num(row, value.key) : null);
   const words = (row) => {
     const v = number(row);
-    return v === null ? "" : (Math.abs(v) >= 99.95 ? v.toFixed(0) : v.toFixed(1)).replace("-", "−");
+    return v === null ? "" : signed(v, Math.abs(v) >= 99.95 ? 0 : 1);
   };
   const written = grid.map((line) => line.map(words));
   const longest = Math.max(...written.flat().map((one) => one.length));

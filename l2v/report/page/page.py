@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 STYLES = ("page.css", "parts.css", "paper.css")
 SHOWN_VERDICTS = 30  # per target; the rest is folded
-ABOVE = ("above", "above_nulls", "above_some", "like_nulls")
+ABOVE = ("above", "above_nulls", "above_some", "untested", "like_nulls")
 
 
 def write_page(first: Study, compare: str | None = None, examples: int = 1000) -> Path:
@@ -185,7 +185,7 @@ def _heading(arms: Sequence[ArmVerdict], nulls: Sequence[ArmVerdict]) -> str:
         return words
     if not nulls:
         return f"{words}, no null arm was run"
-    if {v.finding.kind for v in steered} & set(ABOVE) == {"above"}:
+    if {v.finding.kind for v in steered} & set(ABOVE) == {"untested"}:
         return f"{words}, no null arm was searched alike"
     return f"{words}, {beat or 'none'} above every null"
 

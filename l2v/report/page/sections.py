@@ -16,6 +16,7 @@ from l2v.errors import UserError
 from l2v.report.agreement import Judged, matrix
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
+from l2v.report.tables import points
 from l2v.study.digests import check_figure, is_whole
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
@@ -51,7 +52,7 @@ def printed(study: Study) -> tuple[Shown | None, str]:
     for line in there.to_dict("records"):
         mark = "†" if line["chosen"] == "selected on test" else ""
         measured = f"{line['measured']:.1f}{mark} [{line['low']:.1f}, {line['high']:.1f}]"
-        figures = [f"{line['printed']:.1f}", measured, f"{line['n']:.0f}", f"{line['difference']:+.1f}"]
+        figures = [f"{line['printed']:.1f}", measured, f"{line['n']:.0f}", points(line["difference"])]
         rows.append([*("" if pd.isna(line[c]) else str(line[c]) for c in names), str(line["column"]), *figures])
     title = f"{len(there)} of {len(table)} printed figures of {name} were measured"
     return Shown(title, columns, rows, f"Scorer {study.scorer}. The paper names no scorer, layer, alpha or k."), ""
