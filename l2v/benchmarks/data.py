@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
+from l2v.data_sets import read_data_set
 from l2v.disk import read_parquet, read_records
 from l2v.errors import UserError
 from l2v.hub import bound_requests
@@ -35,11 +36,10 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
     """
     import datasets
 
-    datasets.disable_progress_bars()
     try:
         if path is None:
             bound_requests()
-            rows = datasets.load_dataset(id, name, revision=revision, split=split)
+            rows = read_data_set(id, name, revision, split)
         else:
             file = _split_file(Path(path), split)
             if file.suffix == ".parquet":

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from l2v.data_sets import read_data_set
 from l2v.disk import read_parquet, read_records
 from l2v.errors import UserError, unknown
 
@@ -125,10 +126,7 @@ def read_rows(data: str, revision: str | None, split: str, group: str = "contras
     try:
         if path.suffix == ".parquet":
             return list(read_parquet(path).to_pylist())
-        import datasets
-
-        datasets.disable_progress_bars()
-        table = datasets.load_dataset(data, revision=revision, split=split)
+        table = read_data_set(data, None, revision, split)
     except UserError:
         raise
     except Exception as error:
