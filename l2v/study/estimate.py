@@ -17,9 +17,10 @@ from l2v.study.race import TAKEN, cost, looks, most
 
 
 def expected_items(chosen: BenchmarkConfig) -> float | None:
-    """How many questions a benchmark has by its YAML or its local lines; None where neither is known and no limit is set."""
+    """How many questions a benchmark has by its local lines or its YAML; None where neither is known and no limit is set."""
     part = {None: 1.0, "select": chosen.part_share, "report": 1 - chosen.part_share}[chosen.part]
-    whole = chosen.items if chosen.items is not None else _local_rows(chosen.path, chosen.split)
+    local = _local_rows(chosen.path, chosen.split)
+    whole = chosen.items if local is None else local
     items = math.inf if whole is None else part * whole
     # Without a number of items, a limit stands for it.
     most = min(items, math.inf if chosen.limit is None else chosen.limit)

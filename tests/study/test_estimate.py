@@ -34,6 +34,16 @@ def test_a_damaged_file_is_no_number_of_rows(l2v: Callable[..., Any], tmp_path: 
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.parametrize("name", ["mathvista", "mmstar", "sums"])
+def test_local_rows_count_whatever_the_hub_holds(name: str, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """The number in a benchmark's YAML is of its own data."""
+    split = "dev"
+    (tmp_path / f"{split}.jsonl").write_text('{"id": "a"}\n' * 3)
+    words = (f"benchmark={name}", "benchmark.split=dev", f"benchmark.path={tmp_path}")
+    answer = l2v("run", "dry_run=true", "method=direct", *words)
+    assert (answer.code, "1 cells, about 3 rows: " in answer.out + answer.err) == (0, True), answer.out + answer.err
+
+
 def test_blank_lines_are_no_rows(l2v: Callable[..., Any], tmp_path: Path) -> None:
     row = json.dumps({"id": "a", "question": "What is 1 + 2?", "answer": "3"})
     (tmp_path / "report.jsonl").write_text(f"{row}\n\n{row}\n")
