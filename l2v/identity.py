@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
@@ -77,13 +78,23 @@ def _looked_at(path: Path) -> str:
     """The fingerprint by a look at every file's size and time."""
     if not path.exists():
         raise FileNotFoundError(path)
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    files = [path] if path.is_file() else sorted(p for p in _below(path) if p.is_file())
     listing = tuple(
         (str(p.relative_to(path)) if p != path else "", str(p), p.stat().st_size, (p.stat().st_mtime_ns, p.stat().st_ctime_ns))
         for p in files
         if not any(part.startswith((".", "__")) for part in p.relative_to(path).parts)
     )
     return _fingerprint(listing)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """What lies in a folder and in those below it, behind links too: whoever reads the folder follows them."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        # A link to a folder above it would lead round for ever.
+        folders[:] = sorted(folders) if (real := os.path.realpath(place)) not in seen else []
+        yield from (Path(place, name) for name in names if real not in seen)
+        seen.add(real)
 
 
 @lru_cache(maxsize=256)

@@ -125,3 +125,31 @@ def test_a_file_is_read_as_it_is_now(kind: str, tmp_path: Path, monkeypatch: pyt
     for copy in tmp_path.glob("copies/**/*.arrow"):
         copy.write_bytes(copy.read_bytes()[::-1])
     assert read(file) == swapped
+    if kind == "contrast":
+        (file.parent / "folder").mkdir()
+        file = file.rename(file.parent / "folder" / "train.parquet")
+        assert pairs_of(file.parent) == swapped
+        pd.read_parquet(file).iloc[::-1].to_parquet(file)
+        os.utime(file, ns=(then.st_atime_ns, then.st_mtime_ns))
+        assert pairs_of(file.parent) == swapped[::-1]
+
+
+def test_what_lies_behind_a_link_is_part_of_the_identity(tmp_path: Path) -> None:
+    """A folder whose data are kept elsewhere, or that leads round to itself."""
+    for name in ("elsewhere", "given"):
+        (tmp_path / name).mkdir()
+    file = benchmark_file(tmp_path / "elsewhere", ".parquet").rename(tmp_path / "elsewhere" / "dev-00000-of-00001.parquet")
+    (tmp_path / "given" / "data").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "given" / "round").symlink_to(tmp_path / "given")
+    ref = DataRef("mini", "dev", "", path=str(tmp_path / "given"))
+    whole, known = [item.gold for item in load_items(ref, "direct")], fingerprint(ref.path or "")
+    frame = pd.read_parquet(file)
+    frame.assign(answer=frame["answer"].iloc[::-1].to_list()).to_parquet(file)
+    assert [item.gold for item in load_items(ref, "direct")] == whole[::-1]
+    assert fingerprint(ref.path or "") != known
+    (tmp_path / "given" / "data").unlink()
+    shutil.copytree(tmp_path / "elsewhere", tmp_path / "given" / "data")
+    (tmp_path / "plain").mkdir()
+    shutil.copytree(tmp_path / "elsewhere", tmp_path / "plain" / "data")
+    (tmp_path / "given" / "round").unlink()
+    assert fingerprint(tmp_path / "given") == fingerprint(tmp_path / "plain")
