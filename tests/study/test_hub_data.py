@@ -44,14 +44,12 @@ def git_blob(data: bytes) -> str:
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Any]:
-    """A hub on this machine that holds org/rows at two revisions and org/pairs; what it was asked for stands in `asked`."""
+    """A hub on this machine that holds org/rows at two revisions and org/pairs."""
     stored = {"org/rows": revisions(tmp_path), "org/pairs": {}}
     rows = [{"question": f"Q{n}?", "cot": f"Step. So {n}.", "direct": str(n), "domain": "d"} for n in range(30)]
     stored["org/pairs"][NOW] = {"README.md": b"# Pairs\n", PAIRS: "".join(json.dumps(r) + "\n" for r in rows).encode()}
 
     class Hub(Handler):
-        asked: list[str] = []
-
         def told(self, name: str, data: bytes) -> dict[str, Any]:
             entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": git_blob(data)}
             if name.endswith(".parquet"):
@@ -68,7 +66,6 @@ def hub(tmp_path: Path) -> Iterator[Any]:
 
         def do_GET(self) -> None:
             path = unquote(urlsplit(self.path).path)
-            self.asked.append(path)
             parts = path.strip("/").split("/")
             api = parts[0] == "api"
             at = parts.index("datasets") + 1 if "datasets" in parts else 0
