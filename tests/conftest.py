@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import Forked
+from forked import Forked, ServedWorker
 
 # One thread per process: tests start several at once, and the models are too small to gain from more.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -42,6 +43,17 @@ LONG = ("executors", "kill", "slurm", "heats", "one_failure", "ray", "world", "t
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, the others in their order."""
     items.sort(key=lambda item: LONG.index(name) if (name := item.path.stem.removeprefix("test_")) in LONG else len(LONG))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _libraries_aside() -> None:
+    """What earlier files have loaded is no garbage: the collector walks through it no more (as `l2v.collector` in a run)."""
+    gc.collect()
+    gc.freeze()
+
+
+# Libraries that count what they made say that it leaked, where it is still there at the end.
+atexit.register(gc.unfreeze)
 
 
 @dataclass(frozen=True)
@@ -117,6 +129,14 @@ def l2v_forked() -> Iterator[Callable[..., Forked]]:
     yield begin
     for process in started:
         process.end()
+
+
+@pytest.fixture
+def served_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that `l2v` in this process starts have loaded the libraries when they begin."""
+    from l2v.study.workers.executors import processes
+
+    monkeypatch.setattr(processes, "_start", ServedWorker)
 
 
 @pytest.fixture(scope="session")

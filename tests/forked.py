@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import tempfile
@@ -36,18 +37,32 @@ def _run(words: tuple[str, ...], out: str, err: str, folder: str, environment: d
     sys.exit(main(words))
 
 
-def _work(words: tuple[str, ...], out: int, log: Path, environment: dict[str, str]) -> None:
+def _work(words: tuple[str, ...], out: str, log: Path, folder: str, environment: dict[str, str]) -> None:
     os.setsid()
-    os.dup2(out, 1)
+    os.dup2(os.open(out, os.O_WRONLY | os.O_APPEND), 1)
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(folder)
+    # As Python does at its start with what a test has put on its path.
+    sys.orig_argv = ["worker", *words, "--parent", str(os.getppid())]
+    for path in environment.get("PYTHONPATH", "").split(os.pathsep):
+        if path and (customized := Path(path, "sitecustomize.py")).is_file():
+            runpy.run_path(str(customized))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     from l2v.study.workers.process import main
 
-    sys.argv = ["worker", *words]
+    sys.argv = sys.orig_argv
     sys.exit(main())
+
+
+def loaded(method: str) -> Any:
+    """What starts processes which have the libraries."""
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(LOADED)
+    return context
 
 
 class Forked:
@@ -56,15 +71,14 @@ class Forked:
     process: Any
 
     def __init__(self, *words: object) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(LOADED)
         self.written = []
         for _ in range(2):
             handle, path = tempfile.mkstemp(prefix="l2v-forked-")
             os.close(handle)
             self.written.append(Path(path))
         paths = (str(path) for path in self.written)
-        self.process = context.Process(target=_run, args=(tuple(map(str, words)), *paths, os.getcwd(), dict(os.environ)))
+        arguments = (tuple(map(str, words)), *paths, os.getcwd(), dict(os.environ))
+        self.process = loaded("forkserver").Process(target=_run, args=arguments)
         self.process.start()
         self.pid = self.process.pid or 0
 
@@ -108,13 +122,20 @@ class Forked:
 
 
 class ForkedWorker(Forked):
-    """A worker of executor=processes, in the place of `processes._start`; what it prints comes through a pipe."""
+    """A worker of executor=processes, in the place of `processes._start`, of a driver that is `Forked` itself."""
+
+    method = "fork"
 
     def __init__(self, run: Any, index: int, log: Path, environment: dict[str, str]) -> None:
-        words = (str(run.path), "--index", str(index), "--attempt", run.attempt, "--parent", str(os.getpid()))
-        reading, writing = os.pipe()
-        self.stdout = os.fdopen(reading, "rb")
-        self.process = multiprocessing.get_context("fork").Process(target=_work, args=(words, writing, log, environment))
+        words = (str(run.path), "--index", str(index), "--attempt", run.attempt)
+        self.stdout = tempfile.NamedTemporaryFile(prefix="l2v-forked-")  # noqa: SIM115 (gone with this object)
+        context = loaded(self.method)
+        self.process = context.Process(target=_work, args=(words, self.stdout.name, log, os.getcwd(), environment))
         self.process.start()
-        os.close(writing)
         self.pid = self.process.pid or 0
+
+
+class ServedWorker(ForkedWorker):
+    """The same of a driver that is the process of the tests, whose threads forbid a fork."""
+
+    method = "forkserver"

@@ -173,6 +173,7 @@ TOLD = (
 )
 
 
+@pytest.mark.usefixtures("served_workers")
 def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     seeded: Path, l2v: Callable[..., Any], tmp_path: Path
 ) -> None:

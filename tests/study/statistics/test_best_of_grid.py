@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import itertools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -243,15 +241,6 @@ def test_null_arms_among_null_seeds(simulate: Any) -> None:
     assert 0 < sum(simulate.seeds(simulate.World(200), random)[name] for _ in range(STUDIES)) <= MOST
 
 
-@pytest.fixture
-def few_objects() -> Iterator[None]:
-    """statsmodels collects garbage in every correction, 60 ms where torch is loaded; frozen objects are not looked at."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("few_objects")
 def test_the_paired_tests_and_holm_keep_their_level(simulate: Any) -> None:
     random = np.random.default_rng(9)
     arms = [simulate.one_arm(simulate.World(300, versions=5), random) for _ in range(STUDIES)]

@@ -129,6 +129,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.usefixtures("served_workers")
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
 def test_a_disk_that_is_full_or_read_only_for_a_while(
     trouble: str,
@@ -183,6 +184,7 @@ if any("worker" in word for word in sys.orig_argv):
 """
 
 
+@pytest.mark.usefixtures("served_workers")
 def test_a_cell_that_fails_again_and_again_is_set_aside_and_a_repeat_tries_it_anew(
     tmp_path: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
@@ -225,6 +227,7 @@ if "--index" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("--index") +
 """
 
 
+@pytest.mark.usefixtures("served_workers")
 def test_one_broken_worker_fails_no_cell(
     tmp_path: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame, stored_rows: Rows
 ) -> None:
@@ -259,6 +262,7 @@ def test_a_source_that_cannot_be_read_costs_only_its_own_cells(
     assert l2v(*GRID, f"runtime.outputs={tmp_path}").code == 0
 
 
+@pytest.mark.usefixtures("served_workers")
 def test_what_the_user_must_mend_reaches_him_from_a_worker(tmp_path: Path, l2v: Callable[..., Any]) -> None:
     words = (*GRID, "executor=processes", "executor.workers=1", f"runtime.outputs={tmp_path}")
     answer = l2v(*words, "target.layers=5", "target.width=96")

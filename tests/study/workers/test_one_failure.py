@@ -88,6 +88,7 @@ def cluster(executor: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch
         yield
 
 
+@pytest.mark.usefixtures("served_workers")
 @pytest.mark.parametrize("executor", ["local", "processes", "ray", "slurm"])
 def test_the_rest_runs_and_each_is_named_with_its_mend(
     executor: str, cluster: None, faults: Path, l2v: Callable[..., Any], tmp_path: Path
