@@ -42,7 +42,7 @@ from l2v.steering.engine.stepper import SHARED_TOKENS, Stepper
 from l2v.steering.engine.works import Unfit, Work
 
 HERE = Path(__file__).parent
-BUDGET, ROWS, NEW_TOKENS, MEAN_ANSWER = 8192, 512, 128, 30
+BUDGET, ROWS, NEW_TOKENS, MEAN_ANSWER = 8192, 1024, 128, 30
 END = 1
 
 
@@ -285,6 +285,7 @@ class Counted(Scheduler):
         target = SimpleNamespace(
             model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=END)),
             tokenizer=SimpleNamespace(eos_token_id=END, decode=lambda *_, **__: ""),
+            spec=SimpleNamespace(where=lambda: "a counted model"),
         )
         known: Any = SimpleNamespace(
             anatomy=SimpleNamespace(target=target), shares={False: True}, verdicts={},
