@@ -9,7 +9,7 @@ from typing import Any
 class Opened:
     """A page with what went wrong on it."""
 
-    def __init__(self, tab: Any, path: Path | str, width: int = 1280, scheme: str = "light") -> None:
+    def __init__(self, tab: Any, path: Path | str, width: int = 1280, scheme: str = "light", whole: bool = True) -> None:
         self.page, self.address = tab, path if isinstance(path, str) else path.as_uri()
         self.wrong: list[str] = []
         tab.goto("about:blank")
@@ -25,6 +25,11 @@ class Opened:
             tab.on(event, hear)
         self.page.goto(self.address)
         self.page.wait_for_selector("html[data-state=ready]", timeout=30_000)
+        if whole:
+            # Figures and cards wait until they are looked at, which these tests do without scrolling.
+            self.page.evaluate(
+                "[...drawn.keys()].forEach(paint); if ($('cards')) { $('cards').dataset.near = 'yes'; search(); }"
+            )
 
     def _asked(self, request: Any) -> None:
         own = (self.address,) if self.address.startswith("http") else ("file:",)

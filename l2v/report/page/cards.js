@@ -1,6 +1,7 @@
 /* One card of the example browser: an item and the answers to it, with the words that differ marked. */
 const [HEAD, TAIL] = [350, 250]; // characters of a long text's beginning and end before "show all"
 const DIFFED = 500; // words per side that are compared word by word
+const SIDES = 6; // answers that a card shows at once; with every null arm's the page would be a hundred screens long
 
 /* Control characters as signs that can be seen; direction marks stay, each text is isolated. */
 const visible = (words) =>
@@ -11,12 +12,14 @@ const visible = (words) =>
 /* A study of texts alone has no pictures to miss. */
 const PICTURED = PAGED && (PAGED.pictures.length > 0 || PAGED.note !== "");
 
-/* All entries are answers to one item; what flipped stands first. */
+/* All entries are answers to one item; what is asked for stands first, null arms last, and what flipped before what did not. */
 function card(entries) {
   const [{ book }] = entries;
   const item = itemOf(entries[0]);
   const order = Object.keys(GLYPH);
-  const sorted = [...entries].sort((a, b) => order.indexOf(a.example.flip) - order.indexOf(b.example.flip));
+  const last = ({ cell }) => rowOf(cell) !== undefined && text(rowOf(cell), "role") === "null";
+  const rank = (entry) => [!filters.flips.has(entry.example.flip), last(entry), order.indexOf(entry.example.flip)];
+  const sorted = [...entries].sort((a, b) => rank(a).reduce((found, one, i) => found || one - rank(b)[i], 0));
   const alone = sorted.length === 1;
   const sides = el("div", { class: "sides" });
   const bases = new Map(
@@ -27,11 +30,17 @@ function card(entries) {
     const marks = alone && base.text !== only.text ? wordDiff(book.texts[base.text], book.texts[only.text]).before : null;
     sides.append(side(book, "direct", base, marks));
   }
-  for (const { example, cell } of sorted) {
+  const armSide = ({ example, cell }) => {
     const base = example.baseline;
     const same = base && base.text === example.answer.text;
     const marks = base && !same ? wordDiff(book.texts[base.text], book.texts[example.answer.text]).after : null;
-    sides.append(side(book, armName(cell), example.answer, marks, same ? "the same answer" : "", base ? example.flip : ""));
+    return side(book, armName(cell), example.answer, marks, same ? "the same answer" : "", base ? example.flip : "");
+  };
+  sides.append(...sorted.slice(0, SIDES).map(armSide));
+  if (sorted.length > SIDES) {
+    const show = () => rest.replaceWith(...sorted.slice(SIDES).map(armSide));
+    const rest = el("button", { type: "button", class: "rest", click: show }, counted(sorted.length - SIDES, "more answer"));
+    sides.append(rest);
   }
   const whence = [el("bdi", {}, item.id), ...item.subsets.filter((s) => s !== "accuracy").map((s) => el("span", {}, s))];
   return el(

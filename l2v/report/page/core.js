@@ -4,6 +4,8 @@ const $ = (id) => document.getElementById(id);
 const DATA = JSON.parse($("data").textContent);
 const SHOWN_NUMBERS = 400; // rows of a figure's numbers on the page; all of them are in its CSV
 
+const AHEAD = { rootMargin: "600px 0px" }; // what is so near to what one sees is drawn
+
 function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {

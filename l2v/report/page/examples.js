@@ -14,6 +14,13 @@ const filters = { cell: "", subset: "", flips: new Set(), words: "" };
 const BOOKS = new Map();
 let found = [];
 let onPage = 0;
+/* As figures do, cards wait until one comes near to them. */
+const cardsNear = new IntersectionObserver(([{ target, isIntersecting }]) => {
+  if (!isIntersecting) return;
+  cardsNear.disconnect();
+  target.dataset.near = "yes";
+  if (!target.childElementCount) addCards();
+}, AHEAD);
 
 /* The row that stands for a cell of a study: the headline's, by the page's scorer. Two studies may hold the same cell. */
 const OWNER = TABLES[0]?.study; // of the responses
@@ -55,6 +62,7 @@ function beginExamples() {
   words.value = WANTED.get("examples-words") || "";
   SECTIONS.push(() => search());
   search();
+  cardsNear.observe($("cards"));
   if (filters.cell && DATA.served) openCell(filters.cell, false);
   form.append(
     el("label", { class: "field search", for: "examples-words" }, el("span", {}, "Search in questions and answers"), words),
@@ -104,11 +112,12 @@ function search() {
   found = [...groupedBy(others, itemOf)].filter(([item]) => keys.has(item)).map(([, entries]) => entries);
   onPage = 0;
   $("cards").replaceChildren();
+  $("more").hidden = true;
   $("found").textContent = wanted.length
     ? `${wanted.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} responses, ` +
       `to ${found.length.toLocaleString("en")} ${found.length === 1 ? "item" : "items"}`
     : noneFound(all);
-  addCards();
+  if (paper.on || $("cards").dataset.near) addCards();
 }
 
 function noneFound(all) {

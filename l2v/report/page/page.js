@@ -2,6 +2,14 @@
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] };
 const drawn = new Map();
 
+/* A figure is drawn when it comes near to what one sees, and from then on at once whenever it changes: of a study of thousands
+   of cells the browser else works for seconds on what nobody looks at yet. */
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) if (isIntersecting) paint(target.id.slice("plot-".length));
+}, AHEAD);
+const isDrawn = (id) => $(`plot-${id}`).childElementCount > 0;
+const drawInTime = (id) => (isDrawn(id) || paper.on ? paint(id) : near.observe($(`plot-${id}`)));
+
 function layoutFor(div, layout, height, automargin = true) {
   const look = theme();
   const axis = { gridcolor: look.hair, zerolinecolor: look.soft, linecolor: look.hair, tickcolor: look.hair, automargin };
@@ -34,7 +42,8 @@ function show(id, figure) {
   div.setAttribute("role", "img");
   div.setAttribute("aria-label", `${figure.sees || ""} ${figure.caption} The numbers follow as a table.`);
   drawn.set(id, figure);
-  paint(id);
+  div.classList.add("awaited");
+  if (document.documentElement.dataset.state) drawInTime(id);
   const numbers = $(`numbers-${id}`);
   numbers.hidden = false;
   numbers.replaceChildren(numbers.firstElementChild);
@@ -49,6 +58,8 @@ function show(id, figure) {
 function paint(id) {
   const figure = drawn.get(id);
   const div = $(`plot-${id}`);
+  near.unobserve(div);
+  div.classList.remove("awaited");
   if (figure?.draw) return figure.draw(div);
   if (!figure || !window.Plotly) return;
   const { traces, layout, height } = figure.build(div.clientWidth || 640);
@@ -72,6 +83,8 @@ function missing(id, why, keep = false) {
   $(`caption-${id}`).textContent = "";
   $(`numbers-${id}`).hidden = true;
   const div = $(`plot-${id}`);
+  near.unobserve(div);
+  div.classList.remove("awaited");
   div.removeAttribute("role");
   div.removeAttribute("aria-label");
   if (window.Plotly) Plotly.purge(div);
@@ -97,7 +110,7 @@ async function unpack() {
 }
 
 function repaint() {
-  for (const id of drawn.keys()) paint(id);
+  for (const id of drawn.keys()) if (isDrawn(id)) paint(id);
 }
 
 function schemeButton() {
@@ -162,10 +175,6 @@ async function begin() {
   });
   try {
     await unpack();
-    for (const id of drawn.keys()) {
-      paint(id);
-      await new Promise((then) => setTimeout(then)); // what is drawn can be seen, and the page answers
-    }
   } catch (error) {
     for (const id of drawn.keys())
       $(`caption-${id}`).textContent = "This browser is too old to draw the figures; their numbers are below.";
@@ -174,5 +183,6 @@ async function begin() {
   followAddress();
   followStudy();
   document.documentElement.dataset.state = "ready";
+  for (const id of drawn.keys()) drawInTime(id);
 }
 addEventListener("DOMContentLoaded", begin);
