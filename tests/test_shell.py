@@ -97,6 +97,8 @@ def test_scores_are_printed_and_an_abstaining_scorer_says_why(grid: str, l2v: Ca
     answer = l2v("score", f"study={grid}", f"outputs={outputs}", "scorer=robust", "progress=false")
     assert "mini robust accuracy: 8 cells of 8 items" in answer.out and f"`l2v report study={grid} scorer=robust`" in answer.out
     rows = [r for r in csv.DictReader((outputs / grid / "results.csv").open()) if r["scorer"] == "robust"]
+    low, high = (f"{100 * bound(float(r['value']) for r in rows):.1f}" for bound in (min, max))
+    assert answer.out.splitlines()[0].endswith(f" {low} %" if low == high else f" {low} to {high} %"), "one figure is no range"
     share = sum(float(row["unresolved_share"]) for row in rows) / len(rows)
     assert share > 0.5, "the miniature's answers are none that robust reads"
     assert f"robust abstains on {100 * share:.0f} % of the answers" in answer.out

@@ -297,7 +297,7 @@ def pivots(table: pd.DataFrame) -> str:
             named = zip([*other, "panel"], values, strict=True)
             apart = [f"{COLUMNS[n].word if n in COLUMNS else ''} {short(v)}".strip() for n, v in named if rows[n].nunique() > 1]
             told = ", ".join([f"{arm} on {target}", f"{bench} {items}".strip(), *apart, f"n = {panel['n'].iloc[0]:,}"])
-            found.append(f"{told}; layer by alpha, %, * the best\n{grid.to_string(line_width=LINE)}")
+            found.append(f"{told}; layer by alpha, %, * best\n{grid.to_string(line_width=LINE)}")
     return "\n\n".join(found)
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.config import JudgeConfig
-from l2v.errors import UserError, printable
+from l2v.errors import UserError, counted, printable
 from l2v.verbs.settings import StudySettings, parse
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def _scored(store: Store, scorers: list[str]) -> list[str]:
     lines = []
     for (benchmark, scorer, metric), rows in found.groupby(["benchmark", "scorer", "metric"], sort=False):
         low, high = 100 * rows["value"].min(), 100 * rows["value"].max()
-        value = f"{low:.1f} %" if len(rows) == 1 else f"{low:.1f} to {high:.1f} %"
-        lines.append(f"{benchmark} {scorer} {metric}: {len(rows)} cells of {int(rows['n'].max()):,} items, {value}")
+        value = f"{low:.1f} %" if low == high else f"{low:.1f} to {high:.1f} %"
+        lines.append(f"{benchmark} {scorer} {metric}: {counted(len(rows), 'cell')} of {int(rows['n'].max()):,} items, {value}")
     headlines = found[found["metric"] == HEADLINE]
     return [*lines, *(f"NOTE: {line}" for line in abstaining(headlines, store.study))]
 

@@ -22,10 +22,10 @@ from PIL import Image
 
 from l2v.errors import UserError
 from l2v.report.page.examples import choose, longest, shortened
-from l2v.report.page.page import embedded, styles
+from l2v.report.page.page import embedded
 from l2v.report.page.pictures import thumbnail
 from l2v.report.study import read_study
-from l2v.report.verdicts import KINDS, Against, Told, few_nulls, finding
+from l2v.report.verdicts import Against, Told, few_nulls, finding
 
 RANDOM, PERMUTED = Against("random seed 0", 0.10, True), Against("permuted seed 1", 0.98, False)
 
@@ -74,19 +74,6 @@ def test_the_sentence_carries_every_figure() -> None:
     assert "no null arm was searched over the same settings" in finding(told(), others=3).text
 
 
-def test_what_was_never_held_against_a_null_looks_no_better_than_what_was() -> None:
-    css = styles()
-
-    def look(kind: str) -> tuple[str, str]:
-        (colour,) = {rule.group(2) for rule in re.finditer(r"([^{}]+)\{\s*background: var\(--(\w+)bg\)", css)
-                     if f".chip.{kind}" in rule.group(1).replace(",", " ").split()}  # fmt: skip
-        return KINDS[kind][0], colour
-
-    assert look("untested") == look("above_some") == ("△", "half")
-    assert look("above_nulls") == look("above") == ("▲", "good")
-    assert "no null" in KINDS["untested"][1]
-
-
 def test_few_nulls_are_said() -> None:
     assert "0.14" in few_nulls(6)
     assert few_nulls(19) == "" and few_nulls(0) == ""
@@ -116,6 +103,13 @@ def test_the_page_holds_results_csv_as_it_lies_on_disk(paged: Path) -> None:
         head, *rows = list(csv.reader(file))
     assert table["order"] == head
     assert unpacked(table) == rows and len(rows) == 9
+
+
+def test_a_choice_of_responses_is_called_one_and_all_of_them_are_not(paged: Path) -> None:
+    whole, some = " ".join(written(paged).split()), " ".join(written(paged, examples=10).split())
+    total = block(written(paged), "examples-data")["total"]
+    assert f"All {total} responses of the reported cells, scorer official." in whole and "Shares among them" not in whole
+    assert f"10 of {total} responses" in some and "Shares among them say nothing about the study." in some
 
 
 def test_verdicts_carry_the_figures_of_the_results(paged: Path) -> None:
@@ -315,6 +309,7 @@ def test_cells_that_failed_are_told_with_their_reason(copied: Path) -> None:
         (folder / "failures.w.jsonl").write_text(json.dumps(reason) + "\n")
     page = written(copied)
     assert "2 of 9 cells not finished, 2 of them failed; " in page
+    assert page.count("not finished") == 1, "folders are no count of cells: one number is told"
     assert "2 cells failed: OutOfMemoryError: &lt;b&gt;2 GiB" in page
 
 

@@ -1,9 +1,10 @@
-"""What only some studies have: printed figures, several scorers, pictures of states, lm-eval tasks, several revisions."""
+"""What chips look like, and what only some studies have: printed figures, several scorers, pictures of states, lm-eval."""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,28 @@ from page_helpers import block, write_lat, written
 from PIL import Image
 
 from l2v.disk import write_atomically
+from l2v.report.page.page import styles
 from l2v.report.page.sections import lat
 from l2v.report.study import read_study
+from l2v.report.verdicts import KINDS
 from l2v.study.cells import BenchmarkId, Cell, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
 from l2v.study.score import rescore, stored_benchmark
 from l2v.study.store import Store
+
+
+def test_what_was_never_held_against_a_null_looks_no_better_than_what_was() -> None:
+    css = styles()
+
+    def look(kind: str) -> tuple[str, str]:
+        (colour,) = {rule.group(2) for rule in re.finditer(r"([^{}]+)\{\s*background: var\(--(\w+)bg\)", css)
+                     if f".chip.{kind}" in rule.group(1).replace(",", " ").split()}  # fmt: skip
+        return KINDS[kind][0], colour
+
+    assert look("untested") == look("above_some") == ("△", "half")
+    assert look("above_nulls") == look("above") == ("▲", "good")
+    assert "no null" in KINDS["untested"][1]
 
 
 def test_lat_pictures_come_along_and_broken_ones_cost_a_sentence(copied_pair: Path) -> None:

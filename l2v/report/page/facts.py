@@ -97,10 +97,8 @@ def protocol(study: Study) -> str:
 
 
 def _cells_line(study: Study, once: pd.DataFrame) -> str:
-    unfinished = sum(1 for p in (study.store.path / "cells").glob("*") if p.is_dir()) - len(study.store.finished())
-    rest = f"; {unfinished} not finished" if unfinished > 0 else ""
     told = len(set(study.reported["cell"]))
-    return f"{len(once):,} finished{'' if told == len(once) else f', {told:,} of them told'}{rest}"
+    return f"{len(once):,} finished{'' if told == len(once) else f', {told:,} of them told'}"
 
 
 def _distinct(lines: Iterable[str]) -> list[str]:
