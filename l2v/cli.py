@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -26,6 +27,8 @@ from l2v.verbs.help import folded, table_of_contents, verb_help, verb_module  # 
 
 # Characters of a sentence that a terminal gets.
 LONGEST = 2000
+# What is wrong with a path that somebody named.
+CLOSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 HELP = """
 `l2v VERB --help` explains a verb and lists its settings. A first grid, on the trained miniature:
     l2v run --multirun +experiment=demo"""
@@ -65,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in CLOSED or not error.filename:
+            raise
+        told = f"{error.filename} cannot be used ({error.strerror}); give another path, or get the right to it."
+        print(printable(f"l2v {verb}: {told}"), file=sys.stderr)
+        return 2
 
 
 def _print_help(text: str) -> None:

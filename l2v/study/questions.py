@@ -77,8 +77,13 @@ def data_revision(path: str | None, revision: str | None, key: str, mend: str = 
     """
     if path is None:
         return revision or "main"
-    if not Path(path).exists():
-        raise UserError(f"{key} '{path}' does not exist; {mend or 'mend its path'}.")
-    if Path(path).is_dir() and not any(Path(path).iterdir()):
-        raise UserError(f"{key} '{path}' is an empty folder; give the file, or a folder that holds it.")
-    return fingerprint(path)
+    place, mended = Path(path), mend or "mend its path"
+    try:
+        if place.is_dir() and not any(place.iterdir()):
+            raise UserError(f"{key} '{path}' is an empty folder; give the file, or a folder that holds it.")
+        if not place.is_dir() and not place.is_file():
+            what = "is neither a file nor a folder" if place.exists() else "does not exist"
+            raise UserError(f"{key} '{path}' {what}; {mended}.")
+        return fingerprint(path)
+    except OSError as error:
+        raise UserError(f"{key} '{path}' cannot be read ({error.strerror}); {mended}, or get the right to it.") from error

@@ -321,7 +321,7 @@ def _check_arguments(arguments: Sequence[str], parts: Collection[str]) -> None:
 
 
 def _check_folder(flag: str, value: str) -> None:
-    if flag in ("--config-dir", "-cd") and not Path(value).is_dir():
+    if flag in ("--config-dir", "-cd") and not os.path.isdir(value):
         raise UserError(f"--config-dir {value} does not exist.")
 
 

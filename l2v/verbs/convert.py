@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, printable
+from l2v.paths import from_home
 
 if TYPE_CHECKING:
     from l2v.convert.packages import Package
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> int:
     if named is not None:
         return _package(named, settings)
     if settings.model.endswith(".gguf"):
-        file = Path(settings.model).expanduser()
+        file = from_home(settings.model)
         if not file.is_file():
             raise UserError(f"model={settings.model} does not exist.")
         return _gguf(file, settings)
@@ -82,7 +83,7 @@ def _gguf(file: Path, settings: ConvertSettings, reader: bool = False) -> int:
 
     if settings.template is not None and settings.template not in TEMPLATES:
         raise unknown("template", settings.template, TEMPLATES)
-    out = Path(str(settings.out)).expanduser()
+    out = from_home(str(settings.out))
     new = convert_gguf(file, out, settings.template, settings.noise, settings.seed, reader)
     use = f"target.path={out}" if reader else f"target.path={out} or source.path={out}"
     print(f"{out}: {'written' if new else 'there already'}; use it with {use}")
@@ -93,7 +94,7 @@ def _internvl2(settings: ConvertSettings) -> int:
     from l2v.convert.checkpoint import convert, fetch
 
     folder = fetch(str(settings.model), settings.revision)
-    done = convert(folder, Path(str(settings.out)).expanduser(), limit=int(settings.shard_gb * 2**30))
+    done = convert(folder, from_home(str(settings.out)), limit=int(settings.shard_gb * 2**30))
     files = done.written + done.kept
     print(f"{done.out}: {done.tensors} tensors in {files} files ({done.kept} were there); use it with target.path={done.out}")
     return 0
