@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from l2v.report.figures import points
 from l2v.report.study import Study, read_study
-from l2v.report.tables import points
 from l2v.study.statistics.paired import paired
 
 NULLS = ("random", "permuted")

@@ -27,10 +27,10 @@ from l2v.benchmarks.metrics import HEADLINE, Marked, Score
 from l2v.disk import UNREADABLE
 from l2v.errors import UserError
 from l2v.paths import conf_dir
+from l2v.report.figures import points
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, open_study
-from l2v.report.tables import points
 from l2v.study.statistics.paired import Paired, paired_scores
 from l2v.study.statistics.power import items_needed
 from l2v.study.store import Store, plain_name

@@ -18,9 +18,10 @@ import yaml
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError, unknown
 from l2v.paths import conf_dir
+from l2v.report.figures import points
 from l2v.report.latex import latex_table
 from l2v.report.study import Study
-from l2v.report.tables import check_format, markdown, points
+from l2v.report.tables import check_format, markdown
 
 PRINTED = Path(__file__).parent / "printed"
 

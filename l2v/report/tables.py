@@ -10,6 +10,7 @@ import pandas as pd
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import write_atomically
 from l2v.errors import UserError, counted, printable, unknown
+from l2v.report.figures import p_value, points
 from l2v.report.study import Study
 from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, SWEPT, short
 from l2v.study.results import HOLM, Selection
@@ -47,16 +48,6 @@ def headline(study: Study, split: str | None, cells: set[str], metric: str | Non
         ["target", "benchmark", "rank", "value", "method"], ascending=[True, True, True, False, True], kind="stable"
     )
     return table.drop(columns="rank")
-
-
-def p_value(p: float | None) -> str:
-    """A p-value as it is printed: "<0.001", "0.034" or "0.34"; nothing for none."""
-    return "" if p is None or p != p else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
-
-
-def points(value: float, digits: int = 1) -> str:
-    """A difference with its sign as it is printed: "+1.2", "-0.5"; what rounds to zero is "+0.0", never "-0.0"."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
 def formatted(table: pd.DataFrame) -> pd.DataFrame:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import Score
+from l2v.report.figures import p_value, points
 from l2v.report.study import Study
-from l2v.report.tables import p_value, points
 from l2v.study.columns import FAMILY, SETTINGS, SWEPT, short
 from l2v.study.statistics.paired import paired_scores
 from l2v.study.statistics.searches import own_baseline

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import l2v
-from l2v.report.tables import points
+from l2v.report.figures import points
 
 
 def test_a_difference_that_rounds_to_zero_has_no_minus_wherever_it_is_printed() -> None:
@@ -22,7 +22,7 @@ def test_a_difference_that_rounds_to_zero_has_no_minus_wherever_it_is_printed() 
     # A format with a sign of its own would bring the minus back.
     package = Path(l2v.__file__).parent
     own = [path.name for path in sorted(package.rglob("*.py")) if re.search(r":\+[.\d{]", path.read_text(encoding="utf-8"))]
-    assert own == ["tables.py"]
+    assert own == ["figures.py"]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.report.tables import points
+from l2v.report.figures import points
 from l2v.study.columns import ITEMS, names
 from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
 

@@ -14,9 +14,9 @@ import pandas as pd
 from l2v.disk import Record
 from l2v.errors import UserError
 from l2v.report.agreement import Judged, matrix
+from l2v.report.figures import points
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
-from l2v.report.tables import points
 from l2v.study.digests import check_figure, is_whole
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers

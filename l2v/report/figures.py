@@ -1,0 +1,13 @@
+"""Figures as they are printed everywhere: p-values and differences."""
+
+from __future__ import annotations
+
+
+def p_value(p: float | None) -> str:
+    """A p-value as it is printed: "<0.001", "0.034" or "0.34"; nothing for none."""
+    return "" if p is None or p != p else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+def points(value: float, digits: int = 1) -> str:
+    """A difference with its sign as it is printed: "+1.2", "-0.5"; what rounds to zero is "+0.0", never "-0.0"."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
