@@ -19,7 +19,7 @@ from contextlib import redirect_stdout
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from l2v.errors import printable, unknown
+from l2v.errors import counted, printable, unknown
 from l2v.verbs.run import PARTS, composed
 
 if TYPE_CHECKING:
@@ -61,16 +61,17 @@ def main(arguments: list[str]) -> int:
 def _tell(found: Inspection) -> None:
     for number, one in enumerate(found.problems, 1):
         named = ", ".join(one.cells[:NAMED]) + (f" and {len(one.cells) - NAMED} more" if len(one.cells) > NAMED else "")
-        costs = f"costs {len(one.cells)} of {found.cells} cells: {named}"
+        costs = f"costs {len(one.cells):,} of {counted(found.cells, 'cell')}: {named}"
         print(printable(f"{number}. {one.what}\n   {costs}\n   mend: {one.mend}"))
     for one in found.notes:
-        print(printable(f"note: {one.what} So {one.mend} ({len(one.cells)} cells)."))
+        print(printable(f"note: {one.what} So {one.mend} ({counted(len(one.cells), 'cell')})."))
     for need in found.needs:
         cost = need.cost
         at_once = "" if need.name.startswith("directions") else f", {cost.rows} rows at once"
-        print(f"{need.name}, {need.cells} cells: {cost.weights:.1f} GB of weights{at_once}, about {cost.hours:.2f} hours")
+        weights = f"{cost.weights:.1f} GB of weights{at_once}"
+        print(f"{need.name}, {counted(need.cells, 'cell')}: {weights}, about {cost.hours:.2f} hours")
     if found.needs:
         total = sum(need.cost.hours for need in found.needs)
         print(f"In all about {total:.1f} hours of the card: estimated from data sheets, not measured.")
     can = found.cells - found.blocked
-    print(f"{can} of {found.cells} cells can run; {len(found.problems)} problems.")
+    print(f"{can:,} of {counted(found.cells, 'cell')} can run; {counted(len(found.problems), 'problem')}.")

@@ -220,7 +220,7 @@ def test_a_sound_run_has_no_problem_and_its_cost_is_told(faults: Path, l2v: Call
     answer = l2v("preflight", "card=h100", "format=json", *words)
     assert answer.code == 0, answer.out + answer.err
     found = json.loads(answer.out)
-    assert "1 of 1 cells can run" in answer.err
+    assert "1 of 1 cell can run; 0 problems." in answer.err
     assert [(re.sub("'.*'|[0-9]+ tokens", "…", n["what"]), len(n["cells"])) for n in found["notes"]] == [
         ("The generation_config.json of … changes which tokens are chosen: suppress_tokens=9 entries.", 1),
         ("A prompt of … and an answer of 1020 pass the context of … (1024).", 1),
