@@ -40,6 +40,8 @@ class Tensor:
 def json_object(path: Path) -> dict[str, Any]:
     """A JSON object. Raises UserError, naming the file, for anything else."""
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("no file")  # a pipe would be waited for, a device read without end
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' cannot be read as JSON ({shortened(error)}); copy or download it again.") from error

@@ -91,3 +91,17 @@ def test_such_a_path_is_one_sentence(key: str, kind: str, l2v: Callable[..., Any
     shown = path.replace("\0", "")
     assert key in answer.err or Path(shown).name[:80] in answer.err, answer.err
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "/dev/zero"])
+@pytest.mark.parametrize("key", ["target.path", "source.path", "model"])
+def test_so_is_such_a_config_in_a_checkpoint(key: str, kind: str, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """A pipe would be waited for, a device read until the memory is full."""
+    (tmp_path / "in").mkdir()
+    path = Path(made(kind, tmp_path / "in", ".json"))
+    path.rename(path.with_name("config.json"))
+    (path.parent / "model.safetensors").touch()
+    verb, *words = (word.replace("{whole}", str(tmp_path / "whole")) for word in PLACES[key])
+    answer = l2v(verb, *words, f"{key}={path.parent}", *([f"runtime.outputs={tmp_path}"] if verb == "run" else []))
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1), answer
+    assert str(path.parent) in answer.err and "config.json" in answer.err
