@@ -54,9 +54,11 @@ def _study(outputs: str, study: str) -> int:
 
     store = Store(outputs, study).existing()
     found = check_study(store)
-    whole = f"study {study}: {found.cells} finished cells with {found.rows:,} responses"
-    directions = sum(path.exists() for path in found.directions)
-    print(f"{whole} and {directions} of their directions are whole{', but:' if found.problems else '.'}")
+    here = sum(path.exists() for path in found.directions)
+    away = f" ({len(found.directions) - here} more not here)" if len(found.directions) > here else ""
+    cells, rows = counted(found.cells, "finished cell"), counted(found.rows, "response")
+    told = f"{cells} with {rows} and {counted(here, 'direction file')}"
+    print(f"study {study}: {told} are whole{away}{', but:' if found.problems else '.'}")
     for problem in found.problems:
         print(printable(f"- {problem}"))
     if not found.problems and (added := add_digests(store, found)):

@@ -48,6 +48,16 @@ def make_old(study: Path) -> None:
         save_file(tensors, path, header)
 
 
+def test_directions_that_are_not_there_are_not_called_damaged(study: Path, l2v: Callable[..., Any]) -> None:
+    """Of a study that was copied without its cache."""
+    words = ("doctor", f"study={study.name}", f"outputs={study.parent}")
+    found = l2v(*words).out.splitlines()[0]
+    assert "finished cells with " in found and " and 1 direction file are whole." in found
+    shutil.rmtree(study.parent / "cache")
+    away = found.replace("1 direction file are whole.", "0 direction files are whole (1 more not here).")
+    assert l2v(*words).out.splitlines() == [away]
+
+
 def test_an_old_study_is_read_and_gets_its_digests(
     study: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
