@@ -4,6 +4,7 @@
 
 --model_args takes the settings of `l2v run` (config_dir=DIR adds your own configs); every other option is lm-eval's
 (`lm-eval run --help`). Without --device it computes on runtime.device: a GPU where there is one.
+A path with a comma in it goes in as JSON: --model_args '{"target": "local", "target.path": "/a,b", "method": "direct"}'.
 --metadata '{"path": "DIR"}' reads a packaged benchmark's rows from a local folder.
 """
 
