@@ -19,20 +19,26 @@ from l2v.benchmarks.scoring.values import Value, known_unit, to_base
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
     r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*| as (?:it|the|they|its|this)\b.*|"
-    r", (?:with|which|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
+    r", which\b(?! (?:is|rounds to|equals|simplifies to)(?: about| equal to)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
+    r", (?:with|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
     r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
     r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
 # "Blue is the highest, at 78": how far something goes that is no number itself.
-_HOW_FAR = re.compile(r",? (?:at|with|reaching) [$€£]?[0-9][0-9.,]*%?(?: [a-z]+)?(?=\W*$)")
+_HOW_FAR = re.compile(
+    r",? (?:at|with|reaching) [$€£]?[0-9][0-9.,]*%?(?: [a-z]+)?(?=\W*$)|\s\((?:about |≈ ?)?[$€£]?[0-9][0-9.,]*\s?%?\)"
+)
+# "The highest amount, as the chart shows, is 70."
+_INSERTED = re.compile(r", (?:as|according|based|which|who|whose)\b[^,=]*, (?=(?:is|are|was|were|has|have|had|equals)\b)")
 _OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
 # A guess is an answer; tags are no words.
 _EMPTY = re.compile(
     r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
     r"^\W*(?:solving|simplifying|adding (?:them|these|those|it all)(?: up| together)?|you (?:need|have) to)\b,?|"
     # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
-    r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
+    r"\bthe (?:mean|average) of (?:the (?:two )?\w+ \w+, )?[0-9.]+ and [0-9.]+(?=[:=,]|\sis\b)|"
+    r"\b(?:this|that|which) means\b|\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
     r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|^\W*(?:based on|looking at|considering|judging|since|because)\b[^,]*,",
     re.IGNORECASE,
 )
@@ -43,7 +49,7 @@ _COUNT = re.compile(
 )
 # "18 tiles minus 3 tiles gives 15 tiles", "3 red + 4 blue = 7"
 _WORKED = re.compile(
-    r"[0-9.]+ (?:\w+ )?(?:minus|plus|take away|times|[-+×]) [0-9.]+ (?:\w+ )?(?:gives|leaves|makes|is|equals|=) (?=[0-9])"
+    r"[0-9.]+ (?:\w+ )?(?:(?:minus|plus|take away|times|[-+×]) [0-9.]+ (?:\w+ )?)+(?:gives|leaves|makes|is|equals|=) (?=[0-9])"
 )
 _POWER = re.compile(r"(?<=[a-z])\^\{?[23]\}?")
 _RUN = re.compile(r"[0-9.,]*[0-9](?:[0-9.,/^×·e'{}\\ƒ√ ]|(?<= )x(?= )|and a half)*")
@@ -51,7 +57,7 @@ _NTH_OPTION = re.compile(r"\b(?:first|second|third|fourth|fifth|last) (?:option|
 _IN_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|(?:for )?(?:a |the )?total(?: number| of)?)(?!\w)", re.IGNORECASE)
 _STANDS_FOR = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore|and|yes|no|then|finally),? )*(?:(?:it|this|that|he|she|they|we|i|its|here|"
-    r"the one)\b|\W*[=≈→])",
+    r"the one|(?:gives|makes|yields|leaves)(?: us)?)\b|\W*[=≈→])",
     re.IGNORECASE,
 )
 _DEFINITE = re.compile(
@@ -62,22 +68,22 @@ _DEFINITE = re.compile(
 # "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
 _SUM = re.compile(r"[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
 _LABEL = re.compile(r"([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
-_TITLE = re.compile(r"\W*[^\W\d][^:]{1,40}:\s*\S[^:]{0,30}")
+_TITLE = re.compile(r"\W*[^\W\d][^:]{1,40}:\s*\S[^:]{0,30}(?::\d\d\W*)?")
 _FORM = re.compile(
     r",? (?:i\.e\.|that is|or(?: about| roughly)?|which (?:is|rounds to|equals|simplifies to)(?: about)?),?(?= [\W\d]*\d)"
 )
 # "A = πr^2 = 9π": the sides between are steps.
-_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=)+([^=]*)$")
+_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
 _OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W)\s+(?=\w)", re.IGNORECASE)
 # What quantities are called by, beside their first letters.
-_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl"}
+_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
 
 
 def _labels(text: str, asked: Wanted) -> set[str]:
     """The symbols in front of "=" that may stand for what is asked for."""
     names = [name.strip("~") for name in asked.main | asked.rest]
     letters = {letter for name in names for letter in (name[0], name[0].upper())}
-    letters |= {letter for name in asked.main for letter in _LETTERS.get(name, "")}
+    letters |= {letter for name in asked.main | asked.rest for letter in _LETTERS.get(name, "")}
     letters |= _unknown(asked)
     return {label for label in _LABEL.findall(text) if set(label) <= letters}
 
@@ -122,8 +128,12 @@ def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, option
     if len(runs := _RUN.findall(text)) == 1 and any(n[0] in DIGITS for n in own):
         # One number, however it is written.
         own |= set(named(runs[0]))
+    if any(n.isalpha() for n in own):
+        # "March 14th"
+        own |= {f"{n}{end}" for n in own if n.isdigit() for end in ("st", "nd", "rd", "th")}
     said = tuple(name for name in named(_NTH_OPTION.sub(" ", text)) if name.isascii())
-    units = {n for w in _LETTERS_ONLY.findall(text) if (u := known_unit([w])) and not _clashes(u, asked) for n in named(w)}
+    words = [(word, known_unit([word])) for word in _LETTERS_ONLY.findall(text)]
+    units = {name for word, unit in words if unit and (forms or not _clashes(unit, asked)) for name in named(word)}
     labels = _labels(text, asked)
     allowed = asked.known | own | units | labels | _unknown(asked)
     if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):
@@ -189,6 +199,7 @@ def account(
 
 
 _NUMBERED_ANGLE = re.compile(r"(?:\bangle|∠)\s?([0-9])(?=\s*(?:=|is\b|measures\b|equals\b))", re.IGNORECASE)
+_APPLIED = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)(?=\s*[=≈])")
 _SIDE_OF = {side: named(f"{side}hand") for side in ("left", "right")}
 _LETTERS_ONLY = re.compile(r"[^\W\d_]+")
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -211,7 +222,7 @@ def touches(text: str, question: str) -> bool:
 
 def core(text: str) -> str:
     """A sentence without what is added behind its answer."""
-    return _ADDED.sub("", _OPTION.sub("", text))
+    return _ADDED.sub("", _INSERTED.sub(" ", _OPTION.sub("", text)))
 
 
 def new_number(text: str, question: str) -> str | None:
@@ -247,6 +258,10 @@ def answers(
     """
     if _RATE.search(text) and not _EACH.search(question):
         return False
+    places = asked_of(question).places
+    if places and {place.replace(" ", "") for place in _APPLIED.findall(plain(text))} - places:
+        # "f(1) = 3" where f(-1) is asked for
+        return False
     ranked = [bool(rank) for rank in _RANK.findall(text)]
     if ranked and any(ranked) != any(_RANK.findall(question)):
         return False
@@ -260,11 +275,12 @@ def answers(
     unsolved = _OPEN.search(text) and "=" not in "".join(answer)
     if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", one) for one in answer):
         return False
-    if unsolved or _DIFFERENCE.search(text) and "=" not in text or len({s.strip() for s in _SIDE.findall(text)}) > 1:
+    sides = equated(text) if answer[-1].count("=") < 2 else ()
+    if unsolved or _DIFFERENCE.search(text) and "=" not in text or len(sides) > 1:
         return False
     if (referred := _SO_IT.fullmatch(text)) and options:
         # "Grass makes its own food, so it is the producer."
-        text = f"{answer[-1]} {referred[1]}"
+        text = f"{answer[-1]} is {referred[1]}"
     foreign, missing = account(text, question, answer, response, options)
     doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
     if len(text.split()) < 4 and concludes is None:
@@ -272,7 +288,12 @@ def answers(
     return not doubt if leads else not (foreign or missing)
 
 
-_SO_IT = re.compile(r"[^,]+, (?:and )?(?:so|thus|hence|therefore) it (is\b.+)")
+def equated(text: str) -> set[str]:
+    """What a text gives values to: "m∠1" and "m∠2" of "m∠1 = 115°, m∠2 = 65°"."""
+    return {side.strip() for side in _SIDE.findall(text.rsplit("i.e.", 1)[-1])}
+
+
+_SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) it is|making it|which makes it)\b(.+)")
 # "adds 4 each time": no total, unless that is asked for.
 _EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNORECASE)
 _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,])", re.IGNORECASE)

@@ -28,7 +28,7 @@ actually really indeed inspection closer look looks looking appear appears seem 
 million billion dozen estimate carefully careful problem real all interval notation recounting missing reach reaches reached
 highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
 form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
-celsius cubic match matches fit fits coordinates finally still thing"""
+celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
@@ -67,7 +67,7 @@ hold held"""
 
 def stem(word: str) -> str:
     word = re.sub("ies$", "y", word)
-    for end in ("ing", "ed", "es", "s"):
+    for end in ("ing", "ed", "es", "al", "s"):
         if word.endswith(end) and len(word) - len(end) > 2 and not word.endswith(("ss", "eed")):
             word = word[: -len(end)]
             break
@@ -106,13 +106,15 @@ def _name(token: str, first: bool) -> str:
     return _GROUP.get(stem(low), stem(low))
 
 
+# "the red one" at an end
+_ONE = re.compile(r"\b(the [a-z]+) one(?=\W*$)", re.IGNORECASE)
 _SIDES = re.compile(r"\b(?:on|to|at) the (left|right)\b", re.IGNORECASE)
 
 
 @lru_cache(maxsize=2**14)
 def named(text: str) -> tuple[str, ...]:
     """What a text names, in order."""
-    text = _SIDES.sub(r"\1hand", text).replace("the one ", "")
+    text = _ONE.sub(r"\1", _SIDES.sub(r"\1hand", text).replace("the one ", ""))
     text = plain(text).replace("i.e.", " ").replace("∠", " angle ")[:600]
     text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
     found = (_name(m.group(), m.start() == 0 and text[1:2] == " ") for m in _TOKEN.finditer(text))
@@ -126,7 +128,7 @@ class Wanted:
     main: what an answer may not leave out, up to its first "in", "for", …; rest: what stands behind. head: the first word
     of "What is the …"; noun: that of "which …", "how many …". known: all that the question names; near: that its last sentence
     does. pairs: what stands beside "to", "than", …; numbered: the numbers of things ("3 pens"); units and dimensions:
-    those that it mentions; counts: whether it asks how many.
+    those that it mentions; places: "f(-1)"; counts: whether it asks how many.
     """
 
     main: frozenset[str]
@@ -139,6 +141,7 @@ class Wanted:
     numbered: frozenset[tuple[str, str]]
     dimensions: frozenset[str]
     units: frozenset[str]
+    places: frozenset[str]
     counts: bool
 
 
@@ -232,8 +235,12 @@ def asked_of(question: str) -> Wanted:
         frozenset(_numbered(named(asking))),
         frozenset(d[0] for u in units if (d := to_base(Value(1.0, 0, u)))),
         units,
+        frozenset(place.replace(" ", "") for place in _PLACES.findall(plain(question))),
         how_many is not None and "many" in how_many.group(),
     )
+
+
+_PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 
 
 @lru_cache(maxsize=4096)

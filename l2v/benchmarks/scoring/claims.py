@@ -43,7 +43,8 @@ _ENDED = re.compile(r"[.!?)\]}*$`|]$")
 _LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)\W{0,3}$")
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|units?|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
-    r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|x|y|n|"
+    r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|(?:m ?)?∠ ?\w{1,3}|"
+    r"[a-z]{1,3}(?:\(\w{1,4}\))?(?=\s?=)|"
     r"[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
     r"\\?[a-zA-Z]{1,12}(?:\^?[23])?)?|[A-J][.):]\s?\S.{0,60}|\(?[A-J]\)\s?\S.{0,60})[\s*_$)\].\\]{0,6}$",
     re.IGNORECASE,
@@ -316,7 +317,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     found: list[ResponseClaim] = []
     for clause in reversed(said[-6:]):
         if not explicit and clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
-            return [ResponseClaim(answer, STATEMENT, answer, clause.at, sentence=clause.text)]
+            return [ResponseClaim(answer[0], STATEMENT, answer[0], clause.at, sentence=answer[1])]
         if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _ENDED.search(clause.line):
             break
         if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text):
@@ -341,6 +342,7 @@ def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
         c
         for c in said[max(0, last - 2) : last]
         if firsts[c.sentence] == c.at
+        and not _CUT.search(c.text)
         and sum(other.sentence == c.sentence and other.kind in ASSERTING for other in said) == 1
         and (c.kind is Kind.CONCLUSION or c.kind is Kind.ASSERTION and _shortly(c.text))
     ]

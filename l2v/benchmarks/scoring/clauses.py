@@ -93,7 +93,7 @@ def _claimed(text: str) -> bool:
     found = SUBJECT.match(text)
     if found is None or found["verb"].lower() in ("has", "must", "will", "should", "can"):
         return not (found and re.match(r"\W*be(?:en)? (?:\w+ )?(?:ed|crossed|given|dismissed)\b", found["rest"]))
-    return found["verb"].lower() in ("is", "was", "seems", "appears", "looks", "makes", "would") and bool(
+    return found["verb"].lower() in ("is", "was", "had", "seems", "appears", "looks", "makes", "would") and bool(
         CLAIMING.match(found["rest"])
     )
 
@@ -190,7 +190,8 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
             rest = line[offset:].strip() if offset else line
             found.append(Clause(piece, at + offset, rest, number, own, asked, Kind.REMARK if contrast else None))
     for i, (before, clause) in enumerate(zip(found, found[1:], strict=False), 1):
-        if _THEN.match(clause.text) and _SUPPOSING.match(before.text):
+        tried = clause.sentence == before.sentence and _TRIED.match(before.text)
+        if tried or _THEN.match(clause.text) and _SUPPOSING.match(before.text):
             found[i] = replace(clause, given=Kind.HYPOTHESIS)
     return _lists(found, asked, options)
 
@@ -198,6 +199,8 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
 # "Suppose it is a square. Then y = 8."
 _THEN = re.compile(r"\W*(?:then|in that case|that would)\b", re.IGNORECASE)
 _SUPPOSING = re.compile(r"\W*(?:suppose|assum\w+|imagine|say|let'?s (?:say|assume|suppose|try))\b", re.IGNORECASE)
+# "Looking at option B, it is 40°."
+_TRIED = re.compile(r"\W*(?:looking at|considering|testing|checking|trying) (?:option|choice)\b", re.IGNORECASE)
 _INSTEAD = re.compile("rather than|instead of|as opposed to", re.IGNORECASE)
 
 

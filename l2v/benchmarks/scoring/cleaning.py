@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from functools import lru_cache
+from unicodedata import normalize
 
 # A commitment stands near the end of a response; what comes before so many characters cannot matter, and costs time.
 TAIL = 20_000
@@ -15,7 +16,8 @@ _SAME = {ord(a): b for a, b in zip("−‐‑‒–—∕⁄：（），．；�
 _WIDE = {0xFF10 + i: str(i) for i in range(10)} | {0xFF21 + i: chr(65 + i) for i in range(26)}
 _MEND = {ord("º"): "°", ord("˚"): "°", ord("掳"): "°", ord("\r"): "\n"}
 _MEND |= dict.fromkeys((0x0B, 0x0C, 0x85, 0x2028, 0x2029), "\n")
-_HALVES = {ord(a): f" {b}" for a, b in zip("½⅓⅔¼¾⅛⅕", ("1/2", "1/3", "2/3", "1/4", "3/4", "1/8", "1/5"), strict=True)}
+# "⅜" is 3/8.
+_HALVES = {ord(c): " " + normalize("NFKC", c).replace("⁄", "/") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, **_HALVES}
 
 _THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
@@ -172,7 +174,7 @@ def plain(text: str) -> str:
             text = _WORDS.sub(r" \1", text)
         for pattern, put in _LATEX if "\\" in text else _UNSLASHED:
             text = pattern.sub(put, text)
-    return " ".join(text.split()).strip(" *_\"'")
+    return " ".join(text.split()).strip(" *_\"'✓✔✅")
 
 
 _MONTHS = "january february march april may june july august september october november december"

@@ -9,11 +9,10 @@ from functools import lru_cache, partial
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
+from l2v.benchmarks.scoring.mathematics import LONGEST_EXPRESSION, is_mathematics, prose_words, to_latex
 from l2v.benchmarks.scoring.numeric import committed_value, same_number
 from l2v.benchmarks.scoring.topics import focus
 from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
-
-LONGEST_EXPRESSION = 200
 
 
 @dataclass(frozen=True)
@@ -177,9 +176,11 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
                 return found
     if "=" not in gold and _UNSOLVED.match(text_plain):
         return Comparison(None, "symbolic", text_plain)
-    if is_mathematics(gold_plain) and is_mathematics(text_plain):
-        return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(text_plain)))
-    prose = _words(gold_plain) >= 3
+    if is_mathematics(gold_plain):
+        for side in (text_plain, text_side, *_last_parts(text_plain)):
+            if is_mathematics(side):
+                return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(side)))
+    prose = prose_words(gold_plain) >= 3
     return Comparison(None if prose else False, "text", text_plain)
 
 
@@ -202,12 +203,14 @@ def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
         r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|says|"
-        r"reads|shows|displays|i\.e\.,?|namely|"
+        r"reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|peaked) (?:in|on|at)|"
+        r"colou?red|named|called|"
         r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|\b(?:it|that)'s\s|"
-        r",\sor\s|:\s|∈|\\in(?![a-z])",
+        r",\sor\s(?:in \w+ (?:notation|form),? )?|:\s|∈|\\in(?![a-z])",
         text,
     )
-    return parts[-1:] if len(parts) > 1 else []
+    # "the red one"
+    return [re.sub(r"^(the \w+) one$", r"\1", part) for part in parts[-1:]] if len(parts) > 1 else []
 
 
 def _compare_sides(gold: str, text: str) -> Comparison | None:
@@ -222,8 +225,9 @@ def _compare_sides(gold: str, text: str) -> Comparison | None:
 _SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(
-    r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which|so that)\b|\s\((?:see|as|because|from)\b|"
-    r"\sin \w+ (?:notation|form)\b|"
+    r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which(?! (?:simplifies|reduces) to)|so that)\b|"
+    r"\s\((?:see|as|because|from)\b|"
+    r"\sin \w+ (?:notation|form)(?=\W*$)|"
     r"\s[-–—]\s(?=because|since|as)|,?\s(?:of course|no doubt|and nothing else|i (?:think|believe|guess))\b|\s[✓✔✅]|(?:です|"
     r"입니다|이다)?[。.]*$",
     re.IGNORECASE,
@@ -277,61 +281,38 @@ def _split(text: str) -> list[str]:
     return [part.strip(" '\"") for part in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+", text) if part.strip()]
 
 
+_AND = re.compile(r"\s*(?:,(?: and| or)?|\b(?:and|or)\b)\s+")
+
+
+def _same_members(gold: str, text: str) -> bool:
+    """Whether "x = -1 and x = 3" states "x=-1, x=3", in any order."""
+    sides = [sorted(map(squeeze, _AND.split(plain(side).strip(" .")))) for side in (gold, text)]
+    return len(sides[0]) > 1 and "=" in gold and sides[0] == sides[1]
+
+
 def _compare_tail(question: Question, text: str) -> Comparison | None:
     """A concluding sentence against a gold that is no number: only agreement can be read with certainty."""
     gold = question.gold
     if squeeze(text) == squeeze(gold):
         return Comparison(True, "text", text)
     said = _REASON.split(text[-300:], maxsplit=1)[0]
-    for part in (said, *_last_parts(plain(said).rstrip("."))):
+    bold = _BOLD.findall(said)
+    parts = (said, *_last_parts(plain(said).rstrip(".")), *(bold if len(bold) == 1 else ()))
+    for part in parts:
         side = part if "=" in gold else part.rsplit("=", 1)[-1]
-        if squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]:
+        same = squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]
+        if same or _same_members(gold, part):
             return Comparison(True, "text", part)
     # "Tokyo has the highest population", where just that is asked for.
     subject = _SUBJECT.match(said)
     told = subject and squeeze(subject.group(1)) == squeeze(gold) and focus(subject.group(2)) & focus(question.text)
-    return Comparison(True, "text", subject.group(1)) if subject and told else None
+    if subject and told:
+        return Comparison(True, "text", subject.group(1))
+    mathematics = [part for part in parts[1:] if is_mathematics(part)] if is_mathematics(plain(gold)) else []
+    if mathematics:
+        return Comparison(None, "symbolic", mathematics[0], (to_latex(plain(gold)), to_latex(mathematics[0])))
+    return None
 
 
+_BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _SUBJECT = re.compile(r"^(.{1,60}?)\s(?:has|had|have|is|are|was|were|shows?|showed)\s(.+)$")
-
-
-_FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "log", "lim", "exp", "max", "min", "sqrt", "frac", "arcsin", "arccos",
-    "arctan",
-}  # fmt: skip
-_UNIT_WORDS = set(UNITS) | {"units", "unit", "litres", "liters", "square", "cubic", "metres", "meters", "left", "right", "text"}
-
-
-def _words(text: str) -> int:
-    """How many words of prose a text has: of three letters or more, and neither functions nor units."""
-    found = re.findall(r"[^\W\d_]{3,}", text)
-    return sum(w.lower() not in _FUNCTIONS and w.lower() not in _UNIT_WORDS and not w.isupper() for w in found)
-
-
-def is_mathematics(text: str) -> bool:
-    """Whether a text is an expression, equation, interval or set rather than prose."""
-    return len(text) <= LONGEST_EXPRESSION and bool(re.search(r"[\dA-Za-zπ∞]", text)) and _words(text) == 0
-
-
-_BACK = {
-    "π": r"\pi ",
-    "≤": r"\leq ",
-    "≥": r"\geq ",
-    "≠": r"\neq ",
-    "∪": r"\cup ",
-    "∞": r"\infty ",
-    "×": r"\times ",
-    "ƒ": r"\frac",
-    "°": "",
-}
-_UNIT_TAIL = re.compile(r"\s(?:square |cubic )?(?:units?|mm|cm|km|m|in|ft|lit(?:re|er)s?|met(?:re|er)s?)\s?(?:\^[23])?$")
-
-
-def to_latex(text: str) -> str:
-    """A plain text in LaTeX again, without a trailing unit, for the symbolic comparison."""
-    text = _UNIT_TAIL.sub("", text.replace("^{2}", "^2").replace("^{3}", "^3").strip())
-    text = re.sub(r"√\(([^()]*)\)", r"\\sqrt{\1}", text)
-    text = re.sub(r"√\s*(\w)", r"\\sqrt{\1}", text).replace("√", r"\sqrt")
-    text = re.sub(r"(?<![\\A-Za-z])(sin|cos|tan|ln|log)(?![A-Za-z])", r"\\\1", text)
-    return "".join(_BACK.get(c, c) for c in text)

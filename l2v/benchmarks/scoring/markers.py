@@ -39,6 +39,7 @@ _MARK = PatternTable(
     r"|^\W{0,4}(?:\w+ )?(?:letter|option)\s?:(?=\W{1,6}[A-J]\W*$)"
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
+    r"|(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
     r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"

@@ -50,15 +50,15 @@ BOUND = re.compile(
     # "1 in 4", "3 over 4"; "3 or more", "3 at most", "3+"
     r"(?:\d[\d.,]*|\bone)\s+(?:in|over|mod)\s+(?:\d{1,3}|two|three|four|five|six|ten)(?![\w.,]*\d)\b|"
     r"\d[\d.,]*\s+(?:(?:\w+\s+)?(?:at (?:most|least)|or (?:more|less|fewer|higher|lower|greater|above|below)))\b|"
-    r"\d\+(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
+    r"\d\+(?=\W*$)|\d[\d.,]*\s+score(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
 # A box with two quantities, or a number in words that nobody works out: "2 hours 30 minutes", "10% of 50", "1 to 4".
 OPEN_BOX = re.compile(
-    rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
+    rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%)?(?![\d:^]|\.\d|/|"
+    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|million|billion|trillion)\b)?(?![\d:^]|\.\d|/|"
     r"[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
@@ -222,11 +222,14 @@ def _only_number(text: str, given: frozenset[float]) -> Value | None:
     found = [read_value(t) for t in _TOKEN.findall(text)]
     if not any(c.isdigit() for c in text):
         found = [read_value(t) for t in _WORDS.findall(text)]
-    elif len(re.findall(r"\d+(?:[.,]\d+)*", text)) > len(found):
+    elif _DIGIT.search(_TOKEN.sub("", text)):
         return None
     values = [v for v in found if v is not None]
     new = [v for v in values if v.number not in given]
     return new[0] if new and len(values) == len(found) and all(near(v, new[0]) for v in new) else None
+
+
+_DIGIT = re.compile(r"\d")
 
 
 def near(a: Value, b: Value) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
-from l2v.benchmarks.scoring.equality import is_mathematics
 from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
+from l2v.benchmarks.scoring.mathematics import is_mathematics
 from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
 from l2v.benchmarks.scoring.values import Value, read_value
 
@@ -54,9 +54,17 @@ def _prepare(options: tuple[str, ...]) -> _Options:
     texts = tuple(o.strip() for o in options)
     bare = all(not text or text == letter for text, letter in zip(texts, LETTERS, strict=False))
     values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
-    return _Options(
-        texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), tuple(_spaced(t) for t in texts), values, bare
-    )
+    spaced = tuple(_spaced(t[beginning(texts) :]) for t in texts)
+    return _Options(texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), spaced, values, bare)
+
+
+def beginning(options: tuple[str, ...]) -> int:
+    """How many characters all options begin with alike: "It will increase" and "It will decrease" differ in what follows."""
+    lead = _PRONOUN.match(options[0]) if options else None
+    return lead.end() if lead and all(option.startswith(lead.group()) for option in options) else 0
+
+
+_PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)
 
 
 def read_option(
@@ -90,7 +98,7 @@ def read_option(
     )
 
 
-_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)\s")
+_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)\s|(?<=\bit)'s\s")
 
 
 def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
@@ -113,7 +121,7 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
     if to_the_letter:
         found = known.where([bool(t) and t == plain(text) for t in known.plain])
     else:
-        squeezed = squeeze(_RANGE.sub(r"\1-\2", text))
+        squeezed = squeeze(_NEITHER.sub("neither", _RANGE.sub(r"\1-\2", text)))
         squeezed = _YES_NO.get(squeezed, squeezed)
         alike = (squeezed, squeeze(_RANGE.sub(r"\1:\2", text)))
         found = known.where([bool(s) and s in alike for s in known.squeezed])
@@ -123,6 +131,8 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
 
 # Other languages' words for the options "Yes" and "No".
 _RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and)\s*(\d)", re.IGNORECASE)
+# "neither even nor odd"
+_NEITHER = re.compile(r"\bneither\W+\w+ nor \w+", re.IGNORECASE)
 _ORDINAL = re.compile(
     r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|"
     r"last)\b)",
@@ -263,24 +273,9 @@ _SAYING = {
     "choice", "letter", "matches",
 }  # fmt: skip
 _POINTS = {
-    "angle",
-    "point",
-    "line",
-    "segment",
-    "side",
-    "triangle",
-    "vertex",
-    "of",
-    "and",
-    "to",
-    "from",
-    "than",
-    "or",
-    "figure",
-    "grade",
-    "step",
-    "part",
-}
+    "angle", "point", "line", "segment", "side", "triangle", "vertex", "of", "and", "to", "from", "than", "or", "figure",
+    "grade", "step", "part",
+}  # fmt: skip
 
 
 def _only_letter(text: str, how: str, known: _Options) -> OptionReading | None:

@@ -136,13 +136,14 @@ SUPPOSES = PatternTable(
     r"general)) "
     r"[^.]{1,40}\banswer (?:is|would)\b",
     r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
-    r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|mark)\b.{1,30}\b(?:be (?:the|a|an)|as (?:the|a|an|our|"
-    r"my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
+    r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|(?<!question )mark)\b.{1,30}"
+    r"\b(?:be (?:the|a|an)|as (?:the|a|an|our|my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
     r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|"
     r"possibility)\b|"
     r"\bone of the (?:options|choices|candidates|possibilities)\b|\boptions include\b",
     r"\b(?:satisf(?:y|ies)|would (?:also )?(?:fit|work|do))\b|\b(?:(?:option|choice) [A-J]|[B-HJ])\)? would (?!be the)",
-    r"^\W*(?:(?:looking at|considering|testing|trying|checking|examin\w+|starting with)\b(?!.*\banswer)|consider\b|take\b)",
+    r"^\W*(?:(?:(?:looking at|considering)(?! the (?:\w+ )?(?:graph|figure|image|picture|photo|diagram|chart|plot|table|bars?|"
+    r"data|map|clock|scale|axis|given)\b)|testing|trying|checking|examin\w+|starting with)\b(?!.*\banswer)|consider\b|take\b)",
 )
 # Who may say what is not the response's own word: a name, "my friend", "most people"; not "the figure", "it" or "we".
 _ONE = (
@@ -196,7 +197,7 @@ QUOTES = PatternTable(
     r"similar|bonus)) ",
 )
 REMARKS = PatternTable(
-    r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$",
+    r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$|^\(\w{1,3}(?:\([^()]{1,9}\))?\s?=[^()=]*\)\W*$",
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
     r"do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
@@ -223,7 +224,7 @@ COUNTED = re.compile(
     re.IGNORECASE,
 )
 ADJECTIVES = re.compile(
-    r"\b(?:not|never|wrong|incorrect|false|impossible|invalid|least|unlikely|except|opposite|other|first|second|worst|"
+    r"\b(?:not|never|neither|wrong|incorrect|false|impossible|invalid|least|unlikely|except|opposite|other|first|second|worst|"
     r"common)\b|n't",
     re.IGNORECASE,
 )

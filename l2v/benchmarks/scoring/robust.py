@@ -13,45 +13,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
-from l2v.benchmarks.scoring.answering import answers, core, new_number, touches
-from l2v.benchmarks.scoring.asking import asked_of, named
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
-from l2v.benchmarks.scoring.equality import Comparison, compare, is_mathematics, to_latex
+from l2v.benchmarks.scoring.equality import Comparison, compare
 from l2v.benchmarks.scoring.forms import (
     BOXED,
     CONCLUSION,
     LAST_LINE,
-    LAST_SENTENCE,
     MARKER,
     OPENING,
-    STATEMENT,
+    SENTENCES,
     WHOLE,
     Claims,
     ResponseClaim,
 )
+from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
 from l2v.benchmarks.scoring.numeric import OPEN_BOX
 from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
-from l2v.benchmarks.scoring.values import read_value, without_mixed_words
-
-_SHOWN = 80
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A claim that only symbolic algebra can compare with the gold."""
-
-    question: Question
-    claim: ResponseClaim
-    pair: tuple[str, str]
+from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
+from l2v.benchmarks.scoring.values import NUMBER_WORDS, read_value, without_mixed_words
 
 
 def robust(question: Question, response: str | None) -> Verdict:
-    """The verdict on one response; never raises, and takes less than two seconds.
+    """The verdict on one response; never raises, and takes less than two seconds where the machine has a core for it.
 
     The first one of a process that needs algebra also waits for the comparing process to start, one to two seconds.
     """
@@ -68,30 +55,32 @@ def robust_many(
 
     progress is called with the number of responses just judged (as tqdm.update takes it).
     """
-    found: list[Verdict | _Pending] = []
+    found: list[Verdict | Pending] = []
     # Greedy runs give the same answer again and again.
-    known: dict[tuple[Question, str | None], Verdict | _Pending] = {}
+    known: dict[tuple[Question, str | None], Verdict | Pending] = {}
     for pair in pairs:
         if pair not in known:
             known[pair] = _quick(*pair)
         found.append(known[pair])
         if isinstance(found[-1], Verdict):
             progress(1)
-    pending = [f for f in found if isinstance(f, _Pending)]
+    pending = [f for f in found if isinstance(f, Pending)]
     answers = iter(symbolic.equal_many([p.pair for p in pending], progress, workers))
     return [f if isinstance(f, Verdict) else _settled(f, next(answers)) for f in found]
 
 
-def _quick(question: Question, response: str | None) -> Verdict | _Pending:
+def _quick(question: Question, response: str | None) -> Verdict | Pending:
     """The verdict by the rules that need no algebra, or what algebra has to decide."""
     text = clean(response)
     if not text:
         return Verdict(None, None, "no_answer", "the response is empty")
     text = _TO.sub(":", text) if _RATIO.fullmatch(question.gold) else text
+    if _CHANCE.search(question.text):
+        text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
     text = text if any(" and " in option for option in question.options) else without_mixed_words(text)
     letters = _gold_letters(question)
 
-    def judge(claim: ResponseClaim) -> Verdict | _Pending | None:
+    def judge(claim: ResponseClaim) -> Verdict | Pending | None:
         if len(letters) > 1:
             return _judge_letters(question, letters, claim)
         return _judge_choice(question, letters, claim) if letters else _judge_other(question, claim)
@@ -104,8 +93,8 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
         return Verdict(None, None, "ambiguous", "claims more than two options")
     for claim in _in_turn(found, claims):
         verdict = judge(claim)
-        if claim.how in _PLACED and not (verdict and _answered(question, claim, verdict, claims.own)):
-            verdict = _piecewise(question, claim, judge, claims.own)
+        if claim.how in PLACED and not (verdict and answered(question, claim, verdict, claims.own)):
+            verdict = in_pieces(question, claim, judge, claims.own)
         if verdict is not None:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
@@ -115,83 +104,9 @@ def _quick(question: Question, response: str | None) -> Verdict | _Pending:
 
 
 _RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")
-# What asserts by its place alone, and must answer just what is asked.
-_PLACED = (WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
-_PIECE = re.compile(
-    r"[,;:]\s(?:i\.e\.,? |and |while |so |thus |hence )?|\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
-)
-# What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
-_FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
-
-
-def _answered(question: Question, claim: ResponseClaim, verdict: Verdict | _Pending, response: str) -> bool:
-    """Whether a claim that only its place makes one answers the question."""
-    if claim.how not in _PLACED:
-        return True
-    said = claim.sentence or claim.text
-    if claim.how == WHOLE and len(said) < 4:
-        return True
-    if claim.how in (WHOLE, LAST_LINE) and (read_value(said) is not None or whole_option(said, question.options) is not None):
-        return True
-    read = verdict.extraction or "" if isinstance(verdict, Verdict) else ""
-    if read and set(read) <= {*LETTERS, " ", "a", "n", "d"} and question.kind == CHOICE:
-        answer = [read] + [o for letter, o in zip(LETTERS, question.options, strict=False) if letter in read]
-    elif isinstance(verdict, Verdict) and verdict.correct:
-        answer = [question.gold]
-    else:
-        answer = ["=" * ("=" in question.gold), " ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
-    leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how == LAST_SENTENCE
-    return answers(said, question.text, answer, response, question.options, leads)
-
-
-def _piecewise(
-    question: Question, claim: ResponseClaim, judge: Callable[[ResponseClaim], Verdict | _Pending | None], response: str
-) -> Verdict | _Pending | None:
-    """The one piece of a sentence that answers the question ("14 chose tennis and 9 chose judo"), or None."""
-    if claim.how in (OPENING, LAST_LINE) or not question.text.strip():
-        return None
-    found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
-    whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(claim.sentence or claim.text))
-    pieces = _PIECE.split(whole) if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) else [whole]
-    if sum("=" in piece for piece in pieces) > 1:
-        label = _EQUATED.match(pieces[-1])
-        pieces = pieces[-1:] if _HENCE.search(whole) or label and label[1] in asked_of(question.text).main else [whole]
-    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
-        pieces = [whole]
-    for piece in pieces:
-        if len(piece.split()) < 3 or _NO_PIECE.match(piece):
-            continue
-        if piece != whole and not _SAYS.search(piece):
-            if question.kind != CHOICE or not touches(piece, question.text):
-                continue
-            # "…, and lowest on Friday" goes on with the subject before it.
-            piece = f"it is {piece}"
-        own = replace(claim, text=piece, line=piece, sentence=piece, how=how)
-        verdict = judge(own)
-        if not verdict and question.kind == CHOICE and (letter := _LETTER_IS.match(piece)):
-            # A letter that the question itself names ("Graph A represents …") is no option's.
-            letters = named(question.text) if any(o.strip() not in (*LETTERS, "") for o in question.options) else ()
-            verdict = None if letter.group(1) in letters else judge(replace(own, text=letter.group(1), line=letter.group(1)))
-        if not verdict and question.kind in (INTEGER, FLOAT) and (number := new_number(piece, question.text)):
-            verdict = judge(replace(own, text=number, line=number))
-        if verdict is not None and _answered(question, own, verdict, response):
-            found.append(verdict)
-    return found[-1] if len({_read(v) for v in found}) == 1 or found and _HENCE.search(whole) else None
-
-
-_EQUATED = re.compile(r"\W*([A-Z]{2,3}) = [^=]+$")
-_HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
-_BARE_NUMBER = re.compile(r"\d")
-_SAYS = re.compile(r"[=≈]|\b(?:is|are|was|were|has|have|had|will|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b")
-# "B lies on the circle", "Statement C is true", "(D) fits".
-_LETTER_IS = re.compile(
-    r"(?i:\W*(?:(?:the|only|statement|option|point|graph|figure|picture|shape|line) )*)\(?([A-J])\)? "
-    r"(?:is|has|lies|shows|comes|completes|continues|fits|matches|represents|must|belongs)\b"
-)
-# What is said of something before it, or only tried.
-_NO_PIECE = re.compile(
-    r"\W*(?:which|who|whose|where|or|as|with|including|not|(?:let'?s |i )?try|test|suppose|assume|let)\b", re.IGNORECASE
-)
+# "1 in 4" is 1/4 where a probability is asked for.
+_CHANCE = re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE)
+_ONE_IN = re.compile(r"\b(\d+|one) in (\d+|two|three|four|five|six|eight|ten)\b(?![.,]?\d)")
 
 
 def _in_turn(first: Sequence[ResponseClaim], claims: Claims) -> Iterator[ResponseClaim]:
@@ -200,7 +115,7 @@ def _in_turn(first: Sequence[ResponseClaim], claims: Claims) -> Iterator[Respons
     yield from claims.placed
 
 
-def _unless_revoked(verdict: Verdict | _Pending, later: Sequence[Verdict | _Pending | None]) -> Verdict | _Pending:
+def _unless_revoked(verdict: Verdict | Pending, later: Sequence[Verdict | Pending | None]) -> Verdict | Pending:
     """The verdict, unless a later conclusion ("Therefore it is 16") claims something else: then the two stand alike."""
     for other in later:
         if isinstance(verdict, Verdict) and isinstance(other, Verdict) and None not in (verdict.correct, other.correct):
@@ -211,20 +126,16 @@ def _unless_revoked(verdict: Verdict | _Pending, later: Sequence[Verdict | _Pend
     return verdict
 
 
-def _unless_denied(verdict: Verdict | _Pending, denied: Sequence[Verdict | _Pending | None]) -> Verdict | _Pending:
+def _unless_denied(verdict: Verdict | Pending, denied: Sequence[Verdict | Pending | None]) -> Verdict | Pending:
     """The verdict, unless the response says later that just this is not the answer."""
     for other in denied:
-        if other is not None and (_read(other) == _read(verdict) or (_right(other) and _right(verdict))):
-            return Verdict(None, _read(verdict), "ambiguous", f"claims {_read(verdict)}, and denies it later")
+        if other is not None and (read_of(other) == read_of(verdict) or (_right(other) and _right(verdict))):
+            return Verdict(None, read_of(verdict), "ambiguous", f"claims {read_of(verdict)}, and denies it later")
     return verdict
 
 
-def _read(verdict: Verdict | _Pending) -> str | None:
-    return verdict.extraction if isinstance(verdict, Verdict) else _shown(verdict.claim.text)
-
-
-def _right(verdict: Verdict | _Pending) -> bool:
-    return isinstance(verdict, _Pending) or verdict.correct is True
+def _right(verdict: Verdict | Pending) -> bool:
+    return isinstance(verdict, Pending) or verdict.correct is True
 
 
 _ASKS_NOT = re.compile(r"\bNOT\b|\b(?:is|are|does|do|can|could)(?: not|n't) (?!\w+\?)|\b(?:which|what)\b.*\bnot\b|\bexcept\b")
@@ -248,11 +159,11 @@ def _judge_letters(question: Question, gold: str, claim: ResponseClaim) -> Verdi
     return Verdict(reading.letters == set(gold), named, f"{claim.how}+letters", f"read {named}, gold {', '.join(gold)}")
 
 
-def _judge_choice(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _Pending | None:
+def _judge_choice(question: Question, gold: str, claim: ResponseClaim) -> Verdict | Pending | None:
     reading = read_option(claim, question.options, question.text, bool(_ASKS_NOT.search(question.text)))
     if reading is None:
         return _unnamed(question, gold, claim)
-    extraction, rule = _shown(claim.text), f"{claim.how}+{reading.by}"
+    extraction, rule = shown(claim.text), f"{claim.how}+{reading.by}"
     alike = {squeeze(question.options[LETTERS.index(letter)]) for letter in reading.letters if reading.by != "letter"}
     if gold in reading.letters and len(alike) == 1:
         # The same text stands twice among the options.
@@ -270,7 +181,7 @@ def _reason(extraction: str, reading: OptionReading, named: str, gold: str) -> s
     return f"read {read}, gold {gold}"
 
 
-def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _Pending | None:
+def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | Pending | None:
     """A claim that names no option as written: an expression may still equal the gold option's."""
     options, at = question.options, LETTERS.index(gold)
     if not (is_answer(claim) or claim.how == MARKER) or at >= len(options) or not options[at].strip():
@@ -278,18 +189,18 @@ def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | _
     text, option = plain(claim.text).rstrip("."), plain(options[at])
     number = read_value(text) is not None and read_value(option) is not None
     if is_mathematics(text) and is_mathematics(option) and len(option) > 1 and not number:
-        return _Pending(question, claim, (to_latex(option), to_latex(text)))
+        return Pending(question, claim, (to_latex(option), to_latex(text)))
     if claim.how == BOXED:
         return Verdict(
             False,
-            _shown(claim.text),
+            shown(claim.text),
             f"{BOXED}+no_option",
-            f"read {_shown(claim.text)}, which no option is; gold {gold}",
+            f"read {shown(claim.text)}, which no option is; gold {gold}",
         )
     return None
 
 
-def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | _Pending | None:
+def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending | None:
     if claim.how == OPENING and read_value(claim.line) is None:
         # An expression in front: read where it agrees; what it does else is open.
         first = compare(question, claim.line, BOXED) if is_mathematics(plain(claim.line)) else None
@@ -306,7 +217,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | _Pending
     if found is None:
         return _unread(question, claim)
     if found.symbolic is not None:
-        return _Pending(question, claim, found.symbolic)
+        return Pending(question, claim, found.symbolic)
     return _verdict(question, claim, found)
 
 
@@ -317,31 +228,28 @@ def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     """A box is a claim even where it holds no answer of the right kind; anything else is not."""
     if claim.how != BOXED:
         return None
-    text = _shown(claim.text)
+    text = shown(claim.text)
     if "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and OPEN_BOX.search(text):
         return Verdict(None, text, "undecided", f"{text} and {question.gold} could not be compared")
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 
 
 def _verdict(question: Question, claim: ResponseClaim, found: Comparison) -> Verdict:
-    extraction, gold = _shown(claim.text), _shown(question.gold)
+    extraction, gold = shown(claim.text), shown(question.gold)
     if found.equal is None:
         return Verdict(None, extraction, "undecided", f"{extraction} and {gold} are worded differently")
-    read = extraction if extraction == found.read else f"{extraction} as {found.read[:_SHOWN]}"
+    read = extraction if extraction == found.read else f"{extraction} as {found.read[:SHOWN]}"
     return Verdict(found.equal, extraction, f"{claim.how}+{found.by}", f"read {read}, gold {gold}")
 
 
-def _settled(pending: _Pending, equal: bool | None) -> Verdict:
+def _settled(pending: Pending, equal: symbolic.Equality) -> Verdict:
     """The verdict once algebra has spoken; where it could not, unlike texts are left undecided."""
-    if not equal and pending.question.kind == CHOICE and pending.claim.how == MARKER:
-        # Not an option as written, and no box: it may be a name of something.
+    extraction, gold = shown(pending.claim.text), shown(pending.question.gold)
+    if isinstance(equal, str):
+        return Verdict(None, extraction, "undecided", f"{extraction} and {gold} were not compared: the machine was too busy")
+    if not equal and (pending.claim.how in SENTENCES or pending.question.kind == CHOICE and pending.claim.how == MARKER):
+        # Not an option as written, and no box: it may be a name of something; a sentence may say more than its last words.
         equal = None
-    extraction, gold = _shown(pending.claim.text), _shown(pending.question.gold)
     if equal is None:
         return Verdict(None, extraction, "undecided", f"{extraction} and {gold} could not be compared")
     return Verdict(equal, extraction, f"{pending.claim.how}+symbolic", f"read {extraction}, gold {gold}")
-
-
-def _shown(text: str) -> str:
-    """A text on one line, cut to what a reader needs to see."""
-    return " ".join(text.split()).strip(" *$")[:_SHOWN]

@@ -13,14 +13,20 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# Wall seconds after which a comparison that did not end itself is ended from here; and for the process to start.
-SECONDS, START_SECONDS, LONGEST = 1.8, 60.0, 200
+from l2v.benchmarks.scoring.symbolic_worker import UNANSWERED, WALL_SECONDS
+
+# Wall seconds after which a comparison that did not end itself is ended from here (where nothing can fork it is the only
+# limit); and for the process to start.
+SECONDS, START_SECONDS, LONGEST = WALL_SECONDS + 2 if hasattr(os, "fork") else 1.8, 300.0, 200
+# Whether two are equal; None where one cannot be read or is too large; UNANSWERED where the machine had no time for it.
+Equality = bool | str | None
 
 _WORKER = Path(__file__).with_name("symbolic_worker.py")
 _HUGE = re.compile(
@@ -45,8 +51,8 @@ class SymbolicProcess:
         self.ready = False
         self.owner = os.getpid()
 
-    def ask(self, gold: str, text: str) -> bool | None:
-        """Whether the two are equal; None when one cannot be read, is too large, or the time ran out."""
+    def ask(self, gold: str, text: str) -> Equality:
+        """Whether the two are equal; None when one cannot be read, is too large, or takes too much computing."""
         if not (bounded(gold) and bounded(text)):
             return None
         if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
@@ -54,12 +60,12 @@ class SymbolicProcess:
                 self._launch()
             except OSError:
                 # No process can be had: nothing is decided, and nothing else is lost.
-                return None
+                return UNANSWERED
         if not self.ready:
             self.ready = self._exchange("", START_SECONDS) == "ready"
             if not self.ready:
-                return None
-        answer: bool | None = self._exchange(json.dumps([gold, text]) + "\n", SECONDS)
+                return UNANSWERED
+        answer: Equality = self._exchange(json.dumps([gold, text]) + "\n", SECONDS)
         return answer
 
     def _launch(self) -> None:
@@ -77,7 +83,7 @@ class SymbolicProcess:
         )
 
     def _exchange(self, line: str, seconds: float) -> Any:
-        """Send a line and read one; None, and no process any more, when none comes in time."""
+        """Send a line and read one; UNANSWERED, and no process any more, when none comes in time."""
         process = self.process
         assert process is not None and process.stdin is not None and process.stdout is not None
         timer = threading.Timer(seconds, process.kill)
@@ -93,7 +99,7 @@ class SymbolicProcess:
             timer.cancel()
         if not answer.endswith("\n"):
             self.close()
-            return None
+            return UNANSWERED
         return json.loads(answer)
 
     def close(self) -> None:
@@ -110,44 +116,50 @@ class SymbolicProcess:
 
 
 _shared, _lock = SymbolicProcess(), threading.Lock()
-_answers: dict[tuple[str, str], bool | None] = {}
+_answers: dict[tuple[str, str], Equality] = {}
 atexit.register(_shared.close)
 
 
-def equal(gold: str, text: str) -> bool | None:
-    """Whether two LaTeX expressions are equal; None when one cannot be read, is too large, or took too long."""
+def equal(gold: str, text: str) -> Equality:
+    """Whether two LaTeX expressions are equal; None when one cannot be read, is too large, or takes too much computing."""
     return equal_many([(gold, text)], workers=1)[0]
 
 
 def equal_many(
     pairs: Sequence[tuple[str, str]], progress: Callable[[int], object] = lambda n: None, workers: int | None = None
-) -> list[bool | None]:
+) -> list[Equality]:
     """equal() for many pairs, in `workers` processes (by default as many as cores, at most 8); the same answers as one by one.
 
-    progress is called with the number of pairs just compared.
+    progress is called with the number of pairs just compared. Warns of those that the machine had no time for; they are asked
+    again the next time.
     """
     counts = Counter(pairs)
     wanted = [pair for pair in counts if pair not in _answers]
     progress(sum(counts.values()) - sum(counts[pair] for pair in wanted))
     workers = min(workers or os.cpu_count() or 1, 8, max(len(wanted) // 20, 1))
+    new: dict[tuple[str, str], Equality] = {}
     with _lock if workers == 1 else contextlib.nullcontext():
         asked = (_shared.ask(*pair) for pair in wanted) if workers == 1 else _ask_all(wanted, workers)
         for pair, answer in zip(wanted, asked, strict=True):
-            _answers[pair] = answer
+            new[pair] = answer
             progress(counts[pair])
-    return [_answers[pair] for pair in pairs]
+    _answers.update((pair, answer) for pair, answer in new.items() if answer != UNANSWERED)
+    if missing := sum(answer == UNANSWERED for answer in new.values()):
+        text = f"{missing} symbolic comparisons got no answer and are undecided: the machine was too busy; score again later"
+        warnings.warn(text, stacklevel=2)
+    return [new[pair] if pair in new else _answers[pair] for pair in pairs]
 
 
-def _ask_all(pairs: Sequence[tuple[str, str]], workers: int) -> Iterator[bool | None]:
+def _ask_all(pairs: Sequence[tuple[str, str]], workers: int) -> Iterator[Equality]:
     """The answers in order, each thread with a process of its own."""
     local = threading.local()
     owned: list[SymbolicProcess] = []
 
-    def ask(pair: tuple[str, str]) -> bool | None:
+    def ask(pair: tuple[str, str]) -> Equality:
         if not hasattr(local, "worker"):
             local.worker = SymbolicProcess()
             owned.append(local.worker)
-        answer: bool | None = local.worker.ask(*pair)
+        answer: Equality = local.worker.ask(*pair)
         return answer
 
     try:

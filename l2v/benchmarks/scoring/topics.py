@@ -33,7 +33,7 @@ lowest smallest least minimum shortest fewest min bottom
 on-the-left left-hand leftmost
 on-the-right right-hand rightmost"""
 _GROUP = {word: i for i, line in enumerate(_GROUPS.split("\n")) for word in line.split()}
-_LETTERS = re.compile("[a-z]+(?:-hand|(?<=on)-the-(?:left|right))?")
+_LETTERS = re.compile(r"(?<!\d )\b[a-z]+(?:-hand|(?<=on)-the-(?:left|right))?")
 
 
 def _measured(text: str) -> frozenset[int]:
@@ -121,16 +121,30 @@ def _without_options(asked: str) -> str:
     return asked.rpartition("\n\n")[0] if "\n\n" in asked else asked
 
 
-def restated(text: str, asked: str) -> str | None:
-    """yes or no, where a sentence repeats a yes-no question word by word and in order, or denies it."""
+def restated(text: str, asked: str) -> tuple[str, str] | None:
+    """(yes or no, what is still to be held against the question), where a sentence repeats a yes-no question or denies it.
+
+    Word by word and in order; "X (4) is greater than Y (1)" denies "is X less than Y?", with no other words at all.
+    """
     found = _POLAR.search(_without_options(asked))
     if found is None:
         return None
     wanted = [word for word in _WORDS.findall(found.group(1).lower()) if word not in _SMALL]
-    words = iter(_WORDS.findall(text.lower()))
+    said = _WORDS.findall(text.lower())
+    compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
+    turned = len(compared) == len(orders) == 1 and _ORDER[compared[0]] != _ORDER[orders[0]]
+    if turned:
+        said = [compared[0] if word in _ORDER else word for word in said if not word.isdigit()]
+    words = iter(said)
     if len(wanted) < 3 or not all(word in words for word in wanted):
         return None
-    return "no" if _NOT.search(text) else "yes"
+    if turned:
+        return None if set(said) - {*wanted, *_SMALL, "than", "is", "are", "so", "since"} else ("no", "no")
+    return ("no" if _NOT.search(text) else "yes"), text
+
+
+_ORDER = {"less": 0, "fewer": 0, "smaller": 0, "lower": 0, "shorter": 0, "greater": 1, "more": 1, "larger": 1, "bigger": 1}
+_ORDER |= {"higher": 1, "longer": 1, "taller": 1}
 
 
 _SMALL = {"the", "a", "an", "of", "in", "any", "there"}

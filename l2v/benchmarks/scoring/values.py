@@ -69,7 +69,7 @@ _ONE_LETTER = set("mgslhNJWVAKCFT")
 # Words that never count what a number counts.
 _NO_UNITS = {
     "or", "and", "to", "than", "was", "were", "has", "have", "had", "do", "did", "but", "not", "is", "are", "if", "times",
-    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be", "at",
+    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be", "at", "score",
 }  # fmt: skip
 _WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}

@@ -1,0 +1,49 @@
+"""Which texts are mathematics rather than prose, and the way back to LaTeX."""
+
+from __future__ import annotations
+
+import re
+
+from l2v.benchmarks.scoring.values import UNITS
+
+LONGEST_EXPRESSION = 200
+
+_FUNCTIONS = {
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "lim", "exp", "max", "min", "sqrt", "frac", "arcsin", "arccos",
+    "arctan",
+}  # fmt: skip
+_UNIT_WORDS = set(UNITS) | {"units", "unit", "litres", "liters", "square", "cubic", "metres", "meters", "left", "right", "text"}
+
+
+def prose_words(text: str) -> int:
+    """How many words of prose a text has: of three letters or more, and neither functions nor units."""
+    found = re.findall(r"[^\W\d_]{3,}", text)
+    return sum(w.lower() not in _FUNCTIONS and w.lower() not in _UNIT_WORDS and not w.isupper() for w in found)
+
+
+def is_mathematics(text: str) -> bool:
+    """Whether a text is an expression, equation, interval or set rather than prose."""
+    return len(text) <= LONGEST_EXPRESSION and bool(re.search(r"[\dA-Za-zπ∞]", text)) and prose_words(text) == 0
+
+
+_BACK = {
+    "π": r"\pi ",
+    "≤": r"\leq ",
+    "≥": r"\geq ",
+    "≠": r"\neq ",
+    "∪": r"\cup ",
+    "∞": r"\infty ",
+    "×": r"\times ",
+    "ƒ": r"\frac",
+    "°": "",
+}
+_UNIT_TAIL = re.compile(r"\s(?:square |cubic )?(?:units?|mm|cm|km|m|in|ft|lit(?:re|er)s?|met(?:re|er)s?)\s?(?:\^[23])?$")
+
+
+def to_latex(text: str) -> str:
+    """A plain text in LaTeX again, without a trailing unit, for the symbolic comparison."""
+    text = _UNIT_TAIL.sub("", text.replace("^{2}", "^2").replace("^{3}", "^3").strip())
+    text = re.sub(r"√\(([^()]*)\)", r"\\sqrt{\1}", text)
+    text = re.sub(r"√\s*(\w)", r"\\sqrt{\1}", text).replace("√", r"\sqrt")
+    text = re.sub(r"(?<![\\A-Za-z])(sin|cos|tan|ln|log)(?![A-Za-z])", r"\\\1", text)
+    return "".join(_BACK.get(c, c) for c in text)

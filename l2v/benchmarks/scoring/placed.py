@@ -1,0 +1,126 @@
+"""What asserts by its place alone: a sentence, line or opening counts where it, or one piece, answers just what is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, Question, Verdict
+from l2v.benchmarks.scoring.answering import answers, core, equated, new_number, touches
+from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named
+from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
+from l2v.benchmarks.scoring.options import LETTERS, beginning, whole_option
+from l2v.benchmarks.scoring.topics import off_topic
+from l2v.benchmarks.scoring.values import read_value
+
+SHOWN = 80
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A claim that only symbolic algebra can compare with the gold."""
+
+    question: Question
+    claim: ResponseClaim
+    pair: tuple[str, str]
+
+
+# What asserts by its place alone, and must answer just what is asked.
+PLACED = (CONCLUSION, WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
+_PIECE = re.compile(
+    r"[,;:]\s(?:i\.e\.,? |and |while |so |thus |hence )?|\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
+)
+# What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
+_FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
+
+
+def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pending, response: str) -> bool:
+    """Whether a claim that only its place makes one answers the question."""
+    if claim.how not in PLACED:
+        return True
+    said = claim.sentence or claim.text
+    if claim.how == WHOLE and len(said) < 4:
+        return True
+    if claim.how == CONCLUSION and not equated(said) and not beginning(question.options):
+        # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
+        return True
+    if claim.how in (WHOLE, LAST_LINE) and (read_value(said) is not None or whole_option(said, question.options) is not None):
+        return True
+    read = verdict.extraction or "" if isinstance(verdict, Verdict) else ""
+    if read and set(read) <= {*LETTERS, " ", "a", "n", "d"} and question.kind == CHOICE:
+        answer = [read] + [o for letter, o in zip(LETTERS, question.options, strict=False) if letter in read]
+    elif isinstance(verdict, Verdict) and verdict.correct:
+        answer = [question.gold]
+    else:
+        answer = ["=" * ("=" in question.gold), " ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
+    leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how in (LAST_SENTENCE, CONCLUSION)
+    return answers(said, question.text, answer, response, question.options, leads)
+
+
+def in_pieces(
+    question: Question, claim: ResponseClaim, judge: Callable[[ResponseClaim], Verdict | Pending | None], response: str
+) -> Verdict | Pending | None:
+    """The one piece of a sentence that answers the question ("14 chose tennis and 9 chose judo"), or None."""
+    if claim.how in (OPENING, LAST_LINE) or not question.text.strip():
+        return None
+    found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
+    whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(claim.sentence or claim.text))
+    pieces = _PIECE.split(whole) if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) else [whole]
+    if sum("=" in piece for piece in pieces) > 1:
+        asked = asked_of(question.text)
+        sides = [(p, {*named(p.partition("=")[0])}) for p in pieces if not off_topic(p, f"{question.text}\n\n")]
+        fitting = [p for p, names in sides if names <= asked.main | asked.rest and any(n[0] not in DIGITS for n in names)]
+        pieces = fitting if len(fitting) == 1 else pieces[-1:] if _HENCE.search(whole) else [whole]
+    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
+        pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or [whole]
+    for piece in pieces:
+        if len(piece.split()) < 3 or _NO_PIECE.match(piece):
+            continue
+        if piece != whole and not _SAYS.search(piece):
+            appended = _APPENDED.match(piece)
+            if not appended and not (question.kind == CHOICE and touches(piece, question.text)):
+                continue
+            # "…, and lowest on Friday" goes on with the subject before it.
+            piece = f"it is {piece[appended.end() :] if appended else piece}"
+        own = replace(claim, text=piece, line=piece, sentence=piece, how=how)
+        verdict = judge(own)
+        if not verdict and question.kind == CHOICE and (letter := _LETTER_IS.match(piece)):
+            # A letter that the question itself names ("Graph A represents …") is no option's.
+            letters = named(question.text) if any(o.strip() not in (*LETTERS, "") for o in question.options) else ()
+            verdict = None if letter.group(1) in letters else judge(replace(own, text=letter.group(1), line=letter.group(1)))
+        if not verdict and question.kind in (INTEGER, FLOAT) and (number := new_number(piece, question.text)):
+            verdict = judge(replace(own, text=number, line=number))
+        if verdict is not None and answered(question, own, verdict, response):
+            found.append(verdict)
+    return found[-1] if len({read_of(v) for v in found}) == 1 or found and _HENCE.search(whole) else None
+
+
+# ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
+_APPENDED = re.compile(
+    r"\W*(?:(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|"
+    r"(?:for|giving|making|with) (?=an? total of)|(?=an? (?:\w+ )?\w+ of \W*\d))",
+    re.IGNORECASE,
+)
+_HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
+_BARE_NUMBER = re.compile(r"\d")
+_SAYS = re.compile(r"[=≈]|\b(?:is|are|was|were|has|have|had|will|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b")
+# "B lies on the circle", "Statement C is true", "(D) fits".
+_LETTER_IS = re.compile(
+    r"(?i:\W*(?:(?:the|only|statement|option|point|graph|figure|picture|shape|line) )*)\(?([A-J])\)? "
+    r"(?:is|has|lies|shows|comes|completes|continues|fits|matches|represents|must|belongs)\b"
+)
+# What is said of something before it, or only tried.
+_NO_PIECE = re.compile(
+    r"\W*(?:which|who|whose|where|or|as|with|including|not|(?:let'?s |i )?try|test|suppose|assume|let)\b", re.IGNORECASE
+)
+
+
+def read_of(verdict: Verdict | Pending) -> str | None:
+    """What a verdict has read, or is about to be decided on."""
+    return verdict.extraction if isinstance(verdict, Verdict) else shown(verdict.claim.text)
+
+
+def shown(text: str) -> str:
+    """A text on one line, cut to what a reader needs to see."""
+    return " ".join(text.split()).strip(" *$")[:SHOWN]

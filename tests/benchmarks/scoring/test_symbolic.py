@@ -1,0 +1,58 @@
+"""The process that does the algebra: what it computes is bounded, what waits is told, and what dies is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from l2v.benchmarks.base import TEXT, Question
+from l2v.benchmarks.scoring import symbolic, symbolic_worker
+from l2v.benchmarks.scoring.robust import robust
+
+
+def test_a_comparison_that_takes_too_long_is_given_up_and_the_next_one_works() -> None:
+    worker = symbolic.SymbolicProcess()
+    try:
+        assert worker.ask("2x", "x+x") is True
+        start = time.perf_counter()
+        # Within the bounds on size, but sympy would be busy with it for many seconds.
+        assert worker.ask("y=x^2+2x+1", "x^{17}+x^{16}-x=\\sqrt{x^{13}+1}") is None
+        # None, not UNANSWERED: its computing was limited, not its waiting.
+        assert time.perf_counter() - start < symbolic_worker.WALL_SECONDS / 2
+        assert worker.ask("y=x+1", "y=1+x") is True
+    finally:
+        worker.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a comparison has a process of its own only where there is fork")
+def test_what_waits_for_a_core_is_no_comparison_that_took_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only computing counts: five times the limit in wall time, without computing, still answers."""
+    monkeypatch.setattr(symbolic_worker, "_computed", lambda line: time.sleep(5 * symbolic_worker.CPU_SECONDS) or "true")
+    assert symbolic_worker.answer("[]") == "true"
+    monkeypatch.setattr(symbolic_worker, "WALL_SECONDS", 0.2)
+    assert json.loads(symbolic_worker.answer("[]")) == symbolic_worker.UNANSWERED
+
+
+def test_a_machine_too_busy_for_algebra_is_told_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, pair = Question("", TEXT, "x^2+7x"), ("x^2+7x", "x(x+7)")
+    monkeypatch.setattr(symbolic.SymbolicProcess, "ask", lambda self, gold, text: symbolic.UNANSWERED)
+    with pytest.warns(UserWarning, match="1 symbolic comparisons got no answer .* too busy"):
+        verdict = robust(asked, "\\boxed{x(x+7)}")
+    assert (verdict.correct, verdict.rule) == (None, "undecided") and "machine was too busy" in verdict.reason
+    monkeypatch.undo()
+    assert symbolic.equal(*pair) is True and robust(asked, "\\boxed{x(x+7)}").correct is True
+
+
+def test_a_comparing_process_that_died_is_replaced() -> None:
+    worker = symbolic.SymbolicProcess()
+    try:
+        assert worker.ask("2x", "x+x") is True
+        assert worker.process is not None
+        worker.process.kill()
+        worker.process.wait()
+        assert worker.ask("2x", "x+x") is True
+    finally:
+        worker.close()
