@@ -42,7 +42,9 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     said = claim.sentence or claim.text
     if claim.how == WHOLE and len(said) < 4:
         return True
-    if claim.how == CONCLUSION and not equated(said) and not beginning(question.options):
+    labels = [side for side in equated(said) if " is " not in side]
+    by_letter = isinstance(verdict, Verdict) and verdict.rule.endswith("+letter")
+    if claim.how == CONCLUSION and (by_letter or not labels and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
     if claim.how in (WHOLE, LAST_LINE) and (read_value(said) is not None or whole_option(said, question.options) is not None):
