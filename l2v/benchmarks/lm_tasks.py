@@ -11,6 +11,7 @@ import logging
 import os
 import random
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,6 +42,8 @@ DEFAULT_MAX_TOKENS = 256  # lm-eval's own, where a task names none
 # Where a task file names a task, a group or a tag.
 NAMED = re.compile(rb"^[ \t-]*[\"']?(?:task|group|tag)[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#\[{]+)", re.MULTILINE)
 COT = "\nLet's think step by step."
+# Of local data, while this process runs: rows are read from them as they are asked for.
+copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,12 @@ def _spec(manager: Any, ref: DataRef) -> Any:
         raise UserError(f"benchmark.path replaces the data of one task; '{ref.task}' is a group: name one of its tasks.")
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    return {**load_yaml(entry.yaml_path, resolve_func=True), "task": ref.task, "dataset_path": ref.path}
+    task = load_yaml(entry.yaml_path, resolve_func=True)
+    # `datasets` knows its copies by path and time, and would give the old rows of a file that was replaced: it makes one anew.
+    copies.append(tempfile.TemporaryDirectory(prefix="l2v-rows-"))
+    # What names files of the data that are replaced would be read in the place of these.
+    kwargs = {key: value for key, value in (task.get("dataset_kwargs") or {}).items() if key not in ("data_files", "data_dir")}
+    return {**task, "task": ref.task, "dataset_path": ref.path, "dataset_kwargs": {**kwargs, "cache_dir": copies[-1].name}}
 
 
 class LmEvalTask(Benchmark):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,23 @@ def test_images_come_with_their_item(tasks: Path) -> None:
     assert [len(item.images) for item in items] == [1, 1, 1]
     assert items[0].images[0].mode == "RGB"
     assert items[0].text == "sum of <image> ."
+
+
+def test_local_data_that_were_replaced_are_read_anew(tasks: Path, tmp_path: Path) -> None:
+    """Of the same name, size and time `datasets` would take its copy; the files that the task names are not meant."""
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_bytes((tasks / f"{split}.jsonl").read_bytes())
+    test = tmp_path / "test.jsonl"
+
+    def golds() -> list[str]:
+        return [item.gold for item in open_task.__wrapped__(ref("tiny_sums", tasks, path=str(tmp_path))).items(None)]
+
+    before, seen = golds(), test.stat()
+    rows = test.read_text().splitlines()
+    test.write_text("\n".join([*rows[1:], rows[0]]) + "\n")
+    os.utime(test, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert test.stat().st_size == seen.st_size
+    assert golds() == [*before[1:], before[0]] != before
 
 
 def test_decoding_is_the_tasks_own(tasks: Path) -> None:
