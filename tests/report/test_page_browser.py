@@ -169,8 +169,9 @@ def test_brushing_filters_and_the_address_keeps_it(tab: Any, seen_page: Path, se
 
 
 def test_what_nobody_looks_at_is_drawn_when_one_comes_near_or_prints(tab: Any, seen_page: Path) -> None:
-    opened = Opened(tab, seen_page, whole=False)
-    page = opened.page
+    page = tab.context.new_page()
+    page.add_init_script("window.requestIdleCallback = () => 0")  # a browser that always has something else to do
+    opened = Opened(page, seen_page, whole=False)
     page.locator("#plot-arms .main-svg").first.wait_for()
     far = "[document.querySelectorAll('#plot-length svg').length, document.querySelectorAll('#cards .card').length]"
     assert page.evaluate(far) == [0, 0]
@@ -179,12 +180,21 @@ def test_what_nobody_looks_at_is_drawn_when_one_comes_near_or_prints(tab: Any, s
     page.locator("#examples").scroll_into_view_if_needed()
     page.locator("#cards .card").first.wait_for()
     assert opened.close() == []
-    opened = Opened(tab, seen_page, whole=False)
+    opened = Opened(page, seen_page, whole=False)
     assert page.evaluate(far) == [0, 0]
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate("[...drawn.keys()].filter((id) => !isDrawn(id))") == []
     assert page.evaluate(far)[1] > 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert opened.close() == []
+    page.close()
+
+
+def test_the_rest_is_drawn_when_there_is_nothing_else_to_do(tab: Any, seen_page: Path) -> None:
+    """A picture of the whole page, which nobody scrolled, holds it."""
+    opened = Opened(tab, seen_page, whole=False)
+    opened.page.locator("#cards .card").first.wait_for()
+    assert opened.page.evaluate("[scrollY, ...[...drawn.keys()].filter((id) => !isDrawn(id))]") == [0]
     assert opened.close() == []
 
 

@@ -15,12 +15,14 @@ const BOOKS = new Map();
 let found = [];
 let onPage = 0;
 /* As figures do, cards wait until one comes near to them. */
-const cardsNear = new IntersectionObserver(([{ target, isIntersecting }]) => {
-  if (!isIntersecting) return;
+const cardsNear = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && cardsInTime(), AHEAD);
+function cardsInTime() {
   cardsNear.disconnect();
-  target.dataset.near = "yes";
-  if (!target.childElementCount) addCards();
-}, AHEAD);
+  const cards = $("cards");
+  if (!cards || cards.dataset.near) return;
+  cards.dataset.near = "yes";
+  if (!cards.childElementCount) addCards();
+}
 
 /* The row that stands for a cell of a study: the headline's, by the page's scorer. Two studies may hold the same cell. */
 const OWNER = TABLES[0]?.study; // of the responses

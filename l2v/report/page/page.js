@@ -7,6 +7,15 @@ const drawn = new Map();
 const near = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) if (isIntersecting) paint(target.id.slice("plot-".length));
 }, AHEAD);
+/* The rest is drawn one by one while the browser has nothing else to do: a picture of the whole page then holds it. */
+const AFTER = 1500; // milliseconds
+const idly = (work) => (window.requestIdleCallback ? requestIdleCallback(work) : setTimeout(work, 50));
+function drawRest(ids) {
+  const id = ids.shift();
+  if (!id) return cardsInTime();
+  if (!isDrawn(id)) paint(id);
+  idly(() => drawRest(ids));
+}
 const isDrawn = (id) => $(`plot-${id}`).childElementCount > 0;
 const drawInTime = (id) => (isDrawn(id) || paper.on ? paint(id) : near.observe($(`plot-${id}`)));
 
@@ -184,5 +193,6 @@ async function begin() {
   followStudy();
   document.documentElement.dataset.state = "ready";
   for (const id of drawn.keys()) drawInTime(id);
+  setTimeout(() => idly(() => drawRest([...drawn.keys()])), AFTER);
 }
 addEventListener("DOMContentLoaded", begin);
