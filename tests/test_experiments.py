@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import sys
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_geometry_of_models_that_differ_by_a_rotation() -> None:
     kept = np.fft.rfft(carried)
     kept[4:] = 0
     assert float(row["cosine"]) == pytest.approx(cosine(np.fft.irfft(kept, d), own), abs=6e-4)
+
+
+def test_geometry_of_the_miniature_from_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command of its help reads what it needs by itself; kin's low band points where the target's own direction does."""
+    geometry = script("maps/geometry.py")
+    monkeypatch.chdir(tmp_path)
+    words = "world=0 maps=l2v,procrustes blocks=3:3 seeds=2 source=mini_kin target=mini neutral=mini neutral.texts=40"
+    monkeypatch.setattr(sys, "argv", ["geometry.py", *words.split()])
+    geometry.main()
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["map"] for row in rows] == ["l2v", "procrustes"]
+    assert float(rows[0]["cosine"]) == pytest.approx(0.506, abs=6e-4), "as geometry.csv has it"
+    assert -1 <= float(rows[1]["cosine"]) <= 1
 
 
 def test_permuted_seeds_beside_the_carried_direction(

@@ -38,6 +38,8 @@ COLUMNS = ("world", "source", "target", "map", "neutral", "neutral_texts", "laye
            "shuffled_low", "shuffled_median", "shuffled_high", "p_shuffled", "random_high", "p_random", "seeds",
            "seconds")  # fmt: skip
 SEED = 0  # of a map that draws
+# The cell that is composed; a strength in the target's norms has the target's own direction read, too.
+READ = ("method=procrustes", "intervention.layer=0", "intervention.scale=relative")
 Pair = tuple[int, int]  # a block of the source, a block of the target
 
 
@@ -64,7 +66,7 @@ def main() -> None:
     own |= {name: given.pop(name) for name in own if name in given}
     words = [f"{name}={value}" for name, value in given.items()]
     words += [] if own["world"] == "real" else [f"runtime.world={own['world']}"]
-    configs = composed(["--multirun", "study=maps_geometry", "method=procrustes", "intervention.layer=0", *words])
+    configs = composed(["--multirun", "study=maps_geometry", *READ, *words])
     jobs = [Job(resolve(config), config) for config in configs]
     say = partial(print, file=sys.stderr)
     ensure_directions(jobs, "cpu", say)
