@@ -61,7 +61,7 @@ def test_geometry_of_the_miniature_from_nothing(
     """The command of its help reads what it needs by itself; kin's low band points where the target's own direction does."""
     geometry = script("maps/geometry.py")
     monkeypatch.chdir(tmp_path)
-    words = "world=0 maps=l2v,procrustes blocks=3:3 seeds=2 source=mini_kin target=mini neutral=mini neutral.texts=40"
+    words = "world=0 maps=procrustes blocks=3:3 seeds=2 source=mini_kin target=mini neutral=mini neutral.texts=40"
     monkeypatch.setattr(sys, "argv", ["geometry.py", *words.split()])
     geometry.main()
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
