@@ -136,7 +136,8 @@ for offline in (False, True):
 def said(code: str, hub: Any, home: Path) -> list[str]:
     """What a process with a cache of its own prints."""
     env = {name: value for name, value in os.environ.items() if name != "HF_DATASETS_CACHE"}
-    env |= {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.address, "HF_HOME": str(home)}
+    # `l2v track` in this process forbids a network for as long as it lives.
+    env |= {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_ENDPOINT": hub.address, "HF_HOME": str(home)}
     head = f"""
 from pathlib import Path
 from l2v.errors import UserError
