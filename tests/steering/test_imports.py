@@ -12,7 +12,19 @@ import pytest
 from l2v.paths import PACKAGE
 
 ALLOWED = {"torch", "transformers", "numpy", "PIL", "safetensors"}
-OURS = {"checkpoint", "collector", "disk", "errors", "generation", "identity", "images", "outside", "transfer", "steering"}
+OURS = {
+    "checkpoint",
+    "collector",
+    "data_sets",
+    "disk",
+    "errors",
+    "generation",
+    "identity",
+    "images",
+    "outside",
+    "transfer",
+    "steering",
+}
 # What one file needs, and only where a function of it asks for it.
 LATE = {"datasets": "contrast.py", "scipy": "lat.py"}
 # What the rest of the project imports, and what transformers can do without.

@@ -212,4 +212,4 @@ def test_scoring_a_study_says_what_it_scored(l2v: Callable[..., Any], tiny: Call
     answer = l2v("score", "study=told_scores", f"outputs={outputs}", "scorer=official,lenient")
     assert answer.code == 0, answer.err
     lines = [line for line in answer.out.splitlines() if "accuracy" in line]
-    assert len(lines) == 2 and all("1 cells of 8 items" in line and "%" in line for line in lines), answer.out
+    assert len(lines) == 2 and all("1 cell of 8 items" in line and "%" in line for line in lines), answer.out

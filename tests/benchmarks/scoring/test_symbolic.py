@@ -38,6 +38,7 @@ def test_what_waits_for_a_core_is_no_comparison_that_took_too_long(monkeypatch: 
 
 def test_a_machine_too_busy_for_algebra_is_told_and_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, pair = Question("", TEXT, "x^2+7x"), ("x^2+7x", "x(x+7)")
+    monkeypatch.setattr(symbolic, "_answers", {})
     monkeypatch.setattr(symbolic.SymbolicProcess, "ask", lambda self, gold, text: symbolic.UNANSWERED)
     with pytest.warns(UserWarning, match="1 symbolic comparisons got no answer .* too busy"):
         verdict = robust(asked, "\\boxed{x(x+7)}")
