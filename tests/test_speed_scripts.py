@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -18,16 +18,23 @@ Script = Callable[[str], ModuleType]
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
-    """Loads a script as itself does its neighbours; what it writes beside itself goes elsewhere."""
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Script]:
+    """Loads a script as itself does its neighbours; what it writes beside itself goes elsewhere, and nothing there changes."""
     monkeypatch.syspath_prepend(SPEED)
+    before = _files()
 
     def load(name: str) -> ModuleType:
         module = importlib.import_module(name)
         monkeypatch.setattr(module, "HERE", tmp_path, raising=False)
         return module
 
-    return load
+    yield load
+    assert _files() == before, "a measured table was written over"
+
+
+def _files() -> dict[str, bytes]:
+    """The tables that were measured, by name."""
+    return {path.name: path.read_bytes() for path in SPEED.glob("*.csv")}
 
 
 def test_real_sizes_through_the_real_scheduler(script: Script) -> None:

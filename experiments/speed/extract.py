@@ -31,6 +31,7 @@ from l2v.steering.models import decoder_layers
 from l2v.transfer.contrast import Chat, Pair
 from l2v.transfer.extract import extract, format_chat, token_ids
 
+HERE = Path(__file__).parent
 WORDS = 500
 TEMPLATE = "<s>{% for m in messages %} {{ m['role'] }} {{ m['content'] }}{% endfor %} </s>"
 
@@ -160,8 +161,7 @@ def main() -> None:
         "texts": lambda: extract(model, tokenizer, layers, pairs, batch_tokens=args.batch_tokens).mean,
     }
     results = {name: measured(model, way, args.repeats) for name, way in ways.items()}
-    path = Path(__file__).with_suffix(".csv")
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with (HERE / "extract.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["way", "seconds", "tokens_of_text", "tokens_run", "batches", "peak_gib", "device", "width", "layers"])
         for name, (seconds, run, batches, peak, _) in results.items():
