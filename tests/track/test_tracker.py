@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -342,8 +343,10 @@ def test_offline_files_that_were_removed_are_made_again(again: Path, track_again
 def test_wandb_itself_would_sync_the_files(uploaded: tuple[Path, Any]) -> None:
     study, answer = uploaded
     command = answer.out.splitlines()[1]
-    # As a person pastes it: the line holds a pattern of names that a shell fills in.
-    said = subprocess.run(f"{Path(sys.executable).parent}/{command} --dry-run", shell=True, capture_output=True, text=True)
+    # As a person pastes it where the programs are: the line holds a pattern of names that a shell fills in.
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    said = subprocess.run(["sh", "-c", f"{command} --dry-run"], capture_output=True, text=True, env=environment)
+    assert said.returncode == 0, said.stderr
     assert f"Would sync {len(by_id(study))} run(s)" in said.stdout + said.stderr
 
 
