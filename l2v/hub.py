@@ -13,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from l2v.errors import UserError
@@ -46,6 +47,29 @@ def _asked(address: str, seconds: float) -> str | None:
     except (OSError, ValueError) as error:
         return f"cannot be reached ({getattr(error, 'reason', error)})"
     return None
+
+
+@lru_cache(maxsize=256)
+def commit_of(kind: str, name: str, revision: str | None) -> str | None:
+    """The commit that a branch or tag of a `kind` "model" or "dataset" stands for, asked once in a process.
+
+    Where the hub does not answer, the one that its cache was filled from; None where nobody can say: nor can it be loaded.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    bound_requests()
+    try:
+        return str(HfApi().resolve_revision(name, repo_type=kind, revision=revision, local_files_only=bool(_mute)).resolved)
+    except HfHubHTTPError:
+        return None
+    except Exception:
+        # It is not waited for again, for every model of a plan.
+        _mute.append(name)
+        return None
+
+
+_mute: list[str] = []
 
 
 @contextmanager

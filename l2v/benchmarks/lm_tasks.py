@@ -23,8 +23,10 @@ from PIL import Image
 from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
 from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
+from l2v.benchmarks.lm_data import hub_data_checked
 from l2v.errors import UserError, nearest, unknown
 from l2v.hub import bound_requests
+from l2v.identity import digest
 
 # Decoding settings that a task may ask for and a cell can carry; the rest change nothing in greedy decoding.
 GREEDY_KEYS = {
@@ -139,7 +141,8 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
 def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
     bound_requests()
     try:
-        return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
+        with hub_data_checked():
+            return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
     except UserError:
         raise
     except Exception as error:
@@ -198,8 +201,8 @@ class LmEvalTask(Benchmark):
         parts = []
         for name, task in sorted(self.tasks.items()):
             data = (task.get_config("dataset_kwargs") or {}).get("revision", "main")
-            parts.append(f"{name}@{task.VERSION}:{data}")
-        return ",".join(parts) if len(parts) <= 3 else f"{self.ref.task}: {len(parts)} tasks, " + parts[0]
+            parts.append(f"{name}@{task.VERSION}:{getattr(task.dataset, 'commit', data)}")
+        return ",".join(parts) if len(parts) <= 3 else f"{self.ref.task}: {len(parts)} tasks, {digest(parts)}"
 
     def decoding(self) -> TaskDecoding:
         """How the tasks want their answers. Raises UserError when they differ within a group."""

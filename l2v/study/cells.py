@@ -121,7 +121,7 @@ class BenchmarkId:
     def identity(self) -> dict[str, Any]:
         """What an id is made of: a part that is no block stands as it did before parts had blocks."""
         values = settings_of(self)
-        if self.part is not None and not self.part.block:
+        if self.part is not None and self.part.first is None and self.part.last is None:
             del values["part"]["first"], values["part"]["last"]
         return values
 

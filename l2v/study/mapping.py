@@ -9,7 +9,7 @@ from l2v.config import Config, NeutralConfig
 from l2v.errors import unknown
 from l2v.study.cells import NeutralId
 from l2v.study.defaults import check_neutral
-from l2v.study.questions import data_revision
+from l2v.study.questions import pinned
 from l2v.transfer.arms import ARMS, MAPS
 
 
@@ -24,7 +24,7 @@ def mapping_settings(config: Config) -> dict[str, Any]:
 
 
 def _neutral_id(config: NeutralConfig) -> NeutralId:
-    revision = data_revision(config.path, config.revision, "neutral.path")
+    revision = pinned(config, "neutral.path")
     return NeutralId(
         config.name, config.id, revision, config.split, asdict(config.columns), list(config.domains), config.texts,
         config.places, config.seed,

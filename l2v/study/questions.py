@@ -6,10 +6,11 @@ from pathlib import Path
 
 from l2v.benchmarks.catalogue import ANY_TASK, DataRef, benchmark_names
 from l2v.benchmarks.parts import Part, check_part
-from l2v.config import BenchmarkConfig
+from l2v.config import BenchmarkConfig, ContrastConfig, ModelConfig, NeutralConfig
 from l2v.errors import UserError, unknown
+from l2v.hub import commit_of
 from l2v.identity import fingerprint
-from l2v.study.cells import BenchmarkId
+from l2v.study.cells import BenchmarkId, ContrastId, ModelId, NeutralId
 
 
 def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
@@ -21,9 +22,7 @@ def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
     return BenchmarkId(
         name=config.name,
         id=config.id,
-        revision=(
-            _task_revision(config) if config.name == ANY_TASK else data_revision(config.path, config.revision, "benchmark.path")
-        ),
+        revision=_task_revision(config) if config.name == ANY_TASK else pinned(config, "benchmark.path"),
         split=config.split,
         limit=config.limit,
         prompt=prompt or config.prompt,
@@ -68,6 +67,27 @@ def _task_revision(config: BenchmarkConfig) -> str:
         if local is not None:
             parts.append(data_revision(local, None, f"benchmark.{key}"))
     return "; ".join(parts)
+
+
+def pinned(config: ModelConfig | ContrastConfig | NeutralConfig | BenchmarkConfig, key: str, mend: str = "") -> str:
+    """The identity of what a configuration reads; a branch of the hub becomes its commit there, in place, until all is read.
+
+    Raises UserError as `data_revision`.
+    """
+    if config.path is None:
+        kind = "model" if isinstance(config, ModelConfig) else "dataset"
+        config.revision = commit_of(kind, config.id, config.revision) or config.revision
+    return data_revision(config.path, config.revision, key, mend)
+
+
+def check_planned(role: str, path: str | None, planned: ModelId | ContrastId | NeutralId | str | None) -> None:
+    """Raise UserError where what was just read from `path` is no more what its cells were planned with."""
+    known = planned if isinstance(planned, str) or planned is None else planned.revision
+    if path is not None and (now := data_revision(path, None, f"{role}.path")) != known:
+        raise UserError(
+            f"{path} is no more the {role} that this was planned with ({known}, now {now}): it was replaced meanwhile; repeat "
+            "the command, which plans anew."
+        )
 
 
 def data_revision(path: str | None, revision: str | None, key: str, mend: str = "") -> str:

@@ -14,6 +14,7 @@ from l2v.benchmarks.catalogue import ANY_TASK, benchmark_package, open_benchmark
 from l2v.checkpoint import ATTENTIONS, DTYPES, PLACEMENTS, QUANTIZATIONS, ModelFacts
 from l2v.config import Config, ContrastConfig, ModelConfig
 from l2v.errors import UserError, unknown
+from l2v.hub import commit_of
 from l2v.identity import fingerprint
 from l2v.images import ImageSettings
 from l2v.steering.positions import POSITIONS
@@ -21,7 +22,7 @@ from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, Mo
 from l2v.study.defaults import check_contrast, check_source
 from l2v.study.mapping import mapping_settings
 from l2v.study.model_files import MERGINGS, check_models, kind_of_target, model_facts
-from l2v.study.questions import benchmark_id, data_ref, data_revision
+from l2v.study.questions import benchmark_id, data_ref, data_revision, pinned
 from l2v.study.store import plain_name
 from l2v.transfer.arms import ARMS
 from l2v.transfer.contrast import INSTRUCTED, KINDS
@@ -211,8 +212,8 @@ def _check_weights(config: Config) -> None:
 
 
 def _fingerprint(where: str) -> str:
-    """A local folder by its content, a hub id as it stands."""
-    return fingerprint(where) if Path(where).exists() else where
+    """A local folder by its content, a hub id by the commit of its main branch or, where nobody can say, as it stands."""
+    return fingerprint(where) if Path(where).exists() else commit_of("model", where, None) or where
 
 
 def _check_layer(key: str, layer: int, facts: ModelFacts, name: str) -> None:
@@ -257,7 +258,7 @@ def model_id(config: ModelConfig, role: str) -> ModelId:
         mend = f"`l2v convert model={config.id} out={config.path}` makes it"
     elif config.path == f"{PACKAGED}/{config.name}":
         mend = f"`l2v convert model={config.name}` makes it"
-    return ModelId(config.name, config.id, data_revision(config.path, config.revision, f"{role}.path", mend), dtype)
+    return ModelId(config.name, config.id, pinned(config, f"{role}.path", mend), dtype)
 
 
 def image_settings(config: Config) -> ImageSettings | None:
@@ -288,7 +289,7 @@ def contrast_id(config: ContrastConfig) -> ContrastId:
         name=config.name,
         kind=config.kind,
         id=config.id,
-        revision=data_revision(config.path, config.revision, "contrast.path"),
+        revision=pinned(config, "contrast.path"),
         split=config.split,
         columns=dict(vars(config.columns)),
         domains=list(config.domains),

@@ -20,6 +20,7 @@ from l2v.disk import Record
 from l2v.errors import UserError, unknown
 from l2v.identity import digest
 from l2v.study.cells import BenchmarkId
+from l2v.study.digests import tell_once
 from l2v.study.questions import benchmark_id, data_ref
 from l2v.study.statistics.paired import score_interval
 from l2v.study.store import CellFolder, Store
@@ -223,8 +224,12 @@ def benchmark_items(benchmark: BenchmarkId, config: BenchmarkConfig) -> list[Ite
     Raises UserError when the data there are no longer what the cell was computed on: stored answers must not be held
     against other questions or golds.
     """
+    asked = config.revision or "main"
     now = benchmark_id(config, benchmark.prompt).revision
-    if now != benchmark.revision:
+    if now != asked == benchmark.revision:
+        # Its version took a branch as it is called.
+        tell_once(f"Benchmark '{benchmark.name}' was asked at revision '{asked}', which may have moved; it is {now} now.")
+    elif now != benchmark.revision:
         raise UserError(
             f"The data of benchmark '{benchmark.name}' at {config.path or config.id} is not what the cell was computed on "
             f"({benchmark.revision}, now {now}); restore it, or run the study again under another name."

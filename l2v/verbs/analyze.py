@@ -8,9 +8,8 @@ What it writes, outputs/STUDY/lat/ID: index.html, PNG, CSV.
 
 from __future__ import annotations
 
-import copy
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -100,7 +99,8 @@ def _cells(config: Config) -> tuple[Cell, Cell]:
     """A cell whose readings are both models' states, and one that holds the checked cutoff."""
     from l2v.study.resolve import resolve
 
-    chosen = copy.deepcopy(config)
+    # The parts that name what is read are shared: a branch of the hub becomes its commit in both.
+    chosen = replace(config, intervention=replace(config.intervention), method=replace(config.method))
     if config.analyze.layer is not None:
         chosen.intervention.layer = config.analyze.layer
     # The learned map between two models is made of the states of both.

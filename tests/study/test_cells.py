@@ -6,17 +6,20 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from study.test_bent_files import places, put
 
+from l2v.benchmarks.parts import Part
 from l2v.errors import UserError
 from l2v.paths import PACKAGE
-from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
+from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.columns import SETTINGS
 from l2v.study.resolve import resolve
 from l2v.verbs.help import verb_help
@@ -273,6 +276,22 @@ def test_the_identity_is_the_hash_of_canonical_json() -> None:
         '"target":{"dtype":"bfloat16","id":"a/vlm","name":"vlm","revision":"main"},"weights":null}'
     )
     assert steered_cell().id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_no_setting_of_a_stored_cell_can_be_edited_without_notice() -> None:
+    """Each value, and each within another: the edited config.yaml is no cell, or one of another id."""
+    whole = replace(steered_cell(), sampling=Sampling(0.5, 0.9, 5, 0), weights=Weights("ties", layers=[1, 2]))
+    for part in (None, Part("select", 0.3, 0), Part("report", 0.3, 0, 2, 5)):
+        cell = replace(whole, benchmark=replace(whole.benchmark, part=part))
+        leaves = 0
+        for path in places(asdict(cell)):
+            for new in (None, 0, 7, 0.5, "x", True, [], {"a": 1}):
+                values = asdict(cell)
+                put(values, path, lambda old, new=new: [old] if new == old and type(new) is type(old) else new)
+                with suppress(UserError, TypeError, AttributeError, ValueError):
+                    assert Cell.from_dict(values).id != cell.id, (path, new)
+                    leaves += 1
+        assert leaves > 300
 
 
 @pytest.mark.parametrize("method", ["l2v", "direct", "random", "own_direction"])

@@ -50,6 +50,8 @@ def hub(tmp_path: Path) -> Iterator[Any]:
     stored["org/pairs"][NOW] = {"README.md": b"# Pairs\n", PAIRS: "".join(json.dumps(r) + "\n" for r in rows).encode()}
 
     class Hub(Handler):
+        address, main = "", NOW
+
         def told(self, name: str, data: bytes) -> dict[str, Any]:
             entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": git_blob(data)}
             if name.endswith(".parquet"):
@@ -73,7 +75,7 @@ def hub(tmp_path: Path) -> Iterator[Any]:
             if files is None:
                 return self.answer(404, X_Error_Code="RepoNotFound")
             kind, commit, *rest = [*parts[at + 2 :], "", ""][: len(parts)]
-            commit = NOW if commit in ("", "main") else commit
+            commit = Hub.main if commit in ("", "main") else commit
             if commit not in files:
                 return self.answer(404, X_Error_Code="RevisionNotFound")
             held, name = files[commit], "/".join(rest).strip("/")
@@ -113,6 +115,16 @@ TEXTS = """
 from l2v.transfer.contrast import load_questions
 def rows(revision=NOW):
     return [(one.text, one.cot, one.direct) for one in load_questions("org/pairs", revision)]
+"""
+TASK = """
+from l2v.benchmarks.catalogue import DataRef
+from l2v.benchmarks.lm_tasks import open_task
+home.mkdir(exist_ok=True)
+(home / "pairs.yaml").write_text("{task: pairs, dataset_path: org/pairs, output_type: generate_until, test_split: train, "
+    "doc_to_text: '{{question}}', doc_to_target: '{{direct}}'}")
+def rows():
+    task = open_task.__wrapped__(DataRef("lm_eval", "test", "", task="pairs", include_path=str(home)))
+    return [(one.text, one.gold) for one in task.items(None)]
 """
 # Every file that the hub's client or `datasets` keeps, harmed one by one.
 HARMED = """
@@ -154,7 +166,7 @@ def tried(*words):
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(("code", "count"), [(ROWS, 12), (TEXTS, 30)], ids=["questions", "pairs"])
+@pytest.mark.parametrize(("code", "count"), [(ROWS, 12), (TEXTS, 30), (TASK, 30)], ids=["questions", "pairs", "task"])
 def test_no_copy_counts_that_is_not_the_hubs(code: str, count: int, hub: Any, tmp_path: Path) -> None:
     """A byte flipped, cut off, and another end: the rows as they are, or the file's name."""
     number, *found = said(code + HARMED, hub, tmp_path / "home")
@@ -177,3 +189,33 @@ def test_a_part_that_is_not_there_is_missed(hub: Any, tmp_path: Path) -> None:
     told, same = said(ROWS + code, hub, tmp_path)
     assert told.startswith("told: ") and "'org/rows'" in told and "1 files with 6 rows" in told
     assert same == "True"
+
+
+RUN = """
+from l2v.cli import main
+words = ["method=direct", "target=mini", "benchmark=mini", "benchmark.id=org/rows", "benchmark.path=null", "study=s"]
+words += ["runtime.page=false", "runtime.progress=false", "runtime.device=cpu", f"runtime.outputs={home}"]
+words += ["decoding.max_new_tokens=4"]
+main(["run", *words])
+import pandas as pd
+for row in pd.read_csv(home / "s" / "results.csv").query("metric == 'accuracy'").itertuples():
+    print(row.benchmark_revision, row.n, round(row.value, 3))
+"""
+
+
+def test_a_branch_that_moved_is_another_benchmark(hub: Any, tmp_path: Path) -> None:
+    """What was asked at one commit is never taken for an answer at another one; each is scored by its own answers."""
+    found = []
+    for hub.main in (BEFORE, NOW):
+        found.append([line for line in said(RUN, hub, tmp_path) if line[:1] in NOW + BEFORE and line[:40] in (NOW, BEFORE)])
+    assert [line.split()[:2] for line in found[1]] == [[NOW, "12"], [BEFORE, "12"]] and found[0] == found[1][1:]
+    assert len({line.split()[2] for line in found[1]}) == 2
+
+
+def test_what_is_read_of_a_branch_is_its_commit(hub: Any, tmp_path: Path) -> None:
+    """For models too, once in a process; without a network the commit that the cache was filled from."""
+    code = (
+        "from l2v.hub import commit_of\nprint(commit_of('dataset', 'org/rows', None), commit_of('dataset', 'org/none', 'x'))\n"
+    )
+    code += "_offline(True)\nprint(commit_of('dataset', 'org/rows', 'main'), commit_of('model', 'org/rows', 'main'))"
+    assert said(code, hub, tmp_path) == [f"{NOW} None", f"{NOW} None"]

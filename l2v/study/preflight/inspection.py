@@ -108,7 +108,7 @@ class _Pass:
 
     def base(self, job: Job) -> Checkpoint:
         """The LLM from which a merging's task vectors are taken."""
-        config = base_model(job.config)
+        config = base_model(job)
         key = (BASE, spec := model_spec(config))
         if key not in self.checkpoints:
             cells = self.cells(lambda other: other.config.method.weights.base == config.id and other.cell.weights is not None)

@@ -14,6 +14,7 @@ from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Stee
 from l2v.steering.engine.rows import steering_key
 from l2v.steering.models import LoadedModel
 from l2v.study.cells import Cell, Job
+from l2v.study.questions import check_planned
 from l2v.study.store import CellFolder
 from l2v.study.workers.directions import cell_vector, contrast_questions
 
@@ -103,6 +104,7 @@ def cell_requests(job: Job, items: Sequence[Item]) -> list[Request]:
     history: tuple[tuple[str, str], ...] = ()
     if cell.shots:
         worked = [q for q in contrast_questions(job.config) if q.cot]
+        check_planned("contrast", job.config.contrast.path, cell.contrast)
         if len(worked) < cell.shots:
             raise UserError(
                 f"method.shots={cell.shots} is more than the {len(worked)} worked examples of this contrast; ask for at most "

@@ -28,6 +28,7 @@ from l2v.study.cells import Cell, Job
 from l2v.study.digests import has_check, open_line, sealed_line, tell_once
 from l2v.study.model_files import check_declared, reader
 from l2v.study.plan import EXTRACTION_SCHEMA, Reading, fitting, job_readings, norm_reading, readings
+from l2v.study.questions import check_planned
 from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
@@ -133,12 +134,15 @@ def _read_missing(
                 if unloadable is not None:
                     raise unloadable
                 questions = contrast_questions(job.config)
+                check_planned("contrast", job.config.contrast.path, reading.contrast)
                 if twice := len(questions) - len(set(questions)):
                     _tell_once(f"{twice} of {len(questions)} rows of contrast '{reading.contrast.name}' repeat another one.")
                 if loaded is None:
                     try:
                         loaded = load_model(*reader(job.config, reading.role), device)
-                        check_declared(job.config.source if reading.role == "source" else job.config.target, loaded.facts)
+                        read = job.config.source if reading.role == "source" else job.config.target
+                        check_planned(reading.role, read.path, reading.model)
+                        check_declared(read, loaded.facts)
                     except UserError as error:
                         # Told to all readings of this model, tried once.
                         unloadable = error

@@ -23,6 +23,7 @@ from l2v.study.cells import Job, ModelId
 from l2v.study.digests import tell_once
 from l2v.study.model_files import reader
 from l2v.study.plan import MAP_SCHEMA, Fitting, NeutralReading, fitting
+from l2v.study.questions import check_planned
 from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
@@ -156,6 +157,8 @@ class _Models:
         if self.known != (reading.model, reading.role) or self.loaded is None:
             self.release()
             self.loaded, self.known = load_model(*reader(config, reading.role), self.device), (reading.model, reading.role)
+            path = (config.source if reading.role == "source" else config.target).path
+            check_planned(reading.role, path, reading.model)
         return self.loaded
 
     def release(self) -> None:
@@ -167,6 +170,7 @@ class _Models:
 
 def _read(reading: NeutralReading, job: Job, shelf: _Models, say: Any) -> None:
     config, chats = job.config, neutral_chats(job.config)
+    check_planned("neutral", config.neutral.path, reading.neutral)
     loaded, outputs = shelf.get(reading, config), config.runtime.outputs
     with reading_bar(config, f"reading neutral texts, {reading.model.name}", "text") as tick:
         neutral.read_states(

@@ -13,6 +13,7 @@ from weakref import ref
 from l2v.errors import UserError
 from l2v.study.cells import Job, ModelId
 from l2v.study.model_files import check_declared, kind_of_target
+from l2v.study.questions import check_planned
 
 if TYPE_CHECKING:
     from l2v.steering.models import LoadedModel
@@ -79,6 +80,8 @@ def _load(job: Job, device: str) -> LoadedModel:
     from l2v.steering.models import load_model
     from l2v.study.workers.weights import target_spec
 
-    target = load_model(target_spec(job), kind_of_target(job.config.target), device)
+    spec, weights = target_spec(job), job.cell.weights
+    target = load_model(spec, kind_of_target(job.config.target), device)
+    check_planned("target", spec.path, (weights and weights.checkpoint) or job.cell.target)
     check_declared(job.config.target, target.facts)
     return target

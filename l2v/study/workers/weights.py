@@ -16,6 +16,7 @@ from l2v.steering.models import LoadedModel, ModelSpec, load_model, release_memo
 from l2v.steering.weights import weights_changed
 from l2v.study.cells import Job
 from l2v.study.model_files import check_declared, model_spec
+from l2v.study.questions import check_planned
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat
 from l2v.transfer.extract import check_chats, format_chat
@@ -40,14 +41,19 @@ def changed(target: LoadedModel, job: Job) -> Iterator[None]:
         return
     if weights.kind == "mathneuro":
         math, other = calibration(target, job.config)
+        check_planned("contrast", job.config.contrast.path, job.cell.contrast)
         assert weights.share is not None and weights.factor is not None
         changes = mathneuro(target, math, other, weights.share, weights.factor, job.config.runtime.batch_tokens)
         with weights_changed(target, changes):
             yield
         return
     llm = load_model(model_spec(job.config.source), "text", "cpu")
+    check_planned("source", job.config.source.path, job.cell.source)
     check_declared(job.config.source, llm.facts)
-    base = load_model(model_spec(base_model(job.config)), "text", "cpu") if weights.kind == "ties" else None
+    base = None
+    if weights.kind == "ties":
+        base = load_model(spec := model_spec(base_model(job)), "text", "cpu")
+        check_planned("method.weights.base", spec.path, weights.base)
     layers = None if weights.layers is None else (weights.layers[0], weights.layers[1])
     how = Merge(weights.kind, weights.share, layers)
     if weights.density is not None and weights.scale is not None:
@@ -59,11 +65,16 @@ def changed(target: LoadedModel, job: Job) -> Iterator[None]:
         yield
 
 
-def base_model(config: Config) -> ModelConfig:
+def base_model(job: Job) -> ModelConfig:
     """The LLM that target and source descend from, for TIES."""
-    where = config.method.weights.base
-    assert where is not None
-    return ModelConfig(name=where, id=where, path=where if Path(where).is_dir() else None, dtype=config.source.dtype)
+    where, weights = job.config.method.weights.base, job.cell.weights
+    assert where is not None and weights is not None
+    found = ModelConfig(name=where, id=where, dtype=job.config.source.dtype)
+    return (
+        replace(found, path=where)
+        if Path(where).is_dir()
+        else replace(found, revision=None if weights.base == where else weights.base)
+    )
 
 
 def calibration(target: LoadedModel, config: Config) -> tuple[list[str], list[str]]:
