@@ -97,16 +97,15 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _apart(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """The settings without which two rows would look alike."""
+    """The settings without which two rows would look alike, or as if they were of the same items."""
     seen = [name for name in ("metric", *SEEN) if name in table]
     found: dict[str, pd.Series] = {}
+    asked = [name for name in ("target", "benchmark", "task") if name in table]
     for column in SETTINGS:
-        if (
-            column.name in table
-            and column.name not in seen
-            and table[column.name].nunique(dropna=False) > 1
-            and (table.groupby(seen, dropna=False)[column.name].nunique(dropna=False) > 1).any()
-        ):
+        if column.name not in table or column.name in seen or table[column.name].nunique(dropna=False) < 2:
+            continue
+        alike = table.groupby(asked if column.role == ITEMS else seen, dropna=False)
+        if (alike[column.name].nunique(dropna=False) > 1).any():
             seen.append(column.name)
             found[column.word or column.name] = table[column.name].map(short)
     return found

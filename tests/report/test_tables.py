@@ -126,6 +126,17 @@ def test_reading_a_study_needs_no_table_and_writes_none(told: Path, report: Call
     (told / "results.csv").write_bytes(text)
 
 
+def test_arms_that_answered_other_items_are_told_apart(
+    tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path
+) -> None:
+    """A baseline on one split beside an arm on another one: each row says of which it is."""
+    for words in (("method=direct", "benchmark.split=test"), ("method=l2v",)):
+        assert tiny("study=other_items", *words).code == 0
+    answer = l2v("report", "study=other_items", f"outputs={outputs}", "page=false")
+    rows = [line.split() for line in answer.out.splitlines() if line.startswith(("direct", "l2v"))]
+    assert sorted((row[0], "dev" in row, "test" in row) for row in rows) == [("direct", False, True), ("l2v", True, False)]
+
+
 def test_a_vertical_bar_in_a_name_does_not_break_the_table() -> None:
     import pandas as pd
 
