@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
+import yaml
+
 from l2v.errors import StudyError, UserError
 
 Record = dict[str, Any]
@@ -22,6 +24,8 @@ Made = TypeVar("Made")
 
 # What is read of JSON that nobody here wrote: bad text or bytes, numbers of thousands of digits, thousands of open brackets.
 UNREADABLE = (ValueError, RecursionError)
+# libyaml where it was built in: a study has hundreds of small files.
+SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 WRITERS = 16  # so many files are waited for at once
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ELOOP, errno.EINVAL}
 UNWRITABLE |= {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY}

@@ -24,7 +24,7 @@ import pandas as pd
 import yaml
 
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
-from l2v.disk import UNREADABLE
+from l2v.disk import UNREADABLE, SafeLoader
 from l2v.errors import UserError
 from l2v.paths import conf_dir
 from l2v.report.figures import points
@@ -98,7 +98,7 @@ class ClaimFinding:
 def read_claims(path: Path) -> list[PaperClaim]:
     """The claims of a file. Raises UserError for one that cannot be read, an unknown key, or an id that is there twice."""
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
         claims = [PaperClaim(**entry) for entry in entries]
     except OSError as error:
         raise UserError(
@@ -254,7 +254,7 @@ def _lengths(one: ClaimComparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> 
 @lru_cache
 def _chosen_on(file: Path) -> tuple[str, str]:
     """The column and value of the rows that an experiment chooses on: they tell nothing, though its search was broken off."""
-    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    found = yaml.load(file.read_text(encoding="utf-8"), Loader=SafeLoader) if file.is_file() else None
     split = ((found or {}).get("protocol") or {}).get("select")
     return ("split", str(split)) if split else ("part", "select")
 

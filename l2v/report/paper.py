@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from l2v.benchmarks.metrics import HEADLINE
+from l2v.disk import SafeLoader
 from l2v.errors import UserError, unknown
 from l2v.paths import conf_dir
 from l2v.report.figures import points
@@ -73,7 +74,7 @@ def experiment(name: str) -> Experiment:
     names = [p.stem for p in folder.glob("*.yaml")]
     if name not in names:
         raise unknown("experiment", name, names)
-    chosen = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8")) or {}
+    chosen = yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8"), Loader=SafeLoader) or {}
     return Experiment(name, str(chosen.get("study")), (chosen.get("table") or {}).get("printed"))
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import yaml
 
-from l2v.disk import UNREADABLE, Record, write_atomically
+from l2v.disk import UNREADABLE, Record, SafeLoader, write_atomically
 from l2v.errors import UserError
 from l2v.study.cells import SCHEMA, Cell
 
-# libyaml where it was built in: a study has hundreds of small files.
-SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# libyaml, as for reading.
 SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 

@@ -137,7 +137,7 @@ def build_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.D
         row |= {"budget": raced[row["cell"]]} if row["cell"] in raced else {}
     _correct(rows)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return _ordered(table) if rows else table
+    return _ordered(table, rows) if rows else table
 
 
 def write_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.DataFrame:
@@ -147,10 +147,12 @@ def write_results(store: Store, known: Mapping[str, Cell] | None = None) -> pd.D
     return table
 
 
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+def _ordered(table: pd.DataFrame, rows: Sequence[Record]) -> pd.DataFrame:
     headline_first = table["metric"].where(table["metric"] != HEADLINE, "")
     order = [*FAMILY, *ARM_COLUMNS, "cutoff", *(name for name in names(SWEPT) if name != "cutoff"), "cell"]
-    table = table.assign(metric=headline_first).sort_values(order, key=_sortable, ignore_index=True)
+    # Most of these sixty are the same all over a study, and each costs a sort of its own.
+    differ = [name for name in order if name == "cell" or len({row.get(name) for row in rows}) > 1]
+    table = table.assign(metric=headline_first).sort_values(differ, key=_sortable, ignore_index=True, kind="stable")
     return table.assign(metric=lambda t: t["metric"].replace("", HEADLINE))
 
 
