@@ -18,7 +18,7 @@ from l2v.benchmarks.scoring.values import Value, known_unit, to_base
 
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
-    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*| as (?:it|the|they|its|this)\b.*|"
+    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*|(?<!\bsame) as (?:it|the|they|its|this)\b.*|"
     r", which\b(?! (?:is|rounds to|equals|simplifies to)(?: about| equal to)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
     r", (?:with|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
     r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
@@ -142,7 +142,7 @@ def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, option
     worked = bool(definite and definite[1] in _WORKED_OUT) and not alone and not any(n[0] == "~" for n in asked.near)
     allowed |= _RESULT if worked else set()
     foreign = {n for n in said if n not in allowed and not any(len(n) > 2 and o.startswith(n) for o in own)}
-    foreign |= {a for a, by, b in pairs_in(text) for x, word, y in asked.pairs if by == word and (a == y or b == x)}
+    foreign |= {a for a, by, b in pairs_in(text) for x, word, y in asked.pairs if by == word and x != y and (a == y or b == x)}
     if own and said and not own & set(said) and not _YES_NO & {part.strip().lower() for part in answer}:
         foreign |= own
     # "∠3 = 130°" where angle 2 is asked for

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.topics import ASKING
+from l2v.benchmarks.scoring.topics import ASKING, without_options
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
 
 # Words that name nothing: they may stand in any sentence, and be left out of one.
@@ -28,7 +28,7 @@ actually really indeed inspection closer look looks looking appear appears seem 
 million billion dozen estimate carefully careful problem real all interval notation recounting missing reach reaches reached
 highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
 form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
-celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens"""
+celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
@@ -153,7 +153,7 @@ _HINT = re.compile(
 )
 PLACE = re.compile(
     r"\b(?:in|from|on|of|according to|based on|using) (?:the|this|these|that) (?:\w+ )?"
-    r"(?:figure|image|picture|photo|photograph|diagram|graph|chart|plot|table|food web|map)s?\b|"
+    r"(?:figure|image|picture|photo|photograph|diagram|graph|chart|plot|table|food web|map|sequence|series|pattern|puzzle|scene|list)s?\b|"
     r"(?:shown|given|figure) (?:above|below)|"
     r", \w+ or \w+(?=\W*$)|\b(?:does|do|did) (?:the|this|these) (?:\w+ )?\w+ (?=(?:have|contain|show)\b)",
     re.IGNORECASE,
@@ -246,3 +246,36 @@ _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 @lru_cache(maxsize=4096)
 def _units(text: str) -> frozenset[str]:
     return frozenset(filter(None, (known_unit([word]) for word in re.findall(r"[^\W\d_]+", text) if word.lower() != "in")))
+
+
+def restated(text: str, asked: str) -> tuple[str, str] | None:
+    """(yes or no, what is still to be held against the question), where a sentence repeats a yes-no question or denies it.
+
+    Word by word and in order, and with no other word where the question has but two; "X (4) is greater than Y (1)" denies "is X
+    less than Y?", with no other words at all.
+    """
+    found = _POLAR.search(without_options(asked))
+    if found is None:
+        return None
+    wanted = [stem(word) for word in _WORDS.findall(found.group(1).lower()) if word not in _SMALL]
+    said = [stem(word) for word in _WORDS.findall(_REASON.split(text.lower())[0])]
+    compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
+    turned = len(compared) == len(orders) == 1 and _ORDER[compared[0]] != _ORDER[orders[0]]
+    if turned:
+        said = [compared[0] if word in _ORDER else word for word in said if not word.isdigit()]
+    words, denied = iter(said), _NOT.search(text) is not None
+    alone = turned or len(wanted) < 3
+    if len(wanted) < 2 or turned and denied or not all(word in words for word in wanted):
+        return None
+    if alone and set(said) - {*wanted, *_SMALL, *_LINKS}:
+        return None
+    return ("no", "no") if turned else ("no" if denied else "yes", text)
+
+
+_WORDS, _REASON = re.compile("[^\\W_]+"), re.compile(r",? (?:as (?:it|the|they|its)|because|since)\b")
+_ORDERS = "less fewer smaller lower shorter", "greater more larger bigger higher longer taller"
+_ORDER = {stem(word): i for i, words in enumerate(_ORDERS) for word in words.split()}
+_SMALL = set("the a an of in any there this that these those are".split())
+_LINKS = set("not is does do did was were than so since".split())
+_NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
+_POLAR = re.compile(r"(?:^|[.?!:,]\s|\n)(?:is|are|was|were|does|do|did|can|has|have)\s+([^?.]{5,200})\?(?!.*\?)", re.IGNORECASE)

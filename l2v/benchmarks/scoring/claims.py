@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from l2v.benchmarks.scoring.asking import restated
 from l2v.benchmarks.scoring.boxes import boxed_claims
 from l2v.benchmarks.scoring.clauses import ASSERTING, YES_NO, Clause, Kind, in_clauses
 from l2v.benchmarks.scoring.forms import (
@@ -28,7 +29,7 @@ from l2v.benchmarks.scoring.forms import (
 )
 from l2v.benchmarks.scoring.markers import DENIED_BOX, DENIED_IN, SILENT, UNBOXED, WRONG_BOX, marked_claims, own_part, owned
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
-from l2v.benchmarks.scoring.topics import entitled, restated
+from l2v.benchmarks.scoring.topics import entitled
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"

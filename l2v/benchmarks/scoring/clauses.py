@@ -237,7 +237,10 @@ def _asks_yes_no(asked: str) -> bool:
     return re.search(r"\b(?:yes|no|true|false)\b", asked, re.IGNORECASE) is not None
 
 
-_YES_NO_FIRST = re.compile(r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b[\s,.:;*!—–-]+(?=\w)", re.IGNORECASE)
+_YES_NO_FIRST = re.compile(
+    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|that|they|we|i)\b))(?=\w)",
+    re.IGNORECASE,
+)
 
 
 @lru_cache(maxsize=4096)

@@ -25,7 +25,7 @@ INSTRUCTION = PatternTable(
     r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
     r"\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
     r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
-    r"\byour task\b|\b(?:expected|required|output|answer) format\b",
+    r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?|ha(?:s|ve) to)\b|\byour task\b|\b(?:expected|required|output|answer) format\b",
     r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
     r"reply|respond|say|end|mark|"
     r"accept|count|give|choose)\b",
@@ -202,7 +202,7 @@ REMARKS = PatternTable(
     r"do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
-    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
+    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:to )?(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
@@ -286,7 +286,8 @@ BREAK = PatternTable(
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
     r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
     r"the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|resulting in|"
-    r"which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d| (?-i:[A-Z])))|no,? wait|no,|wait|sorry|i mean|actually|"
+    r"which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d| \W?[a-z] ?=| (?-i:[A-Z])))|"
+    r"(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|no,? wait|no,|wait|sorry|i mean|actually|"
     r"or rather)[\s,])",
     r"(?:—|–|-)\s+(?=no\b|wait\b)",
     r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
@@ -307,10 +308,10 @@ CONTRASTED = re.compile(
 FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|had|when)\b", re.IGNORECASE)
 
 
-LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$))")
+LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
-APPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅]\W*$", re.IGNORECASE)
-DISAPPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×]\W*$", re.IGNORECASE)
+APPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅](?:\W*$|\s\()", re.IGNORECASE)
+DISAPPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|\s\()", re.IGNORECASE)
 
 
 LIST_HEAD = re.compile(r"^\W*(?:options?|choices?)\s?:\s*", re.IGNORECASE)

@@ -83,7 +83,8 @@ takes reach reaches represents depicts indicates displays occurs occurred happen
 his grams kilograms metres meters appear appears seem seems reads tell tells clearly other others cubic centimetres
 inches hours minutes seconds years dollars cents percent measures measure picked"""
 )
-ASKING = re.compile(r"[^.?!\n]*\?")
+# "0.5 %" and "Fig. 2" end no sentence.
+ASKING = re.compile(r"(?:[^.?!\n]|\.(?=\d)|(?<=\bFig)\.|(?<=\bfig)\.)*\?")
 
 
 @lru_cache(maxsize=4096)
@@ -104,7 +105,7 @@ _NAMES = re.compile(r"\b[A-Z][a-z]{2,}")
 def _head(asked: str) -> str:
     """The first word of what a question asks for: "edges" of "How many edges does it have?"."""
     wanted = _named(asked)[0]
-    return next((word[:5] for word in _WORDS.findall(_without_options(asked).lower()) if word[:5] in wanted), "")
+    return next((word[:5] for word in _WORDS.findall(without_options(asked).lower()) if word[:5] in wanted), "")
 
 
 def entitled(label: str, asked: str) -> bool:
@@ -117,39 +118,8 @@ def entitled(label: str, asked: str) -> bool:
 _COMPARES = re.compile(r"\b(?:more|less|fewer|than|left|remain\w*)\b", re.IGNORECASE)
 
 
-def _without_options(asked: str) -> str:
+def without_options(asked: str) -> str:
     return asked.rpartition("\n\n")[0] if "\n\n" in asked else asked
-
-
-def restated(text: str, asked: str) -> tuple[str, str] | None:
-    """(yes or no, what is still to be held against the question), where a sentence repeats a yes-no question or denies it.
-
-    Word by word and in order; "X (4) is greater than Y (1)" denies "is X less than Y?", with no other words at all.
-    """
-    found = _POLAR.search(_without_options(asked))
-    if found is None:
-        return None
-    wanted = [word for word in _WORDS.findall(found.group(1).lower()) if word not in _SMALL]
-    said = _WORDS.findall(text.lower())
-    compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
-    turned = len(compared) == len(orders) == 1 and _ORDER[compared[0]] != _ORDER[orders[0]]
-    if turned:
-        said = [compared[0] if word in _ORDER else word for word in said if not word.isdigit()]
-    words = iter(said)
-    if len(wanted) < 3 or not all(word in words for word in wanted):
-        return None
-    if turned:
-        return None if set(said) - {*wanted, *_SMALL, "than", "is", "are", "so", "since"} else ("no", "no")
-    return ("no" if _NOT.search(text) else "yes"), text
-
-
-_ORDER = {"less": 0, "fewer": 0, "smaller": 0, "lower": 0, "shorter": 0, "greater": 1, "more": 1, "larger": 1, "bigger": 1}
-_ORDER |= {"higher": 1, "longer": 1, "taller": 1}
-
-
-_SMALL = {"the", "a", "an", "of", "in", "any", "there"}
-_NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
-_POLAR = re.compile(r"(?:^|[.?!:,]\s|\n)(?:is|are|was|were|does|do|did|can|has|have)\s+([^?.]{5,200})\?(?!.*\?)", re.IGNORECASE)
 
 
 def off_topic(text: str, asked: str) -> bool:
