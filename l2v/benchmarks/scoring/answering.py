@@ -27,7 +27,8 @@ _ADDED = re.compile(
 )
 # "Blue is the highest, at 78": how far something goes that is no number itself.
 _HOW_FAR = re.compile(
-    r",? (?:at|with|reaching) [$€£]?[0-9][0-9.,]*%?(?: [a-z]+)?(?=\W*$)|\s\((?:about |≈ ?)?[$€£]?[0-9][0-9.,]*\s?%?\)"
+    r",? (?:at|reaching|with(?: an? \w+ of)?) [$€£]?[0-9][0-9.,]*%?(?: [a-z]+)?(?=\W*$)|"
+    r"\s\((?:about |≈ ?)?[$€£]?[0-9][0-9.,]*\s?%?\)"
 )
 # "The highest amount, as the chart shows, is 70."
 _INSERTED = re.compile(r", (?:as|according|based|which|who|whose)\b[^,=]*, (?=(?:is|are|was|were|has|have|had|equals)\b)")
@@ -96,7 +97,7 @@ def _unknown(asked: Wanted) -> set[str]:
 def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
     """A sentence without what names nothing, of sums only their results; whether it gives one value in several forms."""
     text = PLACE.sub(" ", _EMPTY.sub(" ", _OF_SO_MANY.sub(r"\1", core(text))))
-    if asked.counts or "~total" in asked.main:
+    if asked.counts or {"~total", "~price"} & (asked.main | asked.noun):
         text = _IN_ALL.sub(" total " if "~total" in asked.main else " ", text)
     text = _WORKED.sub("", _POWER.sub("", plain(text)))
     forms = "≈" in text or _FORM.search(text) is not None
@@ -195,7 +196,14 @@ def account(
     if (asked.main | asked.rest) - sentence.there:
         # "Red" where the blue one is asked for, and both were spoken of.
         foreign |= said & asked.known - asked.near - sentence.own
-    return foreign, _missing(sentence, asked, response)
+    return foreign, _missing(sentence, asked, response) | _half(set(named(text)), asked, sentence.own)
+
+
+def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
+    """What is left out of two things of which one is named ("a pen" of "a pen and a cup"), or of the steps before."""
+    half = {n for a, _, b in asked.both if {a, b} & said and not {a, b} & own for n in (a, b) if n not in said}
+    steps = asked.steps if asked.steps & said else ()
+    return half | {n for n in steps if not any(n[:3] == name[:3] for name in said)}
 
 
 _NUMBERED_ANGLE = re.compile(r"(?:\bangle|∠)\s?([0-9])(?=\s*(?:=|is\b|measures\b|equals\b))", re.IGNORECASE)
@@ -282,6 +290,8 @@ def answers(
         # "Grass makes its own food, so it is the producer."
         text = f"{answer[-1]} is {referred[1]}"
     foreign, missing = account(text, question, answer, response, options)
+    if _WILL.search(question):
+        foreign = foreign - {"would"}
     doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
     if len(text.split()) < 4 and concludes is None:
         return not foreign
@@ -299,6 +309,8 @@ _EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNO
 _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,])", re.IGNORECASE)
 # "the second highest"
 _RANK = re.compile(r"\b((?:second|third|fourth|fifth|2nd|3rd|[4-9]th|next)[ -])?(?:\w{3,}est|most|least)\b", re.IGNORECASE)
+# Asked what will be, an answer may say what would.
+_WILL = re.compile(r"\b(?:will|if|when|happens?)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
 _CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 _IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)

@@ -28,7 +28,8 @@ actually really indeed inspection closer look looks looking appear appears seem 
 million billion dozen estimate carefully careful problem real all interval notation recounting missing reach reaches reached
 highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
 form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
-celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after"""
+celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after
+recorded achieved accounts account magnitude size"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
@@ -39,7 +40,7 @@ height tall high taller higher
 speed velocity fast faster
 slope gradient
 mass weight weigh heavy heavier
-price cost charge expensive pay paid
+price cost charge expensive pay paid spend spent money
 highest largest greatest maximum biggest most max tallest peak
 lowest smallest least minimum fewest min
 difference more gap
@@ -54,7 +55,6 @@ receive return back"""
 _FORMS = """win won
 sell sold
 buy bought
-spend spent
 fall fell fallen
 rise rose risen
 wear worn
@@ -92,7 +92,7 @@ def _name(token: str, first: bool) -> str:
     """One name for all forms of a word, number or symbol; "" for words that name nothing."""
     if token[0] in DIGITS:
         return f"{float(token.replace(',', '')):g}" if token[-1] in DIGITS else token
-    low = token.lower().removesuffix("'s")
+    low = token.lower().removesuffix("'s").removesuffix("n't")
     if low == "not":
         return ""
     if low in COUNTS:
@@ -127,7 +127,8 @@ class Wanted:
 
     main: what an answer may not leave out, up to its first "in", "for", …; rest: what stands behind. head: the first word
     of "What is the …"; noun: that of "which …", "how many …". known: all that the question names; near: that its last sentence
-    does. pairs: what stands beside "to", "than", …; numbered: the numbers of things ("3 pens"); units and dimensions:
+    does. pairs: what stands beside "to", "than", …; both: beside "and";
+    steps: what is to be taken away before; numbered: the numbers of things ("3 pens"); units and dimensions:
     those that it mentions; places: "f(-1)"; counts: whether it asks how many.
     """
 
@@ -138,6 +139,8 @@ class Wanted:
     known: frozenset[str]
     near: frozenset[str]
     pairs: frozenset[tuple[str, str, str]]
+    both: frozenset[tuple[str, str, str]]
+    steps: frozenset[str]
     numbered: frozenset[tuple[str, str]]
     dimensions: frozenset[str]
     units: frozenset[str]
@@ -148,12 +151,13 @@ class Wanted:
 LIKELY = re.compile(r"\bmost (?=likely)", re.IGNORECASE)
 _HINT = re.compile(
     r"\((?:round|unit|in |give|answer)[^()]*\)|(?:^|(?<=[.?]))\s*(?:answer|round|give)\b[^.?]*[.]?$|"
-    r",? in (?:\w+ )?(?:terms?|form)\b.*",
+    r",? in (?:\w+ )?(?:terms? of \W*\w\b|form\b).*",
     re.IGNORECASE,
 )
 PLACE = re.compile(
     r"\b(?:in|from|on|of|according to|based on|using) (?:the|this|these|that) (?:\w+ )?"
-    r"(?:figure|image|picture|photo|photograph|diagram|graph|chart|plot|table|food web|map|sequence|series|pattern|puzzle|scene|list)s?\b|"
+    r"(?:figure|image|picture|photo|photograph|diagram|graph|chart|plot|table|food web|map|data|clock|ecosystem|sequence|"
+    r"series|pattern|puzzle|scene|list)s?\b|"
     r"(?:shown|given|figure) (?:above|below)|"
     r", \w+ or \w+(?=\W*$)|\b(?:does|do|did) (?:the|this|these) (?:\w+ )?\w+ (?=(?:have|contain|show)\b)",
     re.IGNORECASE,
@@ -177,22 +181,36 @@ _AS_A = re.compile(r"\bas an? (?:\w+ )?(fraction|decimal|ratio|percentage|percen
 # "If AB = 8 and OB = 10, what is …"
 _ASKS = re.compile(r",\s(?:then\s)?(?=(?:what|which|how|find)\b)", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\bhow (?:many|much)\s+(?:more\s+)?(\w+)", re.IGNORECASE)
+# "How many cars on the left are blue?"
+_SO_MANY = re.compile(r"\b(?:are|were|is|was|have|had|can|could|do|did)\s(.+)$", re.IGNORECASE)
 _WH = re.compile(
     r"\b(?:which|what|whose)\s+(?:of (?:the|these|those)(?: (?:following|two|three|four|five|six|labell?ed|listed|given|"
     r"shown))*\s+)?(?!is\b|are\b|was\b|were\b|the\b)"
     r"(\w+)(?: of (?:the )?\w+)?|\bhow (?!many\b|much\b|more\b)(\w+)|\bname of the (\w+)",
     re.IGNORECASE,
 )
+# "the car parked behind it" is the car behind it.
+_PARTICIPLE = re.compile(
+    r"(?<!has )(?<!have )(?<!had )(?<!is )(?<!are )(?<!was )(?<!were )\b[a-z]{2,}(?:ed|ing) "
+    r"(?=(?:behind|under|on|in|at|next|near|above|below|between|beside|inside|"
+    r"outside)\b)"
+)
 _BESIDE = re.compile(r"\b(to|into|than|from|before|after)\b", re.IGNORECASE)
+_AND = re.compile(r"\b(and)\b", re.IGNORECASE)
 
 
-def pairs_in(text: str) -> frozenset[tuple[str, str, str]]:
+def pairs_in(text: str, beside: re.Pattern[str] = _BESIDE) -> frozenset[tuple[str, str, str]]:
     """("red", "to", "blue") of "the ratio of red to blue"."""
     found = []
-    for match in _BESIDE.finditer(text):
+    for match in beside.finditer(text):
         left, right = named(text[: match.start()])[-1:], named(text[match.end() :])[:1]
         found += [(left[0], match.group().lower(), right[0])] if left and right else []
     return frozenset(found)
+
+
+def _taken(names: tuple[str, ...]) -> Iterable[str]:
+    """What "Subtract all red balls" takes away."""
+    return {n for n in names if n not in ("thing", "~object")} if names[:1] == ("~subtract",) else ()
 
 
 def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
@@ -208,12 +226,15 @@ def asked_of(question: str) -> Wanted:
     found[-1] = _ASKS.split(found[-1])[-1]
     blank = _BLANK.search(found[-1])
     asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])
+    asking = _PARTICIPLE.sub("", asking)
     free = {name for match in _WH.finditer(asking) for name in named(match.group())}
     parts = [[n for n in named(part) if n not in free] for part in _PART.split(PLACE.sub(" ", asking))]
     first = next((i for i, part in enumerate(parts) if part), 0)
     main = frozenset(n for part in parts[: first + 1] for n in part)
     rest = frozenset(n for part in parts[first + 1 :] for n in part)
     how_many = _HOW_MANY.search(asking)
+    if how_many and (so := _SO_MANY.search(asking, how_many.end())):
+        main |= {*named(_PART.split(so.group(1))[0])}
     kind = _AS_A.search(asking)
     head = (
         "".join(named(kind.group(1))[:1])
@@ -232,6 +253,8 @@ def asked_of(question: str) -> Wanted:
         frozenset(named(question)),
         frozenset(named(question if _PRONOUN.search(asking) else found[-1])),
         pairs_in(asking),
+        pairs_in(asking, _AND),
+        frozenset(name for part in _SENTENCE.split(question) for name in _taken(named(part))),
         frozenset(_numbered(named(asking))),
         frozenset(d[0] for u in units if (d := to_base(Value(1.0, 0, u)))),
         units,
@@ -258,7 +281,7 @@ def restated(text: str, asked: str) -> tuple[str, str] | None:
     if found is None:
         return None
     wanted = [stem(word) for word in _WORDS.findall(found.group(1).lower()) if word not in _SMALL]
-    said = [stem(word) for word in _WORDS.findall(_REASON.split(text.lower())[0])]
+    said = [stem(word) for word in _WORDS.findall(_REASON.split(text.lower().replace("n't", " not"))[0])]
     compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
     turned = len(compared) == len(orders) == 1 and _ORDER[compared[0]] != _ORDER[orders[0]]
     if turned:
@@ -275,7 +298,31 @@ def restated(text: str, asked: str) -> tuple[str, str] | None:
 _WORDS, _REASON = re.compile("[^\\W_]+"), re.compile(r",? (?:as (?:it|the|they|its)|because|since)\b")
 _ORDERS = "less fewer smaller lower shorter", "greater more larger bigger higher longer taller"
 _ORDER = {stem(word): i for i, words in enumerate(_ORDERS) for word in words.split()}
-_SMALL = set("the a an of in any there this that these those are".split())
-_LINKS = set("not is does do did was were than so since".split())
+_SMALL = {"the", "a", "an", "of", "in", "any", "there", "this", "that", "these", "those", "are", "have", "has", "had"}
+_LINKS = {"not", "is", "does", "do", "did", "was", "were", "than", "so", "since"}
 _NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
 _POLAR = re.compile(r"(?:^|[.?!:,]\s|\n)(?:is|are|was|were|does|do|did|can|has|have)\s+([^?.]{5,200})\?(?!.*\?)", re.IGNORECASE)
+
+
+def none_counted(text: str, question: str) -> str:
+    """A text with its "no triangles" as "0 triangles", where just these are counted."""
+    none = _none(question)
+    return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none and not _UNSEEN.search(text) else text
+
+
+_UNSEEN = re.compile(
+    r"\bno (?:figure|image|picture|photo|diagram|graph|chart|table|data)\b|"
+    r"\b(?:attached|provided|cannot|can't|unable|not see|n't see)\b",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=4096)
+def _none(question: str) -> re.Pattern[str] | None:
+    counted = _HOW_MANY.search(question)
+    noun = counted.group(1).removesuffix("s") if counted else ""
+    if len(noun) < 3 or noun in ("more", "time"):
+        return None
+    return re.compile(
+        rf"\b(no|none of (?:the|these|those)) (?={noun})|\bno(?: one|body)(?= (?:is|was|has|are)\b)", re.IGNORECASE
+    )

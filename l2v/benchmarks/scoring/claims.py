@@ -27,7 +27,19 @@ from l2v.benchmarks.scoring.forms import (
     Claims,
     ResponseClaim,
 )
-from l2v.benchmarks.scoring.markers import DENIED_BOX, DENIED_IN, SILENT, UNBOXED, WRONG_BOX, marked_claims, own_part, owned
+from l2v.benchmarks.scoring.markers import (
+    DENIED_BOX,
+    DENIED_IN,
+    ENDED,
+    SILENT,
+    UNBOXED,
+    WRONG_BOX,
+    marked_claims,
+    own_part,
+    owned,
+    told_first,
+    unrepeated,
+)
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
 from l2v.benchmarks.scoring.topics import entitled
 
@@ -40,7 +52,6 @@ _VERB = re.compile(
 # Two signs of a script without spaces are about a word.
 _WORD = re.compile(r"[^\W\d_\u3040-\ud7af]{3,}|[\u3040-\ud7af]{2}")
 _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport|#|//|```|\|)|[;{]$")
-_ENDED = re.compile(r"[.!?)\]}*$`|]$")
 _LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)\W{0,3}$")
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|units?|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
@@ -132,27 +143,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
             denied.append(claim)
         elif around is None or around.kind not in UNBOXED or len(around.text) > 300:
             asserted.append(claim)
-    return _unrepeated(text, asserted), denied
-
-
-def _unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
-    """Without a last marker that was cut off while it said the same again ("The answer is 42. The answer is 4")."""
-    if len(claims) > 1 and not _ENDED.search(text):
-        last, before = claims[-1], claims[-2]
-        if last.at + len(last.text) >= len(text) - 2 and last.how == before.how == MARKER and before.text != last.text:
-            return claims[:-1] if before.text.startswith(last.text) else claims
-    texts = [claim.text for claim in claims[-4:]]
-    if len(texts) == 4 and texts[:2] == texts[2:] and texts[0] != texts[1]:
-        # To and fro without a word in between.
-        both = ", ".join(text.rstrip(".") for text in texts[:2])
-        return [replace(claims[-1], text=both, line=both)]
-    if len(claims) > 2 and claims[-2].text == claims[-3].text and claims[-2].how == claims[-1].how == MARKER:
-        # The same, where it runs on into something else.
-        value = re.match(r"\S+", claims[-1].text)
-        stopped = text[claims[-1].at :].lstrip(" *_:$")[len(value.group()) if value else 0 :][:1] in (".", "!")
-        if value and not stopped and claims[-2].text.startswith(value.group()) and claims[-2].text != value.group():
-            return claims[:-1]
-    return claims
+    return unrepeated(text, asserted), denied
 
 
 _NO_ANSWER = re.compile(
@@ -197,6 +188,8 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
         # A bare option in front ("Condensation. Rain follows.") says more than what a last sentence mentions.
         ahead = is_bare(first.text) and len({c.sentence for c in said}) > 1 and all(c.how == LAST_SENTENCE for c in found)
         found.insert(0 if ahead else len(found), opening)
+        if first.kind is Kind.ASSERTION and told_first(text, first):
+            found.append(replace(opening, how=STATEMENT, line=first.text))
     return found
 
 
@@ -278,7 +271,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     if len(said) == 1:
         return [replace(claim, how=STATEMENT)]
     found: list[ResponseClaim] = []
-    ended = _ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
+    ended = ENDED.search(last.text) or last.line != last.text or is_bare(last.text) and len(lines) == 1
     ended = ended or bool(_LAST_IS_RESULT.search(last.text))
     alone = last.text == lines[-1] or (
         last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
@@ -313,22 +306,26 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     A repeated yes-no question answers it where no marker says what the answer is (`explicit`).
     """
     last = said[-1]
-    if _CUT.search(last.text) or not _ENDED.search(lines[-1]):
+    if _CUT.search(last.text) or not ENDED.search(lines[-1]):
         return []
     found: list[ResponseClaim] = []
+    behind = last
     for clause in reversed(said[-6:]):
         if not explicit and clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
             return [ResponseClaim(answer[0], STATEMENT, answer[0], clause.at, sentence=answer[1])]
-        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _ENDED.search(clause.line):
+        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not ENDED.search(clause.line):
             break
-        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text):
+        turned = clause is not last and _TURNS.match(behind.text)
+        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text) and not turned:
             found.append(ResponseClaim(clause.text, STATEMENT, clause.text, clause.at))
         if clause.kind is Kind.CONCLUSION or clause.kind is Kind.DENIAL and _OF_IT.search(clause.text):
             break
+        behind = clause
     return found
 
 
 _STATES = re.compile(rf"{_VERB.pattern}|[a-z] =", re.IGNORECASE)
+_TURNS = re.compile(r"\W*(?:however|but|actually)\b", re.IGNORECASE)
 _OF_IT = re.compile(r"\b(?:it|that|this)(?:n't| is| was|'s)\b", re.IGNORECASE)
 # What may stand behind a conclusion and takes nothing of it back.
 _BEHIND = (Kind.DENIAL, Kind.LIST, Kind.HYPOTHESIS, Kind.QUOTATION, Kind.QUESTION)

@@ -117,12 +117,15 @@ _SUPPOSED = re.compile(r"\b(?:if|would|when|suppose|happens?|assum\w+)\b", re.IG
 _GUESSES = re.compile(
     r"\bi(?:'d| would| will|'ll| must| have to) (?:still )?(?:guess|say|estimate|go with|choose|pick)\b(?! to\b)", re.IGNORECASE
 )
+# What a reason denies is not the answer.
+_BECAUSE = re.compile(r"\s(?:because|since)\s", re.IGNORECASE)
 _UNEQUAL = re.compile(r"[\s$\\(]*[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*")
 
 
 def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     bits = possible(text) if bits is None else bits
+    said = _BECAUSE.split(text, maxsplit=1)[0]
     if REMARKS.match(text, bits):
         return Kind.HYPOTHESIS if IF.search(text) and SUPPOSES.search(text, bits) else Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):
@@ -139,14 +142,14 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.QUOTATION
     if SUPPOSES.search(text, bits):
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
-    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(text, bits)
+    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(said, bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL
     if OWN_VERB.match(text):
         return Kind.QUOTATION
-    if off_topic(text, asked):
+    if off_topic(said, asked):
         return Kind.REMARK
     if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
         return Kind.LIST
@@ -201,7 +204,7 @@ _THEN = re.compile(r"\W*(?:then|in that case|that would)\b", re.IGNORECASE)
 _SUPPOSING = re.compile(r"\W*(?:suppose|assum\w+|imagine|say|let'?s (?:say|assume|suppose|try))\b", re.IGNORECASE)
 # "Looking at option B, it is 40°."
 _TRIED = re.compile(r"\W*(?:looking at|considering|testing|checking|trying) (?:option|choice)\b", re.IGNORECASE)
-_INSTEAD = re.compile("rather than|instead of|as opposed to", re.IGNORECASE)
+_INSTEAD = re.compile("rather than|instead of|as opposed to|, followed by", re.IGNORECASE)
 
 
 def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:

@@ -202,7 +202,8 @@ _GLOSS, _FOREIGN = re.compile(r"([^()=]{2,60})\s\(([^()=]{2,60})\)$"), re.compil
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
-        r"\s(?:is (?:at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|gives|yields|becomes|says|"
+        r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|"
+        r"gives|yields|becomes|says|"
         r"reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|peaked) (?:in|on|at)|"
         r"colou?red|named|called|"
         r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|\b(?:it|that)'s\s|"

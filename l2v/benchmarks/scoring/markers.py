@@ -237,6 +237,13 @@ _COMMON = {
 
 # A list of words that only names what was counted: "There are 4 people:" over "1. The man", "2. The boy".
 _GLOSS = re.compile(r":[ *]*\n+(?:\s*(?:\d{1,2}[.)]|[-*•])\s+[^=\d\n:]{2,120}(?:\n+|$)){2,}$")
+# "Therefore, it is 5.", and then "Here is a table of the values:".
+_APPENDIX = re.compile(
+    r"\n\s*\n\W{0,4}here(?:'s| is| are) (?:a |an |the )?(?:\w+ )?(?:table|list|breakdown|summary|graph|chart|diagram|visual\w*|"
+    r"code|calculations?|details?)\b[^\n]*\n.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_RESULT = re.compile(r"\b(?:therefore|thus|hence|so|answers?|total)\b|\\boxed", re.IGNORECASE)
 # "7. How many does Ann have? 5."
 _BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|when|why)\b[^?\n]{1,300}\?)", re.IGNORECASE)
 
@@ -244,6 +251,9 @@ _BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|whe
 def own_part(text: str, asked: str) -> str:
     """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
     text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
+    appendix = _APPENDIX.search(text)
+    if appendix and not _RESULT.search(appendix.group()) and _RESULT.search(text[: appendix.start()].rpartition("\n")[2]):
+        text = text[: appendix.start()]
     if (first := _BARE_FIRST.match(text)) and not _tokens(first.group(1)) <= _tokens(asked):
         # Whether the number in front is an answer or counts a line, nobody can tell.
         return ""
@@ -272,3 +282,40 @@ def _is_another(question: str, asked: str) -> bool:
     known, words = _tokens(asked), _tokens(question)
     telling = {word for word in words if len(word) > 3} - _COMMON
     return bool(known) and not words <= known and not (telling and telling <= known)
+
+
+ENDED = re.compile(r"[.!?)\]}*$`|]$")
+
+
+def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
+    """Without a last marker that was cut off while it said the same again ("The answer is 42. The answer is 4")."""
+    if len(claims) > 1 and not ENDED.search(text):
+        last, before = claims[-1], claims[-2]
+        if last.at + len(last.text) >= len(text) - 2 and last.how == before.how == MARKER and before.text != last.text:
+            return claims[:-1] if before.text.startswith(last.text) else claims
+    texts = [claim.text for claim in claims[-4:]]
+    if len(texts) == 4 and texts[:2] == texts[2:] and texts[0] != texts[1]:
+        # To and fro without a word in between.
+        both = ", ".join(text.rstrip(".") for text in texts[:2])
+        return [replace(claims[-1], text=both, line=both)]
+    if len(claims) > 2 and claims[-2].text == claims[-3].text and claims[-2].how == claims[-1].how == MARKER:
+        # The same, where it runs on into something else.
+        value = re.match(r"\S+", claims[-1].text)
+        stopped = text[claims[-1].at :].lstrip(" *_:$")[len(value.group()) if value else 0 :][:1] in (".", "!")
+        if value and not stopped and claims[-2].text.startswith(value.group()) and claims[-2].text != value.group():
+            return claims[:-1]
+    return claims
+
+
+# An answer in bold, or a paragraph of its own, and behind it only what explains it.
+_FIRST = re.compile(r"[^\n]*?\*\*[^*\n]{1,60}\*\*\W{0,3}(?:\s|$)|[^\n]{1,200}\n\s*\n")
+_GOES_ON = re.compile(
+    r"\b(?:but|however|also|actually|additional\w*|instead|another|more|remaining|if|wait|first|next|answer)\b|"
+    r"[^.!)|`*\s\w]\s*$|[\w,]$",
+    re.IGNORECASE,
+)
+
+
+def told_first(text: str, first: Clause) -> bool:
+    """Whether a response may say all in its first sentence: what stands behind it ends, and neither adds nor turns."""
+    return bool(_FIRST.match(text, first.at)) and not _GOES_ON.search(text, first.at + len(first.text))

@@ -106,10 +106,13 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     text = BOUND.sub("…", text)
     if not tail and _several(text):
         return None
+    label = _LABELLED.match(text)
+    if label and not (how in BARE or focus(label.group(1)) & focus(asked)):
+        label = None
+    named = read_value(label.group(2)) if label else None
     if how in BARE:
-        label = _LABELLED.match(text)
-        return _after_equals(text, how == BOXED) or (read_value(label.group(1)) if label else None)
-    found = _after_equals(text) or _after_verbs(text, given)
+        return _after_equals(text, how == BOXED) or named
+    found = _after_equals(text) or named or _after_verbs(text, given)
     only = found or _only_number(text, given)
     loose = how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text)
     return found or (None if loose and not _counts(text, asked) else only)
@@ -122,7 +125,7 @@ _PART = re.compile(
     r"(?:squared|cubed)(?= (?:is|equals)))\b"
 )
 _BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
-_LABELLED = re.compile(r"^[A-Za-z ]{2,25}:\s*(\S.{0,60})$")
+_LABELLED = re.compile(r"^([A-Za-z ]{2,25}):\s*(\S.{0,60})$")
 
 
 def _several(text: str) -> bool:

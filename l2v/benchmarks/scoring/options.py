@@ -98,7 +98,7 @@ def read_option(
     )
 
 
-_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)\s|(?<=\bit)'s\s")
+_IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)(?: (?:located )?at)?\s|(?<=\bit)'s\s")
 
 
 def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
@@ -230,9 +230,12 @@ _SMALL_WORDS = {
 
 def _spaced(text: str) -> str:
     """The words of a text, one form for one and many."""
-    return f" {' '.join(_PLURAL.sub('', word) for word in _TOKENS.findall(plain(text).lower()))} "
+    words = _TOKENS.findall(_LIKELY.sub("", plain(text).lower()))
+    return f" {' '.join(_PLURAL.sub('', word) for word in words)} "
 
 
+# "would most likely increase"
+_LIKELY = re.compile(r"\b(?:most )?(?:likely|probably)\b")
 _PLURAL = re.compile(r"(?<=[a-z]{3}[a-rt-z])s$")
 
 

@@ -25,7 +25,8 @@ INSTRUCTION = PatternTable(
     r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
     r"\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
     r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
-    r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?|ha(?:s|ve) to)\b|\byour task\b|\b(?:expected|required|output|answer) format\b",
+    r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?|ha(?:s|ve) to)\b|"
+    r"\byour task\b|\b(?:expected|required|output|answer) format\b",
     r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
     r"reply|respond|say|end|mark|"
     r"accept|count|give|choose)\b",
@@ -202,7 +203,8 @@ REMARKS = PatternTable(
     r"do you (?:have|want|need)|is there anything|(?:shall|"
     r"can|may|should) i\b|if you (?:have|need|want)|would you like|note that|"
     r"note\W|notes\W|thank|remember|confidence\b|(?:this|that|which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|"
-    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:to )?(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
+    r"result|solution)\W*$|disclaimer|explanation:?\W*$|(?:to )?(?:check|verif\w+|proof|test|note|sanity check)"
+    r"\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
@@ -272,7 +274,8 @@ OWN_VERB = re.compile(
 # A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
 # lone letter at the beginning of a line ("B. text") or an abbreviation does not.
 STOP = re.compile(
-    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)"
+    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)"
+    r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bby [A-Z]\.)"
     r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
     # What begins like this is a sentence of its own, even where no stop stands before it.
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
@@ -287,7 +290,8 @@ BREAK = PatternTable(
     r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
     r"the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|resulting in|"
     r"which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d| \W?[a-z] ?=| (?-i:[A-Z])))|"
-    r"(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|no,? wait|no,|wait|sorry|i mean|actually|"
+    r"(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|no,? wait|no,|wait|sorry|"
+    r"i mean|actually|"
     r"or rather)[\s,])",
     r"(?:—|–|-)\s+(?=no\b|wait\b)",
     r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
@@ -299,7 +303,8 @@ CONCESSION = re.compile(
     re.IGNORECASE,
 )
 CONTRASTED = re.compile(
-    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
+    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
+    r"\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
     # A gloss of some words at the end.
     r"\s*\((?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
     re.IGNORECASE,
@@ -311,7 +316,9 @@ FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
 APPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅](?:\W*$|\s\()", re.IGNORECASE)
-DISAPPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|\s\()", re.IGNORECASE)
+DISAPPROVED = re.compile(
+    r"[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|\s\()", re.IGNORECASE
+)
 
 
 LIST_HEAD = re.compile(r"^\W*(?:options?|choices?)\s?:\s*", re.IGNORECASE)

@@ -106,7 +106,9 @@ _APPENDED = re.compile(
 )
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
-_SAYS = re.compile(r"[=≈]|\b(?:is|are|was|were|has|have|had|will|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b")
+_SAYS = re.compile(
+    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b"
+)
 # "B lies on the circle", "Statement C is true", "(D) fits".
 _LETTER_IS = re.compile(
     r"(?i:\W*(?:(?:the|only|statement|option|point|graph|figure|picture|shape|line) )*)\(?([A-J])\)? "

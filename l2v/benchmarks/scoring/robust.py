@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
+from l2v.benchmarks.scoring.asking import none_counted
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare
@@ -77,6 +78,7 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
     text = _TO.sub(":", text) if _RATIO.fullmatch(question.gold) else text
     if _CHANCE.search(question.text):
         text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
+    text = none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
     text = text if any(" and " in option for option in question.options) else without_mixed_words(text)
     letters = _gold_letters(question)
 

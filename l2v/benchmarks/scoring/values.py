@@ -61,8 +61,8 @@ _NAMES = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre", "dm": "decimeter decimetre", "m": "meter metre 米",
     "km": "kilometer kilometre", "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram",
     "g": "gram gramme", "kg": "kilogram", "lb": "pound", "oz": "ounce", "ml": "milliliter millilitre", "l": "liter litre",
-    "s": "sec second", "min": "minute", "h": "hr hour", "day": "", "°": "degree deg", "rad": "radian", "m/s": "mps",
-    "km/h": "kmh kph km/hr", "cm/s": "", "km/s": "", "mph": "mi/h", "ft/s": "fps", "m/s^2": "",
+    "s": "sec second", "min": "minute", "h": "hr hour", "day": "", "°": "degree deg", "rad": "radian", "m/s": "mps ms^-1",
+    "km/h": "kmh kph km/hr", "cm/s": "", "km/s": "", "mph": "mi/h", "ft/s": "fps", "m/s^2": "ms^-2",
 }  # fmt: skip
 UNITS = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _ONE_LETTER = set("mgslhNJWVAKCFT")
@@ -127,7 +127,7 @@ def _unbracketed(text: str) -> str:
 
 
 # m/s^2, kg·m^2, km/h
-_COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·×*]\s?[A-Za-z]{1,4}(?:\^?-?\d)?){1,3}$")
+_COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·×*]\s?[A-Za-z]{1,4}(?:\^?-?\d)?|\s[A-Za-z]{1,4}\^-\d){1,3}$")
 
 
 _PER = re.compile(r"^(met(?:re|er)s?|kilomet(?:re|er)s?|centimet(?:re|er)s?|feet) per (second|hour)$")
