@@ -95,3 +95,10 @@ def test_what_the_checks_cost_is_counted_where_it_is(script: Script) -> None:
     for module, names in script("checks").CHECKS.values():
         for name in names:
             assert callable(getattr(importlib.import_module(module), name)), (module, name)
+
+
+def test_tracking_is_measured_on_as_many_cells_as_are_asked_for(script: Script) -> None:
+    """One less, and of two cells no distance is left between two lines of the ledger."""
+    words = script("track").words(Path("outputs"), "s", Namespace(cells=2, items=3))
+    (alphas,) = (word.partition("=")[2].split(",") for word in words if word.startswith("intervention.alpha="))
+    assert len(set(alphas)) == 2 and "method=l2v" in words

@@ -58,8 +58,8 @@ def main() -> None:
 
 
 def words(outputs: Path, study: str, options: argparse.Namespace) -> list[str]:
-    """A grid of so many cells and `direct`."""
-    alphas = ",".join(f"{0.1 + 0.8 * i / options.cells:.4f}" for i in range(options.cells - 1))
+    """A grid of so many cells."""
+    alphas = ",".join(f"{0.1 + 0.8 * i / options.cells:.4f}" for i in range(options.cells))
     grid = ["method=l2v", f"intervention.alpha={alphas}", f"benchmark.limit={options.items}", "runtime.progress=false"]
     return ["run", "--multirun", f"study={study}", f"runtime.outputs={outputs}", "runtime.device=cpu", *grid]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,13 +87,15 @@ def _origin(out: Path, kind: str) -> dict[str, Any]:
 def _read(file: Path) -> tuple[Any, Any]:
     """Tokenizer and model, float32, without the mark of a quantiser."""
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from tqdm import tqdm
+    from transformers import AutoModelForCausalLM, AutoTokenizer, modeling_gguf_pytorch_utils
     from transformers.utils import logging
 
     with file.open("rb") as opened:
         if opened.read(4) != b"GGUF":
             raise UserError(f"'{file}' is no GGUF file; download it again.")
     logging.disable_progress_bar()
+    modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=None)  # its own bar asks nobody; None: none into a pipe
     where = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     try:
         tokenizer = AutoTokenizer.from_pretrained(**where)

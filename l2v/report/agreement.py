@@ -64,8 +64,8 @@ def matrix(judged: Sequence[Judged]) -> pd.DataFrame:
     """Scorer x scorer: the share of responses on which both say right or both do not, with n and its 95 % interval."""
     names = list(judged[0].verdicts)
     n = len(judged)
-    table = pd.DataFrame(index=names, columns=names, dtype=object)
-    for first, second in itertools.product(names, repeat=2):
+    table = pd.DataFrame("", index=names, columns=names, dtype=object)
+    for first, second in itertools.permutations(names, 2):
         same = sum((j.verdicts[first][0] is True) == (j.verdicts[second][0] is True) for j in judged)
         low, high = wilson(same, n)
         table.loc[first, second] = f"{100 * same / n:.1f} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -8,6 +8,11 @@ def p_value(p: float | None) -> str:
     return "" if p is None or p != p else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
 
 
+def percent(share: float) -> str:
+    """A share as it is printed in a sentence: "25.4 %"."""
+    return f"{100 * share:.1f} %"
+
+
 def points(value: float, digits: int = 1) -> str:
     """A difference with its sign as it is printed: "+1.2", "-0.5"; what rounds to zero is "+0.0", never "-0.0"."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"

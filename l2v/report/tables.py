@@ -9,7 +9,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import write_atomically
-from l2v.errors import UserError, counted, printable, unknown
+from l2v.errors import StudyError, UserError, counted, printable, unknown
 from l2v.report.figures import p_value, points
 from l2v.report.study import Study
 from l2v.study.columns import COLUMNS, ITEMS, SETTINGS, SWEPT, short
@@ -225,7 +225,7 @@ def study_report(
         return f"Study '{study.name}': no finished cell yet; `l2v status study={study.name}` counts the rows that are there."
     if metric not in (None, "all") and metric not in set(results["metric"]):
         raise unknown("metric", str(metric), [*dict.fromkeys(results["metric"]), "all"])
-    if cells is not None and selection.arms:
+    if cells is not None and selection.choose:
         # A plain run inside a study that once chose and reported: show what was run, not the old selection.
         selection = Selection()
     else:
@@ -305,10 +305,8 @@ def on_terminal() -> bool:
 def _preamble(study: Study, selection: Selection) -> list[str]:
     cells = counted(study.rows["cell"].nunique(), "finished cell")
     lines = [f"Study '{study.name}', scorer '{study.scorer}', {cells}."]
-    if selection.arms:
-        lines.append(f"{selection.told()[0].upper()}{selection.told()[1:]}.")
-    else:
-        lines.append(f"No selection protocol. {SELECTED_ON_REPORTED}")
+    told = f"{selection.told()[0].upper()}{selection.told()[1:]}." if selection.choose else "No selection protocol."
+    lines.append(told if selection.arms else f"{told} {SELECTED_ON_REPORTED}")
     lines += [f"WARNING: {line}" for line in study.warnings()]
     lines.append(
         f"Intervals: Wilson for accuracy, paired bootstrap for differences; p: exact McNemar to direct; {HOLM}. Where problems "
@@ -334,9 +332,13 @@ def measured_csv(study: Study) -> str:
 
 
 def print_report(study: Study, cells: set[str] | None) -> None:
-    """Print the study's table after a run (see `study_report`), and leave it in the study's report folder."""
+    """Print the study's table after a run (see `study_report`), and leave it in the study's report folder, if it can be."""
     folder = study.store.path / "report"
-    for format, name in (("md", "table.md"), ("csv", "table.csv")):
-        write_atomically(folder / name, study_report(study, format=format) + "\n")
     print(study_report(study, most=MOST_ROWS, cells=cells, color=on_terminal(), every=False))
+    try:
+        for format, name in (("md", "table.md"), ("csv", "table.csv")):
+            write_atomically(folder / name, study_report(study, format=format) + "\n")
+    except StudyError as error:
+        print(printable(f"The table stands here alone: {error}"), file=sys.stderr)
+        return
     print(f"\ntable: {folder / 'table.md'}")

@@ -8,6 +8,9 @@ from typing import Any
 from l2v.errors import UserError
 from l2v.images import ImageSettings
 
+# Between black and white: 1 where nothing is normalised, 2 to 5 with the usual deviations of 0.5 to 0.2; with much room.
+SPANS = (0.2, 50)
+
 
 def check_scaling(images: Any, where: str) -> None:
     """Raise UserError for an image processor whose numbers for scaling make no picture of three channels."""
@@ -24,6 +27,31 @@ def check_scaling(images: Any, where: str) -> None:
                 f"The image processor of '{where}' has {name}={str(value)[:60]}, which must be {what or 'above 0'}; get the "
                 "checkpoint again."
             )
+    if isinstance(getattr(images, "do_rescale", None), bool):
+        _check_span(images, where)
+    if hasattr(images, "merge_size"):
+        _check_area(images, where, "get the checkpoint again")
+
+
+def _check_span(images: Any, where: str) -> None:
+    """Raise UserError where black and white come out hundreds apart, as where nothing scales a picture, or as good as equal."""
+    factor = images.rescale_factor if images.do_rescale else 1.0
+    deviation = getattr(images, "image_std", None) if images.do_normalize else None
+    deviations = deviation if isinstance(deviation, (list, tuple)) else [deviation or 1.0]
+    if factor is not None and not SPANS[0] <= (span := 255 * factor / max(deviations)) <= SPANS[1]:
+        raise UserError(
+            f"The image processor of '{where}' puts {span:.3g} between black and white, where {SPANS[0]} to {SPANS[1]} can be "
+            "right (do_rescale, rescale_factor, image_std); get the checkpoint again."
+        )
+
+
+def _check_area(images: Any, where: str, mend: str) -> None:
+    """Raise UserError for a least area above the largest, of an image processor that scales by area."""
+    least, most = (dict(images.size or {}).get(edge) for edge in ("shortest_edge", "longest_edge"))
+    if least and most and least > most:
+        raise UserError(
+            f"The image processor of '{where}' would scale pictures to at least {least} and at most {most} pixels; {mend}."
+        )
 
 
 def apply_settings(processor: Any, settings: ImageSettings, where: str) -> None:
@@ -39,12 +67,7 @@ def apply_settings(processor: Any, settings: ImageSettings, where: str) -> None:
                 "out (processor=hub) or choose another target."
             )
     if settings.min_pixels or settings.max_pixels:
-        least, most = (int(dict(images.size)[edge]) for edge in ("shortest_edge", "longest_edge"))
-        if least > most:
-            raise UserError(
-                f"The image processor of '{where}' would scale pictures to at least {least} and at most {most} pixels; give "
-                "processor.min_pixels and processor.max_pixels together."
-            )
+        _check_area(images, where, "give processor.min_pixels and processor.max_pixels together")
 
 
 def _pixels(edge: str) -> Any:

@@ -136,6 +136,9 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
 def _select_then_report(store: Store, jobs: list[Job], config: Config) -> Outcome:
     """Choose per arm on some items, then tell the chosen cells on others."""
     unread = _unreadable(jobs)
+    if not (store.open().path / "selection.json").exists():
+        # Until something is chosen, whoever looks at the study shall know that it will be.
+        store.write_selection({"protocol": asdict(config.protocol), "arms": []})
     targets = Targets()
     try:
         found = _searched([job for job in jobs if job.cell.id not in unread], config, targets)

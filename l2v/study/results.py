@@ -59,7 +59,7 @@ class ChosenArm:
 
 @dataclass(frozen=True)
 class Selection:
-    """selection.json: what a protocol chose; without arms for a plain sweep.
+    """selection.json: what a protocol chose; without arms before it has chosen, and without `choose` for a plain sweep.
 
     select, report: the splits that were chosen and reported on, None for the two parts of one split. choose: what was chosen.
     """
@@ -75,6 +75,8 @@ class Selection:
         where, then = ("one part of the problems", "the rest")
         if self.select is not None:
             where, then = f"split {self.select}", f"split {self.report}"
+        if not self.arms:
+            return f"per arm, {what} are still to be chosen on {where}, and to be reported on {then}; repeat `l2v run` to go on"
         told = f"per arm, {what} were chosen on {where}; every figure is reported on {then}"
         if self.raced:
             rows, full = self.raced_rows
@@ -228,7 +230,7 @@ def _correct(rows: list[Record]) -> None:
 
 
 def read_selection(store: Store) -> Selection:
-    """What a study's protocol chose; without arms for a plain sweep. Raises UserError as `Store.selection`."""
+    """What a study's protocol chose; empty for a plain sweep. Raises UserError as `Store.selection`."""
     content = store.selection()
     if not content:
         return Selection()

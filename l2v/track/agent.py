@@ -39,10 +39,18 @@ def agent_id(tracker: TrackerConfig) -> str | None:
 
 
 def agent_run(configs: Sequence[Config]) -> AgentRun | None:
-    """What an agent asked for; None outside of a sweep. Raises UserError for a command of several cells."""
+    """What an agent asked for; None outside of a sweep.
+
+    Raises UserError for a command of several cells, and for one that would not tell the metric of the documents' sweep.
+    """
     run = agent_id(configs[0].tracker)
     if run is None:
         return None
+    if "official" not in configs[0].scorer:
+        raise UserError(
+            "Runs of a W&B sweep are compared by official/accuracy, which this command would not log; add it: "
+            f"scorer={','.join(['official', *configs[0].scorer])} (a sweep may name another scorer's metric all the same)."
+        )
     from l2v.study.plan import distinct
     from l2v.study.protocol import plan_jobs
 

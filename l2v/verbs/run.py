@@ -189,7 +189,8 @@ def _write_page(study: Study) -> None:
     try:
         path = write_page(study)
     except Exception as error:
-        again = f"`l2v report study={study.name}` draws it again"
-        print(printable(f"The page could not be drawn ({type(error).__name__}: {error}); {again}."), file=sys.stderr)
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}."
+        again = f"`l2v report study={study.name}` draws it again."
+        print(printable(f"The page could not be drawn. {why} All else is kept, and {again}"), file=sys.stderr)
         return
     print(f"page: {path}")

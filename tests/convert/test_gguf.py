@@ -95,6 +95,7 @@ def converted(file: Path, l2v: Callable[..., Any]) -> Path:
     out = file.parent / "checkpoint"
     answer = l2v("convert", f"model={file}", f"out={out}", "template=question_answer")
     assert answer.code == 0, answer.err
+    assert answer.err == "", "no bar where nobody looks"
     return out
 
 

@@ -148,7 +148,7 @@ def test_picture_and_csv_hold_the_same_numbers(look: Look) -> None:
     points = look.table("pca")
     cot = points[(points["role"] == "source") & (points["text"] == "cot")]
     assert list(look.line("pca", "chain of thought").x) == pytest.approx(cot["component_1"].tolist(), rel=1e-4)
-    assert f"{points['share_1'].iloc[0]:.1%}" in look.drawn["pca"].panels[0].x
+    assert f"{100 * points['share_1'].iloc[0]:.1f} %" in look.drawn["pca"].panels[0].x
     spectrum = look.table("spectrum")
     power = spectrum[(spectrum["role"] == "source") & (spectrum["quantity"] == "power")]
     assert list(look.line("spectrum", "source mini_kin").y) == pytest.approx(power["share"].tolist(), rel=1e-4)
@@ -186,10 +186,10 @@ def test_the_summary_is_four_lines_of_the_tables_numbers_and_the_paths(look: Loo
     assert [Path(line).name for line in lines[5:]] == ["lat.json", "index.html"]
     table = look.table("dispersion").query("role == 'source' and k == 16").iloc[0]
     for value in (
-        f"kept {table['retained']:.1%}",
-        f"white {table['white']:.1%}",
+        f"kept {100 * table['retained']:.1f} %",
+        f"white {100 * table['white']:.1f} %",
         "n = 30",
-        f"permuted {table['permuted']:.1%}",
+        f"permuted {100 * table['permuted']:.1f} %",
     ):
         assert value in lines[0]
     cosine = look.table("cosine").query("band == 'low'")
@@ -250,7 +250,7 @@ def test_the_papers_traces_stand_beside_those_of_its_models(analyze: Callable[..
     named = opened(analyze("source.name=llama3_8b"))
     told = named.figure("dispersion_raw")["note"]
     measured = named.table("dispersion").query("role == 'source' and k == 16").iloc[0]
-    assert "176.7, low-passed 169.3 (95.8%" in told and f"{measured['trace_unfiltered']:.4g}" in told
+    assert "176.7, low-passed 169.3 (95.8 %" in told and f"{measured['trace_unfiltered']:.4g}" in told
 
 
 BASE = {"cell": "c", "source": "mini_kin", "target": "mini_drifted", "benchmark": "mini", "split": "dev", "part": None,

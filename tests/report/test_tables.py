@@ -109,6 +109,36 @@ def test_the_split_that_was_chosen_on_tells_what_was_chosen(
     assert "†" not in l2v("report", "study=staged", f"outputs={outputs}", "page=false").out
 
 
+def test_a_search_that_broke_off_says_that_it_is_to_choose(
+    tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Table and page: what stands there so far is the search's own, and no plain sweep."""
+
+    def broken(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    words = ("--multirun", "study=half", "method=direct,l2v", "intervention.alpha=0.3,0.7", "protocol.name=select_then_test")
+    with monkeypatch.context() as patched:
+        patched.setattr("l2v.study.protocol.choose", broken)
+        assert tiny(*words).code == 130
+    answer = l2v("report", "study=half", f"outputs={outputs}")
+    page = (outputs / "half" / "report" / "index.html").read_text()
+    for text in (answer.out, page):
+        assert "are still to be chosen on one part of the problems" in text and "repeat `l2v run` to go on" in text
+        assert not re.search("no selection", text, re.IGNORECASE) and "†" in text
+    assert tiny(*words).code == 0
+    assert "were chosen on one part of the problems" in l2v("report", "study=half", f"outputs={outputs}", "page=false").out
+
+
+def test_a_folder_that_takes_no_report_costs_no_table(tiny: Callable[..., Any], outputs: Path) -> None:
+    (outputs / "shut").mkdir()
+    (outputs / "shut" / "report").write_text("")
+    answer = tiny("study=shut", "method=direct", "runtime.page=true")
+    assert answer.code == 0 and "Study 'shut'" in answer.out and "1 cell of study 'shut'" in answer.out
+    assert "The table stands here alone" in answer.err and "page=false" in answer.err
+    assert len(answer.err.splitlines()) == 2, answer.err
+
+
 def test_a_run_leaves_its_tables_behind(told: Path, report: Callable[..., str]) -> None:
     assert (told / "report" / "table.md").read_text().strip() == report("format=md").strip()
     assert (told / "report" / "table.csv").read_text().strip() == report("format=csv").strip()

@@ -104,7 +104,7 @@ def test_a_repeat_computes_nothing_and_an_interrupted_race_decides_the_same(
 
     monkeypatch.setattr(heats, "run_jobs", interrupted)
     assert tiny(*GRID, "study=broken_off", "protocol.name=race").code == 130
-    assert not (raced / "broken_off" / "selection.json").exists()
+    assert selection(raced, "broken_off")["arms"] == []
     monkeypatch.setattr(heats, "run_jobs", real)
     assert tiny(*GRID, "study=broken_off", "protocol.name=race").code == 0
     assert selection(raced, "broken_off")["arms"] == before
@@ -127,7 +127,7 @@ def test_a_race_killed_in_mid_round_is_ended_by_two_runners_with_the_same_choice
     first.kill()
     first.communicate()
     before = stored_rows(study)
-    assert not (study / "selection.json").exists(), "the race was over before it was killed"
+    assert selection(raced, "raced_killed")["arms"] == [], "the race was over before it was killed"
     for runner in [l2v_forked(*words) for _ in range(2)]:
         _, err = runner.communicate(timeout=PATIENCE)
         assert runner.returncode == 0, err

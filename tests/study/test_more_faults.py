@@ -47,7 +47,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import odd_families
 
     at = tmp_path_factory.mktemp("seeded")
-    for family in ("llava", "qwen2_vl", "idefics2"):
+    for family in ("llava", "llava_next", "qwen2_vl", "idefics2"):
         families.load(family, at / family)
     odd_families.load("gemma3_vision", at / "gemma3_vision")
     sound, llava = text_model(at / "sound"), at / "llava"
@@ -82,6 +82,17 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     order = (sound / "chat_template.jinja").read_text().replace("messages %}", "messages|reverse %}")
     (at / "reversed" / "chat_template.jinja").write_text(order)
     put(at / "qwen2_vl", at / "merged", "image_processor", "processor_config.json", merge_size=1)
+    put(at / "qwen2_vl", at / "still", "image_processor", "processor_config.json", temporal_patch_size=1)
+    area = {"shortest_edge": 4096, "longest_edge": 256}
+    put(at / "qwen2_vl", at / "least", "image_processor", "processor_config.json", size=area)
+    put(at / "qwen2_vl", at / "turned", "text_config", rope_parameters={**families.ROPE, "mrope_section": [4, 4, 4]})
+    put(at / "llava_next", at / "pins", "image_processor", "processor_config.json", image_grid_pinpoints=[[14, 14], [42, 14]])
+    put(llava, at / "bright", "image_processor", "processor_config.json", do_rescale=False)
+    changed(llava, at / "forced", "generation_config.json", forced_eos_token_id=2)
+    shutil.copytree(llava, at / "header")
+    weights = (llava / "model.safetensors").read_bytes()
+    (at / "header" / "model.safetensors").write_bytes((10**12).to_bytes(8, "little") + weights[8:])
+    text_model(at / "uneven", num_attention_heads=4, num_key_value_heads=3)
     short, pictured, ended = (texts(at / f"{name}.jsonl", 4) for name in ("short", "pictured", "ended"))
     pictured.write_text(pictured.read_text().replace("w2", "<image>"))
     ended.write_text(ended.read_text().replace("w3 w3", "w3 </s>", 1))
@@ -108,7 +119,8 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     targets = ("stranger", "silent", "eos_word", "eos_far", "unpatched", "far_pictures", "feature", "whole_numbers", "gptq",
                "resampled", "heads", "narrow", "rope", "sizeless", "merged", "abrupt",
-               "unscaled", "uncropped", "two_heads", "beams", "floats", "unpadded")  # fmt: skip
+               "unscaled", "uncropped", "two_heads", "beams", "floats", "unpadded",
+               "still", "least", "turned", "pins", "bright", "forced", "header")  # fmt: skip
     blocks = [
         cell("direct,l2v"),
         cell("direct", "qwen2_vl", short, *asked(plain)),
@@ -125,6 +137,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cell("l2v", "llava", short, f"source.path={at / 'greater'}"),
         cell("direct", "qwen2_vl", short, *asked(closed)),
         cell("l2v", "llava", short, f"source.path={at / 'reversed'}"),
+        cell("l2v", "llava", short, f"source.path={at / 'uneven'}"),
         cell("l2v", "llava", foreign),
         cell("own_direction", "llava", blank),
         cell("l2v", "llava", swapped),
@@ -169,6 +182,14 @@ TOLD = (
     (r"floats' says that its weights are quantized \(quant_method=fp8\), and none of them is", "quantization_config"),
     (r"reversed' writes an answer before its question", "mend the template"),
     (r"A text holds no word that '.*sound' knows \('nobody knows these", "choose other texts"),
+    (r"still' makes pictures of another size than its model takes \(48 values a patch", "again"),
+    (r"least' would scale pictures to at least 4096 and at most 256 pixels", "again"),
+    (r"turned' do not fit each other, .*config\.json \(.*split_sizes=\[4, 4, 4\]", "again"),
+    (r"pins' do not fit each other, .*processor \(", "again"),
+    (r"bright' puts 925 between black and white", "again"),
+    (r"forced' asks for forced_eos_token_id=2", "decoding"),
+    (r"header/model\.safetensors' are damaged \(the header is longer than the file", "again"),
+    (r"uneven' do not fit each other, .*config\.json \(.*4\) must match .*3\)", "again"),
     (r"1 of 2 questions of the contrast data .*blank\.jsonl are empty", "mend the data"),
 )
 
@@ -187,7 +208,7 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     notes = [note["what"] for note in found["notes"] if "suppress_tokens" not in note["what"]]  # every target's here
     assert [name in note for name, note in zip(("abrupt", "'swapped'"), notes, strict=True)] == [True, True]
     # `abrupt`, `unpadded` and `swapped` are no faults by themselves.
-    assert (found["cells"], found["blocked"]) == (41, 34)
+    assert (found["cells"], found["blocked"]) == (49, 42)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")
     assert run.code == 1 and "Traceback" not in run.err, run.err
     assert len(list((tmp_path / "seeded").glob("cells/*/DONE"))) == 7, run.err

@@ -72,6 +72,8 @@ def test_four_runs_of_an_agent_are_four_runs_each_with_its_id_settings_and_metri
     assert {run.id for run in wandb_files.read_all(outputs / "swept")} == {*runs, "run4"}
     several = agent("run5", {"intervention.layer": 1, "intervention.alpha": 0.3}, "--multirun", "method=direct,l2v")
     assert several.code == 2 and "2 cells" in several.err
+    unnamed = agent("run6", {"intervention.layer": 1, "intervention.alpha": 0.3}, "scorer=robust")
+    assert unnamed.code == 2 and "official/accuracy" in unnamed.err and "scorer=official,robust" in unnamed.err
     refused = l2v("track", "study=swept", f"outputs={outputs}")
     assert refused.code == 2 and "sweep" in refused.err
 

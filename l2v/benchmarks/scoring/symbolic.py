@@ -13,12 +13,13 @@ import re
 import subprocess
 import sys
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from l2v.benchmarks.scoring.symbolic_worker import UNANSWERED, WALL_SECONDS
 
@@ -130,8 +131,8 @@ def equal_many(
 ) -> list[Equality]:
     """equal() for many pairs, in `workers` processes (by default as many as cores, at most 8); the same answers as one by one.
 
-    progress is called with the number of pairs just compared. Warns of those that the machine had no time for; they are asked
-    again the next time.
+    progress is called with the number of pairs just compared. Those that the machine had no time for are told on stderr, and
+    asked again the next time.
     """
     counts = Counter(pairs)
     wanted = [pair for pair in counts if pair not in _answers]
@@ -145,8 +146,8 @@ def equal_many(
             progress(counts[pair])
     _answers.update((pair, answer) for pair, answer in new.items() if answer != UNANSWERED)
     if missing := sum(answer == UNANSWERED for answer in new.values()):
-        text = f"{missing} symbolic comparisons got no answer and are undecided: the machine was too busy; score again later"
-        warnings.warn(text, stacklevel=2)
+        told = f"{missing} of {len(new)} symbolic comparisons got no answer, so that their responses stay undecided"
+        tqdm.write(f"{told}: the machine was too busy; `l2v score` again when it is not.", file=sys.stderr)
     return [new[pair] if pair in new else _answers[pair] for pair in pairs]
 
 

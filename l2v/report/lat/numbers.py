@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.report.figures import points
+from l2v.report.figures import percent, points
 from l2v.study.columns import ITEMS, names
 from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
 
@@ -100,9 +100,9 @@ def printed_note(found: Analysis) -> str:
             one = side.dispersions[side.block]
             ours = float(one.trace[one.k.tolist().index(found.k)])
             lines.append(
-                f" {side.name}: the paper prints {none:g}, low-passed {low:g} ({low / none:.1%}; block, n and k not given). "
-                f"Measured here, block {side.block}, n = {one.n}: {one.whole:.4g}, at k = {found.k} {ours:.4g} "
-                f"({ours / one.whole:.1%})."
+                f" {side.name}: the paper prints {none:g}, low-passed {low:g} ({percent(low / none)}; block, n and k not "
+                f"given). Measured here, block {side.block}, n = {one.n}: {one.whole:.4g}, at k = {found.k} {ours:.4g} "
+                f"({percent(ours / one.whole)})."
             )
     return "".join(lines)
 
@@ -142,9 +142,10 @@ def summary(found: Analysis) -> str:
         i = one.k.tolist().index(found.k)
         lines.append(
             f"dispersion, {side.title}, k = {found.k}, n = {one.n}: {one.whole:.4g} -> {one.trace[i]:.4g} raw, "
-            f"{one.whole / one.mean_square:.3g} -> {one.normalised[i]:.3g} normalised; kept {one.retained[i]:.1%} "
-            f"[{one.low[i]:.1%}, {one.high[i]:.1%}], white {one.white[i]:.1%}, permuted {one.permuted[i]:.1%} "
-            f"({one.permuted_low[i]:.1%} to {one.permuted_high[i]:.1%}, exact mean {one.permuted_expected[i]:.1%})"
+            f"{one.whole / one.mean_square:.3g} -> {one.normalised[i]:.3g} normalised; kept {percent(one.retained[i])} "
+            f"[{percent(one.low[i])}, {percent(one.high[i])}], white {percent(one.white[i])}, "
+            f"permuted {percent(one.permuted[i])} ({percent(one.permuted_low[i])} to {percent(one.permuted_high[i])}, "
+            f"exact mean {percent(one.permuted_expected[i])})"
         )
     reached = ", ".join(f"{side.role} {side.k90 or 'none'} of {side.width}" for side in found.sides)
     null = found.agreement.low

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from l2v.report.figures import percent
 from l2v.report.lat.numbers import Analysis, Side, dispersion_table, printed_note
 from l2v.report.panels import HeatMap, Line, Panel, Picture
 from l2v.report.style import BLACK, BLUE, GREY, ORANGE
@@ -135,7 +136,7 @@ def _components(found: Analysis) -> Picture:
     panels, tables = [], []
     for side in found.sides:
         points, shares = side.components.points, side.components.shares
-        titles = [f"component {i + 1} ({shares[i]:.1%} of the variance)" for i in (0, 1)]
+        titles = [f"component {i + 1} ({percent(shares[i])} of the variance)" for i in (0, 1)]
         lines = [
             Line(name, points[start::2, 0].tolist(), points[start::2, 1].tolist(), color, "none", symbol)
             for name, start, color, symbol in (

@@ -88,12 +88,10 @@ def _provenance(study: Study) -> list[Fact]:
 
 def protocol(study: Study) -> str:
     """On which items settings were chosen and on which they are told."""
-    if not study.selection.arms:
-        several = (study.reported["selected"] == "test").any() if len(study.rows) else False
-        best = " † marks the best of several cells, selected on the very items it is reported on." if several else ""
-        return f"No selection: every cell as given.{best}"
-    told = study.selection.told()
-    return f"{told[0].upper()}{told[1:]}."
+    told = study.selection.told() if study.selection.choose else "no selection: every cell as given"
+    several = not study.selection.arms and len(study.rows) and (study.reported["selected"] == "test").any()
+    best = " † marks the best of several cells, selected on the very items it is reported on." if several else ""
+    return f"{told[0].upper()}{told[1:]}.{best}"
 
 
 def _cells_line(study: Study, once: pd.DataFrame) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from l2v.disk import write_atomically
-from l2v.errors import UserError, counted
+from l2v.errors import StudyError, UserError, counted
 from l2v.report import style
 from l2v.report.answers import writable
 from l2v.report.comparison import Compared, compare
@@ -47,14 +47,17 @@ def write_page(first: Study, compare: str | None = None, examples: int = 1000) -
     """Write outputs/<study>/report/index.html and return its path.
 
     `compare`: a second study of the same outputs folder on the same page. `examples`: most responses in the browser. Raises
-    UserError for an unknown second study, or a scorer that was not applied to it.
+    UserError for an unknown second study, a scorer that was not applied to it, and a place that takes no page.
     """
     outputs = first.store.path.parent
     if compare == first.name:
         raise UserError(f"compare={compare} is the study itself; name another study of {outputs}.")
     second = read_study(str(outputs), compare, first.scorer) if compare else None
     path = first.store.path / "report" / "index.html"
-    write_atomically(path, render(first, second, examples))
+    try:
+        write_atomically(path, render(first, second, examples))
+    except StudyError as error:
+        raise UserError(f"{error} Without a page: page=false (of `l2v run`, runtime.page=false).") from error
     return path
 
 

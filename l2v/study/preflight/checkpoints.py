@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -96,6 +97,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
         if config.path and not config.trust_remote_code and not hasattr(found.config, "quantization_config"):
             found.skeleton = whole_model(AUTO[kind], found.spec, {"device_map": "meta", "use_safetensors": True})
             _check_tied(found)
+            _check_forward(found)
         else:
             found.skeleton  # noqa: B018  what its config cannot make is told here
     if (own := getattr(found.config, "quantization_config", None)) is not None:
@@ -192,6 +194,25 @@ def _check_tied(found: Checkpoint) -> None:
                 held += [opened.get_slice(key)[:BEGINNING] for key in names]
         if len(held) == len(ends) and not torch.equal(*held):
             raise not_tied(where, name, other)
+
+
+def _check_forward(found: Checkpoint) -> None:
+    """Raise UserError where the shapes in a config, each of which may be right, do not fit each other."""
+    try:
+        with torch.no_grad():
+            found.skeleton(input_ids=torch.ones(1, 4, dtype=torch.long, device="meta"))
+    except Exception as error:  # code of many families, of which not all runs without weights
+        check_shapes(error, found.spec.where(), "config.json")
+
+
+def check_shapes(error: Exception, where: str, part: str) -> None:
+    """Raise UserError for an error that says two sizes do not fit; another one says nothing of a model without weights."""
+    if isinstance(error, RuntimeError) and re.search(r"\b(sizes?|shapes?)\b", str(error)):
+        told = " ".join(str(error).split())[:200].rstrip(".")
+        raise UserError(
+            f"The settings of '{where}' do not fit each other, for its model fails with its {part} ({told}); get the "
+            "checkpoint again."
+        ) from error
 
 
 def _check_answers(found: Checkpoint) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from l2v.steering.models import LoadedModel
 from l2v.steering.pictures import check_text_ids, image_token_ids, picture_words
 from l2v.steering.prompts import IMAGE_PLACEHOLDER
 from l2v.study.cells import Job
-from l2v.study.preflight.checkpoints import Checkpoint
+from l2v.study.preflight.checkpoints import Checkpoint, check_shapes
 from l2v.study.workers.answer import cell_requests
 from l2v.study.workers.directions import contrast_questions
 from l2v.transfer.contrast import Chat, build_pairs
@@ -108,6 +108,7 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
     vision: Any = getattr(config, "vision_config", None)
     grid, mask = inputs.get("image_grid_thw"), inputs.get("pixel_attention_mask")
     if grid is not None and hasattr(vision, "spatial_merge_size"):  # Qwen-VL
+        _check_patches(target, inputs, vision)
         return int(grid.prod(dim=1).sum()) // int(vision.spatial_merge_size) ** 2
     if mask is not None:  # Idefics, SmolVLM; a crop without pixels only fills up a batch
         crops = int(mask.flatten(0, 1).any(dim=2).any(dim=1).sum())
@@ -129,10 +130,22 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
     except ValueError as error:
         if "doesn't match model" not in str(error):
             return None
-        told = f"The processor of '{target.spec.where()}' makes pictures of another size than its model takes ({error})"
-        raise UserError(f"{told}; get the checkpoint again.") from error
-    except Exception:  # code of many families, of which not all runs without weights
+        raise _another_size(target, error) from error
+    except Exception as error:  # code of many families, of which not all runs without weights
+        check_shapes(error, target.spec.where(), "processor")
         return None
+
+
+def _check_patches(target: LoadedModel, inputs: Mapping[str, Tensor], vision: Any) -> None:
+    """Raise UserError where a patch has another number of values than its model's (temporal_patch_size and the like)."""
+    sides = [getattr(vision, name, None) for name in ("temporal_patch_size", "patch_size")]
+    if all(isinstance(side, int) for side in sides) and inputs["pixel_values"].shape[-1] % math.prod((*sides, sides[1])):
+        raise _another_size(target, f"{inputs['pixel_values'].shape[-1]} values a patch")
+
+
+def _another_size(target: LoadedModel, told: object) -> UserError:
+    what = f"The processor of '{target.spec.where()}' makes pictures of another size than its model takes ({told})"
+    return UserError(f"{what}; get the checkpoint again.")
 
 
 def hardest(target: LoadedModel, requests: Sequence[Request]) -> list[Request]:
