@@ -260,7 +260,7 @@ def study_report(
     if format == "text" and color:
         from l2v.report.terminal import coloured
 
-        return coloured(lines, blocks(shown), table, more, slim=bool(grids))
+        return coloured(lines, blocks(shown), table, more, slim=not every)
     lines.append(markdown(shown) if format == "md" else plain(shown))
     return "\n".join([*lines, "", more] if grids else [*lines, more] if more else lines)
 

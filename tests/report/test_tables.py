@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -14,6 +15,8 @@ import pytest
 
 import l2v
 from l2v.report.figures import points
+from l2v.report.study import read_study
+from l2v.report.tables import study_report
 
 
 def test_a_difference_that_rounds_to_zero_has_no_minus_wherever_it_is_printed() -> None:
@@ -89,7 +92,7 @@ def test_a_plain_sweep_warns_of_picking_the_best(report: Callable[..., str]) -> 
 
 
 def test_the_split_that_was_chosen_on_tells_what_was_chosen(
-    tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path
+    tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An arm's row and the star of its grid are the chosen cell's; the best of several says so; and no protocol is denied."""
     words = ("method=direct,l2v", "intervention.layer=2,3", "intervention.alpha=0.3,0.7", "protocol.name=select_then_test")
@@ -107,6 +110,11 @@ def test_the_split_that_was_chosen_on_tells_what_was_chosen(
     assert [line.split()[0] for line in table.splitlines()[2:4]] == ["direct", "l2v"] and f" {value}† [" in table
     assert grid.count("*") == 2 and f"{value}*" in grid, "one star beside the legend's"
     assert "†" not in l2v("report", "study=staged", f"outputs={outputs}", "page=false").out
+    monkeypatch.setenv("COLUMNS", "80")
+    found = read_study(str(outputs), "staged")
+    short, whole = (study_report(found, color=True, every=every).split("target mini")[1] for every in (False, True))
+    folded = [[line.startswith(("    ", "\x1b[2m    ")) for line in text.splitlines()] for text in (short, whole)]
+    assert [any(a and b for a, b in itertools.pairwise(lines)) for lines in folded] == [False, True], "no row of three lines"
 
 
 def test_a_search_that_broke_off_says_that_it_is_to_choose(

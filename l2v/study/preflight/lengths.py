@@ -138,9 +138,10 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
 
 def _check_patches(target: LoadedModel, inputs: Mapping[str, Tensor], vision: Any) -> None:
     """Raise UserError where a patch has another number of values than its model's (temporal_patch_size and the like)."""
-    sides = [getattr(vision, name, None) for name in ("temporal_patch_size", "patch_size")]
-    if all(isinstance(side, int) for side in sides) and inputs["pixel_values"].shape[-1] % math.prod((*sides, sides[1])):
-        raise _another_size(target, f"{inputs['pixel_values'].shape[-1]} values a patch")
+    frames, side = getattr(vision, "temporal_patch_size", None), getattr(vision, "patch_size", None)
+    values = inputs["pixel_values"].shape[-1]
+    if isinstance(frames, int) and isinstance(side, int) and values % (frames * side * side):
+        raise _another_size(target, f"{values} values a patch")
 
 
 def _another_size(target: LoadedModel, told: object) -> UserError:
