@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable
@@ -39,14 +40,20 @@ def verb_help(verb: str) -> str:
 
 
 def folded(text: str, width: int) -> str:
-    """The lines of choices and settings within a terminal's width, each going on below what it tells; commands stay whole."""
+    """Text within a terminal's width: paragraphs, and columns, each going on below what it tells; commands stay whole."""
 
     def fold(line: str) -> str:
         told = [found.end() for found in re.finditer(r"\s{2,}(?=\S)", line) if found.end() < 0.6 * width]
         hang = " " * (told[-1] if told else 4)
         return "\n".join(textwrap.wrap(line, width, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False))
 
-    return "\n".join(fold(line) if re.match(r"  [^ ]", line) and len(line) > width else line for line in text.split("\n"))
+    found: list[str] = []
+    for prose, lines in itertools.groupby(text.split("\n"), lambda line: bool(re.match(r"(?!l2v [\w-]+ )\S(?!.*  )", line))):
+        if prose:
+            found += textwrap.wrap(" ".join(lines), width, break_on_hyphens=False, break_long_words=False)
+        else:
+            found += [fold(line) if re.match(r" {0,2}\S.*  | {8}", line) and len(line) > width else line for line in lines]
+    return "\n".join(found)
 
 
 def group_options(group: str) -> list[str]:
