@@ -94,14 +94,14 @@ def _said(right: bool | None, extraction: str | None) -> str:
 
 def agreement_report(judged: Sequence[Judged], shown: int = SHOWN) -> str:
     """The table and the first disagreements, cell by cell, as Markdown."""
-    lines = [f"Agreement of scorers in %, with 95 % Wilson intervals; n = {len(judged)} responses. An abstention is not right."]
-    lines += ["", markdown(matrix(judged)), ""]
+    what = f"Agreement of scorers in %, with 95 % Wilson intervals; n = {len(judged):,} responses. An abstention is not right."
+    lines = [textwrap.fill(what, LINE), "", markdown(matrix(judged)), ""]
     differ = disagreements(judged)
     lines.append(
         f"{len(differ)} responses on which the scorers differ" + (f", the first {shown}:" if len(differ) > shown else ":")
     )
     for where, of_cell in differ.head(shown).groupby("where", sort=False):
-        lines += ["", str(where), ""]
+        lines += ["", textwrap.fill(str(where), LINE, break_long_words=False), ""]
         lines += [_listed(row) for row in of_cell.drop(columns="where").to_dict("records")]
     return printable("\n".join(lines))
 
