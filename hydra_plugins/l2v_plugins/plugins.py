@@ -58,9 +58,9 @@ class StudyLauncher(Launcher):
             raise UserError(f"protocol.name={name} compares all cells at once; this sweeper launches them bit by bit.")
         values, failed = run_configs(configs)
         returns = []
+        folder, name = str(self.config.hydra.sweep.dir), self.config.hydra.job.name
         for index, overrides in enumerate(job_overrides):
-            job = JobReturn(overrides=list(overrides), working_dir=str(self.config.hydra.sweep.dir))
-            job.task_name = self.config.hydra.job.name
+            job = JobReturn(overrides=list(overrides), working_dir=folder, task_name=name)
             job.status = JobStatus.FAILED if failed[index] else JobStatus.COMPLETED
             job.return_value = RuntimeError(failed[index]) if failed[index] else values[index]
             returns.append(job)

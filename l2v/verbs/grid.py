@@ -51,6 +51,7 @@ class JobGrid:
         self.common = common
         self.parser = OverridesParser.create(config_loader=loader)
         self.is_group = lru_cache(maxsize=None)(lambda key: bool(loader.get_group_options(key)))
+        self.read: dict[str, Any] = {}
         self.by_files: dict[tuple[str, ...], DictConfig] = {}
         self.effects: dict[str, Effect | None] = {}
         try:
@@ -155,7 +156,7 @@ class JobGrid:
     def _composed(self, files: tuple[str, ...]) -> DictConfig:
         if files not in self.by_files:
             self.by_files[files] = complaining(
-                lambda: self.checked(settings_node(self.loader, [*self.search_path, *files])), files
+                lambda: self.checked(settings_node(self.loader, [*self.search_path, *files], self.read)), files
             )
         return self.by_files[files]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,12 +15,15 @@ ROOT = "config"
 # Hydra's own node, which is no part of a cell's configuration.
 HYDRA_NODE = "hydra"
 SEARCH_PATH = f"{HYDRA_NODE}.searchpath"
+# What an experiment's jobs were made of, long lists which would be copied into each of them.
+EXPANDED = ("blocks", "where")
 
 
-def settings_node(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
+def settings_node(loader: ConfigLoader, words: Sequence[str], files: dict[str, Any] | None = None) -> DictConfig:
     """What words make of conf/config.yaml. Raises Hydra's and OmegaConf's errors.
 
-    Of Hydra's own settings the search path alone counts; where there are others, its node comes with the result.
+    Of Hydra's own settings the search path alone counts; where there are others, its node comes with the result. files: of a
+    grid's jobs, the files that were read for others of them; what the grid is made of is left out.
     """
     from hydra._internal.defaults_list import create_defaults_list
     from hydra.types import RunMode
@@ -30,8 +34,10 @@ def settings_node(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
     if any(word.get_key_element() != SEARCH_PATH for word in parsed if word not in own):
         return loader.load_configuration(ROOT, list(words), RunMode.RUN, from_shell=False)
     maker.validate_sweep_overrides_legal(overrides=own, run_mode=RunMode.RUN, from_shell=False)
-    load = repo.load_config
-    repo.load_config = lambda config_path: _without_hydra(load(config_path), config_path == ROOT)
+    load, read = repo.load_config, repo.delegate.load_config
+    if files is not None:
+        repo.delegate.load_config = lambda config_path: _once(read, config_path, files)
+    repo.load_config = lambda config_path: _less(load(config_path), config_path == ROOT, () if files is None else EXPANDED)
     chosen = create_defaults_list(repo, ROOT, own, prepend_hydra=False, skip_missing=False)
     found = cast(DictConfig, maker._compose_config_from_defaults_list(defaults=chosen.defaults, repo=repo))
     OmegaConf.set_struct(found, True)
@@ -39,8 +45,16 @@ def settings_node(loader: ConfigLoader, words: Sequence[str]) -> DictConfig:
     return found
 
 
-def _without_hydra(loaded: Any, root: bool) -> Any:
-    """A config file as it was loaded, less what it says of Hydra's node; nothing else may extend the search path."""
+def _once(read: Callable[..., Any], path: str, files: dict[str, Any]) -> Any:
+    """A config file, read once; composing changes what it is given."""
+    if path not in files:
+        files[path] = read(config_path=path)
+    return copy.deepcopy(files[path])
+
+
+def _less(loaded: Any, root: bool, keys: Sequence[str]) -> Any:
+    """A config file as it was loaded, less what it says of Hydra's node; nothing else may extend the search path. keys: what
+    else an experiment's file need not say."""
     if loaded is None or not isinstance(loaded.config, DictConfig):
         return loaded
     prefixes = (f"/{HYDRA_NODE}/", f"{HYDRA_NODE}/") if root else (f"/{HYDRA_NODE}/",)
@@ -50,4 +64,6 @@ def _without_hydra(loaded: Any, root: bool) -> Any:
     whole = root or loaded.header["package"] == "_global_"
     if whole and HYDRA_NODE in loaded.config and (root or OmegaConf.select(loaded.config, SEARCH_PATH) is None):
         loaded.config.pop(HYDRA_NODE)
+    for key in keys if whole and not root else ():
+        loaded.config.pop(key, None)
     return loaded
