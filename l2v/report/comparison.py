@@ -21,6 +21,7 @@ LOOSE = [column for column in SETTINGS if column.loose]
 LOOSE_NAMES = [column.name for column in LOOSE]
 SEARCHED = [column for column in SETTINGS if column.role == SWEPT]
 MOST_PAIRS = 300
+MOST_APART = 5
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Compared:
     only_first: int
     only_second: int
     left_out: int
+
+    @property
+    def apart(self) -> str:
+        """In what the cells of a pair differ all the same, in words; "" for nothing."""
+        told = list(dict.fromkeys(told for pair in self.pairs for told in pair.differs.split("; ") if told))
+        return "; ".join(told[:MOST_APART]) + (f" and {len(told) - MOST_APART} more" if len(told) > MOST_APART else "")
 
 
 def compare(first: Study, second: Study, most: int | None = MOST_PAIRS) -> Compared:

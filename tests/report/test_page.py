@@ -331,6 +331,8 @@ def test_two_studies_are_compared_item_by_item(paged: Path, tiny: Callable[..., 
     )  # fmt: skip
     assert answer.code == 0, answer.err
     page = written(paged, compare="paged_short")
+    assert "1 cell in both" in (words := " ".join(page.split()))
+    assert "Their settings are the same but for max new tokens: 32 → 6." in words
     (pair,) = block(page, "data")["pairs"]
 
     def right(study: str, cell: str) -> list[bool]:
