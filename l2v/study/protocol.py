@@ -129,7 +129,10 @@ def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
     store = Store(configs[0].runtime.outputs, configs[0].study)
     outcome = run_jobs(jobs) if configs[0].protocol.name == "none" else _select_then_report(store, jobs, configs[0])
     outcome.refused = refused
-    outcome.results = write_results(store, {job.cell.id: job.cell for job in jobs})
+    try:
+        outcome.results = write_results(store, {job.cell.id: job.cell for job in jobs})
+    except StudyError as error:
+        raise StudyError(f"{error} `l2v report study={store.study} page=false` shows what is stored.") from error
     return plan, outcome
 
 

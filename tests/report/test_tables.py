@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,20 @@ def test_a_search_that_broke_off_says_that_it_is_to_choose(
     assert "were chosen on one part of the problems" in l2v("report", "study=half", f"outputs={outputs}", "page=false").out
 
 
-def test_a_folder_that_takes_no_report_costs_no_table(tiny: Callable[..., Any], outputs: Path) -> None:
+def test_a_folder_that_takes_no_report_costs_no_table(tiny: Callable[..., Any], l2v: Callable[..., Any], outputs: Path) -> None:
     (outputs / "shut").mkdir()
     (outputs / "shut" / "report").write_text("")
     answer = tiny("study=shut", "method=direct", "runtime.page=true")
     assert answer.code == 0 and "Study 'shut'" in answer.out and "1 cell of study 'shut'" in answer.out
     assert "The table stands here alone" in answer.err and "page=false" in answer.err
     assert len(answer.err.splitlines()) == 2, answer.err
+    (outputs / "shut" / "results.csv").unlink()
+    (outputs / "shut" / "results.csv").mkdir()
+    answer = tiny("study=shut", "method=direct")
+    assert answer.code == 2 and answer.err.endswith("`l2v report study=shut page=false` shows what is stored.\n"), answer.err
+    answer = l2v("report", "study=shut", f"outputs={outputs}", "page=false")
+    assert answer.code == 0 and "Study 'shut'" in answer.out
+    shutil.rmtree(outputs / "shut")
 
 
 def test_a_run_leaves_its_tables_behind(told: Path, report: Callable[..., str]) -> None:
