@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -196,10 +197,18 @@ def drop_torn_line(file: BinaryIO) -> None:
         file.seek(0, os.SEEK_END)
 
 
+def plain_bytes(path: Path) -> bytes:
+    """A file's bytes. Raises OSError for what is no plain file too: a pipe would be waited for, a device read without end."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        return file.read()
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's bytes; none where it is missing. Raises UserError for what cannot be read, such as a folder."""
     try:
-        return path.read_bytes()
+        return plain_bytes(path)
     except FileNotFoundError:
         return b""
     except OSError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from l2v.disk import UNREADABLE, Record, SafeLoader, write_atomically
+from l2v.disk import UNREADABLE, Record, SafeLoader, plain_bytes, write_atomically
 from l2v.errors import UserError
 from l2v.study.cells import SCHEMA, Cell
 
@@ -62,7 +62,7 @@ class CellConfig:
     def settings(self) -> Record:
         """config.yaml: schema, the cell, and where its models and data lay. Raises UserError for one that is damaged."""
         try:
-            loaded = yaml.load((self.path / "config.yaml").read_bytes(), Loader=SafeLoader)
+            loaded = yaml.load(plain_bytes(self.path / "config.yaml"), Loader=SafeLoader)
         except (OSError, yaml.YAMLError, *UNREADABLE) as error:
             raise self._no_config() from error
         if not isinstance(loaded, dict) or not isinstance(loaded.get("cell"), dict):

@@ -38,7 +38,7 @@ class CellFolder(CellResponses):
             for trace in (self.path / "error.txt", *self.path.glob("failures.*.jsonl")):
                 trace.unlink(missing_ok=True)
             verdicts = self.path / "scores"
-            for path in (*verdicts.glob("*.jsonl"), verdicts, self.path / "metrics.json", self.path):
+            for path in (*verdicts.glob("*.jsonl"), verdicts, self.path / "metrics.json", self.path, *self.path.parents[:3]):
                 if path.exists():
                     sync_path(path)
         self._write_done(mark | {"at": datetime.now(timezone.utc).isoformat(timespec="seconds")}, stored_twice)

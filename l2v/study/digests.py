@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from l2v.disk import UNREADABLE, Record, read_bytes, whole_lines
+from l2v.disk import UNREADABLE, Record, plain_bytes, read_bytes, whole_lines
 from l2v.errors import UserError, printable
 
 # The last key of a line, and of a small file.
@@ -116,7 +116,7 @@ def is_whole(content: Record, of: str = "") -> bool:
 def read_json(path: Path, mend: str) -> Any:
     """What a small JSON file holds. Raises UserError, with what to do (`mend`, after "; "), for one that cannot be read."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(plain_bytes(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {mend}") from error
     except UNREADABLE as error:

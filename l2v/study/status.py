@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from l2v.disk import read_bytes
 from l2v.study.store import CellFolder, Store
 from l2v.study.workers.claims import holders
 from l2v.study.workers.heartbeat import MISSED, Holder, host_key, may_run, read_heartbeat, workers_folder
@@ -112,7 +113,7 @@ def status(outputs: str, study: str) -> Status:
 
 def _stored(folder: CellFolder) -> int:
     """Rows of an open cell, by counting lines: this is asked every two seconds."""
-    return sum(path.read_bytes().count(b"\n") for path in folder.path.glob("responses*.jsonl"))
+    return sum(read_bytes(path).count(b"\n") for path in folder.path.glob("responses*.jsonl"))
 
 
 def _failure(runs: list[Run], cell: str) -> str | None:

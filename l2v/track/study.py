@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.disk import Record
+from l2v.disk import Record, read_bytes
 from l2v.identity import digest
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.race import looks_table
@@ -88,7 +88,7 @@ def _columns(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 def _report(study: Study) -> Planned:
     study.store.check_results()
     files = _report_files(study.store.path)
-    hashes = {name: hashlib.sha256(file.path.read_bytes()).hexdigest() for name, file in files.items()}
+    hashes = {name: hashlib.sha256(read_bytes(file.path)).hexdigest() for name, file in files.items()}
     run_id = f"report-{slug(study.name)}"
     return Planned(run_id, "report", digest([FORMAT, study.scorer, hashes]), partial(_report_run, run_id, study, files))
 

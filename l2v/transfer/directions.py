@@ -121,6 +121,8 @@ def _read(path: Path, framework: str) -> tuple[dict[str, Any], int, dict[str, An
     from safetensors import SafetensorError, safe_open
 
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no plain file")
         with safe_open(str(path), framework=framework) as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in _TENSORS}

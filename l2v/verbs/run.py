@@ -174,7 +174,7 @@ def _tell(config: Config, cells: set[str], outcome: Outcome) -> None:
     for reason, ids in by_reason.items():
         named = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
         traceback = results.parent / "cells" / ids[0] / "error.txt"
-        known = traceback.exists() and traceback.read_text(encoding="utf-8").startswith("Traceback")
+        known = traceback.is_file() and traceback.read_text(encoding="utf-8").startswith("Traceback")
         where = f" (traceback: {traceback})" if known else ""
         first = outcome.failed[ids[0]].partition("]: ")[0]
         print(printable(f"FAILED {len(ids)} cells ({named}; {first}]): {reason}{where}"), file=sys.stderr)

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from l2v.disk import UNREADABLE, check_folders, disk_errors
+from l2v.disk import UNREADABLE, check_folders, disk_errors, plain_bytes
 from l2v.study.workers.heartbeat import Heartbeat, Holder, holder_of
 
 HELD, FREE, DONE = "", ".free", ".done"
@@ -129,6 +129,6 @@ def holders(folder: Path) -> list[Holder]:
 def _holder(path: Path) -> Holder | None:
     """Who wrote a claim; None when that cannot be read (its holder died, or lives, between creating and writing it)."""
     try:
-        return holder_of(json.loads(path.read_bytes()))
+        return holder_of(json.loads(plain_bytes(path)))
     except (OSError, *UNREADABLE):
         return None

@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from l2v.disk import UNREADABLE, write_atomically
+from l2v.disk import UNREADABLE, plain_bytes, write_atomically
 from l2v.errors import UserError
 
 # Rows a second are told over so many seconds.
@@ -225,7 +225,7 @@ class Watch:
 def read_heartbeat(path: Path) -> dict[str, Any]:
     """What a worker last showed; empty when there is nothing to read."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(plain_bytes(path))
     except (OSError, *UNREADABLE):
         return {}
     return found if isinstance(found, dict) and all(_fits(name, value) for name, value in found.items()) else {}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from l2v.config import Config, ExecutorConfig
-from l2v.disk import Record, read_bytes, read_notes, write_atomically
+from l2v.disk import Record, plain_bytes, read_bytes, read_notes, write_atomically
 from l2v.errors import UserError
 from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
@@ -74,7 +74,7 @@ class Run:
     def over(self) -> bool:
         """Whether a worker of this attempt saw every cell done or set aside: one look, instead of one per cell."""
         try:
-            return (self.path / "over").read_text(encoding="utf-8") == self.attempt
+            return plain_bytes(self.path / "over") == self.attempt.encode()
         except (OSError, ValueError):
             return False
 
