@@ -36,6 +36,8 @@ PLACES = {
     **dict.fromkeys(("source.path", "target.path", "method.weights.checkpoint", "benchmark.include_path", "model"), "{file}"),
     **dict.fromkeys(("contrast.path", "benchmark.path", "responses", "items", "file"), "{folder}"),
 }
+# What looks like a number to somebody.
+ODD = ("1e400", "-1e400", "0x10", "--", "1:2", "½", "[[1],[2]]")
 # Where a setting counts only beside others.
 BESIDE = {
     "method.weights.kind": ("method=merging",),
@@ -126,7 +128,7 @@ def bad_words(key: str, kind: Any, hydra: bool) -> Iterator[str]:
         within = range_of(key)
         outside = [value for value in (-1, 0, 1.5, 5) if not within.holds(value) and (float in kinds or value != 1.5)]
         whole = ("1.5", f"1{20 * '0'}") if int in kinds else ()
-        yield from (f"{key}={value}" for value in ("x", "nan", "inf", "''", "[1]", *whole, *outside))
+        yield from (f"{key}={value}" for value in ("x", "nan", "inf", "''", "[1]", *ODD, *whole, *outside))
     elif bool in kinds:
         yield from (f"{key}={value}" for value in ("x", "''", "[true]", "nan"))
     elif str in kinds and key not in EMPTY:
