@@ -32,7 +32,7 @@ from l2v.finetune.data import TrainingText, TrainingTexts, encode_examples
 from l2v.finetune.loop import Diverged, State, epoch_of_training, mean_loss
 from l2v.finetune.settings import FinetuneSettings, check_new
 from l2v.finetune.trainable import check_packages, made_trainable
-from l2v.identity import digest
+from l2v.identity import digest, fingerprint
 from l2v.steering.models import LoadedModel
 from l2v.steering.weights import check_writable
 from l2v.transfer.contrast import Chat
@@ -89,12 +89,12 @@ def finetune(
 
 def _identity(loaded: LoadedModel, examples: TrainingTexts, settings: FinetuneSettings) -> str:
     """What must be equal for one run to go on from another's state."""
-    held = hashlib.blake2b(digest_size=16)
+    held, spec = hashlib.blake2b(digest_size=16), loaded.spec
     for row in examples.rows:
         held.update(json.dumps([row.ids, row.labels]).encode())
     known = {
         "settings": asdict(settings),
-        "base": [loaded.spec.where(), loaded.spec.revision],
+        "base": [fingerprint(spec.path)] if spec.path else [spec.id, spec.revision],
         "texts": held.hexdigest(),
     }
     return json.dumps(known, sort_keys=True)
@@ -107,8 +107,8 @@ def _work_folder(out: Path, identity: str) -> Path:
     mark = work / "identity.json"
     if work.exists() and (not mark.is_file() or mark.read_bytes() != identity.encode()):
         raise UserError(
-            f"{work} holds an interrupted run of other settings or texts; repeat that one, choose another finetune.out or "
-            "delete it."
+            f"{work} holds an interrupted run of another model, other settings or texts; repeat that one, choose another "
+            "finetune.out or delete it."
         )
     shutil.rmtree(work / "final", ignore_errors=True)
     write_atomically(mark, identity)

@@ -139,8 +139,13 @@ def test_an_interrupted_run_goes_on(method: str, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         finetune(load_model(spec, "vision"), TEXTS, settings, tmp_path / "out", interrupt)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UserError, match="interrupted run of other settings or texts"):
+    with pytest.raises(UserError, match="interrupted run of another model, other settings or texts"):
         finetune(load_model(spec, "vision"), TEXTS[1:], settings, tmp_path / "out")
+    # A checkpoint that was replaced since is another base, wherever it lies.
+    (added := tmp_path / "model" / "added.txt").write_text("another")
+    with pytest.raises(UserError, match="interrupted run of another model"):
+        finetune(load_model(spec, "vision"), TEXTS, settings, tmp_path / "out")
+    added.unlink()
     state = tmp_path / "out.partial" / "state.pt"
     whole_state = state.read_bytes()
     for place in (middle_of_largest(state), -1):
