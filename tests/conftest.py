@@ -37,7 +37,8 @@ TINY = ("benchmark.limit=8", "runtime.progress=false", "runtime.page=false", "ru
 
 
 # Files of minutes, which go first: nobody shall wait for one of them at the end.
-LONG = ("executors", "kill", "slurm", "heats", "one_failure", "ray", "world", "terminal", "preflight", "end_to_end", "follower")
+LONG = ("executors", "kill", "slurm", "heats", "one_failure", "ray", "world", "damage", "corpus", "hub", "engine", "bad_input")
+LONG += ("signals", "terminal", "preflight", "end_to_end", "follower", "speed_scripts")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
