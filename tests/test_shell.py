@@ -104,6 +104,25 @@ def test_scores_are_printed_and_an_abstaining_scorer_says_why(grid: str, l2v: Ca
     assert f"robust abstains on {100 * share:.0f} % of the answers" in answer.out
 
 
+def test_the_bar_counts_on_from_its_first_rows() -> None:
+    """Before them a model is loaded and the engine probed: a hundred rows do not take fifty times as long."""
+    from l2v.study.workers.executors.progress import RowBar
+
+    clock = [0.0]
+    with RowBar(total=102, initial=0, file=io.StringIO(), mininterval=0, smoothing=0.1) as bar:
+        bar._time = lambda: clock[0]
+        bar.start_t = bar.last_print_t = 0.0
+        assert "<?" in str(bar)
+        clock[0] = 20.0
+        bar.update(2)
+        assert "2/102 [00:00<?" in str(bar)
+        clock[0] = 21.0
+        bar.update(10)
+        assert "12/102 [00:01<00:09, 10.00it/s]" in str(bar)
+    with RowBar(total=3, disable=True) as quiet:
+        quiet.update(2)
+
+
 def test_the_bar_names_its_phase_and_tells_no_time_left_before_it_is_known(
     l2v_process: Callable[..., Any], tmp_path: Path
 ) -> None:

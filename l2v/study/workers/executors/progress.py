@@ -14,6 +14,23 @@ from l2v.study.workers.run import Run
 from l2v.study.workers.workload import Workload
 
 
+class RowBar(tqdm):
+    """A bar whose clock starts with its first rows: they took loading and probing too, and tell nothing of the time left."""
+
+    begun = False
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Move by `n` rows."""
+        if self.disable or not n or self.begun:
+            return super().update(n)
+        self.begun = True
+        self.n += n
+        self.initial = self.last_print_n = self.n
+        self.unpause()
+        self.refresh()
+        return True
+
+
 def progress_bar(work: Workload, run: Run) -> Any:
     """The bar of a run: rows, of which some were there before."""
     runtime = work.jobs[0].config.runtime
@@ -22,24 +39,18 @@ def progress_bar(work: Workload, run: Run) -> Any:
     if runtime.progress:
         folders = [work.store.folder(cell_id) for cell_id in run.items]
         done = sum(run.items[folder.id] if folder.done else len(folder.responses()) for folder in folders)
-    return tqdm(
+    return RowBar(
         total=sum(run.items.values()), initial=done, unit="row", desc=f"{work.store.study} ({', '.join(splits)})",
         disable=not runtime.progress, smoothing=0.1, dynamic_ncols=True, file=sys.stderr,
     )  # fmt: skip
 
 
 def phases(bar: Any) -> Callable[[str], None]:
-    """Names in the bar what a worker does: loading, reading directions, fitting maps, answering, scoring.
-
-    Its clock starts with the first answers: time left that counts a model's loading is not known, it is made up.
-    """
-    answered, said = False, ""
+    """Names in the bar what a worker does: loading, reading directions, fitting maps, answering, scoring."""
+    said = ""
 
     def show(doing: str) -> None:
-        nonlocal answered, said
-        if "answering" in doing and not answered:
-            answered = True
-            bar.unpause()
+        nonlocal said
         # Every time it is told something a bar in a file writes a line.
         if (told := doing.partition(":")[0]) != said:
             said = told
