@@ -36,11 +36,16 @@ _OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )
 # A guess is an answer; tags are no words.
 _EMPTY = re.compile(
     r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
-    r"^\W*(?:solving|simplifying|adding (?:them|these|those|it all)(?: up| together)?|you (?:need|have) to)\b,?|"
+    r"^\W*(?:solving|simplifying|"
+    r"(?:adding|counting|summing)\b(?: (?:them|these|those|it all)\b)?(?: (?:up|together))?(?: all)?|"
+    r"you (?:need|have) to)\b,?|"
     # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
     r"\bthe (?:mean|average) of (?:the (?:two )?\w+ \w+, )?[0-9.]+ and [0-9.]+(?=[:=,]|\sis\b)|"
-    r"\b(?:this|that|which) means\b|\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
-    r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|^\W*(?:based on|looking at|considering|judging|since|because)\b[^,]*,",
+    r"\b(?:makes?|takes?|made|taken) up\b|"
+    r"\b(?:side|segment) (?=(?-i:[A-Z]{2}\b))|\b(?:this|that|which) means\b|"
+    r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
+    r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|"
+    r"^\W*(?:based on|looking at|considering|judging|given|from|since|because)\b[^,]*,",
     re.IGNORECASE,
 )
 # "31 matchsticks": an answer and no sentence.
@@ -52,7 +57,7 @@ _COUNT = re.compile(
 _WORKED = re.compile(
     r"[0-9.]+ (?:\w+ )?(?:(?:minus|plus|take away|times|[-+×]) [0-9.]+ (?:\w+ )?)+(?:gives|leaves|makes|is|equals|=) (?=[0-9])"
 )
-_POWER = re.compile(r"(?<=[a-z])\^\{?[23]\}?")
+_POWER = re.compile(r"(?<=[a-z])\^\{?-?[123]\}?")
 _RUN = re.compile(r"[0-9.,]*[0-9](?:[0-9.,/^×·e'{}\\ƒ√ ]|(?<= )x(?= )|and a half)*")
 _NTH_OPTION = re.compile(r"\b(?:first|second|third|fourth|fifth|last) (?:option|choice|answer|one)\b", re.IGNORECASE)
 _IN_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|(?:for )?(?:a |the )?total(?: number| of)?)(?!\w)", re.IGNORECASE)
@@ -125,6 +130,7 @@ def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, option
     angles = _NUMBERED_ANGLE.findall(text)
     text = text if any(DIGITS & set(one) for one in answer) else _HOW_FAR.sub("", text)
     text, forms = _stripped(text, asked)
+    text = _GLOSS.sub(lambda m: m.group() if _known(m.group(), asked, answer) else "", text)
     own = {name for part in answer for name in (*named(part), *named(part.lower()), *_SIDE_OF.get(part.lower(), ()))}
     if len(runs := _RUN.findall(text)) == 1 and any(n[0] in DIGITS for n in own):
         # One number, however it is written.
@@ -151,6 +157,18 @@ def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, option
     there = {*said, *own, *(name for option in options for name in named(option))}
     fixed = frozenset(own | units | labels)
     return _Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(labels), worked, alone), foreign
+
+
+# "a pie chart that shows how it is used", "the highest bar (18)": what neither asks nor answers.
+_GLOSS = re.compile(
+    r"(?<!\bis)(?<!\bwas) (?:that|which|who) (?:\w+s|is|are|have|were)\s"
+    r"(?!.*\b(?:would|could|not|is|are|was|were)\b).*|\s\([^()]*\)"
+)
+
+
+def _known(text: str, asked: Wanted, answer: Sequence[str]) -> bool:
+    """Whether a text names something of the question or the answer."""
+    return bool({*named(text)} & {*asked.main, *asked.rest, *(name for part in answer for name in named(part))})
 
 
 def _missing(sentence: _Sentence, asked: Wanted, response: str) -> set[str]:
@@ -196,7 +214,12 @@ def account(
     if (asked.main | asked.rest) - sentence.there:
         # "Red" where the blue one is asked for, and both were spoken of.
         foreign |= said & asked.known - asked.near - sentence.own
-    return foreign, _missing(sentence, asked, response) | _half(set(named(text)), asked, sentence.own)
+    # Of a share, what is done with it need not be said.
+    share = _SHARED if asked.noun & {"percen", "fracti"} and (asked.main | asked.rest) & said else frozenset()
+    return foreign, _missing(sentence, asked, response) - share | _half(set(named(text)), asked, sentence.own)
+
+
+_SHARED = frozenset({"~price", "chosen", "choos", "prefer", "lik", "us", "watch", "own", "vot", "speak", "play"})
 
 
 def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
@@ -310,7 +333,7 @@ _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,]
 # "the second highest"
 _RANK = re.compile(r"\b((?:second|third|fourth|fifth|2nd|3rd|[4-9]th|next)[ -])?(?:\w{3,}est|most|least)\b", re.IGNORECASE)
 # Asked what will be, an answer may say what would.
-_WILL = re.compile(r"\b(?:will|if|when|happens?)\b", re.IGNORECASE)
+_WILL = re.compile(r"\b(?:will|if|when|happens?|needed|required)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
 _CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore)\b", re.IGNORECASE)
 _IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)

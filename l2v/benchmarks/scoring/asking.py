@@ -29,10 +29,13 @@ million billion dozen estimate carefully careful problem real all interval notat
 highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
 form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
 celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after
-recorded achieved accounts account magnitude size"""
+recorded achieved accounts account magnitude size belong belongs
+relationship relation section slice category set"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
+median middle
+closest nearest
 perimeter circumference
 length distance long far
 width wide
@@ -43,7 +46,7 @@ mass weight weigh heavy heavier
 price cost charge expensive pay paid spend spent money
 highest largest greatest maximum biggest most max tallest peak
 lowest smallest least minimum fewest min
-difference more gap
+difference more gap exceed exceeds
 fewer less
 left remain rest remaining
 total sum altogether together
@@ -87,12 +90,15 @@ SOME = "|".join(COUNTS)
 _SPELT = re.compile(rf"\b(?:{SOME})(?:[ -](?:and )?(?:{SOME}|hundred|thousand|million))+\b", re.IGNORECASE)
 
 
+_SHORTENED = re.compile(r"'(?:s|re|ve|ll|d)$|n't$")
+
+
 @lru_cache(maxsize=2**15)
 def _name(token: str, first: bool) -> str:
     """One name for all forms of a word, number or symbol; "" for words that name nothing."""
     if token[0] in DIGITS:
         return f"{float(token.replace(',', '')):g}" if token[-1] in DIGITS else token
-    low = token.lower().removesuffix("'s").removesuffix("n't")
+    low = _SHORTENED.sub("", token.lower())
     if low == "not":
         return ""
     if low in COUNTS:
@@ -195,6 +201,8 @@ _PARTICIPLE = re.compile(
     r"(?=(?:behind|under|on|in|at|next|near|above|below|between|beside|inside|"
     r"outside)\b)"
 )
+# "the total number of cars" is the number of cars.
+_TOTAL = re.compile(r"\btotal (?=(?:number|amount)\b)", re.IGNORECASE)
 _BESIDE = re.compile(r"\b(to|into|than|from|before|after)\b", re.IGNORECASE)
 _AND = re.compile(r"\b(and)\b", re.IGNORECASE)
 
@@ -226,7 +234,7 @@ def asked_of(question: str) -> Wanted:
     found[-1] = _ASKS.split(found[-1])[-1]
     blank = _BLANK.search(found[-1])
     asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])
-    asking = _PARTICIPLE.sub("", asking)
+    asking = _TOTAL.sub("", _PARTICIPLE.sub("", asking))
     free = {name for match in _WH.finditer(asking) for name in named(match.group())}
     parts = [[n for n in named(part) if n not in free] for part in _PART.split(PLACE.sub(" ", asking))]
     first = next((i for i, part in enumerate(parts) if part), 0)

@@ -119,13 +119,14 @@ _GUESSES = re.compile(
 )
 # What a reason denies is not the answer.
 _BECAUSE = re.compile(r"\s(?:because|since)\s", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]{1,60}"')
 _UNEQUAL = re.compile(r"[\s$\\(]*[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*")
 
 
 def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     bits = possible(text) if bits is None else bits
-    said = _BECAUSE.split(text, maxsplit=1)[0]
+    said = _QUOTED.sub('""', _BECAUSE.split(text, maxsplit=1)[0])
     if REMARKS.match(text, bits):
         return Kind.HYPOTHESIS if IF.search(text) and SUPPOSES.search(text, bits) else Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):

@@ -149,6 +149,8 @@ _LATEX = [
         " ",
     ),
     (re.compile(r"\{,\}"), ","),
+    # *emphasis*
+    (re.compile(r"(?<![\w*)])\*([A-Za-z][^*\n]{0,60})\*(?![\w*(])"), r"\1"),
     (re.compile(r"(?<=\{)[bp]matrix(?=\})"), "matrix"),
     (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), "×"),
     (re.compile(r"\\(?=[%$#&_{}])|\\[()\[\]]|\$|`|\*\*|__"), ""),

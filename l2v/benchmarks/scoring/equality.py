@@ -202,7 +202,7 @@ _GLOSS, _FOREIGN = re.compile(r"([^()=]{2,60})\s\(([^()=]{2,60})\)$"), re.compil
 def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
-        r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|"
+        r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|belongs to|"
         r"gives|yields|becomes|says|"
         r"reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|peaked) (?:in|on|at)|"
         r"colou?red|named|called|"
@@ -227,7 +227,7 @@ _SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(
     r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which(?! (?:simplifies|reduces) to)|so that)\b|"
-    r"\s\((?:see|as|because|from)\b|"
+    r"\s\((?:see|as|because|from)\b|,\s(?:written|created|published|directed|located) |"
     r"\sin \w+ (?:notation|form)(?=\W*$)|"
     r"\s[-–—]\s(?=because|since|as)|,?\s(?:of course|no doubt|and nothing else|i (?:think|believe|guess))\b|\s[✓✔✅]|(?:です|"
     r"입니다|이다)?[。.]*$",

@@ -21,7 +21,7 @@ _VERBS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|has|have|had|gets?|gives|makes?|takes?|costs?|needs?|earns?|earned|spent|contains?|"
     r"shows?|(?:simplifies|reduces|evaluates|works out|boils down|narrows down) to|"
     r"reads?|holds?|remains?|becomes?|measures?|(?:comes?|came|amounts?|sums?|adds?(?: up)?) to|totals?|count|see|find|"
-    r"obtain)\b|(?<=it)'s\b|(?<=that)'s\b"
+    r"obtain)\b|\b(?:exceeds?|differs?)\b.*?\bby\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
     r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
@@ -99,7 +99,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
-    text = _OF_SO_MANY.sub("", text)
+    text = _BRACKETED.sub("", _OF_SO_MANY.sub("", text))
     text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None
@@ -118,6 +118,10 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+# A reason, or a number that leads to another one behind it.
+_BRACKETED = re.compile(
+    r"\s\((?:since|because|as|where|given|with|using)\b[^()]*\)|\s\([$€£]?\d[\d.,]*\s?%?\)(?=.*\d)", re.IGNORECASE
+)
 _HUNDRED_AND = re.compile(r"\bhundred and (?=[a-z])", re.IGNORECASE)
 # What is said of a part of a number, or of all but it.
 _PART = re.compile(

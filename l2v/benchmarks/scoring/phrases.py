@@ -306,7 +306,7 @@ CONTRASTED = re.compile(
     r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
     r"\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
     # A gloss of some words at the end.
-    r"\s*\((?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
+    r"\s*\((?!\w+ of (?:them|which|whom|these)\b)(?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
     re.IGNORECASE,
 )
 # What stands in front of a comma and governs what follows.
