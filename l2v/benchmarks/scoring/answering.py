@@ -20,7 +20,7 @@ from l2v.benchmarks.scoring.values import Value, known_unit, to_base
 _ADDED = re.compile(
     r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*|(?<!\bsame) as (?:it|the|they|its|this)\b.*|"
     r", which\b(?! (?:is|rounds to|equals|simplifies to)(?: about| equal to)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
-    r", (?:with|who|at|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
+    r", (?:with|who|at|next|near|beside|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
     r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
     r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
@@ -187,7 +187,7 @@ def _missing(sentence: _Sentence, asked: Wanted, response: str) -> set[str]:
     if sentence.worked or _STANDS_FOR.match(text) or _TITLE.fullmatch(text) and asked.main & said:
         short = sentence.alone or ":" in text
         return missing | {n for n in asked.main - there if (n[0] == "~" if short else n not in named(response))}
-    if word and not asked.counts and {*named(word), stem(word)} & (asked.noun | wanted | {asked.head}):
+    if word and not asked.counts and {*named(word), stem(word)} & (asked.noun | wanted - asked.aside | {asked.head}):
         return missing | _OPERATIONS & (wanted - there)
     if sentence.labelled or symbols and symbols <= there:
         return missing

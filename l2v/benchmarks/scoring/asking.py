@@ -29,7 +29,7 @@ million billion dozen estimate carefully careful problem real all interval notat
 highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
 form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
 celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after
-recorded achieved accounts account magnitude size belong belongs
+recorded achieved accounts account magnitude size belong belongs toward towards
 relationship relation section slice category set"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
@@ -46,7 +46,7 @@ mass weight weigh heavy heavier
 price cost charge expensive pay paid spend spent money
 highest largest greatest maximum biggest most max tallest peak
 lowest smallest least minimum fewest min
-difference more gap exceed exceeds
+difference more gap apart exceed exceeds
 fewer less
 left remain rest remaining
 total sum altogether together
@@ -133,7 +133,7 @@ class Wanted:
 
     main: what an answer may not leave out, up to its first "in", "for", …; rest: what stands behind. head: the first word
     of "What is the …"; noun: that of "which …", "how many …". known: all that the question names; near: that its last sentence
-    does. pairs: what stands beside "to", "than", …; both: beside "and";
+    does. pairs: what stands beside "to", "than", …; both: beside "and"; aside: what tells where it is ("behind the truck");
     steps: what is to be taken away before; numbered: the numbers of things ("3 pens"); units and dimensions:
     those that it mentions; places: "f(-1)"; counts: whether it asks how many.
     """
@@ -146,6 +146,7 @@ class Wanted:
     near: frozenset[str]
     pairs: frozenset[tuple[str, str, str]]
     both: frozenset[tuple[str, str, str]]
+    aside: frozenset[str]
     steps: frozenset[str]
     numbered: frozenset[tuple[str, str]]
     dimensions: frozenset[str]
@@ -187,6 +188,7 @@ _AS_A = re.compile(r"\bas an? (?:\w+ )?(fraction|decimal|ratio|percentage|percen
 # "If AB = 8 and OB = 10, what is …"
 _ASKS = re.compile(r",\s(?:then\s)?(?=(?:what|which|how|find)\b)", re.IGNORECASE)
 _HOW_MANY = re.compile(r"\bhow (?:many|much)\s+(?:more\s+)?(\w+)", re.IGNORECASE)
+_ASIDE = re.compile(r"\b(?:behind|under|near|beside|above|below|next to|in front of) (?:the |an? )?(\w+)", re.IGNORECASE)
 # "How many cars on the left are blue?"
 _SO_MANY = re.compile(r"\b(?:are|were|is|was|have|had|can|could|do|did)\s(.+)$", re.IGNORECASE)
 _WH = re.compile(
@@ -262,6 +264,7 @@ def asked_of(question: str) -> Wanted:
         frozenset(named(question if _PRONOUN.search(asking) else found[-1])),
         pairs_in(asking),
         pairs_in(asking, _AND),
+        frozenset(name for noun in _ASIDE.findall(asking) for name in named(noun)),
         frozenset(name for part in _SENTENCE.split(question) for name in _taken(named(part))),
         frozenset(_numbered(named(asking))),
         frozenset(d[0] for u in units if (d := to_base(Value(1.0, 0, u)))),

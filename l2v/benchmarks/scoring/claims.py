@@ -141,7 +141,9 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
             or WRONG_BOX.match(text[at : at + len(content) + 80].partition(content)[2])
         ):
             denied.append(claim)
-        elif around is None or around.kind not in UNBOXED or len(around.text) > 300:
+        elif not content.rstrip(" }$").endswith("?") and (
+            around is None or around.kind not in UNBOXED or len(around.text) > 300
+        ):
             asserted.append(claim)
     return unrepeated(text, asserted), denied
 

@@ -99,7 +99,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
-    text = _BRACKETED.sub("", _OF_SO_MANY.sub("", text))
+    text = _SUM.sub("", _BRACKETED.sub("", _OF_SO_MANY.sub("", text)))
     text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None
@@ -122,6 +122,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
 _BRACKETED = re.compile(
     r"\s\((?:since|because|as|where|given|with|using)\b[^()]*\)|\s\([$€£]?\d[\d.,]*\s?%?\)(?=.*\d)", re.IGNORECASE
 )
+# "9 - 2 = 7 balls are left"
+_SUM = re.compile(r"^[\d\s.+*/×()-]+=\s*(?=\d[\d.,]* [a-z]+ (?:is|are|remain|were)\b)")
 _HUNDRED_AND = re.compile(r"\bhundred and (?=[a-z])", re.IGNORECASE)
 # What is said of a part of a number, or of all but it.
 _PART = re.compile(
@@ -160,7 +162,7 @@ def _counts(text: str, asked: str) -> bool:
     )
 
 
-_COUNTED = re.compile(rf"(?:\d|\b(?:{_COUNTS}))(?![-\w])\s?([%°]|[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})")
+_COUNTED = re.compile(rf"(?:\d|\b(?:{_COUNTS}|[Oo]nly one))(?![-\w])\s?([%°]|[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})")
 
 
 def numbers_in(text: str) -> frozenset[float]:

@@ -83,7 +83,7 @@ def read_option(
         reading = (
             _same_text(text, known, to_the_letter=True)
             or _same_text(_IS.split(text)[-1], known, to_the_letter=True)
-            or (_letter(text, known) if letters and (text == claim.text or _LEADING.match(text)) else None)
+            or (_letter(text, known) if letters and (text == claim.text or _leads(text, known)) else None)
             or _same_text(text, known)
         )
         if reading is not None:
@@ -96,6 +96,12 @@ def read_option(
         or _mention(text, how, known, asks_not)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
+
+
+def _leads(text: str, known: _Options) -> bool:
+    """Whether a text begins with an option's letter."""
+    leading = _LEADING.match(text)
+    return leading is not None and leading.group(1) in known.letters
 
 
 _IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)(?: (?:located )?at)?\s|(?<=\bit)'s\s")

@@ -181,7 +181,7 @@ QUOTES = PatternTable(
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b",
     rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b",
     r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b",
-    r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!the (?:graph|figure|"
+    r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!\d|the (?:graph|figure|"
     r"chart|table|formula))",
     rf",\s(?:says?|said|claims?|claimed) (?:{_NAME}|(?:the |my )?{_ONE}|{_MANY})|\b{_MANY} say\b",
     rf"^\W*(?:{_NAME}\s?:\s?[\"'“]|{_ONE}\s?:)|\bwhat {_SPEAKS}\b",

@@ -29,7 +29,8 @@ class Pending:
 # What asserts by its place alone, and must answer just what is asked.
 PLACED = (CONCLUSION, WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
 _PIECE = re.compile(
-    r"[,;:]\s(?:i\.e\.,? |and |while |so |thus |hence )?|\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
+    r"[,;:]\s(?![^(]*\))(?:i\.e\.,? |and |while |so |thus |hence )?|"
+    r"\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
 )
 # What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
 _FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)

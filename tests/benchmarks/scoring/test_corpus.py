@@ -20,7 +20,7 @@ from l2v.benchmarks.scoring.robust import robust, robust_many
 from l2v.benchmarks.scoring.tables import PatternTable
 
 CLAIMS = Path(__file__).parent / "claims"
-HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth")
+HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth", "sixth", "sixth_kept")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 
@@ -60,6 +60,14 @@ def test_claims_are_read_as_what_they_are(half: str, judged: list[tuple[dict[str
     assert len(accepted) <= 0.01 * (len(own) - right), accepted
     assert len(refused) <= 0.05 * right, refused
     assert len(called_wrong) <= 0.01 * right, called_wrong
+
+
+def test_what_is_not_read_yet_is_left_open() -> None:
+    """Answers in forms that no rule reads yet: an abstention is a gap, a verdict against the gold or for another a fault."""
+    cases = lines(CLAIMS / "pending.jsonl")
+    verdicts = robust_many([(question(c), c["response"]) for c in cases], workers=1)
+    assert {c["id"] for c, v in zip(cases, verdicts, strict=True) if v.correct is (c["must"] != "right")} == set()
+    assert any(v.correct is None for v in verdicts)
 
 
 def test_paraphrases_of_one_claim_are_never_right_and_wrong(judged: list[tuple[dict[str, Any], Verdict]]) -> None:
