@@ -160,6 +160,9 @@ def _loading_options(spec: ModelSpec, device: str) -> dict[str, Any]:
     if spec.attention:
         options["attn_implementation"] = spec.attention
     if spec.device_map:
+        _, named, card = spec.device_map.partition("cuda:")
+        if named and not (card.isdecimal() and int(card) < torch.cuda.device_count()):
+            raise UserError(f"device_map={spec.device_map} is not on this machine; `l2v doctor` lists what is.")
         options["device_map"] = spec.device_map
     elif device.startswith("cuda") and importlib.util.find_spec("accelerate"):
         # Straight to the device: a 32B model need not fit the host's memory too.

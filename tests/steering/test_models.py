@@ -57,6 +57,14 @@ def test_attention_kernels_are_one_function(llava: LoadedModel, attention: str) 
     assert answers(loaded) == answers(llava)
 
 
+@pytest.mark.parametrize("card", ["3", "x", ""])
+def test_a_card_that_is_not_there_is_told(llava: LoadedModel, card: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(UserError, match=rf"^device_map=cuda:{card} is not on this machine; `l2v doctor` lists"):
+        load_model(spec(llava, device_map=f"cuda:{card}"), "vision", "cuda")
+    assert models._loading_options(spec(llava, device_map="cuda:1"), "cuda")["device_map"] == "cuda:1"
+
+
 def test_device_map_places_the_model(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """accelerate's placement is handed on and nothing is moved afterwards."""
     assert models._loading_options(spec(llava, device_map="auto"), "cuda")["device_map"] == "auto"
