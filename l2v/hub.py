@@ -61,7 +61,7 @@ def commit_of(kind: str, name: str, revision: str | None) -> str | None:
     bound_requests()
     try:
         return str(HfApi().resolve_revision(name, repo_type=kind, revision=revision, local_files_only=bool(_mute)).resolved)
-    except HfHubHTTPError:
+    except (HfHubHTTPError, ValueError):  # it answered, or no hub has such a name
         return None
     except Exception:
         # It is not waited for again, for every model of a plan.

@@ -135,3 +135,12 @@ def test_what_lies_in_xet_comes_over_bounded_connections(hub: str, tmp_path: Pat
     env = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=50)
     assert re.search(rf"UserError: The hub \({hub}\) sent \d+ bytes in 1 s", done.stderr), done.stderr
+
+
+def test_a_name_that_no_hub_has_leaves_the_others_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is not asked any more has the commit of its cache, or none, in its identity."""
+    from l2v import hub
+
+    monkeypatch.setattr(hub, "_mute", [])
+    assert hub.commit_of("model", "no/such/name", None) is None
+    assert hub._mute == []
