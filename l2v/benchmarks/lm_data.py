@@ -1,7 +1,13 @@
-"""The data of lm-eval's tasks, where they lie on the hub: at one commit, from files that are held against the hub's digests."""
+"""The data of lm-eval's tasks: of the hub at one commit, from files held against its digests; of this machine as they are now.
+
+`datasets` would take copies that it prepared: of data of the hub one that nobody checks, of any commit; of local files one that
+it knows by path and time, with the old rows of a file that was replaced.
+"""
 
 from __future__ import annotations
 
+import glob
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +15,10 @@ from typing import Any
 
 from l2v.data_sets import read_data_set
 from l2v.hub import commit_of
+from l2v.identity import digest, fingerprint
+
+# Of local data, while this process runs: rows are read from them as they are asked for.
+copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 class _HubSplits(dict[str, Any]):
@@ -22,21 +32,46 @@ class _HubSplits(dict[str, Any]):
         return self[split]
 
 
+def own_copy() -> dict[str, str]:
+    """What has `datasets` make its copy anew, in a folder of this process."""
+    copies.append(tempfile.TemporaryDirectory(prefix="l2v-rows-"))
+    return {"cache_dir": copies[-1].name}
+
+
+def _here(named: Any) -> list[str]:
+    """The files and folders of this machine that a task's settings name, by patterns too."""
+    if isinstance(named, Mapping):
+        named = list(named.values())
+    if isinstance(named, list):
+        return sorted({path for one in named for path in _here(one)})
+    return sorted(glob.glob(named, recursive=True)) if isinstance(named, str) else []
+
+
 @contextmanager
-def hub_data_checked() -> Iterator[None]:
-    """Tasks read data sets of the hub by `_HubSplits`: `datasets` would take a copy that nobody checks, of any commit."""
+def data_checked(include_path: str | None) -> Iterator[None]:
+    """Tasks read data of the hub by `_HubSplits`, and local data anew.
+
+    What a task's file names outside of `include_path`, which is part of a cell's identity as a whole, is told as its commit.
+    """
     from lm_eval.api.task import ConfigurableTask
 
     download = ConfigurableTask.download
 
     def checked(task: Any, dataset_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         asked, where = dict(dataset_kwargs or {}), str(task.DATASET_PATH)
-        plain = asked.keys() <= {"revision", "trust_remote_code"} and not callable(task.config.custom_dataset)
+        own = callable(task.config.custom_dataset)
+        plain = asked.keys() <= {"revision", "trust_remote_code"} and not own
         commit = commit_of("dataset", where, asked.get("revision")) if plain and not Path(where).exists() else None
-        if commit is None:
+        local = [] if own else _here([where, asked.get("data_files"), asked.get("data_dir")])
+        if commit is not None:
+            task.dataset = _HubSplits(where, task.DATASET_NAME, commit)
+        elif not local or "cache_dir" in asked:
             download(task, dataset_kwargs, **kwargs)
         else:
-            task.dataset = _HubSplits(where, task.DATASET_NAME, commit)
+            download(task, {**asked, **own_copy()}, **kwargs)
+            known = Path(include_path).resolve() if include_path else None
+            if far := [path for path in local if known is None or not Path(path).resolve().is_relative_to(known)]:
+                task.dataset.commit = digest([fingerprint(path) for path in far])
 
     ConfigurableTask.download = checked
     try:

@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ from PIL import Image
 from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
 from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
-from l2v.benchmarks.lm_data import hub_data_checked
+from l2v.benchmarks.lm_data import data_checked, own_copy
 from l2v.errors import UserError, nearest, unknown
 from l2v.hub import bound_requests
 from l2v.identity import digest
@@ -44,8 +43,6 @@ DEFAULT_MAX_TOKENS = 256  # lm-eval's own, where a task names none
 # Where a task file names a task, a group or a tag.
 NAMED = re.compile(rb"^[ \t-]*[\"']?(?:task|group|tag)[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#\[{]+)", re.MULTILINE)
 COT = "\nLet's think step by step."
-# Of local data, while this process runs: rows are read from them as they are asked for.
-copies: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
 def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
     bound_requests()
     try:
-        with hub_data_checked():
+        with data_checked(ref.include_path):
             return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
     except UserError:
         raise
@@ -163,11 +160,9 @@ def _spec(manager: Any, ref: DataRef) -> Any:
     from lm_eval.tasks._yaml_loader import load_yaml
 
     task = load_yaml(entry.yaml_path, resolve_func=True)
-    # `datasets` knows its copies by path and time, and would give the old rows of a file that was replaced: it makes one anew.
-    copies.append(tempfile.TemporaryDirectory(prefix="l2v-rows-"))
     # What names files of the data that are replaced would be read in the place of these.
     kwargs = {key: value for key, value in (task.get("dataset_kwargs") or {}).items() if key not in ("data_files", "data_dir")}
-    return {**task, "task": ref.task, "dataset_path": ref.path, "dataset_kwargs": {**kwargs, "cache_dir": copies[-1].name}}
+    return {**task, "task": ref.task, "dataset_path": ref.path, "dataset_kwargs": {**kwargs, **own_copy()}}
 
 
 class LmEvalTask(Benchmark):

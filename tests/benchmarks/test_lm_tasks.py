@@ -60,12 +60,44 @@ def test_local_data_that_were_replaced_are_read_anew(tasks: Path, tmp_path: Path
     def golds() -> list[str]:
         return [item.gold for item in open_task.__wrapped__(ref("tiny_sums", tasks, path=str(tmp_path))).items(None)]
 
-    before, seen = golds(), test.stat()
-    rows = test.read_text().splitlines()
-    test.write_text("\n".join([*rows[1:], rows[0]]) + "\n")
-    os.utime(test, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert test.stat().st_size == seen.st_size
+    before = golds()
+    turned(test)
     assert golds() == [*before[1:], before[0]] != before
+
+
+def turned(file: Path) -> None:
+    """The first row of a file goes last; its size and time stay."""
+    seen, rows = file.stat(), file.read_text().splitlines()
+    file.write_text("\n".join([*rows[1:], rows[0]]) + "\n")
+    os.utime(file, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert file.stat().st_size == seen.st_size
+
+
+@pytest.mark.parametrize("place", [".", "elsewhere"])
+def test_what_a_tasks_own_file_names_is_read_anew_and_part_of_the_cell(
+    tmp_path: Path, place: str, config: Callable[..., Any]
+) -> None:
+    """Beside the task file it is known with that folder, elsewhere by itself."""
+    from l2v.study.resolve import resolve
+
+    folder = write_tasks(tmp_path / "tasks")
+    test = folder / place / "test.jsonl"
+    if place != ".":
+        test.parent.mkdir()
+        (folder / "test.jsonl").rename(test := tmp_path / "test.jsonl")
+        task = folder / "tiny_sums.yaml"
+        task.write_text(task.read_text().replace(str(folder / "test.jsonl"), str(tmp_path / "te*.jsonl")))
+
+    def found() -> tuple[list[str], str]:
+        open_task.cache_clear()
+        golds = [item.gold for item in open_task(ref("tiny_sums", folder)).items(None)]
+        words = ("benchmark.name=lm_eval", "benchmark.path=null", f"benchmark.include_path={folder}", "method.name=direct")
+        return golds, resolve(config(*words, "benchmark.task=tiny_sums")).id
+
+    before, cell = found()
+    turned(test)
+    assert found()[0] == [*before[1:], before[0]] != before
+    assert found()[1] != cell
 
 
 def test_decoding_is_the_tasks_own(tasks: Path) -> None:
