@@ -12,8 +12,6 @@ CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
 WORLDS := 1 odd 2 3 4
-# What a run imports, compiled on all cores: pip does it on one, for all that it installs. The rest is at its first import.
-COMPILED := torch torchvision transformers lm_eval datasets huggingface_hub pandas numpy scipy sympy statsmodels sklearn hydra omegaconf
 PROSE := outputs/prose.jsonl
 MODELS := smollm2 smollm2_noisy gemma3_270m smol_reader
 
@@ -68,8 +66,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+# pip compiles on one core, this on all of them.
 	-cd $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	  $(abspath $(BIN))/python -m compileall -q -j 0 -x '/tests?/' $(COMPILED)
+	  $(abspath $(BIN))/python -m compileall -q -j 0 -x '/tests?/' .
 	touch $@
 
 clean:
