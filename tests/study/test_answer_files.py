@@ -230,6 +230,6 @@ def test_agreement_of_a_file_lists_every_disagreement(score: Callable[..., Any],
     answer = score(said, "scorer=official,lenient", f"out={tmp_path / 'd.csv'}", verb="agreement")
     assert answer.code == 0, answer.err
     assert "n = 2 responses" in answer.out
-    assert "| official | 50.0 | 1 | 100.0" in answer.out, answer.out
+    assert "| official | 50.0 | 1 |  | 50.0 [9.5, 90.5] |" in answer.out, answer.out
     assert "1 responses on which the scorers differ" in answer.out
     assert "cannot tell you B or not" in (tmp_path / "d.csv").read_text()

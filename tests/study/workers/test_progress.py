@@ -18,20 +18,17 @@ class Bar:
     """Notes what a bar is told."""
 
     def __init__(self) -> None:
-        self.rows, self.told, self.clocks = 0, [""], 0
+        self.rows, self.told = 0, [""]
 
     def update(self, rows: int) -> None:
         self.rows += rows
-
-    def unpause(self) -> None:
-        self.clocks += 1
 
     def set_postfix_str(self, text: str) -> None:
         self.told.append(text)
 
 
 def test_workers_phases_are_counted(tmp_path: Path) -> None:
-    """How many workers do what, told when it changes; the clock starts with the first answers; others' workers do not count."""
+    """How many workers do what, told when it changes; others' workers do not count."""
     folder = workers_folder(tmp_path)
     folder.mkdir(parents=True)
 
@@ -54,7 +51,7 @@ def test_workers_phases_are_counted(tmp_path: Path) -> None:
         for _ in range(2):
             assert not progress.over()
     assert bar.told == ["", "2 reading", "1 answering, 1 loading", "2 answering"]
-    assert (bar.rows, bar.clocks) == (11, 1)
+    assert bar.rows == 11
 
 
 def test_a_phase_is_told_once_however_many_cells_it_has() -> None:
