@@ -120,6 +120,8 @@ _GUESSES = re.compile(
 # What a reason denies is not the answer.
 _BECAUSE = re.compile(r"\s(?:because|since)\s", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]{1,60}"')
+# "❌ The answer is 42."
+_CROSSED = re.compile(r"[^\w✗✘❌]{0,6}[✗✘❌]\s*\w")
 _UNEQUAL = re.compile(r"[\s$\\(]*[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*")
 
 
@@ -127,6 +129,8 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     bits = possible(text) if bits is None else bits
     said = _QUOTED.sub('""', _BECAUSE.split(text, maxsplit=1)[0])
+    if _CROSSED.match(text):
+        return Kind.DENIAL
     if REMARKS.match(text, bits):
         return Kind.HYPOTHESIS if IF.search(text) and SUPPOSES.search(text, bits) else Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):
@@ -274,7 +278,9 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
     texts = {_same(o) for o in options if o.strip()}
     named = {_same(c.text) for c in clauses if c.text == c.line and _same(c.text) in texts}
     found = list(clauses)
-    judged = [DISAPPROVED.search(c.line) or JUDGING.match(c.line) for c, label in zip(clauses, labels, strict=True) if label]
+    lines = [(label, c.line) for c, label in zip(clauses, labels, strict=True) if label]
+    judged = any(DISAPPROVED.search(line) or JUDGING.match(line) for _, line in lines)
+    approved = {label for label, line in lines if APPROVED.search(line)}
     for i, (clause, label) in enumerate(zip(clauses, labels, strict=True)):
         before, after = (labels[i - 1] if i else None), (labels[i + 1] if i + 1 < len(labels) else None)
         in_order = (
@@ -285,8 +291,8 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
             or (label and (DISAPPROVED.search(clause.text) or JUDGING.match(clause.line)))
             or (len(named) > 1 and _same(clause.text) in named)
         ):
-            # Where the options are judged one by one, the one that is approved is chosen.
-            chosen = label and any(judged) and APPROVED.search(clause.line)
+            # Where the options are judged one by one, the one that is approved is chosen; of several none is.
+            chosen = judged and approved == {label}
             text, kind = (f"Option {label}", Kind.CONCLUSION) if chosen else (clause.text, Kind.LIST)
             found[i] = replace(clause, text=text, given=kind)
         if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, asked, options):

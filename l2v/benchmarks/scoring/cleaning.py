@@ -47,7 +47,8 @@ def clean(response: str | None) -> str:
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
     text = _RUN.sub(r"\1\n\2", text)
     if not text.isascii():
-        text = _MARKED.sub(r"\1\n", _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text))))
+        text = _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text)))
+        text = _MARKED.sub(r"\1\n", _MARKED_AHEAD.sub(_marked_behind, text))
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
@@ -63,7 +64,9 @@ _RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
 _HAN = "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 _BESIDE = re.compile(rf"(?<={_HAN})(?=[\w$\\(])(?!{_HAN})|(?<=[\w)])(?<!{_HAN})(?={_HAN})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# Options with their marks on one line.
+# Options with their marks in front of them ("✗ A. 3 ✓ B. 4"), and on one line.
+_MARKED_AHEAD = re.compile(r"^[\s>*•-]{0,6}[✓✔✅✗✘❌]\s*\(?[A-J][).:].*$", re.MULTILINE)
+_MARK_AHEAD = re.compile(r"[ ,;]*([✓✔✅✗✘❌])\s*(?=\(?[A-J][).:])")
 _MARKED = re.compile(r"([✓✔✅✗✘❌])[ ,;]+(?=\(?[B-J][).:])")
 
 
@@ -71,6 +74,12 @@ def _untabled(line: str) -> str:
     """A table's row about an option or a sum as a line ("| B | 45° | Yes |" is "B: 45° - Yes"); others stay."""
     row = _ROW.match(line)
     return f"{row.group(1)}: {' - '.join(cell.strip() for cell in row.group(2).split('|'))}" if row else line
+
+
+def _marked_behind(line: re.Match[str]) -> str:
+    """A line of options with each mark behind its option, an option a line."""
+    _, *pieces = _MARK_AHEAD.split(line.group())
+    return "\n".join(f"{option.strip()} {mark}" for mark, option in zip(pieces[::2], pieces[1::2], strict=True))
 
 
 def _spoken(text: str) -> str:

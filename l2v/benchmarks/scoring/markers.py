@@ -12,7 +12,7 @@ from l2v.benchmarks.scoring.forms import MARKER, ResponseClaim
 from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
 from l2v.benchmarks.scoring.tables import PatternTable
 
-DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?)[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
+DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌])[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 
 
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)

@@ -96,7 +96,9 @@ DENIED_AFTER = re.compile(
     r"(?!\w)",
     re.IGNORECASE,
 )
-DENIED_BEFORE = re.compile(rf"(?<![\w-])(?:\w+)?({_NEGATIVE})(?:\s+[\w'-]{{1,14}}){{0,3}}\s+$", re.IGNORECASE)
+DENIED_BEFORE = re.compile(
+    rf"(?<![\w-])(?:\w+)?({_NEGATIVE})(?:\s+[\w'-]{{1,14}}){{0,3}}\s+$|[✗✘❌][\s*]*(?:\w+\s+){{0,3}}$", re.IGNORECASE
+)
 NOT_BUT = re.compile(
     r"((?:[^,;]{0,80}?(?:\b(?:is|are|was|were|be)\b|(?=n't)))?)\W{0,3}(?:n't|\bnot)\s+([^,;]{1,60}?),?\s+but\s+(?:rather\s+|"
     r"actually\s+)?(.+)$",
