@@ -49,6 +49,7 @@ def clean(response: str | None) -> str:
     if not text.isascii():
         text = _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text)))
         text = _MARKED.sub(r"\1\n", _MARKED_AHEAD.sub(_marked_behind, text))
+    text = _RESERVED.sub(r", \1", text)
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
@@ -64,6 +65,8 @@ _RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
 _HAN = "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 _BESIDE = re.compile(rf"(?<={_HAN})(?=[\w$\\(])(?!{_HAN})|(?<=[\w)])(?<!{_HAN})(?={_HAN})")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+# "6 lamps (unsure which are on)", "red (if the lamp is on)": no gloss, which brackets often hold.
+_RESERVED = re.compile(r"\s\(((?:unsure|uncertain|not (?:sure|certain)|if|unless)\b[^()\n]{0,120})\)", re.IGNORECASE)
 # Options with their marks in front of them ("✗ A. 3 ✓ B. 4"), and on one line.
 _MARKED_AHEAD = re.compile(r"^[\s>*•-]{0,6}[✓✔✅✗✘❌]\s*\(?[A-J][).:].*$", re.MULTILINE)
 _MARK_AHEAD = re.compile(r"[ ,;]*([✓✔✅✗✘❌])\s*(?=\(?[A-J][).:])")
