@@ -32,12 +32,6 @@ class _HubSplits(dict[str, Any]):
         return self[split]
 
 
-def own_copy() -> dict[str, str]:
-    """What has `datasets` make its copy anew, in a folder of this process."""
-    copies.append(tempfile.TemporaryDirectory(prefix="l2v-rows-"))
-    return {"cache_dir": copies[-1].name}
-
-
 def _here(named: Any) -> list[str]:
     """The files and folders of this machine that a task's settings name, by patterns too."""
     if isinstance(named, Mapping):
@@ -48,14 +42,14 @@ def _here(named: Any) -> list[str]:
 
 
 @contextmanager
-def data_checked(include_path: str | None) -> Iterator[None]:
-    """Tasks read data of the hub by `_HubSplits`, and local data anew.
+def data_checked(*known: str | None) -> Iterator[None]:
+    """Tasks read data of the hub by `_HubSplits`, and local data anew, whatever copy there is.
 
-    What a task's file names outside of `include_path`, which is part of a cell's identity as a whole, is told as its commit.
+    known: folders and files that are part of a cell's identity; what a task's file names elsewhere is told as its commit.
     """
     from lm_eval.api.task import ConfigurableTask
 
-    download = ConfigurableTask.download
+    download, places = ConfigurableTask.download, [Path(path).resolve() for path in known if path]
 
     def checked(task: Any, dataset_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         asked, where = dict(dataset_kwargs or {}), str(task.DATASET_PATH)
@@ -65,12 +59,12 @@ def data_checked(include_path: str | None) -> Iterator[None]:
         local = [] if own else _here([where, asked.get("data_files"), asked.get("data_dir")])
         if commit is not None:
             task.dataset = _HubSplits(where, task.DATASET_NAME, commit)
-        elif not local or "cache_dir" in asked:
+        elif not local:
             download(task, dataset_kwargs, **kwargs)
         else:
-            download(task, {**asked, **own_copy()}, **kwargs)
-            known = Path(include_path).resolve() if include_path else None
-            if far := [path for path in local if known is None or not Path(path).resolve().is_relative_to(known)]:
+            copies.append(tempfile.TemporaryDirectory(prefix="l2v-rows-"))
+            download(task, {**asked, "cache_dir": copies[-1].name}, **kwargs)
+            if far := [path for path in local if not any(Path(path).resolve().is_relative_to(one) for one in places)]:
                 task.dataset.commit = digest([fingerprint(path) for path in far])
 
     ConfigurableTask.download = checked

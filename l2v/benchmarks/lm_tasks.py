@@ -22,7 +22,7 @@ from PIL import Image
 from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
 from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
-from l2v.benchmarks.lm_data import data_checked, own_copy
+from l2v.benchmarks.lm_data import data_checked
 from l2v.errors import UserError, nearest, unknown
 from l2v.hub import bound_requests
 from l2v.identity import digest
@@ -138,7 +138,7 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
 def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
     bound_requests()
     try:
-        with data_checked(ref.include_path):
+        with data_checked(ref.include_path, ref.path):
             return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
     except UserError:
         raise
@@ -162,7 +162,7 @@ def _spec(manager: Any, ref: DataRef) -> Any:
     task = load_yaml(entry.yaml_path, resolve_func=True)
     # What names files of the data that are replaced would be read in the place of these.
     kwargs = {key: value for key, value in (task.get("dataset_kwargs") or {}).items() if key not in ("data_files", "data_dir")}
-    return {**task, "task": ref.task, "dataset_path": ref.path, "dataset_kwargs": {**kwargs, **own_copy()}}
+    return {**task, "task": ref.task, "dataset_path": ref.path, "dataset_kwargs": kwargs}
 
 
 class LmEvalTask(Benchmark):

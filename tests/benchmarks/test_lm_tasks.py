@@ -73,20 +73,20 @@ def turned(file: Path) -> None:
     assert file.stat().st_size == seen.st_size
 
 
-@pytest.mark.parametrize("place", [".", "elsewhere"])
+@pytest.mark.parametrize("place", [".", "elsewhere", "a copy of its own"])
 def test_what_a_tasks_own_file_names_is_read_anew_and_part_of_the_cell(
     tmp_path: Path, place: str, config: Callable[..., Any]
 ) -> None:
-    """Beside the task file it is known with that folder, elsewhere by itself."""
+    """Beside the task file it is known with that folder, elsewhere by itself; the task file may say where copies are kept."""
     from l2v.study.resolve import resolve
 
     folder = write_tasks(tmp_path / "tasks")
-    test = folder / place / "test.jsonl"
-    if place != ".":
-        test.parent.mkdir()
-        (folder / "test.jsonl").rename(test := tmp_path / "test.jsonl")
-        task = folder / "tiny_sums.yaml"
-        task.write_text(task.read_text().replace(str(folder / "test.jsonl"), str(tmp_path / "te*.jsonl")))
+    test, task = folder / "test.jsonl", folder / "tiny_sums.yaml"
+    if place == "elsewhere":
+        task.write_text(task.read_text().replace(str(test), str(tmp_path / "te*.jsonl")))
+        test = test.rename(tmp_path / "test.jsonl")
+    elif place != ".":
+        task.write_text(task.read_text().replace("dataset_kwargs: {", f"dataset_kwargs: {{cache_dir: {tmp_path / 'kept'}, "))
 
     def found() -> tuple[list[str], str]:
         open_task.cache_clear()

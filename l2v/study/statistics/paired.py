@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,9 +173,10 @@ def _bootstrap(right: int, wrong: int, n: int) -> tuple[float, float]:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment over one family of tests; same order."""
-    # As statsmodels' multipletests, which has the collector of cycles walk through all that is loaded at every call.
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
-    return adjusted.tolist()
+    if not p_values:
+        return []
+    from statsmodels.stats.multitest import multipletests
+
+    # It has the collector of cycles walk through all that is loaded, at every call.
+    with patch.object(gc, "collect", int):
+        return [float(p) for p in multipletests(list(p_values), method="holm")[1]]
