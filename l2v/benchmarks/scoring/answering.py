@@ -11,43 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from l2v.benchmarks.scoring.additions import EMPTY, HOW_FAR, core, may_add
 from l2v.benchmarks.scoring.asking import COUNTS, DIGITS, PLACE, SOME, Wanted, asked_of, named, pairs_in, stem
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.numeric import BOUND
 from l2v.benchmarks.scoring.values import Value, known_unit, to_base
 
-# "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
-_ADDED = re.compile(
-    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*|(?<!\bsame) as (?:it|the|they|its|this)\b.*|"
-    r", which\b(?! (?:is|rounds to|equals|simplifies to)(?: about| equal to)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
-    r", (?:with|who|at|next|near|beside|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
-    r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
-    r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
-    re.DOTALL,
-)
-# "Blue is the highest, at 78": how far something goes that is no number itself.
-_HOW_FAR = re.compile(
-    r",? (?:at|reaching|with(?: an? \w+ of)?) [$€£]?[0-9][0-9.,]*%?(?: [a-z]+)?(?=\W*$)|"
-    r"\s\((?:about |≈ ?)?[$€£]?[0-9][0-9.,]*\s?%?\)"
-)
-# "The highest amount, as the chart shows, is 70."
-_INSERTED = re.compile(r", (?:as|according|based|which|who|whose)\b[^,=]*, (?=(?:is|are|was|were|has|have|had|equals)\b)")
 _OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
-# A guess is an answer; tags are no words.
-_EMPTY = re.compile(
-    r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
-    r"^\W*(?:solving|simplifying|"
-    r"(?:adding|counting|summing)\b(?: (?:them|these|those|it all)\b)?(?: (?:up|together))?(?: all)?|"
-    r"you (?:need|have) to)\b,?|"
-    # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
-    r"\bthe (?:mean|average) of (?:the (?:two )?\w+ \w+, )?[0-9.]+ and [0-9.]+(?=[:=,]|\sis\b)|"
-    r"\b(?:makes?|takes?|made|taken) up\b|"
-    r"\b(?:side|segment) (?=(?-i:[A-Z]{2}\b))|\b(?:this|that|which) means\b|"
-    r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
-    r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|"
-    r"^\W*(?:based on|looking at|considering|judging|given|from|since|because)\b[^,]*,",
-    re.IGNORECASE,
-)
 # "31 matchsticks": an answer and no sentence.
 _COUNT = re.compile(
     rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|had)\b)[a-z]+){{0,2}}\W*",
@@ -80,7 +50,6 @@ _FORM = re.compile(
 )
 # "A = πr^2 = 9π": the sides between are steps.
 _CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
-_OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W)\s+(?=\w)", re.IGNORECASE)
 # What quantities are called by, beside their first letters.
 _LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
 
@@ -101,7 +70,7 @@ def _unknown(asked: Wanted) -> set[str]:
 
 def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
     """A sentence without what names nothing, of sums only their results; whether it gives one value in several forms."""
-    text = PLACE.sub(" ", _EMPTY.sub(" ", _OF_SO_MANY.sub(r"\1", core(text))))
+    text = PLACE.sub(" ", EMPTY.sub(" ", _OF_SO_MANY.sub(r"\1", core(text))))
     if asked.counts or {"~total", "~price"} & (asked.main | asked.noun):
         text = _IN_ALL.sub(" total " if "~total" in asked.main else " ", text)
     text = _WORKED.sub("", _POWER.sub("", plain(text)))
@@ -128,7 +97,7 @@ def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, option
     """A sentence, and what it names that nobody asked for."""
     alone = response.strip() == text.strip()
     angles = _NUMBERED_ANGLE.findall(text)
-    text = text if any(DIGITS & set(one) for one in answer) else _HOW_FAR.sub("", text)
+    text = text if any(DIGITS & set(one) for one in answer) else HOW_FAR.sub("", text)
     text, forms = _stripped(text, asked)
     text = _GLOSS.sub(lambda m: m.group() if _known(m.group(), asked, answer) else "", text)
     own = {name for part in answer for name in (*named(part), *named(part.lower()), *_SIDE_OF.get(part.lower(), ()))}
@@ -251,11 +220,6 @@ def touches(text: str, question: str) -> bool:
     return bool(asked_of(question).main & set(named(text)))
 
 
-def core(text: str) -> str:
-    """A sentence without what is added behind its answer."""
-    return _ADDED.sub("", _INSERTED.sub(" ", _OPTION.sub("", text)))
-
-
 def new_number(text: str, question: str) -> str | None:
     """The one number, with what stands behind it, that a sentence brings in or, where it brings in none, states."""
     asked = asked_of(question)
@@ -296,6 +260,15 @@ def answers(
     ranked = [bool(rank) for rank in _RANK.findall(text)]
     if ranked and any(ranked) != any(_RANK.findall(question)):
         return False
+    if _ALL.search(text) and not _ALL.search(question) and _OF_SOME.search(question):
+        # "6 lamps in total" where it is asked how many are on.
+        return False
+    own = "|".join(re.escape(one.strip()) for one in answer if one.strip())
+    beside = [word for word, behind in _NEXT_TO.findall(text) if own and re.match(rf"(?:{own})\b", behind, re.IGNORECASE)]
+    if beside and not any(word.lower() in question.lower() for word in beside):
+        # "after a triangle", "above the label C": another thing's place.
+        return False
+    text = _WITH.split(text)[-1] if "(_)" in question else text
     leads = concludes or _CONCLUDING.match(text) is not None
     if not question.strip() or asked_of(question).known <= {"1"} and (leads or response.strip() == text.strip()):
         # Nothing is known of what is asked.
@@ -313,8 +286,13 @@ def answers(
         # "Grass makes its own food, so it is the producer."
         text = f"{answer[-1]} is {referred[1]}"
     foreign, missing = account(text, question, answer, response, options)
+    if " more " in text and " than " not in text:
+        # "Ann got 7 more votes": than Bob, who was asked of.
+        missing = missing - {y for _, by, y in asked_of(question).pairs if by == "than"}
     if _WILL.search(question):
         foreign = foreign - {"would"}
+    if foreign and not missing and may_add(core(text), question, answer, foreign):
+        return True
     doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
     if len(text.split()) < 4 and concludes is None:
         return not foreign
@@ -326,6 +304,15 @@ def equated(text: str) -> set[str]:
     return {side.strip() for side in _SIDE.findall(text.rsplit("i.e.", 1)[-1])}
 
 
+_NEXT_TO = re.compile(
+    r"\b(after|before|near|beside|next to|behind|above|below|like|than|against) (?:(?:an?|the) )?(?:(?:label|option|letter) )?"
+    r"(?=(\w.{0,60}))",
+    re.IGNORECASE,
+)
+_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|total|in all the)\b", re.IGNORECASE)
+_OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b", re.IGNORECASE)
+# "12 dots in 3 groups, with 4 in each": what fills the blank.
+_WITH = re.compile(r", (?:with|so) (?=[0-9])")
 _SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) it is|making it|which makes it)\b(.+)")
 # "adds 4 each time": no total, unless that is asked for.
 _EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNORECASE)

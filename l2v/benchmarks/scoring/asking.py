@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.topics import ASKING, without_options
+from l2v.benchmarks.scoring.topics import ASKING
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
 
 # Words that name nothing: they may stand in any sentence, and be left out of one.
@@ -30,7 +30,7 @@ highlighted marked pictured goes going but now like should output assistant year
 form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
 celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after
 recorded achieved accounts account magnitude size belong belongs toward towards
-relationship relation section slice category set"""
+relationship relation section slice category set doing needed required painted colored coloured labeled labelled"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
@@ -183,7 +183,7 @@ _OF_HEAD = re.compile(
 )
 # "…, then the degree of ∠ABC is ()"
 _BLANK = re.compile(r"(?:^|, )(?:then |so )?the ([^,]+?)\s(?:is|are|=)\W*$", re.IGNORECASE)
-_PRONOUN = re.compile(r"\b(?:she|he|they|it|her|his|its|their)\b", re.IGNORECASE)
+PRONOUN = re.compile(r"\b(?:she|he|they|it|her|his|its|their)\b", re.IGNORECASE)
 _AS_A = re.compile(r"\bas an? (?:\w+ )?(fraction|decimal|ratio|percentage|percent)\b", re.IGNORECASE)
 # "If AB = 8 and OB = 10, what is …"
 _ASKS = re.compile(r",\s(?:then\s)?(?=(?:what|which|how|find)\b)", re.IGNORECASE)
@@ -231,6 +231,7 @@ def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def asked_of(question: str) -> Wanted:
     """What a question asks for; of the sentence that asks, or the last one."""
+    question = question if question.isascii() else _in_english(question)
     stated = LIKELY.sub(" ", _HINT.sub(" ", question))
     found = ASKING.findall(stated) or [part for part in _SENTENCE.split(stated) if part.strip()] or [stated]
     found[-1] = _ASKS.split(found[-1])[-1]
@@ -261,7 +262,7 @@ def asked_of(question: str) -> Wanted:
         head,
         noun,
         frozenset(named(question)),
-        frozenset(named(question if _PRONOUN.search(asking) else found[-1])),
+        frozenset(named(question if PRONOUN.search(asking) else found[-1])),
         pairs_in(asking),
         pairs_in(asking, _AND),
         frozenset(name for noun in _ASIDE.findall(asking) for name in named(noun)),
@@ -274,45 +275,31 @@ def asked_of(question: str) -> Wanted:
     )
 
 
+# What a question in Chinese may ask for; its other words name nothing here.
+_CHINESE = {
+    "面积": "area",
+    "周长": "perimeter",
+    "体积": "volume",
+    "半径": "radius",
+    "直径": "diameter",
+    "距离": "distance",
+    "长": "length",
+}
+_HAN, _STOP = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"), re.compile("[，。．；]")
+
+
+def _in_english(question: str) -> str:
+    for word, english in _CHINESE.items():
+        question = question.replace(word, f" {english} ")
+    return _HAN.sub(" ", _STOP.sub(". ", question)) if _HAN.search(question) else question
+
+
 _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 
 
 @lru_cache(maxsize=4096)
 def _units(text: str) -> frozenset[str]:
     return frozenset(filter(None, (known_unit([word]) for word in re.findall(r"[^\W\d_]+", text) if word.lower() != "in")))
-
-
-def restated(text: str, asked: str) -> tuple[str, str] | None:
-    """(yes or no, what is still to be held against the question), where a sentence repeats a yes-no question or denies it.
-
-    Word by word and in order, and with no other word where the question has but two; "X (4) is greater than Y (1)" denies "is X
-    less than Y?", with no other words at all.
-    """
-    found = _POLAR.search(without_options(asked))
-    if found is None:
-        return None
-    wanted = [stem(word) for word in _WORDS.findall(found.group(1).lower()) if word not in _SMALL]
-    said = [stem(word) for word in _WORDS.findall(_REASON.split(text.lower().replace("n't", " not"))[0])]
-    compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
-    turned = len(compared) == len(orders) == 1 and _ORDER[compared[0]] != _ORDER[orders[0]]
-    if turned:
-        said = [compared[0] if word in _ORDER else word for word in said if not word.isdigit()]
-    words, denied = iter(said), _NOT.search(text) is not None
-    alone = turned or len(wanted) < 3
-    if len(wanted) < 2 or turned and denied or not all(word in words for word in wanted):
-        return None
-    if alone and set(said) - {*wanted, *_SMALL, *_LINKS}:
-        return None
-    return ("no", "no") if turned else ("no" if denied else "yes", text)
-
-
-_WORDS, _REASON = re.compile("[^\\W_]+"), re.compile(r",? (?:as (?:it|the|they|its)|because|since)\b")
-_ORDERS = "less fewer smaller lower shorter", "greater more larger bigger higher longer taller"
-_ORDER = {stem(word): i for i, words in enumerate(_ORDERS) for word in words.split()}
-_SMALL = {"the", "a", "an", "of", "in", "any", "there", "this", "that", "these", "those", "are", "have", "has", "had"}
-_LINKS = {"not", "is", "does", "do", "did", "was", "were", "than", "so", "since"}
-_NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
-_POLAR = re.compile(r"(?:^|[.?!:,]\s|\n)(?:is|are|was|were|does|do|did|can|has|have)\s+([^?.]{5,200})\?(?!.*\?)", re.IGNORECASE)
 
 
 def none_counted(text: str, question: str) -> str:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from l2v.benchmarks.scoring.asking import restated
 from l2v.benchmarks.scoring.boxes import boxed_claims
 from l2v.benchmarks.scoring.clauses import ASSERTING, YES_NO, Clause, Kind, in_clauses
 from l2v.benchmarks.scoring.forms import (
@@ -41,12 +40,12 @@ from l2v.benchmarks.scoring.markers import (
     unrepeated,
 )
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
+from l2v.benchmarks.scoring.polar import ABLE, restated
 from l2v.benchmarks.scoring.topics import entitled
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
-    r"takes?|"
-    r"costs?|gives?|makes?)\b",
+    r"takes?|costs?|gives?|makes?)\b",
     re.IGNORECASE,
 )
 # Two signs of a script without spaces are about a word.
@@ -313,7 +312,8 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     found: list[ResponseClaim] = []
     behind = last
     for clause in reversed(said[-6:]):
-        if not explicit and clause.kind in (*ASSERTING, Kind.DENIAL) and (answer := restated(clause.text, asked)):
+        said_so = clause.kind in (*ASSERTING, Kind.DENIAL) or clause.kind is Kind.REFUSAL and ABLE.search(asked)
+        if not explicit and said_so and (answer := restated(clause.text, asked)):
             return [ResponseClaim(answer[0], STATEMENT, answer[0], clause.at, sentence=answer[1])]
         if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not ENDED.search(clause.line):
             break
@@ -328,7 +328,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
 
 _STATES = re.compile(rf"{_VERB.pattern}|[a-z] =", re.IGNORECASE)
 _TURNS = re.compile(r"\W*(?:however|but|actually)\b", re.IGNORECASE)
-_OF_IT = re.compile(r"\b(?:it|that|this)(?:n't| is| was|'s)\b", re.IGNORECASE)
+_OF_IT = re.compile(r"^(?!\W*which\b).*\b(?:it|that|this)(?:n't| is| was|'s)\b", re.IGNORECASE)
 # What may stand behind a conclusion and takes nothing of it back.
 _BEHIND = (Kind.DENIAL, Kind.LIST, Kind.HYPOTHESIS, Kind.QUOTATION, Kind.QUESTION)
 

@@ -80,7 +80,7 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     equal: bool | None = same(value, asks_percent=bool(_PERCENT.search(asked)), asks_scale=bool(_SCALED.search(asked)))
     if not equal and (value.percent or value.scale != 1) and same(replace(value, percent=False, scale=1.0)):
         # "5%" or "5 million" for 5 where nothing says per cent or millions: right in a chart of them, wrong in a count.
-        equal = None
+        equal = True if value.percent and _COMPARED.search(asked) and not _COUNTED.search(asked) else None
     if equal and (a := to_base(value)) and (b := to_base(gold)) and a[0] != b[0]:
         # "24 cm^2" for 24 cm: the number of something else.
         equal = None
@@ -95,6 +95,10 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     return Comparison(equal, "number", _shown(value))
 
 
+_COMPARED, _COUNTED = (
+    re.compile(r"\b(?:difference|gap|bars?|chart|graph|plot|highest|lowest)\b"),
+    re.compile(r"how many|number of"),
+)
 _FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
 _OPPOSITES = [
     [re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in pair]

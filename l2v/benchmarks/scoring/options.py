@@ -227,7 +227,7 @@ def _value(text: str, how: str, known: _Options, asked: str) -> OptionReading | 
     return OptionReading(found, "option_value") if alike or (not found and all_values) else None
 
 
-_TOKENS = re.compile(r"[^\W_]+(?:['.:/-][^\W_]+)*|[+=<>%°$]")
+_TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 # Mentioned in passing too often to be read as a choice.
 _SMALL_WORDS = {
     "yes", "no", "true", "false", "none", "nan", "na", "nothing", "both", "neither", "all", "other", "left", "right",

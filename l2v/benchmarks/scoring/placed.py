@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, Question, Verdict
-from l2v.benchmarks.scoring.answering import answers, core, equated, new_number, touches
+from l2v.benchmarks.scoring.additions import core
+from l2v.benchmarks.scoring.answering import answers, equated, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
 from l2v.benchmarks.scoring.options import LETTERS, beginning, whole_option
@@ -117,7 +118,9 @@ _LETTER_IS = re.compile(
 )
 # What is said of something before it, or only tried.
 _NO_PIECE = re.compile(
-    r"\W*(?:which|who|whose|where|or|as|with|including|not|(?:let'?s |i )?try|test|suppose|assume|let)\b", re.IGNORECASE
+    r"\W*(?:which|who|whose|where|or|as|with|including|not|(?:let'?s |i )?try|test|suppose|assume|let|"
+    r"an? \w+ (?:lies|stands|sits|hangs))\b",
+    re.IGNORECASE,
 )
 
 

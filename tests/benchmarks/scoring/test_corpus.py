@@ -21,6 +21,7 @@ from l2v.benchmarks.scoring.tables import PatternTable
 
 CLAIMS = Path(__file__).parent / "claims"
 HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth", "sixth", "sixth_kept")
+HALVES += ("seventh", "seventh_kept")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 

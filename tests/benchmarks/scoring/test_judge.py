@@ -842,7 +842,7 @@ def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "NO_PROXY": "*"}
     )
     try:
-        for _ in range(300):
+        for _ in range(1200):
             time.sleep(0.1)
             assert process.poll() is None, "transformers serve did not start"
             try:
@@ -851,7 +851,7 @@ def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             except requests.RequestException:
                 continue
         else:
-            pytest.fail("transformers serve did not answer within 30 s")
+            pytest.fail("transformers serve did not answer within 120 s")
         yield f"http://127.0.0.1:{port}/v1", process
     finally:
         process.kill()

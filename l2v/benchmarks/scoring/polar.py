@@ -1,0 +1,74 @@
+"""Yes-no questions: a sentence that repeats one, or denies it, answers it."""
+
+from __future__ import annotations
+
+import re
+
+from l2v.benchmarks.scoring.asking import stem
+from l2v.benchmarks.scoring.topics import without_options
+
+
+def restated(text: str, asked: str) -> tuple[str, str] | None:
+    """(yes or no, what is still to be held against the question), where a sentence repeats a yes-no question or denies it.
+
+    Word by word and in order, and with no other word where the question has but two; "X (4) is greater than Y (1)" and "X is
+    equal to Y" deny "is X less than Y?", with no other words at all. Of "is it …?" and "does he …?" the sentence may name the
+    subject. Reasons behind it ("…, as it falls") are not held against the question.
+    """
+    found = _POLAR.search(without_options(asked))
+    if found is None:
+        return None
+    text = _WHERE.sub(r"\1", _REASON.split(text)[0])
+    said_so = _TRUTH.match(text) or _FALSE.match(text)
+    text = said_so[1] if said_so else text
+    subject = _PRONOUN.match(found.group(1))
+    predicate = _PREDICATE.search(text) if subject and not _HE.match(text) else None
+    own = f"it {text[predicate.start() :]}" if predicate else text
+    rest = found.group(1)[subject.end() if subject else 0 :].lower()
+    wanted = [stem(word) for word in _WORDS.findall(rest) if word not in _SMALL]
+    said = [stem(word) for word in _WORDS.findall(_EQUAL.sub("equal than", own.lower().replace("n't", " not")))]
+    compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
+    if len(orders) > len(compared):
+        # "greater than or equal to"
+        return None
+    turned = len(compared) == len(orders) == 1 and _ORDER[compared[0]] != _ORDER[orders[0]]
+    if turned:
+        said = [compared[0] if word in _ORDER else word for word in said if not word.isdigit()]
+    words, denied = iter(said), _NOT.search(own) is not None
+    alone = turned or len(wanted) < 3 or said_so
+    if len(wanted) < (1 if predicate else 2) or turned and denied or not all(word in words for word in wanted):
+        return None
+    if alone and set(said) - {*wanted, *_SMALL, *_LINKS}:
+        return None
+    no = turned or denied != (said_so is not None and said_so.re is _FALSE)
+    return ("no", "no") if turned else ("no" if no else "yes", "yes" if alone else own)
+
+
+_WORDS = re.compile("[^\\W_]+")
+_REASON = re.compile(r",? (?:as (?:it|the|they|its)|because|since)\b|, (?:according to|which|based on|so)\b", re.IGNORECASE)
+# "The food on the plate is", but no "function on the left".
+_WHERE = re.compile(
+    r"^(\W*the \w+) (?:on|in|at|of) the (?!left|right|top|bottom|first|second|third|other|upper|lower|middle)\w+"
+    r"(?= (?:is|are|was|were|has|have|does)\b)",
+    re.IGNORECASE,
+)
+_EQUAL = re.compile(r"\b(?:equal to|the same as)(?= )")
+_ORDERS = "less fewer smaller lower shorter", "greater more larger bigger higher longer taller", "equal"
+_ORDER = {stem(word): i for i, words in enumerate(_ORDERS) for word in words.split()}
+_SMALL = {"the", "a", "an", "of", "in", "any", "there", "this", "that", "these", "those", "are", "have", "has", "had"}
+_LINKS = {"not", "is", "does", "do", "did", "was", "were", "than", "so", "since", "it"}
+_NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
+# "It is true that …", "The statement that … is false."
+_TRUTH = re.compile(r"\W*(?:yes, )?it is (?:true|correct) that (.+)$", re.IGNORECASE)
+_FALSE = re.compile(
+    r"\W*(?:(?:so |thus |therefore |hence )?the (?:statement|claim)(?: that)? (.+?)\W* is (?:false|not true|incorrect|wrong)|"
+    r"it is (?:false|not true) that (?P<that>.+))\W*$",
+    re.IGNORECASE,
+)
+# What may stand for anything that the picture shows.
+_PRONOUN = re.compile(r"(?:it|he|she|they)\b|(?:this|that|these|those)(?= (?:an?|the|for|in|on|from)\b)", re.IGNORECASE)
+_HE = re.compile(r"\W*(?:so |no,? |yes,? )?(?:it|this|that|he|she|they|these|those) ", re.IGNORECASE)
+_PREDICATE = re.compile(r"\b(?:is|are|was|were|has|have|had|does|do|did|can)(?:n't| not)?\s", re.IGNORECASE)
+# Asked whether something can be, "it is not possible" is an answer and no refusal.
+ABLE = re.compile(r"\b(?:possible|enough|able to|can|could)\b", re.IGNORECASE)
+_POLAR = re.compile(r"(?:^|[.?!:,]\s|\n)(?:is|are|was|were|does|do|did|can|has|have)\s+([^?.]{5,200})\?(?!.*\?)", re.IGNORECASE)
