@@ -168,6 +168,69 @@ def test_brushing_filters_and_the_address_keeps_it(tab: Any, seen_page: Path, se
     assert [*opened.close(), *other.close()] == []
 
 
+def test_a_condition_may_hold_what_has_signs_of_its_own_and_what_heads_the_table(tab: Any, seen_page: Path, seen: Path) -> None:
+    opened = Opened(tab, seen_page)
+    page = opened.page
+    # A change of weights is searched over lists of layers; a source may be called anything.
+    for value in ("[1,2]", "salt and pepper|a;b"):
+        held, kept = page.evaluate(
+            """(value) => {
+              TABLES[0].raw.source = {one: value};
+              const [held] = heldBy({word: "source", ticks: [[0, value], [1, "other"]]}, 0, 0.5);
+              view.filter = `alpha>0.4 and ${held}`;
+              return [conditions(view.filter), kept(ROWS).map((row) => text(row, "alpha"))];
+            }""",
+            value,
+        )
+        assert held["wrong"] == [] and len(held["tests"]) == 2 and set(kept) == {"0.7"}
+    opened = Opened(tab, seen_page)
+    results = rows(seen)
+    for words, wanted in (
+        ("p (Holm)>0.999", {r["cell"] for r in results if r["p_holm"] and float(r["p_holm"]) > 0.999}),
+        ("Layer=3", {r["cell"] for r in results if r["layer"] == "3"}),
+        (
+            f"Tokens={float(results[0]['tokens']):.1f}",
+            {r["cell"] for r in results if f"{float(r['tokens']):.1f}" == f"{float(results[0]['tokens']):.1f}"},
+        ),
+        ("steps %>=50", {r["cell"] for r in results if round(100 * float(r["steps_share"])) >= 50}),
+    ):
+        page.fill("#table-filter", words)
+        shown = page.evaluate("[...document.querySelectorAll('#cells button.opens')].map((b) => b.textContent)")
+        assert set(shown) == wanted and page.text_content("#filter-said") in ("", f"No cell has {words}."), words
+    page.fill("#table-filter", "layr=3")
+    assert "layr" not in str(page.text_content("#sees-parallel")), "what was not understood holds nothing"
+    # The row's own choice stays: of what a condition holds, the reported ones.
+    page.fill("#table-filter", "layer=3")
+    assert page.input_value("#table-which") == "all"
+    assert opened.close() == []
+
+
+def test_the_address_keeps_items_and_verdicts_and_a_release_alone_holds_nothing(tab: Any, seen_page: Path) -> None:
+    opened = Opened(tab, seen_page)
+    page = opened.page
+    zone = page.locator("[data-axis='layer']")
+    zone.scroll_into_view_if_needed()
+    box = zone.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 11, box["y"] + 80, steps=3)
+    page.mouse.up()
+    assert page.input_value("#table-filter") == "", "pressed beside the axis"
+    page.mouse.move(box["x"] + 11, box["y"] + 2)
+    page.mouse.down(button="right")
+    page.mouse.move(box["x"] + 11, box["y"] + 60, steps=3)
+    page.mouse.up(button="right")
+    assert page.input_value("#table-filter") == "", "another button"
+    page.click("[data-flip='both wrong']")
+    found = page.text_content("#found")
+    page.reload()
+    page.wait_for_selector("html[data-state=ready]")
+    assert page.get_attribute("[data-flip='both wrong']", "aria-pressed") == "true" and page.text_content("#found") == found
+    page.click("[data-flip='both wrong']")
+    assert "verdicts" not in page.url
+    assert opened.close() == []
+
+
 def test_what_nobody_looks_at_is_drawn_when_one_comes_near_or_prints(tab: Any, seen_page: Path) -> None:
     page = tab.context.new_page()
     page.add_init_script("window.requestIdleCallback = () => 0")  # a browser that always has something else to do

@@ -1,6 +1,6 @@
 /* The table of cells. */
 const [sortedBy, sortedDown] = (WANTED.get("table-sort") || "").split(/:(?=[a-z]+$)/);
-const tableState = { which: "reported", sorting: { by: sortedBy, down: sortedDown === "descending" } };
+const tableState = { which: view.filter ? "all" : "reported", sorting: { by: sortedBy, down: sortedDown === "descending" } };
 SECTIONS.push((rows) => {
   const reported = rows.filter((row) => text(row, "told"));
   const options = reported.length && reported.length < rows.length ? ["reported", "all"] : ["all"];
@@ -29,7 +29,7 @@ SECTIONS.push((rows) => {
       );
     }
   }
-  const shown = kept(tableState.which === "all" || view.filter ? rows : reported);
+  const shown = kept(tableState.which === "all" ? rows : reported);
   filterField(shown);
   $("cells").replaceChildren(
     dataTable({

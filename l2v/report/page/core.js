@@ -133,13 +133,14 @@ function resolve() {
 function select(parent, name, label, options, words, where = state, changed = update) {
   const holder = $(parent === "scope" ? parent : `controls-${parent}`);
   const id = `${parent}-${name}`;
+  const key = where === state ? `scope-${name}` : id; // in the address; several figures share a choice of items
   if (!$(id)) {
-    if (options.includes(WANTED.get(id))) where[name] = WANTED.get(id);
+    if (options.includes(WANTED.get(key))) where[name] = WANTED.get(key);
     const field = el("select", {
       id,
       change: (event) => {
         where[name] = event.target.value;
-        remember(id, where[name]);
+        remember(key, where[name]);
         changed();
       },
     });

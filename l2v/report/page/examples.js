@@ -62,6 +62,7 @@ function beginExamples() {
   filters.cell = WANTED.get("examples-cell") || "";
   filters.words = (WANTED.get("examples-words") || "").toLowerCase();
   words.value = WANTED.get("examples-words") || "";
+  for (const kind of (WANTED.get("examples-verdicts") || "").split(",")) if (kind in GLYPH) filters.flips.add(kind);
   SECTIONS.push(() => search());
   search();
   cardsNear.observe($("cards"));
@@ -126,6 +127,7 @@ function noneFound(all) {
   if (all.length) return "No example matches.";
   if (state.study !== OWNER) return `The responses on this page are those of ${OWNER}.`;
   if (filters.cell && !rowOf(filters.cell)) return "There is no such cell on this page.";
+  if (DATA.served) return filters.cell ? "The server did not hand out this cell's responses." : "No response is here.";
   const more = `\`l2v serve study=${OWNER}\` shows all of them`;
   return filters.cell ? `This page holds no response of this cell; ${more}.` : `No response is here; ${more}.`;
 }
@@ -147,15 +149,16 @@ function verdictButtons(others) {
   for (const kind of Object.keys(GLYPH)) {
     const count = others.filter(({ example }) => example.flip === kind).length;
     let button = holder.querySelector(`[data-flip="${kind}"]`);
-    if (!button && count) {
+    if (!button && (count || filters.flips.has(kind))) {
       const press = () => {
         if (!filters.flips.delete(kind)) filters.flips.add(kind);
-        button.setAttribute("aria-pressed", String(filters.flips.has(kind)));
+        remember("examples-verdicts", [...filters.flips].join());
         search();
       };
-      button = el("button", { type: "button", "aria-pressed": "false", "data-flip": kind, click: press });
+      button = el("button", { type: "button", "data-flip": kind, click: press });
       holder.append(button);
     }
+    button?.setAttribute("aria-pressed", String(filters.flips.has(kind)));
     if (button) button.textContent = `${GLYPH[kind]} ${kind} ${count}`;
   }
 }
@@ -179,7 +182,7 @@ async function openCell(cell, there = true, row = rowOf(cell, state.study) || ro
   remember("examples-cell", cell);
   if (there) {
     filters.flips.clear();
-    for (const button of document.querySelectorAll("[data-flip]")) button.setAttribute("aria-pressed", "false");
+    remember("examples-verdicts", "");
   }
   if (cell && DATA.served && !BOOKS.has(cell)) await fetchCell(cell);
   update();

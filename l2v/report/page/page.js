@@ -163,6 +163,7 @@ function onPaper(on) {
 }
 
 async function begin() {
+  const library = unpack(); // its packing is undone beside what follows
   schemeButton();
   watchSections();
   for (const button of document.querySelectorAll("button[data-lat]")) {
@@ -183,7 +184,7 @@ async function begin() {
     waiting = setTimeout(repaint, 150);
   });
   try {
-    await unpack();
+    await library;
   } catch (error) {
     for (const id of drawn.keys())
       $(`caption-${id}`).textContent = "This browser is too old to draw the figures; their numbers are below.";

@@ -51,7 +51,7 @@ SECTIONS.push((rows) => {
   if (axes.length < 2) return missing("parallel", `No parallel coordinates: on ${state.items} no setting takes two values.`);
   const shown = new Set(kept(here));
   show("parallel", {
-    sees: view.filter
+    sees: conditions(view.filter).tests.length
       ? `${shown.size.toLocaleString("en")} of ${counted(here.length, "cell")} have ${view.filter}.`
       : `${counted(here.length, "cell")}${paper.on ? "" : HOLD}.`,
     caption:
@@ -105,6 +105,7 @@ function axisOf(axis, x, y, top, height, last, room, raised) {
   const at = (event) => Math.min(1, Math.max(0, 1 - (event.clientY - zone.getBoundingClientRect().top - 6) / height));
   let from = null;
   zone.addEventListener("pointerdown", (event) => {
+    if (event.button) return;
     from = at(event);
     zone.setPointerCapture(event.pointerId);
     event.preventDefault();
@@ -116,6 +117,7 @@ function axisOf(axis, x, y, top, height, last, room, raised) {
     brush.setAttribute("height", (high - low) * height);
   });
   zone.addEventListener("pointerup", (event) => {
+    if (from === null) return; // pressed elsewhere
     const [low, high] = [Math.min(from, at(event)), Math.max(from, at(event))];
     from = null;
     brushed(axis.word, ...heldBy(axis, low, high));
@@ -129,5 +131,5 @@ function heldBy(axis, low, high) {
   if (high - low < 0.01) return [];
   if (axis.value) return [`${axis.word}>=${axis.value(low).toFixed(1)}`, `${axis.word}<=${axis.value(high).toFixed(1)}`];
   const values = axis.ticks.filter(([t]) => t >= low - 0.02 && t <= high + 0.02).map(([, v]) => v);
-  return values.length ? [`${axis.word}=${values.join("|")}`] : [];
+  return values.length ? [`${axis.word}=${values.map(quoted).join("|")}`] : [];
 }

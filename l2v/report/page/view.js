@@ -22,25 +22,41 @@ function followAddress() {
   addEventListener("hashchange", () => (location.hash.includes("?") ? location.reload() : writeAddress()));
 }
 
-/* Conditions on cells, as they are typed or brushed: layer=3, alpha>0.4, source=a|b. */
+/* Conditions on cells, as they are typed or brushed: layer=3, alpha>0.4, source=a|b; in quotes what has a sign of these. */
 const view = { filter: WANTED.get("filter") || "" };
 const CONDITION = /^\s*([^<>=!]+?)\s*(<=|>=|!=|<|>|=)\s*(.+?)\s*$/;
-const PERCENT = { accuracy: "value", "to direct": "diff", difference: "diff" };
-const NAMES = { target: "where", benchmark: "bench", arm: "arm", items: "items", source: "source", seed: "seed", cell: "cell" };
+const [ENDS, OR] = [",|;|\\sand\\s", "\\|"].map((sign) => new RegExp(`(?:${sign})(?=(?:[^"]*"[^"]*")*[^"]*$)`));
+const quoted = (value) => (/[,;|]|\sand\s/.test(value) ? `"${value}"` : value);
+const unquoted = (word) => word.trim().replace(/^"(.*)"$/, "$1");
+/* Words for columns: their names in results.csv, and what heads them in the table. Where that is a figure it is compared as it
+   is printed, so that what one reads can be typed: [column, times, digits]. */
+const WORDS = new Map(
+  [
+    ...Object.keys(TABLES[0]?.raw || {}).map((name) => [name, name]),
+    ...Object.entries({
+      study: "study",
+      target: "where",
+      benchmark: "bench",
+      "p (Holm)": "p_holm",
+      "p (best of grid)": "p_best_of_grid",
+    }),
+    ...[["cells searched", "budget"], ...SWEPT.map((name) => [wordOf(name), name])],
+    ...Object.entries({ accuracy: "value", "to direct": "diff", difference: "diff" }).map((named) => [...named, 100, 1]),
+    ...[["tokens", "tokens", 1, 1], ...Object.entries(DATA.names.shares).map(([name, title]) => [title, name, 100, 0])],
+  ].map(([word, ...read]) => [word.toLowerCase(), read]),
+);
 
 /* A condition's column: how to read it of a row; null for a word that names none. */
 function reader(word) {
-  // A figure is compared as it is printed, so that what one reads in the table can be typed.
-  if (word in PERCENT) return (row) => (known(num(row, PERCENT[word])) ? (100 * num(row, PERCENT[word])).toFixed(1) : "");
-  const swept = SWEPT.find((name) => name === word || wordOf(name) === word);
-  const name = swept || NAMES[word] || (TABLES[0]?.raw[word] ? word : null);
-  return name && ((row) => text(row, name) || "none");
+  const [name, times, digits] = WORDS.get(word === scoreName() ? "accuracy" : word.toLowerCase()) || [];
+  if (!times) return name ? (row) => text(row, name) || "none" : null;
+  return (row) => (known(num(row, name)) ? (times * num(row, name)).toFixed(digits) : "");
 }
 
 function conditions(words) {
   const wrong = [];
   const tests = words
-    .split(/,|;|\band\b/)
+    .split(ENDS)
     .filter((one) => one.trim())
     .map((one) => {
       const [, word, sign, wanted] = CONDITION.exec(one) || [];
@@ -54,7 +70,7 @@ function conditions(words) {
 const equal = (a, b) => a === b || (a !== "" && b !== "" && Number(a) === Number(b));
 function holds({ sign, wanted, read }, row) {
   const value = read(row);
-  if (sign === "=" || sign === "!=") return wanted.split("|").some((one) => equal(value, one.trim())) === (sign === "=");
+  if (sign === "=" || sign === "!=") return wanted.split(OR).some((one) => equal(value, unquoted(one))) === (sign === "=");
   const [a, b] = [value === "" ? NaN : Number(value), Number(wanted)];
   return { "<": a < b, ">": a > b, "<=": a <= b, ">=": a >= b }[sign];
 }
@@ -64,6 +80,11 @@ function kept(rows) {
 }
 
 function setFilter(words) {
+  // Conditions are on every cell; which of them have a row is then what the table's own choice says.
+  if (words && !view.filter) {
+    tableState.which = "all";
+    remember("table-which", "all");
+  }
   view.filter = words;
   remember("filter", words);
   update();
