@@ -248,7 +248,8 @@ def test_a_page_without_the_benchmarks_data_says_so(copied: Path, tmp_path: Path
         content["locations"]["benchmark"] = str(tmp_path / "gone")
         path.write_text(yaml.safe_dump(content))
     page = written(copied)
-    assert "Some pictures are missing" in page
+    (note,) = re.findall(r"Some pictures are missing: (.*?)</p>", page)
+    assert note.count("does not exist") == 1 and note.endswith("mend its path.") and not note.endswith("..")
     data = block(page, "examples-data")
     assert data["pictures"] == [] and data["reported"] == 60
 

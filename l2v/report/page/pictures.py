@@ -49,7 +49,7 @@ def thumbnails(store: Store, wanted_items: Sequence[tuple[str, str, str]]) -> tu
         try:
             readers = image_readers(store.folder(cell), ids)
         except UserError as error:
-            notes.append(str(error))
+            notes.append(str(error).rstrip("."))
             continue
         except Exception as error:  # the data are another's: whatever a loader raises costs pictures, never the page
             notes.append(f"{type(error).__name__} while reading the benchmark's data")
@@ -61,7 +61,7 @@ def thumbnails(store: Store, wanted_items: Sequence[tuple[str, str, str]]) -> tu
     pictures, left = _within(pictures, IMAGE_BUDGET)
     if left:
         notes.append(f"there is no room for those of {left} items, which `l2v serve` shows")
-    return pictures, f"Some pictures are missing: {'; '.join(notes)}." if notes else ""
+    return pictures, f"Some pictures are missing: {'; '.join(dict.fromkeys(notes))}." if notes else ""
 
 
 def image_readers(folder: CellFolder, ids: Iterable[str]) -> dict[str, Read]:
