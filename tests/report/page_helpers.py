@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -14,6 +15,17 @@ from rewritten import rewrite
 from l2v.report.page.page import write_page
 from l2v.report.study import read_study
 from l2v.study.cell_folder import CellFolder
+
+
+def rows(seen: Path) -> list[dict[str, str]]:
+    """results.csv."""
+    with (seen / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def percent(text: str) -> str:
+    """A share as it is printed."""
+    return f"{100 * float(text):.1f}"
 
 
 def block(page: str, id: str) -> Any:

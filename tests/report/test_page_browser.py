@@ -7,19 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_helpers import percent, rows
 from tabs import Opened
 
 from l2v.study.cell_folder import CellFolder
-
-
-def rows(seen: Path) -> list[dict[str, str]]:
-    """results.csv."""
-    with (seen / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def percent(text: str) -> str:
-    return f"{100 * float(text):.1f}"
 
 
 def test_figures_answer_the_pointer_and_the_controls(tab: Any, seen_page: Path, seen: Path) -> None:
@@ -122,112 +113,6 @@ def test_a_cell_of_a_figure_and_a_row_of_the_table_lead_to_its_answers(tab: Any,
     other = next(r["cell"] for r in rows(seen) if r["method"] == "random" and r["selected"] != "test")
     page.locator("#cells tr", has_text=other).locator("td").first.click()
     assert page.input_value("#examples-cell") == other
-    assert opened.close() == []
-
-
-def test_brushing_filters_and_the_address_keeps_it(tab: Any, seen_page: Path, seen: Path) -> None:
-    opened = Opened(tab, seen_page)
-    page = opened.page
-    page.locator("#plot-parallel").scroll_into_view_if_needed()
-    zone = page.locator("[data-axis='layer']").bounding_box()
-    page.mouse.move(zone["x"] + 11, zone["y"] + 1)
-    page.mouse.down()
-    page.mouse.move(zone["x"] + 11, zone["y"] + 60, steps=3)
-    page.mouse.up()
-    kept = {r["cell"] for r in rows(seen) if r["layer"] == "3"}
-    shown = "[...document.querySelectorAll('#cells tbody tr')].map((tr) => tr.lastElementChild.textContent)"
-    assert page.input_value("#table-filter") == "layer=3"
-    assert set(page.evaluate(shown)) == kept and page.locator("#plot-parallel polyline.on").count() == len(kept)
-    page.fill("#table-filter", "layer=3, alpha>0.4, arm=l2v")
-    (one,) = (r["cell"] for r in rows(seen) if (r["layer"], r["method"]) == ("3", "l2v") and float(r["alpha"]) > 0.4)
-    assert page.evaluate(shown) == [one]
-    page.select_option("#grid-value", "diff")
-    page.get_by_role("button", name="tokens", exact=True).last.click()
-    address = page.url
-    # Whoever is sent the address sees the same, and a word that is none is told, not passed over.
-    other = Opened(tab, address)
-    assert page.input_value("#table-filter") == "layer=3, alpha>0.4, arm=l2v" and page.evaluate(shown) == [one]
-    assert page.input_value("#grid-value") == "diff"
-    assert page.get_attribute("#cells th[aria-sort]", "aria-sort") == "descending"
-    page.fill("#table-filter", "layr=3")
-    assert str(page.text_content("#filter-said")).startswith("Not understood: layr=3")
-    assert page.evaluate("scaleWords(ROWS)") == "in median activation norms of the layer", "direct has no scale to tell"
-    # What stands in the table can be typed: 3.3 is one of 30.
-    scores = {r["cell"]: percent(r["value"]) for r in rows(seen) if r["metric"] == "accuracy"}
-    shared = next(text for text in scores.values() if not text.endswith(".0"))
-    page.fill("#table-filter", f"accuracy={shared}")
-    assert set(page.evaluate(shown)) == {cell for cell, text in scores.items() if text == shared}
-    page.fill("#table-filter", "method=high_pass")
-    assert page.text_content("#filter-said") == "No cell has method=high_pass."
-    page.fill("#table-filter", "")
-    assert page.get_attribute("#cells th[aria-sort]", "aria-sort") == "descending", "the order holds under another filter"
-    zone = page.locator("[data-axis='accuracy']").bounding_box()
-    page.mouse.click(zone["x"] + 11, zone["y"] + 60)
-    assert page.input_value("#table-filter") == ""
-    assert page.evaluate("shortened('mini_stranger_a', 13) !== shortened('mini_stranger_b', 13)")
-    assert [*opened.close(), *other.close()] == []
-
-
-def test_a_condition_may_hold_what_has_signs_of_its_own_and_what_heads_the_table(tab: Any, seen_page: Path, seen: Path) -> None:
-    opened = Opened(tab, seen_page)
-    page = opened.page
-    # A change of weights is searched over lists of layers; a source may be called anything.
-    for value in ("[1,2]", "salt and pepper|a;b"):
-        held, kept = page.evaluate(
-            """(value) => {
-              TABLES[0].raw.source = {one: value};
-              const [held] = heldBy({word: "source", ticks: [[0, value], [1, "other"]]}, 0, 0.5);
-              view.filter = `alpha>0.4 and ${held}`;
-              return [conditions(view.filter), kept(ROWS).map((row) => text(row, "alpha"))];
-            }""",
-            value,
-        )
-        assert held["wrong"] == [] and len(held["tests"]) == 2 and set(kept) == {"0.7"}
-    opened = Opened(tab, seen_page)
-    results = rows(seen)
-    for words, wanted in (
-        ("p (Holm)>0.999", {r["cell"] for r in results if r["p_holm"] and float(r["p_holm"]) > 0.999}),
-        ("Layer=3", {r["cell"] for r in results if r["layer"] == "3"}),
-        (
-            f"Tokens={float(results[0]['tokens']):.1f}",
-            {r["cell"] for r in results if f"{float(r['tokens']):.1f}" == f"{float(results[0]['tokens']):.1f}"},
-        ),
-        ("steps %>=50", {r["cell"] for r in results if round(100 * float(r["steps_share"])) >= 50}),
-    ):
-        page.fill("#table-filter", words)
-        shown = page.evaluate("[...document.querySelectorAll('#cells button.opens')].map((b) => b.textContent)")
-        assert set(shown) == wanted and page.text_content("#filter-said") in ("", f"No cell has {words}."), words
-    page.fill("#table-filter", "layr=3")
-    assert "layr" not in str(page.text_content("#sees-parallel")), "what was not understood holds nothing"
-    # The row's own choice stays: of what a condition holds, the reported ones.
-    page.fill("#table-filter", "layer=3")
-    assert page.input_value("#table-which") == "all"
-    assert opened.close() == []
-
-
-def test_the_address_keeps_items_and_verdicts_and_a_release_alone_holds_nothing(tab: Any, seen_page: Path) -> None:
-    opened = Opened(tab, seen_page)
-    page = opened.page
-    zone = page.locator("[data-axis='layer']")
-    zone.scroll_into_view_if_needed()
-    box = zone.bounding_box()
-    page.mouse.move(box["x"] + 60, box["y"] + 80)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 11, box["y"] + 80, steps=3)
-    page.mouse.up()
-    assert page.input_value("#table-filter") == "", "pressed beside the axis"
-    page.mouse.move(box["x"] + 11, box["y"] + 2)
-    page.mouse.down(button="right")
-    page.mouse.move(box["x"] + 11, box["y"] + 60, steps=3)
-    page.mouse.up(button="right")
-    assert page.input_value("#table-filter") == "", "another button"
-    page.click("[data-flip='both wrong']")
-    found = page.text_content("#found")
-    page.reload()
-    page.wait_for_selector("html[data-state=ready]")
-    assert page.get_attribute("[data-flip='both wrong']", "aria-pressed") == "true" and page.text_content("#found") == found
-    page.click("[data-flip='both wrong']")
-    assert "verdicts" not in page.url
     assert opened.close() == []
 
 

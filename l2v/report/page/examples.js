@@ -173,6 +173,12 @@ function addCards() {
 /* From a figure or a row of a table to the answers behind it. */
 async function openCell(cell, there = true, row = rowOf(cell, state.study) || rowOf(cell)) {
   if (!$("controls-examples")) return;
+  if (there) {
+    // The way back leads to where the cell was chosen.
+    notePlace();
+    history.pushState(null, "", location.href);
+    writeAddress("#examples");
+  }
   if (row)
     for (const name of ["study", "where", "bench"]) {
       state[name] = text(row, name);
@@ -187,7 +193,7 @@ async function openCell(cell, there = true, row = rowOf(cell, state.study) || ro
   if (cell && DATA.served && !BOOKS.has(cell)) await fetchCell(cell);
   update();
   if (!there) return;
-  $("examples").scrollIntoView();
+  keepInPlace($("examples"));
   $("examples-cell").focus({ preventScroll: true });
 }
 

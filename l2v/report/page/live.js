@@ -6,7 +6,10 @@ async function look() {
     const answer = await fetch(`${DATA.served}state`);
     const { mark, open } = answer.ok ? await answer.json() : { mark: DATA.mark };
     const busy = document.hidden || document.activeElement?.matches("input, select") || String(getSelection());
-    if (mark !== DATA.mark && !busy) location.reload();
+    if (mark !== DATA.mark && !busy) {
+      notePlace();
+      location.reload();
+    }
     if (open && $("open")) $("open").textContent = open;
     $("live").textContent = mark === DATA.mark ? "Live" : "New cells are there";
   } catch {

@@ -12,7 +12,10 @@ const AFTER = 1500; // milliseconds
 const idly = (work) => (window.requestIdleCallback ? requestIdleCallback(work) : setTimeout(work, 50));
 function drawRest(ids) {
   const id = ids.shift();
-  if (!id) return cardsInTime();
+  if (!id) {
+    cardsInTime();
+    return setTimeout(letGo, 500);
+  }
   if (!isDrawn(id)) paint(id);
   idly(() => drawRest(ids));
 }

@@ -8,18 +8,44 @@ function remember(id, value) {
   writeAddress();
 }
 
-function writeAddress() {
-  const [section] = location.hash.split("?");
+function writeAddress(section = location.hash.split("?")[0] || "#") {
   const words = new URLSearchParams([...VIEW]).toString();
-  history.replaceState(null, "", (section || "#") + (words && `?${words}`));
+  history.replaceState(history.state, "", section + (words && `?${words}`));
 }
 
 /* A link within the page keeps the view; an address with another view is begun anew. */
 function followAddress() {
   for (const [id, value] of WANTED) VIEW.set(id, value);
-  const [section] = location.hash.slice(1).split("?");
-  if (section && location.hash.includes("?")) $(section)?.scrollIntoView();
+  const section = $(location.hash.slice(1).split("?")[0]);
+  const [id, top] = history.state?.at || [];
+  if ($(id)) keepInPlace($(id), top);
+  else if (section) keepInPlace(section);
+  addEventListener("scrollend", notePlace);
   addEventListener("hashchange", () => (location.hash.includes("?") ? location.reload() : writeAddress()));
+}
+
+/* The place that one reads stands with the page's entry in the browser's history, for when it is come back to or loaded again. */
+function notePlace() {
+  const sections = [...document.querySelectorAll("main section:not([hidden])")];
+  const topOf = (section) => section.getBoundingClientRect().top;
+  const read = sections.filter((section) => topOf(section) < 160).pop() || sections[0];
+  history.replaceState(scrollY && read ? { at: [read.id, topOf(read)] } : null, "", location.href);
+}
+
+/* What was gone to stays where it is while figures above it are drawn: until one moves, or all stand. */
+let letGo = () => {};
+function keepInPlace(section, top) {
+  letGo();
+  const go = () =>
+    top === undefined
+      ? section.scrollIntoView({ behavior: "instant" })
+      : scrollBy({ top: section.getBoundingClientRect().top - top, behavior: "instant" });
+  const watch = new ResizeObserver(go);
+  letGo = () => watch.disconnect();
+  watch.observe($("main"));
+  for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"])
+    addEventListener(kind, letGo, { once: true, passive: true });
+  go();
 }
 
 /* Conditions on cells, as they are typed or brushed: layer=3, alpha>0.4, source=a|b; in quotes what has a sign of these. */
