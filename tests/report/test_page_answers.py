@@ -82,6 +82,18 @@ def test_of_many_answers_to_one_item_the_first_are_shown_and_null_arms_come_last
     assert opened.close() == []
 
 
+def test_a_cell_of_which_a_page_holds_some_responses_says_so(tab: Any, seen: Path, tmp_path: Path) -> None:
+    shutil.copytree(seen, tmp_path / "some", ignore=shutil.ignore_patterns("report", "lat"))
+    opened = Opened(tab, write_page(read_study(str(tmp_path), "some"), examples=20))
+    data = json.loads(str(opened.page.text_content("#examples-data")))
+    cell = data["cells"][data["examples"][0]["cell"]]
+    here = sum(data["cells"][example["cell"]] == cell for example in data["examples"])
+    opened.page.select_option("#examples-cell", cell)
+    told = f"; {here} of the cell's 30 are on this page, `l2v serve study=some` shows all of them"
+    assert here < 30 and str(opened.page.text_content("#found")).endswith(told)
+    assert opened.close() == []
+
+
 def test_the_targets_choice_holds_for_the_responses(tab: Any, seen_page: Path) -> None:
     opened = Opened(tab, seen_page)
     opened.page.select_option("#scope-study", "seen_too")

@@ -118,7 +118,7 @@ function search() {
   $("more").hidden = true;
   $("found").textContent = wanted.length
     ? `${wanted.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} responses, ` +
-      `to ${found.length.toLocaleString("en")} ${found.length === 1 ? "item" : "items"}`
+      `to ${found.length.toLocaleString("en")} ${found.length === 1 ? "item" : "items"}${notHere(all)}`
     : noneFound(all);
   if (paper.on || $("cards").dataset.near) addCards();
 }
@@ -127,9 +127,16 @@ function noneFound(all) {
   if (all.length) return "No example matches.";
   if (state.study !== OWNER) return `The responses on this page are those of ${OWNER}.`;
   if (filters.cell && !rowOf(filters.cell)) return "There is no such cell on this page.";
-  if (DATA.served) return filters.cell ? "The server did not hand out this cell's responses." : "No response is here.";
-  const more = `\`l2v serve study=${OWNER}\` shows all of them`;
-  return filters.cell ? `This page holds no response of this cell; ${more}.` : `No response is here; ${more}.`;
+  return filters.cell ? `This page holds no response of this cell; ${MORE}.` : `No response is here; ${MORE}.`;
+}
+
+/* Where the rest is; a server's page asks for it by itself. */
+const MORE = DATA.served ? "the server did not hand out the rest" : `\`l2v serve study=${OWNER}\` shows all of them`;
+function notHere(all) {
+  const there = filters.cell && rowOf(filters.cell) ? num(rowOf(filters.cell), "n") : 0;
+  return there > all.length
+    ? `; ${all.length.toLocaleString("en")} of the cell's ${there.toLocaleString("en")} are on this page, ${MORE}`
+    : "";
 }
 
 /* The filters that these entries leave to choose from. */

@@ -24,7 +24,7 @@ function followAddress() {
   addEventListener("hashchange", () => (location.hash.includes("?") ? location.reload() : writeAddress()));
 }
 
-/* The place that one reads stands with the page's entry in the browser's history, for when it is come back to or loaded again. */
+/* The place that one reads stands with the page's entry in the browser's history: to come back to, or to load again. */
 function notePlace() {
   const sections = [...document.querySelectorAll("main section:not([hidden])")];
   const topOf = (section) => section.getBoundingClientRect().top;
