@@ -18,7 +18,7 @@ from typing import Any
 import l2v.tensors
 from l2v.errors import UserError
 from l2v.generation import check_generation
-from l2v.hub import bound_requests
+from l2v.hub import bound_requests, unanswered
 from l2v.images import ImageSettings
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, listed, shape_text, shortened, spare, tensors_of
 
@@ -318,7 +318,7 @@ def from_pretrained(auto: Any, spec: ModelSpec, **options: Any) -> Any:
             raise UserError(f"The folder '{spec.path}' could not be loaded as {auto.__name__}: {told}.") from error
         raise UserError(
             f"The model '{spec.id}' could not be loaded from the hub as {auto.__name__}; if the hub cannot be reached "
-            f"from here, download it and set its path (target.path=… or source.path=…). Reason: {reason}"
+            f"from here, download it and set its path (target.path=… or source.path=…). Reason: {unanswered() or reason}"
         ) from error
 
 

@@ -55,21 +55,56 @@ def commit_of(kind: str, name: str, revision: str | None) -> str | None:
 
     Where the hub does not answer, the one that its cache was filled from; None where nobody can say: nor can it be loaded.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
     bound_requests()
+    alone = constants.HF_HUB_OFFLINE
     try:
-        return str(HfApi().resolve_revision(name, repo_type=kind, revision=revision, local_files_only=bool(_mute)).resolved)
+        return str(HfApi().resolve_revision(name, repo_type=kind, revision=revision, local_files_only=alone).resolved)
     except (HfHubHTTPError, ValueError):  # it answered, or no hub has such a name
         return None
-    except Exception:
-        # It is not waited for again, for every model of a plan.
-        _mute.append(name)
+    except Exception as error:
+        if not alone:
+            # It is not waited for again, for every model of a plan.
+            _believe(str(error) if isinstance(error, UserError) else f"did not answer ({type(error).__name__})")
         return None
 
 
-_mute: list[str] = []
+BELIEVED = 60.0  # seconds for which the hub is not asked again whether it answers
+_known: dict[str, Any] = {"why": None, "until": 0.0}
+
+
+def _believe(why: str | None) -> None:
+    """Takes the hub as one that answers or, for the reason `why`, does not: then its cache alone serves."""
+    _known.update(why=why, until=time.monotonic() + BELIEVED)
+    _offline(why is not None)
+
+
+def unanswered() -> str:
+    """That the hub is not asked just now, and why, in a sentence; "" where it is."""
+    from huggingface_hub import constants
+
+    why = _known["why"] or ""
+    return why if not why or why.startswith("The hub") else f"The hub ({constants.ENDPOINT}) {why}."
+
+
+def _look() -> None:
+    """Asks whether the hub answers, unless that is known or it is to be left alone.
+
+    Its client asks a silent one six times, over 23 seconds, for every file.
+    """
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE and not _known["why"] or time.monotonic() < _known["until"]:
+        return
+    _offline(False)
+    try:
+        get_session().get(f"{constants.ENDPOINT}/api/whoami-v2", timeout=float(constants.HF_HUB_ETAG_TIMEOUT))
+    except Exception as error:  # which classes there are changes with the library beneath the client
+        _believe(f"cannot be reached ({error})")
+    else:
+        _believe(None)
 
 
 @contextmanager
@@ -81,34 +116,35 @@ def while_it_answers(path: str | None) -> Iterator[list[str]]:
     """
     from huggingface_hub import constants
 
-    before, over = constants.HF_HUB_OFFLINE, threading.Event()
+    over = threading.Event()
     why: list[str] = []
-    if path is None or before:
+    if path is None or constants.HF_HUB_OFFLINE and not _known["why"]:
         yield why
         return
 
     def ask() -> bool:
-        if (found := silence(path)) and not over.is_set():
-            why.append(found)
-            _offline(True)
+        found = silence(path)
+        if not over.is_set():
+            why.extend([found] if found else [])
+            _believe(found)
         return not found
 
     def watch() -> None:
         while not over.wait(float(constants.HF_HUB_ETAG_TIMEOUT)) and ask():
             pass
 
-    bound_requests()
     if ask():
+        bound_requests()
         threading.Thread(target=watch, daemon=True).start()
     try:
         yield why
     finally:
         over.set()
-        _offline(before)
+        _believe(why[0] if why else None)
 
 
 def bound_requests() -> None:
-    """No request of the hub's client waits for ever: HF_HUB_DOWNLOAD_TIMEOUT (10 s) bounds those without a bound.
+    """A hub that does not answer is asked once; no request waits for ever: HF_HUB_DOWNLOAD_TIMEOUT (10 s) bounds those without.
 
     Nor for an answer that drips: one below FLOOR raises UserError. Files come over its own connections, not by hf_xet, which
     has no such bound, unless HF_HUB_DISABLE_XET=0 says so.
@@ -119,8 +155,13 @@ def bound_requests() -> None:
 
     session: Any = get_session()
     hooks = session.event_hooks
-    if _bounded in hooks["request"]:
-        return
+    if _bounded not in hooks["request"]:
+        _bound(session)
+    _look()
+
+
+def _bound(session: Any) -> None:
+    hooks = session.event_hooks
     session.event_hooks = {**hooks, "request": [*hooks["request"], _bounded]}
     for transport in (session._transport, *session._mounts.values()):
         # The client has no setting for the connections of its transports.

@@ -16,7 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 from l2v.data_sets import read_data_set
 from l2v.disk import read_parquet, read_records
 from l2v.errors import UserError
-from l2v.hub import bound_requests
+from l2v.hub import bound_requests, unanswered
 
 # Cameras write after a JPEG's end mark; so far back it is looked for.
 _JPEG_TAIL = 65536
@@ -58,7 +58,7 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
             ) from error
         raise UserError(
             f"The benchmark '{id}' (split '{split}') could not be loaded from the hub; if the hub cannot be reached from "
-            f"here, download it and give benchmark.path=<folder>. Reason: {_short(error)}"
+            f"here, download it and give benchmark.path=<folder>. Reason: {unanswered() or _short(error)}"
         ) from error
     if not len(rows):
         raise UserError(f"The benchmark {path or id} has no items in split '{split}'; give other data or benchmark.split=….")

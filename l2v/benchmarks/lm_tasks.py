@@ -24,7 +24,7 @@ from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
 from l2v.benchmarks.lm_data import data_checked
 from l2v.errors import UserError, nearest, unknown
-from l2v.hub import bound_requests
+from l2v.hub import bound_requests, unanswered
 from l2v.identity import digest
 
 # Decoding settings that a task may ask for and a cell can carry; the rest change nothing in greedy decoding.
@@ -136,7 +136,10 @@ def _manager(include_path: str | None, defaults: bool) -> Any:
 
 
 def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
+    import datasets
+
     bound_requests()
+    datasets.disable_progress_bars()
     try:
         with data_checked(ref.include_path, ref.path):
             return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
@@ -146,7 +149,7 @@ def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"The lm-eval task '{ref.task}' did not load; if the hub cannot be reached from here, give benchmark.path=<local "
-            f"data set>. Reason: {type(error).__name__}: {reason}"
+            f"data set>. Reason: {unanswered() or f'{type(error).__name__}: {reason}'}"
         ) from error
 
 
