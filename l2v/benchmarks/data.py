@@ -36,6 +36,7 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
     """
     import datasets
 
+    datasets.disable_progress_bars()
     try:
         if path is None:
             bound_requests()

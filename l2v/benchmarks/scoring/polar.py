@@ -20,7 +20,7 @@ def restated(text: str, asked: str) -> tuple[str, str] | None:
         return None
     text = _WHERE.sub(r"\1", _REASON.split(text)[0])
     said_so = _TRUTH.match(text) or _FALSE.match(text)
-    text = said_so[1] if said_so else text
+    text = next(filter(None, said_so.groups())) if said_so else text
     subject = _PRONOUN.match(found.group(1))
     predicate = _PREDICATE.search(text) if subject and not _HE.match(text) else None
     own = f"it {text[predicate.start() :]}" if predicate else text
@@ -36,16 +36,20 @@ def restated(text: str, asked: str) -> tuple[str, str] | None:
         said = [compared[0] if word in _ORDER else word for word in said if not word.isdigit()]
     words, denied = iter(said), _NOT.search(own) is not None
     alone = turned or len(wanted) < 3 or said_so
-    if len(wanted) < (1 if predicate else 2) or turned and denied or not all(word in words for word in wanted):
+    untrue = said_so is not None and said_so.re is _FALSE
+    if len(wanted) < (1 if predicate else 2) or turned and (denied or untrue) or not all(word in words for word in wanted):
         return None
     if alone and set(said) - {*wanted, *_SMALL, *_LINKS}:
         return None
-    no = turned or denied != (said_so is not None and said_so.re is _FALSE)
-    return ("no", "no") if turned else ("no" if no else "yes", "yes" if alone else own)
+    return "no" if turned or denied != untrue else "yes", "yes" if alone else own
 
 
 _WORDS = re.compile("[^\\W_]+")
-_REASON = re.compile(r",? (?:as (?:it|the|they|its)|because|since)\b|, (?:according to|which|based on|so)\b", re.IGNORECASE)
+_REASON = re.compile(
+    r",? (?:as (?:it|the|they|its)|because|since)\b|, "
+    r"(?:according to|which(?! is (?:false|wrong|incorrect|not))|based on|so)\b",
+    re.IGNORECASE,
+)
 # "The food on the plate is", but no "function on the left".
 _WHERE = re.compile(
     r"^(\W*the \w+) (?:on|in|at|of) the (?!left|right|top|bottom|first|second|third|other|upper|lower|middle)\w+"
@@ -62,7 +66,7 @@ _NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
 _TRUTH = re.compile(r"\W*(?:yes, )?it is (?:true|correct) that (.+)$", re.IGNORECASE)
 _FALSE = re.compile(
     r"\W*(?:(?:so |thus |therefore |hence )?the (?:statement|claim)(?: that)? (.+?)\W* is (?:false|not true|incorrect|wrong)|"
-    r"it is (?:false|not true) that (?P<that>.+))\W*$",
+    r"it is (?:false|not true|incorrect|wrong) that (.+))\W*$",
     re.IGNORECASE,
 )
 # What may stand for anything that the picture shows.
