@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 
 from l2v.signals import ending, exit_code, interrupted, one_sentence_when_interrupted
@@ -25,8 +26,8 @@ from l2v.errors import UserError, printable  # noqa: E402
 from l2v.verbs import VERBS  # noqa: E402
 from l2v.verbs.help import folded, table_of_contents, verb_help, verb_module  # noqa: E402
 
-# Characters of a sentence that a terminal gets.
-LONGEST = 2000
+# Characters of a sentence that a terminal gets, and of a word in it: what is said of a longer one shall be found.
+LONGEST, LONGEST_WORD = 2000, 300
 # What is wrong with a path that somebody named.
 CLOSED = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 HELP = """
@@ -59,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ending():
             return int(verb_module(verb).main(rest))
     except UserError as error:
-        told = str(error)
-        print(printable(f"l2v {verb}: {told if len(told) <= LONGEST else f'{told[:LONGEST]}…'}"), file=sys.stderr)
-        return 2
+        return _refused(verb, rest, str(error))
     except KeyboardInterrupt as error:
         print(interrupted(error, verb), file=sys.stderr)
         return exit_code(error)
@@ -72,8 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in CLOSED or not error.filename:
             raise
         told = f"{error.filename} cannot be used ({error.strerror}); give another path, or get the right to it."
-        print(printable(f"l2v {verb}: {told}"), file=sys.stderr)
-        return 2
+        return _refused(verb, rest, told)
+
+
+def _refused(verb: str, words: Sequence[str], told: str) -> int:
+    """Print why, in which long words stand with their beginning and end alone; returns the exit code."""
+    parts = (part.strip() for word in (verb, *words) for part in (word, word.partition("=")[2]))
+    long = {part for part in parts if len(part) > LONGEST_WORD}
+    for text in sorted((*long, *re.findall(rf"\S{{{LONGEST_WORD + 1},}}", told)), key=len, reverse=True):
+        told = told.replace(text, f"{text[:160]}…{text[-100:]}")
+    shown = verb if verb in VERBS else verb[:40]
+    print(printable(f"l2v {shown}: {told if len(told) <= LONGEST else f'{told[:LONGEST]}…'}"), file=sys.stderr)
+    return 2
 
 
 def _print_help(text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
@@ -47,20 +47,22 @@ def sha256(path: Path) -> str:
     return held.hexdigest()
 
 
-def fingerprint(path: str | Path) -> str:
+def fingerprint(path: str | Path, beside: Callable[[], Mapping[str, Path]] | None = None) -> str:
     """`local:<hash>` of the contents of a file or folder, whatever it is called and wherever it lies.
 
-    Hidden files and caches are left out. Raises FileNotFoundError when nothing is there.
+    Hidden files and caches are left out. beside: the files that it names, by what it calls them, where they count too. Raises
+    FileNotFoundError when nothing is there.
     """
     if _held is None:
-        return _looked_at(Path(path))
-    if str(path) not in _held:
-        _held[str(path)] = _looked_at(Path(path))
-    return _held[str(path)]
+        return _looked_at(Path(path), beside)
+    key = str(path), beside is not None
+    if key not in _held:
+        _held[key] = _looked_at(Path(path), beside)
+    return _held[key]
 
 
-# While a grid is planned: what was found at each path.
-_held: dict[str, str] | None = None
+# While a grid is planned: what was found at each path, by itself and with what it names.
+_held: dict[tuple[str, bool], str] | None = None
 
 
 @contextmanager
@@ -74,17 +76,19 @@ def held_still() -> Iterator[None]:
         _held = before
 
 
-def _looked_at(path: Path) -> str:
+def _looked_at(path: Path, beside: Callable[[], Mapping[str, Path]] | None) -> str:
     """The fingerprint by a look at every file's size and time."""
     if not path.exists():
         raise FileNotFoundError(path)
     files = [path] if path.is_file() else sorted(p for p in _below(path) if p.is_file())
-    listing = tuple(
-        (str(p.relative_to(path)) if p != path else "", str(p), p.stat().st_size, (p.stat().st_mtime_ns, p.stat().st_ctime_ns))
+    named = [
+        (str(p.relative_to(path)) if p != path else "", p)
         for p in files
         if not any(part.startswith((".", "__")) for part in p.relative_to(path).parts)
-    )
-    return _fingerprint(listing)
+    ]
+    named += [(name, p) for name, p in sorted(beside().items()) if os.path.isfile(p)] if beside is not None else []
+    stands = ((name, p, p.stat()) for name, p in named)
+    return _fingerprint(tuple((name, str(p), st.st_size, (st.st_mtime_ns, st.st_ctime_ns)) for name, p, st in stands))
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -282,3 +282,18 @@ def test_a_reader_that_closes_early_is_no_error() -> None:
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
     assert done.stdout.startswith("l2v run")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("long", ["x" * 5000, "a b " * 1250, "é/" * 2500, "1" * 5000], ids=["sign", "spaces", "path", "digits"])
+def test_a_long_word_is_quoted_by_its_ends(long: str, l2v: Callable[..., Any]) -> None:
+    """Wherever it stands: what is said of it and what to do shall be found."""
+    lines = [
+        ("report", f"study={long}"), ("report", long), ("status", f"outputs={long}"), (long, "study=x"), ("run", long),
+        ("run", f"method={long}"), ("run", f"{long}=1"), ("run", f"target.path={long}"), ("run", f"study={long}"),
+        ("score", "benchmark=mathvista", f"responses={long}"), ("run", f"intervention.alpha={long}"),
+        ("run", f"runtime.outputs={long}", "benchmark.limit=1", "method=direct"), ("run", f"--config-dir={long}"),
+    ]  # fmt: skip
+    for line in lines:
+        answer = l2v(*line)
+        assert answer.code == 2 and len(answer.err.strip().splitlines()) == 1, (line[0], answer.err[:300])
+        assert len(answer.err) < 1100, (line[0], line[1][:30], len(answer.err), answer.err)

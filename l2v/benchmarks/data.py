@@ -14,9 +14,10 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
 from l2v.data_sets import read_data_set
-from l2v.disk import read_parquet, read_records
+from l2v.disk import read_parquet, read_records, while_unchanged
 from l2v.errors import UserError
 from l2v.hub import bound_requests, unanswered
+from l2v.identity import fingerprint
 
 # Cameras write after a JPEG's end mark; so far back it is looked for.
 _JPEG_TAIL = 65536
@@ -25,6 +26,8 @@ _JPEG_TAIL = 65536
 SIDEWAYS = (5, 6, 7, 8)
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
+# Columns of pictures; of a local file they may hold paths, relative to it.
+IMAGES, TEXTS = ("image", "decoded_image"), ("string", "large_string")
 
 
 def load_rows(id: str, split: str, revision: str | None = None, path: str | None = None, name: str | None = None) -> Any:
@@ -92,10 +95,35 @@ def count_rows(path: str, split: str) -> int:
     return _rows_in(file, (file.stat().st_mtime_ns, file.stat().st_size))
 
 
+def rows_fingerprint(path: str) -> str:
+    """The fingerprint of local rows: of a folder all that is in it, of a file with the pictures that it names."""
+    file = Path(path)
+    if not file.is_file() or file.suffix not in SUFFIXES:
+        return fingerprint(path)
+    return fingerprint(path, lambda: while_unchanged(file, "pictures", lambda: _pictures(file)))
+
+
+def _pictures(file: Path) -> dict[str, Path]:
+    """The pictures of a file of rows by their paths in it; none where it cannot be read, which reading its rows tells."""
+    try:
+        if file.suffix == ".parquet":
+            from pyarrow import parquet
+
+            table = parquet.ParquetFile(file)
+            texts = [field.name for field in table.schema_arrow if field.name in IMAGES and field.type in TEXTS]
+            rows = table.read(texts).to_pylist() if texts else []
+        else:
+            rows = read_records(file)
+    except (UserError, OSError, ValueError):
+        return {}
+    named = {value for row in rows for name in IMAGES if isinstance(value := row.get(name), str) and value}
+    return {value: file.parent / value for value in named}
+
+
 def _with_image_paths(rows: Any, folder: Path) -> Any:
     """Image paths in a local file are relative to that file."""
-    for name in ("image", "decoded_image"):
-        if name in rows.features and getattr(rows.features[name], "dtype", "") == "string":
+    for name in IMAGES:
+        if name in rows.features and getattr(rows.features[name], "dtype", "") in TEXTS:
             paths = [str(folder / value) if value else value for value in rows[name]]
             rows = rows.remove_columns(name).add_column(name, paths)
     return rows

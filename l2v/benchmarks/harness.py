@@ -12,12 +12,11 @@ from PIL import Image
 
 from l2v.benchmarks.base import Benchmark, Item
 from l2v.benchmarks.catalogue import ANY_TASK, TASKS, DataRef, open_benchmark
-from l2v.benchmarks.data import LazyImages, image_sizes
+from l2v.benchmarks.data import LazyImages, image_sizes, rows_fingerprint
 from l2v.benchmarks.prompts import prompt as styled_prompt
 from l2v.benchmarks.prompts import styles
 from l2v.benchmarks.rows import check_row
 from l2v.errors import UserError, unknown
-from l2v.identity import fingerprint
 from l2v.paths import PACKAGE
 
 
@@ -82,7 +81,7 @@ def load_items(ref: DataRef, prompt: str, limit: int | None = None) -> list[Item
     docs = open_benchmark(ref.name)
     check_prompt(docs, prompt)
     try:
-        sizes = _known_sizes(ref, fingerprint(ref.path) if ref.path and Path(ref.path).exists() else "")
+        sizes = _known_sizes(ref, rows_fingerprint(ref.path) if ref.path and Path(ref.path).exists() else "")
         items = list(_items(load_task(ref), f"benchmark '{ref.name}'", docs, prompt, limit, sizes))
     except KeyError as error:
         raise UserError(

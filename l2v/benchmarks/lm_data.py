@@ -1,4 +1,4 @@
-"""The data of lm-eval's tasks: of the hub at one commit, from files held against its digests; of this machine as they are now.
+"""The data of lm-eval's tasks: of the hub at one commit, from files held against its digests; all else as it is now.
 
 `datasets` would take copies that it prepared: of data of the hub one that nobody checks, of any commit; of local files one that
 it knows by path and time, with the old rows of a file that was replaced.
@@ -43,7 +43,7 @@ def _here(named: Any) -> list[str]:
 
 @contextmanager
 def data_checked(*known: str | None) -> Iterator[None]:
-    """Tasks read data of the hub by `_HubSplits`, and local data anew, whatever copy there is.
+    """Tasks read data of the hub by `_HubSplits`, and what has no commit anew, whatever copy there is.
 
     known: folders and files that are part of a cell's identity; what a task's file names elsewhere is told as its commit.
     """
@@ -56,14 +56,14 @@ def data_checked(*known: str | None) -> Iterator[None]:
         own = callable(task.config.custom_dataset)
         plain = asked.keys() <= {"revision", "trust_remote_code"} and not own
         commit = commit_of("dataset", where, asked.get("revision")) if plain and not Path(where).exists() else None
-        local = [] if own else _here([where, asked.get("data_files"), asked.get("data_dir")])
         if commit is not None:
             task.dataset = _HubSplits(where, task.DATASET_NAME, commit)
-        elif not local:
+        elif own:
             download(task, dataset_kwargs, **kwargs)
         else:
             copies.append(tempfile.TemporaryDirectory(prefix="l2v-rows-"))
             download(task, {**asked, "cache_dir": copies[-1].name}, **kwargs)
+            local = _here([where, asked.get("data_files"), asked.get("data_dir")])
             if far := [path for path in local if not any(Path(path).resolve().is_relative_to(one) for one in places)]:
                 task.dataset.commit = digest([fingerprint(path) for path in far])
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
-from l2v.disk import write_atomically
 from l2v.errors import StudyError, UserError, counted, printable, unknown
 from l2v.report.figures import p_value, points
 from l2v.report.study import Study
@@ -333,11 +332,10 @@ def measured_csv(study: Study) -> str:
 
 def print_report(study: Study, cells: set[str] | None) -> None:
     """Print the study's table after a run (see `study_report`), and leave it in the study's report folder, if it can be."""
-    folder = study.store.path / "report"
     print(study_report(study, most=MOST_ROWS, cells=cells, color=on_terminal(), every=False))
     try:
-        for format, name in (("md", "table.md"), ("csv", "table.csv")):
-            write_atomically(folder / name, study_report(study, format=format) + "\n")
+        tables = {f"table.{format}": study_report(study, format=format) + "\n" for format in ("md", "csv")}
+        folder = study.store.write_reports(tables)
     except StudyError as error:
         print(printable(f"The table stands here alone: {error}"), file=sys.stderr)
         return

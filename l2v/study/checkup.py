@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from l2v.benchmarks.data import rows_fingerprint
 from l2v.disk import write_atomically
 from l2v.errors import UserError, counted
 from l2v.identity import fingerprint
@@ -115,12 +116,13 @@ def _check_places(found: Checkup) -> None:
     """Local checkpoints and data that are still there, converted and fine-tuned ones too, against what the cells name."""
     for (role, path, revision), cells in found.places.items():
         try:
-            now = fingerprint(path)
+            now = rows_fingerprint(path) if role == "benchmark" else fingerprint(path)
         except FileNotFoundError:
             continue  # a study may be read where its models are not
         except OSError as error:
             now = f"cannot be read: {error.strerror}"
-        if now != revision:
+        # A version before counted no pictures that a file names.
+        if now != revision and (role != "benchmark" or fingerprint(path) != revision):
             found.tell(
                 f"{path} is no more the {role} that {counted(cells, 'cell')} {'was' if cells == 1 else 'were'} computed with "
                 f"({revision}, now {now}); their figures stand: restore it before you repeat `l2v run`, or run the study again "
@@ -141,7 +143,7 @@ def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
     readings = {reading.id: reading for one in found.maps.values() for reading in (one.source, one.target)}
     checks += [partial(_check_neutral, store.path.parent, reading) for reading in readings.values()]
     analyses = sorted(store.path.glob("lat/*/lat.json"))
-    checks += [store.check_results, *(partial(check_analysis, path) for path in analyses)]
+    checks += [store.check_tables, *(partial(check_analysis, path) for path in analyses)]
     # Which texts an analysis was made from is not told; all of them are few.
     checks += [partial(_check_texts, path) for path in sorted(store.path.parent.glob("cache/texts/*.jsonl")) if analyses]
     for check in checks:

@@ -19,8 +19,8 @@ from l2v.errors import UserError, printable
 
 # The last key of a line, and of a small file.
 CHECK, DIGEST = "check", "digest"
-# In the file that tells of a table and of a picture, the digests of these.
-TABLE, PICTURE = "table_digest", "picture_digest"
+# In the file that tells of a table, of a picture and of the page of all, the digests of these.
+TABLE, PICTURE, PAGE = "table_digest", "picture_digest", "page_digest"
 ANALYZE_AGAIN = "repeat its `l2v analyze`."
 _BEFORE_CHECK = f', "{CHECK}": "'.encode()
 # `json.dumps` makes a new one each time.
@@ -132,11 +132,13 @@ def read_sealed(path: Path, mend: str) -> Record:
 
 
 def check_analysis(path: Path) -> Record:
-    """What the lat.json of an analysis tells. Raises UserError where it, or a table or picture of it, is damaged or missing."""
+    """What the lat.json of an analysis tells. Raises UserError where it, or one of its files, is not as written."""
     told = read_sealed(path, ANALYZE_AGAIN)
     try:
         for figure in told["figures"]:
             check_figure(path.parent, figure)
+        if PAGE in told and (page := path.with_name("index.html")).exists():
+            check_file(page, told[PAGE])
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged; {ANALYZE_AGAIN}") from error
     return told
@@ -145,11 +147,14 @@ def check_analysis(path: Path) -> Record:
 def check_figure(folder: Path, figure: Record) -> None:
     """Raise UserError for a figure of an analysis whose table or picture is not what was written with it."""
     for kind, known in (("csv", TABLE), ("png", PICTURE)):
-        if known not in figure:  # a version without digests did not tell it
-            continue
-        path = folder / Path(str(figure[kind])).name
-        if content_digest(read_bytes(path)) != figure[known]:
-            raise UserError(f"{path} is {'damaged' if path.exists() else 'missing'}; {ANALYZE_AGAIN}")
+        if known in figure:  # a version without digests did not tell it
+            check_file(folder / Path(str(figure[kind])).name, figure[known])
+
+
+def check_file(path: Path, known: object) -> None:
+    """Raise UserError for a file of an analysis that has another digest."""
+    if content_digest(read_bytes(path)) != known:
+        raise UserError(f"{path} is {'damaged' if path.exists() else 'missing'}; {ANALYZE_AGAIN}")
 
 
 def twice(ids: Iterable[str]) -> str | None:

@@ -104,6 +104,10 @@ def data_revision(path: str | None, revision: str | None, key: str, mend: str = 
         if not place.is_dir() and not place.is_file():
             what = "is neither a file nor a folder" if place.exists() else "does not exist"
             raise UserError(f"{key} '{path}' {what}; {mended}.")
+        if key == "benchmark.path":
+            from l2v.benchmarks.data import rows_fingerprint
+
+            return rows_fingerprint(path)
         return fingerprint(path)
     except OSError as error:
         raise UserError(f"{key} '{path}' cannot be read ({error.strerror}); {mended}, or get the right to it.") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from l2v.benchmarks.scoring.judge_settings import PROMPTS
 from l2v.config import BenchmarkConfig, JudgeConfig
 from l2v.disk import Record
 from l2v.errors import UserError, unknown
-from l2v.identity import digest
+from l2v.identity import digest, fingerprint
 from l2v.study.cells import BenchmarkId
 from l2v.study.digests import tell_once
 from l2v.study.questions import benchmark_id, data_ref
@@ -176,8 +177,9 @@ def rescore(folders: Sequence[CellFolder], scorers: Sequence[str], scoring: Scor
 
 
 def check_answers(folder: CellFolder, items: Mapping[str, Item]) -> None:
-    """Raise UserError unless a finished cell answers each of its items once."""
-    answered = [record["id"] for record in folder.responses()]
+    """Raise UserError unless a finished cell answers each of its items once, as it is put now."""
+    responses = folder.responses()
+    answered = [record["id"] for record in responses]
     if strange := [item for item in answered if item not in items]:
         raise UserError(f"{folder.path} holds responses to items that the benchmark data lacks (first: {strange[0]}).")
     if len(answered) < len(items):
@@ -185,6 +187,26 @@ def check_answers(folder: CellFolder, items: Mapping[str, Item]) -> None:
         raise UserError(
             f"{folder.path}/responses.jsonl lacks {len(items) - len(answered)} of {len(items)} items (first: {lacking}); "
             f"restore it, or delete {folder.path}/DONE and repeat the command of `l2v run`, which computes them."
+        )
+    check_prompts(folder, responses, prompt_hashes(items.values()))
+
+
+def prompt_hashes(items: Iterable[Item]) -> dict[str, str]:
+    """By item, what is stored beside its answer to notice when the question, or what the benchmark puts before it, changes."""
+    return {item.id: _hash([*map("\x1f".join, item.history), item.text]) for item in items}
+
+
+def _hash(turns: Sequence[str]) -> str:
+    return hashlib.sha256("\x1e".join(turns).encode()).hexdigest()[:12]
+
+
+def check_prompts(folder: CellFolder, responses: Sequence[Record], prompts: Mapping[str, str]) -> None:
+    """Raise UserError when responses answer other questions than today's. prompts: see `prompt_hashes`."""
+    strange = next((r["id"] for r in responses if prompts.get(r["id"]) != r.get("prompt")), None)
+    if strange is not None:
+        raise UserError(
+            f"{folder.path} holds responses to other questions than the benchmark has now (first: {strange}); the data "
+            "changed under the same revision: restore them, pin benchmark.revision, or choose another study=… name."
         )
 
 
@@ -229,6 +251,8 @@ def benchmark_items(benchmark: BenchmarkId, config: BenchmarkConfig) -> list[Ite
     if now != asked == benchmark.revision:
         # Its version took a branch as it is called.
         tell_once(f"Benchmark '{benchmark.name}' was asked at revision '{asked}', which may have moved; it is {now} now.")
+    elif now != benchmark.revision and config.path and fingerprint(config.path) == benchmark.revision:
+        tell_once(f"{config.path} is as it was; of the pictures that it names nobody can say: an older version kept no hash.")
     elif now != benchmark.revision:
         raise UserError(
             f"The data of benchmark '{benchmark.name}' at {config.path or config.id} is not what the cell was computed on "

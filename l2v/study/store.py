@@ -11,12 +11,14 @@ one is refused by name, with what to do about it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
-from l2v.disk import Record, read_bytes, whole_lines, write_atomically
+from l2v.disk import Record, alone, make_folder, read_bytes, whole_lines, write_atomically
 from l2v.errors import UserError
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import SCHEMA
@@ -75,24 +77,28 @@ class Store:
         return self.open()
 
     def _stamp(self) -> Record | None:
-        """study.json: the schema, the study, the digests of its selection and of results.csv; None where it is missing."""
+        """study.json: the schema, the study, the digests of its selection, tables and page; None where it is missing."""
         path = self.path / "study.json"
         if not path.exists():
             return None
         found = read_sealed(path, "delete it and repeat the command of `l2v run`, which writes it again.")
-        if not isinstance(found.get("schema"), int):
+        if not isinstance(found.get("schema"), int) or not isinstance(found.get("reports", {}), dict):
             raise UserError(f"{path} is damaged; delete it and repeat the command of `l2v run`, which writes it again.")
         return found
 
-    def _write_stamp(self, results: str | None = None) -> None:
-        content: Record = {"schema": SCHEMA, "study": self.study, "results": results}
-        with suppress(UserError):
-            # Until a table is written, the one before stands.
-            content["results"] = results or (self._stamp() or {}).get("results")
-        with suppress(UserError):
-            # One that is missing or damaged is told where it is read.
-            content["selection"] = read_sealed(self.path / "selection.json", _SELECT_AGAIN).get(DIGEST)
-        write_atomically(self.path / "study.json", json.dumps(sealed(content)), sync=True)
+    def _write_stamp(self, results: str | None = None, reports: Mapping[str, str] | None = None) -> None:
+        make_folder(self.path)
+        # A run, a score and a report may each know something new of it at once.
+        with alone(self.path):
+            before: Record = {}
+            with suppress(UserError):
+                before = self._stamp() or {}
+            content: Record = {"schema": SCHEMA, "study": self.study, "results": results or before.get("results")}
+            content["reports"] = {**before.get("reports", {}), **(reports or {})}
+            with suppress(UserError):
+                # One that is missing or damaged is told where it is read.
+                content["selection"] = read_sealed(self.path / "selection.json", _SELECT_AGAIN).get(DIGEST)
+            write_atomically(self.path / "study.json", json.dumps(sealed(content)), sync=True)
 
     def selection(self) -> Record:
         """selection.json: which cell of each arm was chosen on which split; empty for a plain sweep.
@@ -121,10 +127,23 @@ class Store:
         write_atomically(self.path / "results.csv", text)
         self._write_stamp(content_digest(text.encode()))
 
-    def check_results(self) -> None:
-        """Raise UserError for a results.csv that is another one than was written last."""
+    def write_reports(self, texts: Mapping[str, str]) -> Path:
+        """Replace tables, or the page, in the report's folder, by name; returns the folder."""
+        folder = self.path / "report"
+        for name, text in texts.items():
+            write_atomically(folder / name, text)
+        self._write_stamp(reports={name: content_digest(text.encode()) for name, text in texts.items()})
+        return folder
+
+    def check_tables(self) -> None:
+        """Raise UserError for a results.csv, or a table or page of the report, that is another one than was written last."""
         if (path := self.path / "results.csv").exists() and self.results() is None:
             raise UserError(f"{path} is not what was written last; `l2v score study={self.study}` writes it again.")
+        for name, known in (self._stamp() or {}).get("reports", {}).items():
+            path = self.path / "report" / name
+            if path.exists() and content_digest(read_bytes(path)) != known:
+                again = f"delete it, and `l2v report study={self.study}` writes the page, `l2v run` the tables again"
+                raise UserError(f"{path} is not what was written last; {again}.")
 
     def results(self) -> bytes | None:
         """results.csv as it was written last; None where it is missing or another one now."""
@@ -137,11 +156,26 @@ class Store:
         return self.path / "items" / f"{key}.jsonl"
 
     def write_items(self, key: str, records: list[Record]) -> None:
-        """Describe the items of a benchmark: id, problem, subsets, question, gold. A file that says the same is left alone."""
+        """Describe the items of a benchmark: id, problem, subsets, question, gold. A file that says the same is left alone.
+
+        Raises UserError where it tells other golds: verdicts by the one and by the other must not stand in one table.
+        """
         text = "".join(sealed_line(record, key) for record in records)
         path = self.items_path(key)
-        if not path.is_file() or path.read_bytes() != text.encode():
-            write_atomically(path, text, sync=True)
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+        known: dict[str, Any] = {}
+        with suppress(UserError):
+            # A damaged one is written again.
+            known = {record["id"]: record.get("gold") for record in self.items(key)}
+        changed = next((r for r in records if known.get(r["id"], r.get("gold")) != r.get("gold")), None)
+        if changed is not None:
+            raise UserError(
+                f"The gold of item '{changed['id']}' is {changed['gold']!r} now, and {path} says {known[changed['id']]!r}: the "
+                "data changed under the same revision; restore them or, where the new golds are meant, delete that file and "
+                f"`l2v score study={self.study}` holds every answer against them."
+            )
+        write_atomically(path, text, sync=True)
 
     def items(self, key: str) -> list[Record]:
         """The description of a benchmark's items; empty when there is none. Raises UserError for a damaged one."""

@@ -86,7 +86,7 @@ def _columns(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _report(study: Study) -> Planned:
-    study.store.check_results()
+    study.store.check_tables()
     files = _report_files(study.store.path)
     hashes = {name: hashlib.sha256(read_bytes(file.path)).hexdigest() for name, file in files.items()}
     run_id = f"report-{slug(study.name)}"

@@ -130,7 +130,11 @@ def _read(path: Path, framework: str) -> tuple[dict[str, Any], int, dict[str, An
         known = json.loads(header["digests"]) if "digests" in header else None
     except (SafetensorError, KeyError, ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} is not a file of directions ({error}); delete it and it is computed again.") from error
-    if known is not None and not _are_whole(tensors, header, known):
+    numbers = {name: np.asarray(tensor) for name, tensor in tensors.items()}
+    shapes = {array.shape for name, array in numbers.items() if name != "mean"}
+    fit = numbers["mean"].ndim == 2 and shapes == {numbers["mean"].shape[:1]}
+    fit = fit and all(array.dtype == np.float32 for array in numbers.values())
+    if not fit or (known is not None and not _are_whole(tensors, header, known)):
         raise UserError(f"{path} is damaged or was edited; delete it and it is computed again.")
     return tensors, n, provenance
 

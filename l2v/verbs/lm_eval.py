@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     from lm_eval._cli import HarnessCLI
     from lm_eval.utils import setup_logging
 
+    from l2v.benchmarks.lm_data import data_checked
     from l2v.verbs.lm_model import task_manager
 
     def manager(verbosity: Any = None, include_path: Any = None, metadata: Any = None, **_: Any) -> Any:
@@ -46,7 +47,7 @@ def main(arguments: list[str]) -> int:
     sys.argv = ["lm-eval", "run", "--model", "l2v", *arguments, *_device(arguments)]
     try:
         # The command line offers one --include_path, which stays the user's.
-        with patch.object(lm_eval.tasks, "TaskManager", manager):
+        with patch.object(lm_eval.tasks, "TaskManager", manager), data_checked():
             parser = HarnessCLI()
             with contextlib.redirect_stderr(io.StringIO()) as said:
                 chosen = parser.parse_args()

@@ -28,12 +28,13 @@ from l2v.errors import UserError
 from l2v.report.serve.leaderboard import leaderboard
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
+from l2v.study.digests import content_digest
 from l2v.study.store import Store
 from l2v.track.tracker import TrackedRun
 from l2v.track.trackers import TRACKERS, Listed
 
 CUTS = [f"cut {i}" for i in range(8)]
-OTHERS = ["emptied", "deleted", "flipped", "a folder", "another study's"]
+OTHERS = ["emptied", "deleted", "flipped", "flipped unseen", "a folder", "another study's"]
 VERBS = ("report", "status", "score", "track", "run")
 GRID = (
     "method=direct,l2v", "intervention.layer=1,2", "intervention.alpha=0.4", "protocol.name=select_then_test",
@@ -51,6 +52,7 @@ FINISHED = {
     "study.json": "study.json", "selection.json": "selection.json", "results.csv": "results.csv", "items": "items/*.jsonl",
     "config": "{cell}/config.yaml", "responses": "{cell}/responses.jsonl", "DONE": "{cell}/DONE",
     "metrics": "{cell}/metrics.json", "scores": "{cell}/scores/official.jsonl", "run": "runs/*/run.json", "over": "runs/*/over",
+    "table": "report/table.md",
 }  # fmt: skip
 OPEN = {
     "config": "{open}/config.yaml", "rows of a worker": "{open}/responses.one.jsonl", "gathered": "{gathered}/responses.jsonl",
@@ -89,6 +91,12 @@ class Kept:
     def has(self, run_id: str, place: str) -> bool:
         """Nothing is there."""
         return False
+
+
+def sent(run: TrackedRun) -> dict[str, str]:
+    """What lies in the files that a run brings, by their names."""
+    files = ((f"{one.name}/{name}", file) for one in run.produced for name, file in one.files.items())
+    return {name: content_digest(file.path.read_bytes()) for name, file in files}
 
 
 class World:
@@ -141,7 +149,10 @@ class World:
             # Rows of an open cell that are gone cannot be counted.
             return [line for line in answer.out.splitlines() if not line.startswith("rows ")]
         if verb == "track":
-            return [(run.id, run.config, {k: v for k, v in run.summary.items() if "seconds" not in k}) for run in Kept.runs]
+            return [
+                (run.id, run.config, {k: v for k, v in run.summary.items() if "seconds" not in k}, sent(run))
+                for run in Kept.runs
+            ]
         if verb == "report":
             # It neither reads nor writes results.csv.
             return answer.out
@@ -218,9 +229,12 @@ def damage(path: Path, how: str, other: Path, place: float) -> None:
     data = path.read_bytes()
     if how.startswith("cut"):
         path.write_bytes(data[: int(len(data) * (int(how[4:]) + 1) / 9)])
-    elif how == "flipped":
-        at = min(len(data) - 1, int(len(data) * place))
+    elif how.startswith("flipped"):
+        then, at = path.stat(), min(len(data) - 1, int(len(data) * place))
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        if how == "flipped unseen":
+            # As a disk does it: size and time stay.
+            os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
     elif how == "another study's":
         path.write_bytes(other.read_bytes())
     else:

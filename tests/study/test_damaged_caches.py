@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from l2v.benchmarks.base import Verdict
 from l2v.benchmarks.scoring.judge_cache import Cache
 from l2v.benchmarks.scoring.judge_settings import JudgeSettings
+from l2v.errors import UserError
 from l2v.report.lat import folder as lat_folder
 from l2v.report.lat.numbers import dispersion_table, summary
 from l2v.study import digests
@@ -24,6 +27,7 @@ from l2v.study.cells import Cell
 from l2v.study.digests import check_analysis
 from l2v.study.resolve import resolve
 from l2v.study.workers.directions import cell_vector
+from l2v.transfer.directions import Directions
 
 HARMS = [*(f"cut {place}" for place in range(8)), "emptied", "deleted", "flipped", "a folder", "another's"]
 EVERY = bool(os.environ.get("L2V_EVERY_DAMAGE"))
@@ -139,6 +143,23 @@ def test_the_same_or_one_sentence(made: Made, kind: str, how: str, verb: str, tu
         assert path.name in told[0] or path.parent.name in told[0], told
         assert any(word in told[0] for word in ADVICE), told
     shutil.rmtree(outputs)
+
+
+@pytest.mark.parametrize("how", ["dtype", "a layer less", "one row"])
+def test_directions_of_another_form_are_none(how: str, made: Made, tmp_path: Path) -> None:
+    """Even where no digest tells."""
+    (whole, *_) = made.files("directions/*.safetensors", "whole")
+    with safe_open(str(whole), framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = {key: value for key, value in file.metadata().items() if key != "digests"}
+    path = tmp_path / whole.name
+    save_file(tensors, path, header)
+    assert Directions.load(path).n > 0
+    mean = tensors["mean"]
+    other = {"dtype": mean.double(), "a layer less": mean[1:].contiguous(), "one row": mean[0].contiguous()}[how]
+    save_file(tensors | {"mean": other}, path, header)
+    with pytest.raises(UserError, match=rf"{whole.stem}.* is damaged .*; delete it"):
+        Directions.load(path)
 
 
 def test_lines_of_texts_that_are_gone_are_missed(made: Made) -> None:

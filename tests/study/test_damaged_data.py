@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,14 @@ import pandas as pd
 import pytest
 
 from l2v.benchmarks.catalogue import DataRef
+from l2v.benchmarks.data import rows_fingerprint
 from l2v.benchmarks.harness import load_items
+from l2v.config import BenchmarkConfig
 from l2v.errors import UserError
 from l2v.identity import fingerprint
 from l2v.paths import PACKAGE
+from l2v.study.questions import benchmark_id
+from l2v.study.score import benchmark_items
 from l2v.transfer.contrast import load_questions
 
 DATA = PACKAGE / "mini" / "data"
@@ -153,3 +158,34 @@ def test_what_lies_behind_a_link_is_part_of_the_identity(tmp_path: Path) -> None
     shutil.copytree(tmp_path / "elsewhere", tmp_path / "plain" / "data")
     (tmp_path / "given" / "round").unlink()
     assert fingerprint(tmp_path / "given") == fingerprint(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_picture_that_a_file_names_is_part_of_its_identity(suffix: str, tmp_path: Path) -> None:
+    """Wherever both lie; what else lies beside the file is none of it."""
+    file = benchmark_file(tmp_path, ".jsonl")
+    if suffix == ".parquet":
+        pd.DataFrame([json.loads(line) for line in file.read_text().splitlines()]).to_parquet(file := file.with_suffix(suffix))
+    plain, known = fingerprint(file), rows_fingerprint(str(file))
+    shutil.copytree(tmp_path, tmp_path / "elsewhere" / "copy")
+    assert known == rows_fingerprint(str(tmp_path / "elsewhere" / "copy" / file.name)) != plain
+    (tmp_path / "other.png").write_bytes((tmp_path / "1.png").read_bytes())
+    assert rows_fingerprint(str(file)) == known
+    (tmp_path / "1.png").write_bytes((tmp_path / "2.png").read_bytes())
+    assert rows_fingerprint(str(file)) != known and fingerprint(file) == plain
+    asked = BenchmarkConfig(name="mini", id="x", path=str(file), split="dev")
+    assert benchmark_id(asked, None).revision == rows_fingerprint(str(file))
+
+
+def test_questions_that_an_older_version_knew_without_pictures_are_scored_still(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told; another file is refused as ever."""
+    file = benchmark_file(tmp_path, ".jsonl")
+    asked = BenchmarkConfig(name="mini", id="x", path=str(file), split="dev")
+    old = replace(benchmark_id(asked, None), revision=fingerprint(file))
+    assert len(benchmark_items(old, asked)) == 12
+    assert "of the pictures that it names nobody can say" in capsys.readouterr().err
+    file.write_text(file.read_text().replace('"question"', '"question" '))
+    with pytest.raises(UserError, match="not what the cell was computed on"):
+        benchmark_items(old, asked)

@@ -191,6 +191,48 @@ def test_a_part_that_is_not_there_is_missed(hub: Any, tmp_path: Path) -> None:
     assert same == "True"
 
 
+VERB = """
+import lm_eval.tasks
+from lm_eval._cli import HarnessCLI
+from l2v.verbs.lm_eval import main
+kept = []
+def shown(self, chosen):
+    task = lm_eval.tasks.TaskManager(include_path=str(home)).load(["pairs"])["tasks"]["pairs"]
+    kept.append([(doc["question"], doc["direct"]) for doc in task.dataset["train"]])
+HarnessCLI.execute = shown
+def rows():
+    main(["--tasks", "pairs", "--include_path", str(home), "--model_args", "target=mini,method=direct"])
+    return kept.pop()
+"""
+FLIPPED = """
+print(len(rows()))
+(blob,) = (path for path in home.rglob("blobs/*") if path.stat().st_size > 500)
+data = blob.read_bytes()
+blob.write_bytes(data[:-40] + bytes([data[-40] ^ 1]) + data[-39:])
+print(tried())
+"""
+
+
+def test_the_verb_of_lm_eval_reads_no_damaged_data_either(hub: Any, tmp_path: Path) -> None:
+    number, told = said(TASK + VERB + FLIPPED, hub, tmp_path / "home")
+    assert number == "30" and told.startswith("told: ") and "is not what the hub keeps" in told, told
+
+
+def test_what_no_commit_can_be_named_of_is_read_anew_or_told(hub: Any, tmp_path: Path) -> None:
+    """Without a network a copy that `datasets` prepared once would be taken, of whatever commit."""
+    code = """
+import datasets, shutil
+print(len(datasets.load_dataset("org/pairs")["train"]))
+for path in home.rglob("hub/datasets--org--pairs"):
+    shutil.rmtree(path)
+_offline(True)
+print(len(datasets.load_dataset("org/pairs")["train"]))
+print(tried())
+"""
+    first, copy, told = said(TASK + code, hub, tmp_path / "home")
+    assert (first, copy) == ("30", "30") and told.startswith("told: ") and "'pairs' did not load" in told, told
+
+
 RUN = """
 from l2v.cli import main
 words = ["method=direct", "target=mini", "benchmark=mini", "benchmark.id=org/rows", "benchmark.path=null", "study=s"]

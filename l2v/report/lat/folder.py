@@ -12,7 +12,7 @@ from l2v.disk import write_atomically
 from l2v.report.lat.numbers import Analysis
 from l2v.report.lat.pictures import pictures
 from l2v.report.panels import save_png
-from l2v.study.digests import PICTURE, TABLE, content_digest, sealed
+from l2v.study.digests import PAGE, PICTURE, TABLE, content_digest, sealed
 
 
 def note(found: Analysis) -> str:
@@ -43,8 +43,10 @@ def write_analysis(found: Analysis, folder: Path) -> Path:
         told[PICTURE] = content_digest((folder / names["png"]).read_bytes())
         figures.append(told | names)
     content = {"title": found.title, "note": note(found), "settings": found.settings, "figures": figures}
-    write_atomically(folder / "lat.json", json.dumps(sealed(content), allow_nan=False))
-    write_atomically(folder / "index.html", page(content, folder))
+    shown = page(content, folder)
+    told = sealed(content | {PAGE: content_digest(shown.encode())})
+    write_atomically(folder / "lat.json", json.dumps(told, allow_nan=False))
+    write_atomically(folder / "index.html", shown)
     return folder / "index.html"
 
 

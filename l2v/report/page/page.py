@@ -18,7 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2v.disk import write_atomically
 from l2v.errors import StudyError, UserError, counted
 from l2v.report import style
 from l2v.report.answers import writable
@@ -53,12 +52,10 @@ def write_page(first: Study, compare: str | None = None, examples: int = 1000) -
     if compare == first.name:
         raise UserError(f"compare={compare} is the study itself; name another study of {outputs}.")
     second = read_study(str(outputs), compare, first.scorer) if compare else None
-    path = first.store.path / "report" / "index.html"
     try:
-        write_atomically(path, render(first, second, examples))
+        return first.store.write_reports({"index.html": render(first, second, examples)}) / "index.html"
     except StudyError as error:
         raise UserError(f"{error} Without a page: page=false (of `l2v run`, runtime.page=false).") from error
-    return path
 
 
 def environment(folder: Path) -> Environment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from l2v.steering.engine.rows import steering_key
 from l2v.steering.models import LoadedModel
 from l2v.study.cells import Cell, Job
 from l2v.study.questions import check_planned
+from l2v.study.score import check_prompts, prompt_hashes
 from l2v.study.store import CellFolder
 from l2v.study.workers.directions import cell_vector, contrast_questions
 
@@ -42,7 +42,11 @@ def answer(
 
     What was finished is kept even when the rest fails. Raises UserError when stored responses answer other questions.
     """
-    answered = {job.cell.id: answered_ids(folders[job.cell.id], items) for job in jobs}
+    prompts, answered = prompt_hashes(items), dict[str, set[str]]()
+    for job in jobs:
+        stored = folders[job.cell.id].responses()
+        check_prompts(folders[job.cell.id], stored, prompts)
+        answered[job.cell.id] = {row["id"] for row in stored}
     requests = cell_requests(jobs[0], [item for item in items if any(mine(job, item.id) for job in jobs)])
     rows = [
         (job, request)
@@ -114,28 +118,6 @@ def cell_requests(job: Job, items: Sequence[Item]) -> list[Request]:
     return [
         Request(item.id, item.text, item.images, prefix=cell.prefix or "", history=history + item.history) for item in items
     ]
-
-
-def prompt_hashes(items: Sequence[Item]) -> dict[str, str]:
-    """By item, what is stored beside its answer to notice when the question, or what the benchmark puts before it, changes."""
-    return {item.id: _hash([*map("\x1f".join, item.history), item.text]) for item in items}
-
-
-def _hash(turns: Sequence[str]) -> str:
-    return hashlib.sha256("\x1e".join(turns).encode()).hexdigest()[:12]
-
-
-def answered_ids(folder: CellFolder, items: Sequence[Item]) -> set[str]:
-    """The ids already answered. Raises UserError when they answer other questions than today's."""
-    prompts = prompt_hashes(items)
-    stored = folder.responses()
-    strange = [r["id"] for r in stored if prompts.get(r["id"]) != r["prompt"]]
-    if strange:
-        raise UserError(
-            f"{folder.path} holds responses to other questions than the benchmark has now (first: {strange[0]}); the data "
-            "changed under the same revision: pin benchmark.revision or choose another study=… name."
-        )
-    return {r["id"] for r in stored}
 
 
 def locations(job: Job) -> dict[str, str | None]:

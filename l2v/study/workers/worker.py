@@ -20,9 +20,9 @@ from l2v.errors import StudyError, UserError, counted, printable
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import Unit, block_key, blocks, fitting, from_place, job_readings, readings, shuffled, units
 from l2v.study.provenance import note_work
-from l2v.study.score import scoring_of
+from l2v.study.score import prompt_hashes, scoring_of
 from l2v.study.store import CellFolder
-from l2v.study.workers.answer import Answered, answer, locations, prompt_hashes
+from l2v.study.workers.answer import Answered, answer, locations
 from l2v.study.workers.aside import note_aside
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim_all, states
 from l2v.study.workers.directions import directions_path, ensure_directions
