@@ -178,11 +178,10 @@ def _check_texts(path: Path) -> None:
 
 def _check_directions(path: Path, found: Checkup) -> None:
     from l2v.study.workers.directions import load_directions
-    from l2v.transfer.directions import has_digests
+    from l2v.transfer.directions import Directions, has_digests
 
-    directions = load_directions(path)
-    for layer in range(len(directions.mean) if directions.has_states(path) else 0):
-        directions.load_states(path, layer)
+    load_directions(path)
+    Directions.check(path)
     if not has_digests(path):
         found.old_directions.append(path)
 

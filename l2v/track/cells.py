@@ -23,7 +23,7 @@ from l2v.study.store import CellFolder, Store
 from l2v.track.examples import Examples
 from l2v.track.ledger import Planned
 from l2v.track.tracker import Artifact, File, Scalar, Table, TrackedRun, clean
-from l2v.transfer.directions import Summary
+from l2v.transfer.directions import Directions, Summary
 
 # Raised when runs are built in another way: what was uploaded before is then uploaded again.
 FORMAT = 3
@@ -115,6 +115,8 @@ class CellRuns:
         scorers = list(dict.fromkeys(str(metric["scorer"]) for metric in metrics))
         summary = _figures(metrics) | _figures(rows)
         tables = {}
+        for name in scorers:
+            folder.scores(name)  # what is sent is what was written
         if scorers:
             scorer = "official" if "official" in scorers else scorers[0]
             tables["examples"], missing = self.examples.table(folder, cell, scorer, baseline)
@@ -142,6 +144,8 @@ class CellRuns:
     def _extract(self, reading: str, artifact: Artifact) -> TrackedRun:
         (file,) = artifact.files.values()
         read = Summary.load(file.path)
+        if Directions.has_states(file.path):
+            Directions.check(file.path)  # which takes torch
         columns = ("layer", "norm", "mean_square", "trace", "activation_norm")
         values = (read.norm, read.mean_square, read.trace, read.activation_norm)
         rows = tuple((i, *(float(value[i]) for value in values)) for i in range(len(read.norm)))

@@ -6,7 +6,6 @@ again under the same run id; a run whose content changed since (a cell that was 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.config import TrackerConfig
-from l2v.disk import append_line, disk_errors, make_folder, read_bytes, whole_lines
+from l2v.disk import alone, append_line, make_folder, read_bytes, whole_lines
 from l2v.track.tracker import TrackedRun, Tracker, slug
 
 # A tracker that fails so often in a row is given up for this pass.
@@ -73,12 +72,9 @@ class Ledger:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Only one process uploads a study to a project at a time; the others wait. Ends with the process, however it ends."""
+        """Only one process uploads a study at a time; the others wait. Ends with the process, however it ends."""
         make_folder(self.path.parent)
-        with disk_errors(self.path):
-            file = self.path.with_suffix(".lock").open("ab")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with alone(self.path.parent):
             yield
 
 

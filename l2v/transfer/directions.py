@@ -71,7 +71,7 @@ class Directions:
         from safetensors import SafetensorError, safe_open
 
         try:
-            with safe_open(str(path), framework="pt") as file:
+            with safe_open(str(path), framework="numpy") as file:
                 return "states" in file.keys()  # noqa: SIM118
         except (SafetensorError, OSError):
             return False
@@ -90,6 +90,13 @@ class Directions:
         if known is not None and tensor_digest(states) != known[layer]:
             raise UserError(f"The states of block {layer} in {path} are damaged; delete it and it is computed again.")
         return states.float()
+
+    @classmethod
+    def check(cls, path: Path) -> None:
+        """Read all of a file, its states too. Raises UserError as `load` and `load_states`."""
+        layers = len(cls.load(path).mean)
+        for layer in range(layers if cls.has_states(path) else 0):
+            cls.load_states(path, layer)
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,12 @@ def test_a_part_that_is_not_there_is_missed(hub: Any, tmp_path: Path) -> None:
 
 VERB = """
 import lm_eval.tasks
+import l2v.verbs.lm_model as lm_model
 from lm_eval._cli import HarnessCLI
 from l2v.verbs.lm_eval import main
-kept = []
+kept, Manager = [], lm_eval.tasks.TaskManager
+# Without lm-eval's own thousands of files.
+lm_model.task_manager = lambda include, metadata: Manager(include_path=include, include_defaults=False)
 def shown(self, chosen):
     task = lm_eval.tasks.TaskManager(include_path=str(home)).load(["pairs"])["tasks"]["pairs"]
     kept.append([(doc["question"], doc["direct"]) for doc in task.dataset["train"]])

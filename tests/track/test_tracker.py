@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -18,12 +19,14 @@ from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
+import torch
 import wandb_files
 import yaml
 from rewritten import rewrite
 
 from l2v.study.cell_folder import CellFolder
 from l2v.track import examples as track_examples
+from l2v.transfer.directions import Directions
 
 METHODS, LAYERS, ITEMS = ("direct", "l2v", "random"), (1, 2), 8
 CELLS = 5
@@ -486,3 +489,32 @@ def test_a_missing_package_is_named_with_its_extra(track: Callable[..., Any], mo
     monkeypatch.setattr("l2v.track.trackers.find_spec", lambda name: None)
     answer = track("tracker=trackio")
     assert (answer.code, "pip install 'l2v[trackio]'" in answer.err) == (2, True)
+
+
+def test_damaged_states_of_a_model_are_not_sent(study: Path, track: Callable[..., Any]) -> None:
+    """Nothing that is shown is made of them, and size and time are as they were. A pipe where the lock was is no matter."""
+    (path,) = study.parent.glob("cache/directions/*.safetensors")
+    found = Directions.load(path)
+    layers, width = found.mean.shape
+    replace(found, states=torch.ones(layers, 2 * found.n, width)).save(path)
+    whole, then = path.read_bytes(), path.stat()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    (study / "track").mkdir()
+    os.mkfifo(study / "track" / "wandb-l2v.lock")
+    answer = track()
+    assert answer.code == 1 and "The states of block" in answer.err and path.name in answer.err, answer.err
+    assert {run.job_type for run in by_id(study).values()} == {"run", "score", "report"}
+
+
+def test_damaged_verdicts_of_a_second_scorer_are_not_sent(
+    tiny: Callable[..., Any], l2v: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Where no difference to a baseline reads them."""
+    words = ("study=alone", "method=l2v", "scorer=[official,robust]", "benchmark.limit=2", f"runtime.outputs={tmp_path}")
+    assert tiny(*words).code == 0
+    (path,) = tmp_path.glob("alone/cells/*/scores/robust.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"false", b"true "))
+    answer = l2v("track", "study=alone", f"outputs={tmp_path}", "progress=false")
+    assert answer.code == 1 and str(path) in answer.err, answer.err
