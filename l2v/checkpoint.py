@@ -7,8 +7,6 @@ model's class can tell is checked from transformers' own account of the load.
 
 from __future__ import annotations
 
-import ast
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +18,8 @@ from l2v.errors import UserError
 from l2v.generation import check_generation
 from l2v.hub import bound_requests, unanswered
 from l2v.images import ImageSettings
+from l2v.kinds import ENCODERS, TEXTS, has_eyes, types
+from l2v.sizes import check_numbers_of, check_two_processors
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, listed, shape_text, shortened, spare, tensors_of
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -34,8 +34,6 @@ VOCABULARIES = (
 PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 # What a model's path must be.
 WHOLE = "give the folder of a whole checkpoint: config.json, *.safetensors, tokenizer"
-# Words of which a config of a model with eyes has one in a key.
-EYES = ("vision", "visual", "image", "img", "vq_config")
 
 
 @dataclass(frozen=True)
@@ -139,11 +137,7 @@ def target_kind(spec: ModelSpec) -> str:
     """The kind "text" for a local folder whose config tells of no eyes; else "vision", of which loading tells the rest."""
     if spec.path is None or spec.trust_remote_code or not (file := Path(spec.where()) / "config.json").is_file():
         return "vision"
-    return "vision" if _has_eyes(json_object(file)) else "text"
-
-
-def _has_eyes(config: Mapping[str, Any]) -> bool:
-    return any(word in key.lower() for key in config for word in EYES)
+    return "vision" if has_eyes(json_object(file)) else "text"
 
 
 def check_whole(spec: ModelSpec) -> None:
@@ -160,6 +154,8 @@ def check_whole(spec: ModelSpec) -> None:
     if not (folder / "config.json").is_file():
         gguf = next(folder.glob("*.gguf"), None)
         mend = WHOLE if gguf is None else f"`l2v convert model={gguf} out=FOLDER` makes one of its GGUF file"
+        if (inner := next(folder.glob("snapshots/*/config.json"), None)) is not None:
+            mend = f"it is the hub's cache of a model, of which '{inner.parent}' is a whole checkpoint"
         raise UserError(f"The folder '{spec.path}' holds no config.json; {mend}.")
 
 
@@ -205,31 +201,20 @@ def check_kind(spec: ModelSpec, kind: str) -> None:
         return
     values = json_object(Path(spec.where()) / "config.json")
     name = str(values.get("model_type"))
-    if kind == "vision" and not _has_eyes(values):
+    if kind == "vision" and not has_eyes(values):
         raise UserError(
             f"'{spec.path}' is a text model ({name}), which sees no pictures; leave target.kind out, or choose another."
         )
-    if kind == "text" and isinstance(values.get("vision_config"), dict) and name not in _text_types():
+    if kind == "text" and name in types(ENCODERS) and not values.get("is_decoder"):
+        raise UserError(
+            f"'{spec.path}' is an encoder ({name}), which reads every text in both directions and writes none; choose a causal "
+            "language model."
+        )
+    if kind == "text" and isinstance(values.get("vision_config"), dict) and name not in types(TEXTS):
         raise UserError(
             f"'{spec.path}' is an image-text model ({name}), and a text model (causal LM) is wanted here: choose another "
             "source=…, or method=own_direction, which reads the target itself; of a target leave target.kind out."
         )
-
-
-@lru_cache(maxsize=1)
-def _text_types() -> frozenset[str]:
-    """The kinds of models that load as text models, as transformers' own table says; read, for importing it brings torch."""
-    found = importlib.util.find_spec("transformers")
-    table = Path(found.origin).parent / "models" / "auto" / "modeling_auto.py" if found and found.origin else None
-    if table is None or not table.is_file():
-        return frozenset()
-    for node in ast.walk(ast.parse(table.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            if [getattr(target, "id", "") for target in targets] == ["MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"]:
-                strings = (n.elts[0] for n in ast.walk(node) if isinstance(n, ast.Tuple) and n.elts)
-                return frozenset(str(n.value) for n in strings if isinstance(n, ast.Constant))
-    return frozenset()
 
 
 def check_files(spec: ModelSpec, kind: str) -> None:
@@ -283,6 +268,8 @@ def _needed(folder: Path, names: Sequence[str], what: str) -> None:
 def _checked(folder: str, _stands: tuple[tuple[str, int, int], ...]) -> None:
     place = Path(folder)
     config = json_object(place / "config.json") if (place / "config.json").is_file() else {}
+    check_numbers_of(config, folder)
+    check_two_processors(place)
     tensors = tensors_of(place)
     text = _text_config(config)
     quantized = config.get("quantization_config") or text.get("quantization_config")

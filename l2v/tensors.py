@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from l2v.errors import UserError
 
@@ -27,6 +27,11 @@ SIZES |= {"BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1,
 WEIGHTS = ("F64", "F32", "F16", "BF16")
 # Above this a header is no header (safetensors' own limit).
 MOST_HEADER = 100_000_000
+# Matrices that a trained model has no use for when they are zeros throughout: embeddings, heads and projections.
+USED = re.compile(r"(embed_tokens|lm_head|_proj|qkv|wqkv|fc[12]|linear_[12]|w[123]|out_proj)\.weight$")
+BLOCK_BYTES = 2**20
+# How a file begins that Git left in the place of a large one.
+POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,13 @@ def shortened(error: BaseException) -> str:
 
 
 def check_links(folder: Path) -> None:
-    """Raise UserError for a link to a file that is not there, as a broken-off download leaves in the hub's cache."""
+    """Raise UserError for a link to a file that is not there, as a broken-off download leaves in the hub's cache, and for what
+    Git leaves in the place of a large file that it did not fetch."""
     for file in sorted(folder.glob("*")):
         if file.is_symlink() and not file.exists():
             raise UserError(f"'{file.name}' in '{folder}' is a link to a file that is not there; copy or download it again.")
+        if file.is_file() and file.stat().st_size < 1024 and file.read_bytes().startswith(POINTER):
+            raise UserError(f"'{file.name}' in '{folder}' is a pointer of Git LFS, no file; `git lfs pull` there fetches it.")
 
 
 def tensors_of(folder: Path) -> dict[str, Tensor]:
@@ -115,7 +123,31 @@ def read_header(file: Path) -> dict[str, Tensor]:
         raise UserError(
             f"The weights in '{file}' are damaged ({shortened(error)}); copy or download the file again."
         ) from error
+    _check_zeros(file, header, 8 + length)
     return found
+
+
+def _check_zeros(file: Path, header: Mapping[str, Any], begin: int) -> None:
+    """Raise UserError for a matrix of zeros alone, as a broken-off download leaves that had set room aside for the whole file.
+
+    begin: where the numbers begin. The first row tells of nearly all matrices, and the others are read.
+    """
+    with file.open("rb") as opened:
+        for name, value in header.items():
+            start, stop = value["data_offsets"]
+            if USED.search(name) and value["dtype"] in WEIGHTS and len(value["shape"]) == 2 and min(value["shape"]) > 1:
+                opened.seek(begin + start)
+                if _zeros(opened, (stop - start) // value["shape"][0]) and _zeros(opened, begin + stop - opened.tell()):
+                    raise UserError(
+                        f"The weights in '{file}' are damaged ({name} is zeros throughout, as a download that broke off leaves "
+                        "it); copy or download the file again."
+                    )
+
+
+def _zeros(opened: BinaryIO, size: int) -> bool:
+    """Whether the next `size` bytes are zeros."""
+    blocks = (opened.read(min(BLOCK_BYTES, size - at)) for at in range(0, size, BLOCK_BYTES))
+    return all(block.count(0) == len(block) for block in blocks)
 
 
 def check_numbers(folder: str, tensors: Mapping[str, Tensor], quantized: object) -> None:

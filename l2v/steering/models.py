@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import gc
 import importlib.util
 import logging as python_logging
-import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,19 +22,16 @@ from l2v.checkpoint import check_files, check_kind, check_loaded, config_values,
 from l2v.checkpoint import read_facts as read_facts
 from l2v.collector import resume
 from l2v.errors import UserError, unknown
-from l2v.generation import check_generation
+from l2v.generation import check_choice, check_generation
+from l2v.steering.chat_templates import check_template, dated
 from l2v.steering.pictures import image_token_ids as image_token_ids
-from l2v.steering.processor import apply_settings, check_scaling
+from l2v.steering.processor import apply_settings, check_scaling, check_tiles
 
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
 ROUND_TRIP = "What is 12 + 30? Think step by step."
 BYTE_MARKS = ("\u0120", "\u010a", "\u2581")
 # The share of a model's tokens that its tokenizer must know.
 LEAST_KNOWN = 0.75
-# Where a chat template writes the day, and the one that it gets: Llama 3's own for want of a clock. A study that went on
-# tomorrow would ask something else.
-NOW = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
-DAY = datetime.date(2024, 7, 26)
 
 
 @dataclass
@@ -84,6 +79,7 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     check_ends(model.generation_config, model, spec.where())
     tokenizer, processor = load_tokenizer(spec, kind)
     check_tokenizer(tokenizer, model, spec.where())
+    check_tiles(processor, model.config, spec.where())
     return LoadedModel(spec, model, tokenizer, processor, decoder_layers(model))
 
 
@@ -213,17 +209,22 @@ def check_tokenizer(tokenizer: Any, model: Any, where: str) -> None:
 
 
 def check_round_trip(tokenizer: Any, where: str) -> None:
-    """Raise UserError for a tokenizer that loses the spaces of a text: what a model reads would be another text.
+    """Raise UserError for a tokenizer that loses the spaces of a text, or more of it: what a model reads would be another text.
 
     transformers 5 before 5.22 does so to byte-level vocabularies that name LlamaTokenizer, as R1-Distill-Llama's. A vocabulary
-    without these words tells nothing.
+    without these words tells nothing; one of small letters alone is one.
     """
-    back = tokenizer.decode(tokenizer(ROUND_TRIP, add_special_tokens=False)["input_ids"])
+    ids = tokenizer(ROUND_TRIP, add_special_tokens=False)["input_ids"]
+    back = tokenizer.decode(ids)
     same = "".join(back.split()) == "".join(ROUND_TRIP.split())
     if (same and back.split() != ROUND_TRIP.split()) or any(mark in back for mark in BYTE_MARKS):
         raise UserError(
             f"The tokenizer of '{where}' turns {ROUND_TRIP!r} into {back!r}: it loses spaces under this version of "
             "transformers; pip install -U transformers, or mend its tokenizer_config.json."
+        )
+    if "".join(back.split()).casefold() != "".join(ROUND_TRIP.split()).casefold() and tokenizer.unk_token_id not in ids:
+        raise UserError(
+            f"The tokenizer of '{where}' turns {ROUND_TRIP!r} into {back!r}: a model would read another text; get it again."
         )
 
 
@@ -241,7 +242,8 @@ def check_size(tokenizer: Any, model: Any, where: str) -> None:
 
 
 def check_ends(generation: Any, model: Any, where: str) -> None:
-    """Raise UserError where what ends an answer is no token of the model: every answer would run to its limit."""
+    """Raise UserError where what ends an answer is no token of the model, or one that may not be chosen, every answer
+    would run to its limit."""
     given = generation.eos_token_id if generation is not None else None
     ends, rows = (given if isinstance(given, list) else [given]), int(model.get_input_embeddings().weight.shape[0])
     if ends and not any(end is None or (isinstance(end, int) and 0 <= end < rows) for end in ends):
@@ -249,16 +251,22 @@ def check_ends(generation: Any, model: Any, where: str) -> None:
             f"The generation_config.json of '{where}' ends answers at eos_token_id={given!r}, which is none of its {rows} "
             "tokens; get the checkpoint again."
         )
+    if generation is not None:
+        check_choice(generation.to_dict(), rows, where)
 
 
 def load_tokenizer(spec: ModelSpec, kind: str) -> tuple[Any, Any]:
     """Tokenizer and, of `kind` "vision", processor, with templates that know no date but DAY."""
     from transformers import AutoTokenizer
+    from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
     tokenizer, processor = load_processor(spec) if kind == "vision" else (from_pretrained(AutoTokenizer, spec), None)
+    # Nothing is cut to it; texts above it are told by the model's own context.
+    tokenizer.model_max_length = VERY_LARGE_INTEGER
     for holder in filter(None, (tokenizer, processor)):
         if isinstance(template := getattr(holder, "chat_template", None), str):
-            holder.chat_template = NOW.sub(lambda found: repr(DAY.strftime(found[2])), template)
+            holder.chat_template = dated(template)
+    check_template(processor or tokenizer, processor is not None, spec.where())
     return tokenizer, processor
 
 

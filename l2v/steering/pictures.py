@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from l2v.errors import UserError
+
+# How marks around pictures are spelt: <row_1_col_2>, <|vision_start|>, <img>.
+MARK = re.compile(r"</?\|?[A-Za-z][\w-]*\|?>")
 
 
 def image_token_ids(model: Any) -> tuple[int, ...]:
@@ -40,6 +44,32 @@ def check_picture_words(model: Any, tokenizer: Any, prompts: Sequence[str], imag
     for prompt, own in zip(prompts, images, strict=True) if words else ():
         if sum(map(prompt.count, words)) > len(own):
             raise _picture_word(model.config.name_or_path, next(word for word in words if word in prompt))
+
+
+def check_marks(model: Any, tokenizer: Any, ids: Sequence[int], prompt: str) -> None:
+    """Raise UserError for marks around a picture that a processor writes and its tokenizer does not know, and for one that the
+    model's config names and a prompt with a picture lacks.
+
+    ids: of that prompt, without padding; prompt: as the processor got it.
+    """
+    where, unknown = model.config.name_or_path, tokenizer.unk_token_id
+    written, said = set(MARK.findall(tokenizer.decode(ids))), "".join(prompt.split()).casefold()
+    lost = {
+        mark for mark in written if mark.casefold() not in said and tokenizer.convert_tokens_to_ids(mark) in (None, unknown)
+    }
+    if not lost and unknown in ids and list(ids).count(unknown) > tokenizer(prompt)["input_ids"].count(unknown):
+        lost = {f"what it writes for a picture (there stands {tokenizer.unk_token})"}
+    if lost:
+        raise UserError(
+            f"The tokenizer of '{where}' does not know {min(lost)}, and its processor does: they do not belong together; get "
+            "the checkpoint again."
+        )
+    start = getattr(model.config, "vision_start_token_id", None)
+    if start is not None and start not in ids and set(ids) & set(image_token_ids(model)):
+        raise UserError(
+            f"The config.json of '{where}' says that token {start} stands before a picture (vision_start_token_id), and there "
+            "is none in a prompt; mend the chat template, or get the checkpoint again."
+        )
 
 
 def _picture_word(where: str, word: str) -> UserError:

@@ -29,8 +29,13 @@ def check_scaling(images: Any, where: str) -> None:
             )
     if isinstance(getattr(images, "do_rescale", None), bool):
         _check_span(images, where)
-    if hasattr(images, "merge_size"):
-        _check_area(images, where, "get the checkpoint again")
+    _check_area(images, where, "get the checkpoint again")
+    least, most = (getattr(images, name, None) for name in ("min_patches", "max_patches"))
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        raise UserError(
+            f"The image processor of '{where}' would cut pictures into at least {least} and at most {most} tiles (min_patches, "
+            "max_patches); get the checkpoint again."
+        )
 
 
 def _check_span(images: Any, where: str) -> None:
@@ -46,11 +51,25 @@ def _check_span(images: Any, where: str) -> None:
 
 
 def _check_area(images: Any, where: str, mend: str) -> None:
-    """Raise UserError for a least area above the largest, of an image processor that scales by area."""
-    least, most = (dict(images.size or {}).get(edge) for edge in ("shortest_edge", "longest_edge"))
+    """Raise UserError for a least area above the largest, of an image processor that scales by area, or such edges."""
+    size = getattr(images, "size", None)
+    edges = {} if size is None or isinstance(size, int) else dict(size)
+    least, most = (edges.get(edge) for edge in ("shortest_edge", "longest_edge"))
     if least and most and least > most:
         raise UserError(
             f"The image processor of '{where}' would scale pictures to at least {least} and at most {most} pixels; {mend}."
+        )
+
+
+def check_tiles(processor: Any, config: Any, where: str) -> None:
+    """Raise UserError where a processor cuts pictures to other shapes than its model puts together again (LLaVA-NeXT)."""
+    shapes = getattr(getattr(processor, "image_processor", None), "image_grid_pinpoints", None)
+    own = getattr(config, "image_grid_pinpoints", None)
+    if shapes and own and (one := sorted(map(list, shapes))) != (two := sorted(map(list, own))):
+        odd = next(shape for shape in [*one, *two] if (shape in one) != (shape in two) or one.count(shape) != two.count(shape))
+        raise UserError(
+            f"The processor of '{where}' and its config.json name other shapes of tiles in image_grid_pinpoints ({odd} is in "
+            "one of them alone); get the checkpoint again."
         )
 
 

@@ -101,8 +101,8 @@ def encode_prompts(
 
     which: what a processor's refusal calls the question.
 
-    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text that holds the place of
-    a picture, or a prompt longer than the model's context.
+    Raises UserError for a doubled BOS, an end token at the end, a missing pad mask, images that the processor refuses, a text
+    that holds the place of a picture, or a prompt longer than the model's context.
     """
     check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
     inputs, where = _tokenized(loaded, prompts, images, which), loaded.spec.where()
@@ -111,6 +111,7 @@ def encode_prompts(
         raise UserError(f"The processor of '{where}' gives no attention mask; padding could not be told from text.")
     if not bool(mask[:, -1].all()):
         raise UserError(f"The processor of '{where}' pads on the right; generation needs left padding.")
+    _check_last(loaded, ids[:, -1].tolist(), prompts)
     bos = (ids == (-1 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id)) & mask.bool()
     if bool((bos[:, 1:] & bos[:, :-1]).any()):
         raise UserError(f"A prompt for '{where}' begins with two BOS tokens; mend its chat template.")
@@ -123,6 +124,20 @@ def encode_prompts(
             "smaller images."
         )
     return inputs
+
+
+def _check_last(loaded: LoadedModel, last: Sequence[int], prompts: Sequence[str]) -> None:
+    """Raise UserError for a prompt of an image-text model that its end token ends: the answer would be another text's.
+
+    Text models with templates that write it after every turn, a question's too, were trained so.
+    """
+    end = loaded.tokenizer.eos_token_id
+    if loaded.processor is None or end is None or end not in last:
+        return
+    word = loaded.tokenizer.eos_token
+    wrote = prompts[list(last).index(end)].rstrip().endswith(word)
+    who, mend = ("chat template", "mend the template") if wrote else ("tokenizer", "set add_eos_token=false, or get it again")
+    raise UserError(f"The {who} of '{loaded.spec.where()}' ends a question with '{word}', which ends a text; {mend}.")
 
 
 def _accepted(model: Any) -> set[str]:

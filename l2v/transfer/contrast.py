@@ -144,7 +144,7 @@ def _question(row: dict[str, Any], names: dict[str, str]) -> ContrastQuestion:
         solution = SOLUTION.search(combined)
         # A row without both blocks cannot make a pair; leaving `direct` None drops it where pairs are needed.
         cot, direct = (combined, solution.group()) if solution and THOUGHT.search(combined) else (None, None)
-    cot, direct = (text if str(text or "").strip() else None for text in (cot, direct))
+    cot, direct = (None if text is None else str(text).strip() and str(text) or None for text in (cot, direct))
     return ContrastQuestion(str(row[names["question"]]), cot, direct, str(row.get(names["domain"], "")))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from l2v.errors import UserError
 from l2v.steering.engine.anatomy import Anatomy, Refused
 from l2v.steering.engine.entries import Entry
 from l2v.steering.engine.prefix import common_prefix
-from l2v.steering.engine.reference import first_logits, generation_options
+from l2v.steering.engine.reference import first_logits, generation_options, unwarned
 from l2v.steering.engine.rows import Request, Steering
 from l2v.steering.engine.sampling import Scores
 from l2v.steering.engine.stepper import Stepper
@@ -58,8 +57,7 @@ def _processors(target: LoadedModel) -> list[Any]:
 
     ids = torch.zeros(1, 2, dtype=torch.long, device=target.model.device)
     options = generation_options(target, 1)
-    with warnings.catch_warnings():  # of a least length that two tokens and one more do not reach
-        warnings.simplefilter("ignore")
+    with unwarned():  # of a least length that two tokens and one more do not reach
         target.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), custom_generate=spy, **options)
     return found
 

@@ -3,7 +3,10 @@ models that it cannot take apart."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +17,14 @@ from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering,
 from l2v.steering.engine.sampling import Numbers, RowSampler
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Without transformers' word on a least length above the most; that a checkpoint asks for one is told before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Unfeasible length constraints")
+        yield
 
 
 def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
@@ -33,7 +44,11 @@ def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) 
 
 
 # What models raise for questions of a kind that they do not take, as one without a picture, and for settings that do not fit.
-_UNANSWERABLE = (TypeError, ValueError, IndexError, KeyError, NotImplementedError, AttributeError, ImportError)
+_UNANSWERABLE = (
+    TypeError, ValueError, IndexError, KeyError, NotImplementedError, AttributeError, ImportError, ArithmeticError,
+)  # fmt: skip
+# Of a device's own errors those that say that two sizes do not fit.
+MISFIT = re.compile(r"\b(sizes?|shapes?)\b")
 
 
 def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) -> list[Response]:
@@ -53,7 +68,9 @@ def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding)
         torch.cuda.empty_cache()
         middle = len(rows) // 2
         return generate_apart(target, rows[:middle], decoding) + generate_apart(target, rows[middle:], decoding)
-    except _UNANSWERABLE as error:
+    except (*_UNANSWERABLE, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and not MISFIT.search(str(error)):
+            raise
         raise _refused(target, rows[0][0], error) from error
     found: dict[int, Response] = {}
     for length in sorted(set(lengths)):
@@ -86,7 +103,7 @@ def _generate_batch(
     options["logits_processor"] = [Numbers(target.spec.where(), ids)]
     if decoding.temperature > 0:
         options["logits_processor"].append(RowSampler(decoding, ids, prompt_length))
-    with torch.no_grad():
+    with torch.no_grad(), unwarned():
         if intervention is None:
             output = target.model.generate(**inputs, **options)
         else:
@@ -157,7 +174,7 @@ def first_logits(
     options = generation_options(target, tokens) | {"min_new_tokens": tokens}
     options |= {"output_logits": True, "return_dict_in_generate": True}
     intervention = combined(steerings, target.width)
-    with torch.no_grad():
+    with torch.no_grad(), unwarned():
         if intervention is None:
             output = target.model.generate(**inputs, **options)
         else:

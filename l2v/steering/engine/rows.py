@@ -14,6 +14,7 @@ from torch import Tensor
 
 from l2v.errors import UserError
 from l2v.steering.models import LoadedModel
+from l2v.steering.pictures import check_marks
 from l2v.steering.prompts import chat_prompt, encode_prompts
 
 
@@ -115,7 +116,12 @@ def on_device(target: LoadedModel, inputs: dict[str, Tensor]) -> dict[str, Tenso
 def encode_plainly(target: LoadedModel, requests: Sequence[Request]) -> dict[str, Tensor]:
     """What the processor makes of a batch, on the CPU. Raises UserError as `encode_prompts` does."""
     which = f"question '{requests[0].id}'" if len(requests) == 1 else "a question"
-    return encode_prompts(target, [prompt_text(target, r) for r in requests], [r.images for r in requests], which)
+    prompts = [prompt_text(target, request) for request in requests]
+    inputs = encode_prompts(target, prompts, [r.images for r in requests], which)
+    if len(requests[0].images):  # one of a batch tells of all
+        held = inputs["input_ids"][0][inputs["attention_mask"][0].bool()]
+        check_marks(target.model, target.tokenizer, held.tolist(), prompts[0])
+    return inputs
 
 
 def request_key(request: Request) -> object:

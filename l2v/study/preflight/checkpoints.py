@@ -30,6 +30,7 @@ from l2v.steering.models import (
     not_tied,
     whole_model,
 )
+from l2v.steering.processor import check_tiles
 from l2v.study.model_files import check_declared, kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
 from l2v.transfer.contrast import Chat
@@ -119,6 +120,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
             _check_package(found.spec, f"device_map={found.spec.device_map}", ("accelerate",))
     with problems.of(cells):
         found.tokenizer, found.processor = load_tokenizer(found.spec, kind)
+        check_tiles(found.processor, found.config, found.spec.where())
     if found.tokenizer is not None:
         with problems.of(cells):
             if "skeleton" in vars(found):

@@ -217,7 +217,7 @@ class _Pass:
         """A direction: the reader, and the longest of its texts."""
         cells = self.cells(lambda other: one.id in {r.id for r in job_readings(other.cell)})
         reader = self.source(job.config.source) if one.role == "source" else self.target(job)
-        if reader.tokenizer is None:
+        if reader.without_weights() is None:
             # Nothing can be counted; whether the texts are there at all is another question.
             with self.problems.of(cells):
                 self._texts(job.config, cells)

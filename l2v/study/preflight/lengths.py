@@ -117,6 +117,10 @@ def _made(target: LoadedModel, inputs: Mapping[str, Tensor]) -> int | None:
         if hasattr(config, "scale_factor"):
             return crops * math.prod(side // vision.patch_size for side in mask.shape[2:]) // int(config.scale_factor) ** 2
     try:
+        if not hasattr(target.model, "get_image_features"):  # Mllama, whose blocks look at a picture beside the text
+            with torch.no_grad():
+                target.model(**{name: one.to("meta") for name, one in inputs.items()})
+            return None
         takes = inspect.signature(target.model.get_image_features).parameters
         given = {name: one.to("meta") if one.is_floating_point() else one for name, one in inputs.items() if name in takes}
         with torch.no_grad():

@@ -1,0 +1,85 @@
+"""What a checkpoint's JSON files say of numbers that no model can have, and where two of them say different things. No torch.
+
+transformers takes them without a word, or with a warning, and computes another model or pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from l2v.errors import UserError
+from l2v.tensors import json_object
+
+AGAIN = "get the checkpoint again"
+# Numbers that must be above 0, lists of blocks, and lists of a number for each rotary frequency.
+POSITIVE = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "sliding_window")
+PLACES = ("fullatt_block_indexes", "deepstack_visual_indexes", "cross_attention_layers", "intermediate_layers_indices")
+STRETCHES = ("short_factor", "long_factor")
+
+
+def check_numbers_of(config: Mapping[str, Any], where: str) -> None:
+    """Raise UserError for a number in a config.json, or in a part of it, that makes another model than any that was trained."""
+    for part in _parts(config):
+        numbers = {key: value for key, value in part.items() if _number(value)}
+        for key in POSITIVE:
+            unused = key == "sliding_window" and part.get("use_sliding_window") is False
+            if numbers.get(key, 1) <= 0 and not unused:
+                raise _wrong(where, key, part[key], "above 0")
+        if part.keys() & {"rope_type", "type"} and numbers.get("factor", 1) < 1:
+            raise _wrong(where, "factor", part["factor"], "at least 1, for it stretches positions")
+        depth = numbers.get("depth", numbers.get("num_hidden_layers", math.inf))
+        for key in PLACES:
+            blocks = part.get(key)
+            if isinstance(blocks, list) and any(_number(n) and not 0 <= n < depth for n in blocks):
+                raise _wrong(where, key, part[key], f"blocks from 0 to {depth - 1}")
+        least = numbers.get("patch_size", 0) * numbers.get("spatial_merge_size", 0)
+        if numbers.get("window_size", least) < least:
+            raise _wrong(where, "window_size", part["window_size"], f"at least {least}, a merged patch")
+        _check_stretches(part, numbers, where)
+
+
+def _check_stretches(part: Mapping[str, Any], numbers: Mapping[str, Any], where: str) -> None:
+    """Factors of single frequencies must be as many as a head has frequencies; one alone would stretch all of them."""
+    rope, size = part.get("rope_parameters") or part.get("rope_scaling"), numbers.get("head_dim")
+    if size is None and numbers.get("num_attention_heads", 0) > 0 and "hidden_size" in numbers:
+        size = numbers["hidden_size"] // numbers["num_attention_heads"]
+    if not isinstance(rope, dict) or size is None:
+        return
+    wanted = int(size * (rope.get("partial_rotary_factor") or numbers.get("partial_rotary_factor") or 1)) // 2
+    for key in STRETCHES:
+        if isinstance(value := rope.get(key), list) and len(value) != wanted:
+            raise _wrong(where, key, f"{len(value)} numbers", f"{wanted}, one for each frequency of a head")
+
+
+def _parts(values: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield values
+    for value in values.values():
+        if isinstance(value, dict):
+            yield from _parts(value)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wrong(where: str, key: str, value: Any, must: str) -> UserError:
+    return UserError(f"The config.json of '{where}' says {key}={str(value)[:60]}, which must be {must}; {AGAIN}.")
+
+
+def check_two_processors(folder: Path) -> None:
+    """Raise UserError where processor_config.json and preprocessor_config.json set pictures differently: one of them is not
+    read, and nobody who changes that one would notice."""
+    files = [folder / name for name in ("processor_config.json", "preprocessor_config.json")]
+    if not all(file.is_file() for file in files):
+        return
+    read, other = (json_object(file) for file in files)
+    images = read.get("image_processor")
+    for key, value in (images if isinstance(images, dict) else {}).items():
+        if type(theirs := other.get(key)) is type(value) and theirs != value and not isinstance(value, str):
+            raise UserError(
+                f"'{folder}' sets pictures twice, {key}={str(value)[:40]} in {files[0].name} and {str(theirs)[:40]} in "
+                f"{files[1].name}; delete the one or the other."
+            )
