@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from l2v.errors import UserError
 from l2v.identity import digest, fingerprint
-from l2v.tensors import json_object
+from l2v.tensors import json_object, read_header
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +91,7 @@ def plan(
                         moves.append((Move(file.name, key, name, which), new.numel() * new.element_size()))
         except (SafetensorError, OSError) as error:
             raise UserError(f"'{file}' cannot be read ({error}); download it again.") from error
+        read_header(file)  # refuses what a broken-off download left as zeros
     missing = sorted(set(expected) - set(seen))
     if missing:
         raise UserError(

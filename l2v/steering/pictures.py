@@ -54,9 +54,8 @@ def check_marks(model: Any, tokenizer: Any, ids: Sequence[int], prompt: str) -> 
     """
     where, unknown = model.config.name_or_path, tokenizer.unk_token_id
     written, said = set(MARK.findall(tokenizer.decode(ids))), "".join(prompt.split()).casefold()
-    lost = {
-        mark for mark in written if mark.casefold() not in said and tokenizer.convert_tokens_to_ids(mark) in (None, unknown)
-    }
+    strange = {mark for mark in written if mark.casefold() not in said and mark != tokenizer.unk_token}
+    lost = {mark for mark in strange if tokenizer.convert_tokens_to_ids(mark) in (None, unknown)}
     if not lost and unknown in ids and list(ids).count(unknown) > tokenizer(prompt)["input_ids"].count(unknown):
         lost = {f"what it writes for a picture (there stands {tokenizer.unk_token})"}
     if lost:

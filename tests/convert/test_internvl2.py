@@ -207,6 +207,9 @@ def test_damaged_and_foreign_files_are_refused(internlm2: Path, tmp_path: Path) 
     files[1].write_bytes(whole[:-100])
     with pytest.raises(UserError, match="cannot be read"):
         convert(folder, out, lambda _: None)
+    files[1].write_bytes(whole[: -len(whole) // 2] + bytes(len(whole) - len(whole[: -len(whole) // 2])))
+    with pytest.raises(UserError, match="is zeros throughout"):
+        convert(folder, out, lambda _: None)
     files[1].unlink()
     with pytest.raises(UserError, match="lacks model-00002-of-00002"):
         convert(folder, out, lambda _: None)

@@ -119,8 +119,9 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
         with problems.of(cells, f"pip install accelerate, or {role}.device_map=null"):
             _check_package(found.spec, f"device_map={found.spec.device_map}", ("accelerate",))
     with problems.of(cells):
-        found.tokenizer, found.processor = load_tokenizer(found.spec, kind)
-        check_tiles(found.processor, found.config, found.spec.where())
+        tokenizer, processor = load_tokenizer(found.spec, kind)
+        check_tiles(processor, found.config, found.spec.where())
+        found.tokenizer, found.processor = tokenizer, processor
     if found.tokenizer is not None:
         with problems.of(cells):
             if "skeleton" in vars(found):
