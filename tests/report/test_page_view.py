@@ -81,7 +81,11 @@ def test_a_condition_may_hold_what_has_signs_of_its_own_and_what_heads_the_table
         page.fill("#table-filter", words)
         shown = page.evaluate("[...document.querySelectorAll('#cells button.opens')].map((b) => b.textContent)")
         assert set(shown) == wanted and page.text_content("#filter-said") in ("", f"No cell has {words}."), words
+    # Nothing but the table and the axes shows what is held: the rest is not drawn anew with every letter.
+    page.evaluate("() => { drawn.get('length').build = () => { throw new Error('drawn anew'); }; }")
+    page.evaluate("() => { $('cards').firstElementChild.dataset.before = 'yes'; }")
     page.fill("#table-filter", "layr=3")
+    assert page.evaluate("$('cards').firstElementChild.dataset.before") == "yes"
     assert "layr" not in str(page.text_content("#sees-parallel")), "what was not understood holds nothing"
     # The row's own choice stays: of what a condition holds, the reported ones.
     page.fill("#table-filter", "layer=3")
@@ -136,9 +140,13 @@ def test_an_address_leads_to_its_section_and_back_to_where_a_cell_was_chosen(tab
     expect(page.locator("#cells thead th").first).to_be_in_viewport()
     assert page.input_value("#table-filter") == "layer=3" and page.input_value("#examples-cell") == ""
     # Loaded again it stays where one was.
-    page.locator("#length").scroll_into_view_if_needed()
-    page.mouse.wheel(0, 150)
-    page.wait_for_timeout(500)
+    page.keyboard.press("Shift")  # somebody is at work: nothing is held in its place any more
+    page.evaluate(
+        """() => new Promise((done) => {
+          addEventListener("scrollend", () => setTimeout(done), { once: true });
+          scrollTo({ top: scrollY + $("length").getBoundingClientRect().top - 150, behavior: "instant" });
+        })"""
+    )
     there = page.evaluate(top, "length")
     page.reload()
     page.wait_for_selector("html[data-state=ready]")

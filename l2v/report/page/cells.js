@@ -1,7 +1,7 @@
 /* The table of cells. */
 const [sortedBy, sortedDown] = (WANTED.get("table-sort") || "").split(/:(?=[a-z]+$)/);
 const tableState = { which: view.filter ? "all" : "reported", sorting: { by: sortedBy, down: sortedDown === "descending" } };
-SECTIONS.push((rows) => {
+filtered((rows) => {
   const reported = rows.filter((row) => text(row, "told"));
   const options = reported.length && reported.length < rows.length ? ["reported", "all"] : ["all"];
   if (!options.includes(tableState.which)) tableState.which = options[0];

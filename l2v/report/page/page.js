@@ -108,7 +108,6 @@ function update() {
   if (!ROWS.length) return;
   const rows = resolve();
   for (const section of SECTIONS) section(rows);
-  document.documentElement.dataset.drawn = String(Number(document.documentElement.dataset.drawn || 0) + 1);
 }
 
 /* The figures' library travels packed; the page's policy knows the hash of what comes out. */

@@ -40,7 +40,7 @@ function axesThrough(rows, narrow) {
   ];
 }
 
-SECTIONS.push((rows) => {
+filtered((rows) => {
   itemsSelect("parallel", rows);
   const all = rows.filter(
     (row) => text(row, "items") === state.items && text(row, "role") !== "baseline" && known(num(row, "value")),

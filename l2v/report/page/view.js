@@ -113,7 +113,14 @@ function setFilter(words) {
   }
   view.filter = words;
   remember("filter", words);
-  update();
+  const rows = resolve();
+  for (const section of FILTERED) section(rows);
+}
+/* The sections, among all, that show what conditions hold: with each letter typed these alone are made again. */
+const FILTERED = [];
+function filtered(section) {
+  SECTIONS.push(section);
+  FILTERED.push(section);
 }
 
 /* The conditions but those on one column, and others in their place. */
