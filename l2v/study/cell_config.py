@@ -14,6 +14,8 @@ from l2v.study.cells import SCHEMA, Cell
 
 # libyaml, as for reading.
 SafeDumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+# What opens a value within a value: libyaml's loader ends the process where tens of thousands are open.
+OPENING, MOST_OPEN = (b"[", b"{", b"- - ", b"? ? "), 2000
 
 
 class CellConfig:
@@ -62,7 +64,10 @@ class CellConfig:
     def settings(self) -> Record:
         """config.yaml: schema, the cell, and where its models and data lay. Raises UserError for one that is damaged."""
         try:
-            loaded = yaml.load(plain_bytes(self.path / "config.yaml"), Loader=SafeLoader)
+            data = plain_bytes(self.path / "config.yaml")
+            if sum(map(data.count, OPENING)) > MOST_OPEN:
+                raise ValueError("nested too deeply")
+            loaded = yaml.load(data, Loader=SafeLoader)
         except (OSError, yaml.YAMLError, *UNREADABLE) as error:
             raise self._no_config() from error
         if not isinstance(loaded, dict) or not isinstance(loaded.get("cell"), dict):

@@ -310,3 +310,11 @@ def test_results_on_a_full_disk_are_not_half_written(
     assert "results.csv" in answer.err
     assert table.read_bytes() == before
     assert not list(table.parent.glob(".*.part"))
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- - ", "? ? "])
+def test_a_config_of_thousands_of_open_values_is_damaged(opening: str, folder: CellFolder) -> None:
+    """libyaml would end the process, with no word."""
+    (folder.path / "config.yaml").write_text(opening * 100_000)
+    with pytest.raises(UserError, match="is missing or damaged"):
+        folder.settings()
