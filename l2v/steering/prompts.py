@@ -101,7 +101,7 @@ def encode_prompts(
 
     which: what a processor's refusal calls the question.
 
-    Raises UserError for a doubled BOS, an end token at the end, a missing pad mask, images that the processor refuses, a text
+    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text
     that holds the place of a picture, or a prompt longer than the model's context.
     """
     check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
@@ -111,7 +111,6 @@ def encode_prompts(
         raise UserError(f"The processor of '{where}' gives no attention mask; padding could not be told from text.")
     if not bool(mask[:, -1].all()):
         raise UserError(f"The processor of '{where}' pads on the right; generation needs left padding.")
-    _check_last(loaded, ids[:, -1].tolist(), prompts)
     bos = (ids == (-1 if loaded.tokenizer.bos_token_id is None else loaded.tokenizer.bos_token_id)) & mask.bool()
     if bool((bos[:, 1:] & bos[:, :-1]).any()):
         raise UserError(f"A prompt for '{where}' begins with two BOS tokens; mend its chat template.")
@@ -126,7 +125,7 @@ def encode_prompts(
     return inputs
 
 
-def _check_last(loaded: LoadedModel, last: Sequence[int], prompts: Sequence[str]) -> None:
+def check_last(loaded: LoadedModel, last: Sequence[int], prompts: Sequence[str]) -> None:
     """Raise UserError for a prompt of an image-text model that its end token ends: the answer would be another text's.
 
     Text models with templates that write it after every turn, a question's too, were trained so.

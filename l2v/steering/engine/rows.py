@@ -15,7 +15,7 @@ from torch import Tensor
 from l2v.errors import UserError
 from l2v.steering.models import LoadedModel
 from l2v.steering.pictures import check_marks
-from l2v.steering.prompts import chat_prompt, encode_prompts
+from l2v.steering.prompts import chat_prompt, check_last, encode_prompts
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ def encode_plainly(target: LoadedModel, requests: Sequence[Request]) -> dict[str
     which = f"question '{requests[0].id}'" if len(requests) == 1 else "a question"
     prompts = [prompt_text(target, request) for request in requests]
     inputs = encode_prompts(target, prompts, [r.images for r in requests], which)
+    check_last(target, inputs["input_ids"][:, -1].tolist(), prompts)
     if len(requests[0].images):  # one of a batch tells of all
         held = inputs["input_ids"][0][inputs["attention_mask"][0].bool()]
         check_marks(target.model, target.tokenizer, held.tolist(), prompts[0])
