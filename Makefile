@@ -21,7 +21,7 @@ demo: $(INSTALLED)
 	$(BIN)/l2v run --multirun +experiment=demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 tables: $(INSTALLED) $(CHECKPOINTS)/mini_sft $(CHECKPOINTS)/mini_drifted_sft $(CHECKPOINTS)/mini_reasoner
 	for name in $(TWINS); do \

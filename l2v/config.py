@@ -106,7 +106,7 @@ class NeutralConfig:
     columns: NeutralColumnsConfig = field(default_factory=NeutralColumnsConfig)
     domains: list[str] = field(default_factory=list)  # domains to draw from, empty: all (science)
     texts: int | None = 1000  # how many are drawn, None: all (science)
-    places: int = 4  # tokens of each that are read, the final one and ends of words before it; at least 1 (science)
+    places: int = 4  # tokens of each that are read, the final one and ends of words before it; 1 to 10,000 (science)
     seed: int = 0  # of the draw (science)
     chosen: bool = True  # false: nobody chose it, it is the default, which fits the miniature alone
 

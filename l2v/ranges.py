@@ -49,7 +49,7 @@ RANGES: dict[str, Range] = {
     "contrast.max_new_tokens": COUNT,
     "contrast.shots": COUNT,
     "neutral.texts": Range(10, hint=": a fifth of them is left out to judge the map"),
-    "neutral.places": COUNT,
+    "neutral.places": Range(1, 10_000),
     "method.shots": NOT_NEGATIVE,
     "method.min_new_tokens": NOT_NEGATIVE,
     "method.weights.share": SHARE,

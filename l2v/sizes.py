@@ -24,6 +24,9 @@ def check_numbers_of(config: Mapping[str, Any], where: str) -> None:
     """Raise UserError for a number in a config.json, or in a part of it, that makes another model than any that was trained."""
     for part in _parts(config):
         numbers = {key: value for key, value in part.items() if _number(value)}
+        for key, value in numbers.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise _wrong(where, key, value, "a finite number")
         for key in POSITIVE:
             unused = key == "sliding_window" and part.get("use_sliding_window") is False
             if numbers.get(key, 1) <= 0 and not unused:

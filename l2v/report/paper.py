@@ -72,6 +72,8 @@ def experiment(name: str) -> Experiment:
     """What conf/experiment/NAME.yaml says. Raises UserError for an unknown name."""
     folder = conf_dir() / "experiment"
     names = [p.stem for p in folder.glob("*.yaml")]
+    if name == "paper":
+        raise UserError("There is no experiment 'paper'; `l2v claims` holds all its claims against what is stored.")
     if name not in names:
         raise unknown("experiment", name, names)
     chosen = yaml.load((folder / f"{name}.yaml").read_text(encoding="utf-8"), Loader=SafeLoader) or {}

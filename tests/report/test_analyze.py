@@ -95,7 +95,7 @@ def look(analyze: Callable[..., Any]) -> Look:
 
 def test_every_figure_is_there_in_all_its_forms(look: Look) -> None:
     assert [one["id"] for one in look.content["figures"]] == FIGURES
-    assert set(look.content) == {"title", "note", "settings", "figures", "digest"}
+    assert set(look.content) == {"title", "note", "settings", "figures", "page_digest", "digest"}
     assert all(isinstance(text, str) for text in look.content["settings"].values())
     for one in look.content["figures"]:
         assert set(one) == {"id", "title", "note", "png", "csv", "table_digest", "picture_digest"}

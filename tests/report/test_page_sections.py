@@ -22,7 +22,7 @@ from l2v.report.verdicts import KINDS
 from l2v.study.cells import BenchmarkId, Cell, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
-from l2v.study.score import rescore, stored_benchmark
+from l2v.study.score import benchmark_items, prompt_hashes, rescore, stored_benchmark
 from l2v.study.store import Store
 
 
@@ -86,8 +86,16 @@ def test_measured_stands_beside_printed(tmp_path: Path) -> None:
     folder = store.folder(cell.id)
     folder.begin(cell, locations)
     answers = ["20", "10", "20", "20"]
+    prompts = prompt_hashes(benchmark_items(cell.benchmark, config))
     rows = [
-        {"id": str(i), "response": f'The answer is "{a}".', "tokens": 5, "truncated": False, "seconds": 0.1}
+        {
+            "id": str(i),
+            "prompt": prompts[str(i)],
+            "response": f'The answer is "{a}".',
+            "tokens": 5,
+            "truncated": False,
+            "seconds": 0.1,
+        }
         for i, a in enumerate(answers)
     ]
     write_atomically(folder.path / "responses.jsonl", "".join(json.dumps(row) + "\n" for row in rows))

@@ -131,6 +131,8 @@ def test_the_report_of_an_experiment_is_its_paper_table(l2v: Callable[..., Any],
     assert answer.code == 0, answer.err
     assert answer.out.splitlines()[0].startswith("target,method,source,column,scorer,printed,measured")
     assert l2v("report", "+experiment=tabel2", f"outputs={tmp_path}").code == 2
+    answer = l2v("report", "+experiment=paper", f"outputs={tmp_path}")
+    assert answer.code == 2 and "`l2v claims`" in answer.err
 
 
 def test_a_dry_run_counts_cells_by_method_and_target_and_prompts_once(l2v: Callable[..., Any], tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ SPOILT: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "single": ("llava_next", "text_config", rope(rope_type="longrope", short_factor=[1.0], long_factor=[1.0] * 4),
                "short_factor=1 numbers, which must be 4"),
     "rooted": ("llava_next", "text_config", {"rms_norm_eps": -1.0}, r"rms_norm_eps=-1\.0, which must be above 0"),
+    "unrooted": ("llava_next", "text_config", {"rms_norm_eps": float("inf")}, "eps=inf, which must be a finite number"),
     "windowless": ("idefics2", "text_config", {"sliding_window": -5}, "sliding_window=-5, which must be above 0"),
     "unwindowed": ("qwen2_5_vl", "vision_config", {"window_size": 6}, "window_size=6, which must be at least 8"),
     "far_block": ("qwen2_5_vl", "vision_config", {"fullatt_block_indexes": [7]}, r"\[7\], which must be blocks from 0 to 1"),
