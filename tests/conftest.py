@@ -37,7 +37,8 @@ TINY = ("benchmark.limit=8", "runtime.progress=false", "runtime.page=false", "ru
 
 
 # Files of minutes, which go first: nobody shall wait for one of them at the end.
-LONG = ("executors", "kill", "slurm", "heats", "one_failure", "ray", "world", "damage", "corpus", "hub", "engine", "bad_input")
+# Two clusters of Ray at once keep each other waiting: its own file comes first, `one_failure` starts one late.
+LONG = ("ray", "executors", "kill", "slurm", "heats", "world", "damage", "corpus", "one_failure", "hub", "engine", "bad_input")
 LONG += ("signals", "terminal", "preflight", "end_to_end", "follower", "speed_scripts")
 
 
