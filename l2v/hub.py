@@ -9,8 +9,6 @@ import os
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,7 +16,6 @@ from typing import Any
 
 from l2v.errors import UserError
 
-MOST = 2**20  # bytes of an answer that are waited for
 FLOOR = 1000  # bytes that HF_HUB_DOWNLOAD_TIMEOUT seconds of waiting must bring, from an answer's first byte on
 
 
@@ -38,15 +35,15 @@ def silence(path: str = "") -> str | None:
 
 
 def _asked(address: str, seconds: float) -> str | None:
+    """Asked by the hub's own client, which knows the ways and certificates that its files come by."""
+    from huggingface_hub import get_session
+
     try:
-        with urllib.request.urlopen(address, timeout=seconds) as answer:
-            answer.read(MOST)
-    except urllib.error.HTTPError as error:
-        # 401, 403 and 404 concern what was asked for, not the hub.
-        return f"answers with {error.code}" if error.code >= 500 else None
-    except (OSError, ValueError) as error:
-        return f"cannot be reached ({getattr(error, 'reason', error)})"
-    return None
+        code = get_session().get(address, timeout=seconds).status_code
+    except Exception as error:  # which classes there are changes with the library beneath the client
+        return f"cannot be reached ({error})"
+    # 401, 403 and 404 concern what was asked for, not the hub.
+    return f"answers with {code}" if code >= 500 else None
 
 
 @lru_cache(maxsize=256)
@@ -67,7 +64,7 @@ def commit_of(kind: str, name: str, revision: str | None) -> str | None:
     except Exception as error:
         if not alone:
             # It is not waited for again, for every model of a plan.
-            _believe(str(error) if isinstance(error, UserError) else f"did not answer ({type(error).__name__})")
+            _believe(f"did not answer ({str(error) if isinstance(error, UserError) else type(error).__name__})")
         return None
 
 
@@ -76,7 +73,7 @@ _known: dict[str, Any] = {"why": None, "until": 0.0}
 
 
 def _believe(why: str | None) -> None:
-    """Takes the hub as one that answers or, for the reason `why`, does not: then its cache alone serves."""
+    """Takes the hub as one that answers or, for the reason `why`, does not ("cannot be reached"): then its cache serves."""
     _known.update(why=why, until=time.monotonic() + BELIEVED)
     _offline(why is not None)
 
@@ -85,8 +82,7 @@ def unanswered() -> str:
     """That the hub is not asked just now, and why, in a sentence; "" where it is."""
     from huggingface_hub import constants
 
-    why = _known["why"] or ""
-    return why if not why or why.startswith("The hub") else f"The hub ({constants.ENDPOINT}) {why}."
+    return f"The hub ({constants.ENDPOINT}) {_known['why']}." if _known["why"] else ""
 
 
 def _look() -> None:
@@ -94,17 +90,12 @@ def _look() -> None:
 
     Its client asks a silent one six times, over 23 seconds, for every file.
     """
-    from huggingface_hub import constants, get_session
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE and not _known["why"] or time.monotonic() < _known["until"]:
         return
     _offline(False)
-    try:
-        get_session().get(f"{constants.ENDPOINT}/api/whoami-v2", timeout=float(constants.HF_HUB_ETAG_TIMEOUT))
-    except Exception as error:  # which classes there are changes with the library beneath the client
-        _believe(f"cannot be reached ({error})")
-    else:
-        _believe(None)
+    _believe(silence("api/whoami-v2"))
 
 
 @contextmanager
@@ -123,6 +114,7 @@ def while_it_answers(path: str | None) -> Iterator[list[str]]:
         return
 
     def ask() -> bool:
+        _offline(False)
         found = silence(path)
         if not over.is_set():
             why.extend([found] if found else [])

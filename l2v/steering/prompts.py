@@ -101,8 +101,8 @@ def encode_prompts(
 
     which: what a processor's refusal calls the question.
 
-    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text
-    that holds the place of a picture, or a prompt longer than the model's context.
+    Raises UserError for a doubled BOS, a missing pad mask, images that the processor refuses, a text that holds the place of
+    a picture, or a prompt longer than the model's context.
     """
     check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
     inputs, where = _tokenized(loaded, prompts, images, which), loaded.spec.where()

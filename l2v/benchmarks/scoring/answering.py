@@ -260,7 +260,7 @@ def answers(
     ranked = [bool(rank) for rank in _RANK.findall(text)]
     if ranked and any(ranked) != any(_RANK.findall(question)):
         return False
-    if _ALL.search(text) and not _ALL.search(question) and _OF_SOME.search(question):
+    if _IN_ALL.search(text) and not _IN_ALL.search(question) and _OF_SOME.search(question):
         # "6 lamps in total" where it is asked how many are on.
         return False
     own = "|".join(re.escape(one.strip()) for one in answer if one.strip())
@@ -309,7 +309,6 @@ _NEXT_TO = re.compile(
     r"(?=(\w.{0,60}))",
     re.IGNORECASE,
 )
-_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|total|in all the)\b", re.IGNORECASE)
 _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b", re.IGNORECASE)
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
