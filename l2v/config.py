@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from omegaconf import MISSING
-
 from l2v.benchmarks.judging import JudgeConfig
 from l2v.finetune.settings import FinetuneSettings
+
+# OmegaConf's mark of a setting that has no default; help and completion need nothing else of it, which takes time to load.
+MISSING: Any = "???"
 
 
 @dataclass

@@ -19,7 +19,20 @@ from l2v.config import Config
 from l2v.paths import PACKAGE, conf_dir
 from l2v.verbs.help import folded, table_of_contents, verb_help, verb_module
 
-HEAVY = ("torch", "transformers", "hydra", "pandas", "lm_eval", "datasets", "scipy", "wandb")
+HEAVY = (
+    "torch",
+    "transformers",
+    "hydra",
+    "omegaconf",
+    "numpy",
+    "PIL",
+    "unittest.mock",
+    "pandas",
+    "lm_eval",
+    "datasets",
+    "scipy",
+    "wandb",
+)
 PROBE = """
 import sys
 from l2v.cli import main

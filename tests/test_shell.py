@@ -55,11 +55,12 @@ def test_an_unknown_verb_lists_the_verbs(l2v: Callable[..., Any]) -> None:
     assert "did you mean report?" in near.err
 
 
-@pytest.mark.parametrize("word", ["intervention.layer=99", "intervention.alpha=-1"])
-def test_what_is_out_of_range_is_told_before_pandas_or_torch_are_loaded(word: str, tmp_path: Path) -> None:
-    probe = (
-        "import sys; from l2v.cli import main; code = main(sys.argv[1:]); print(code, *{'torch', 'pandas'} & {*sys.modules})"
-    )
+@pytest.mark.parametrize(
+    ("word", "heavy"),
+    [("intervention.layer=99", {"torch", "pandas"}), ("intervention.alpha=-1", {"torch", "pandas", "numpy", "PIL"})],
+)
+def test_what_is_out_of_range_is_told_before_much_is_loaded(word: str, heavy: set[str], tmp_path: Path) -> None:
+    probe = f"import sys; from l2v.cli import main; code = main(sys.argv[1:]); print(code, *{heavy} & {{*sys.modules}})"
     words = [sys.executable, "-c", probe, "run", word, f"runtime.outputs={tmp_path}"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2"] and word.partition("=")[0] in done.stderr

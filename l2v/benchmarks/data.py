@@ -8,10 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, overload
-
-import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from typing import TYPE_CHECKING, Any, overload
 
 from l2v.data_sets import read_data_set
 from l2v.disk import read_parquet, read_records, while_unchanged
@@ -19,11 +16,13 @@ from l2v.errors import UserError
 from l2v.hub import bound_requests, unanswered
 from l2v.identity import fingerprint
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+# The tag of EXIF that tells how a camera was held, and those of its values that change width with height.
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 # Cameras write after a JPEG's end mark; so far back it is looked for.
 _JPEG_TAIL = 65536
-
-# EXIF's orientations that change width with height.
-SIDEWAYS = (5, 6, 7, 8)
 
 SUFFIXES = (".parquet", ".jsonl", ".json")
 # Columns of pictures; of a local file they may hold paths, relative to it.
@@ -178,10 +177,10 @@ def _orientation(image: Image.Image) -> int:
         file.seek(place)
         if not found:
             return 1
-    return 1 if image.format == "TIFF" else int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1 if image.format == "TIFF" else int(image.getexif().get(ORIENTATION, 1))
 
 
-class LazyImages(Sequence[Image.Image]):
+class LazyImages(Sequence["Image.Image"]):
     """The images of one item, decoded each time they are asked for: thousands of decoded ones would not fit in memory.
 
     sizes: (width, height) of each, in pixels, known without decoding any.
@@ -228,6 +227,8 @@ def read_image(value: Any, where: str) -> Image.Image:
     if value is None:
         what = "its column 'image' or 'decoded_image' is not there, or empty"
         raise UserError(f"The image of {where} is missing or corrupt ({what}); mend or remove that item.")
+    from PIL import Image, ImageOps
+
     try:
         if isinstance(value, Image.Image):
             image = value
@@ -249,6 +250,8 @@ def read_image(value: Any, where: str) -> Image.Image:
     except (OSError, ValueError, TypeError, AttributeError, SyntaxError, Image.DecompressionBombError) as error:
         raise UserError(f"The image of {where} is missing or corrupt ({_short(error)}); mend or remove that item.") from error
     if image.mode.startswith("I;16"):
+        import numpy as np
+
         # A plain convert() would clip 16-bit grey to white.
         shades, clear = np.asarray(image), image.info.get("transparency", -1)
         image = Image.fromarray(np.where(shades == clear, 255, shades // 257).astype(np.uint8))

@@ -6,16 +6,21 @@ Panels stand one below the other, so that a picture can be read on a phone.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from l2v.report.style import BLACK, DIVERGING
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 INCHES = 4.6  # width of a PNG: its letters can still be read on a screen of 390 pixels
+TITLE, LABEL = 48, 36  # characters that fit above and along a panel
 
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "none": "none"}
 SYMBOLS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^", "x": "x", "circle-open": "o"}
@@ -96,6 +101,11 @@ def _marks(heat: HeatMap) -> list[tuple[int, int]]:
 
 def save_png(picture: Picture, path: Path) -> None:
     """Draw the picture with matplotlib."""
+    drawn(picture).savefig(path)
+
+
+def drawn(picture: Picture) -> Figure:
+    """The picture as matplotlib has it. Long names of models go on in a second line."""
     from matplotlib.figure import Figure
 
     count = len(picture.panels)
@@ -103,9 +113,9 @@ def save_png(picture: Picture, path: Path) -> None:
     shown: dict[str, Any] = {}
     for i, panel in enumerate(picture.panels):
         axes = figure.add_subplot(count, 1, i + 1)
-        axes.set_title(panel.title, fontsize=9, loc="left", fontweight="bold")
-        axes.set_xlabel(panel.x, fontsize=9)
-        axes.set_ylabel(panel.y, fontsize=9)
+        axes.set_title(textwrap.fill(panel.title, TITLE), fontsize=9, loc="left", fontweight="bold")
+        axes.set_xlabel(textwrap.fill(panel.x, LABEL), fontsize=9)
+        axes.set_ylabel(textwrap.fill(panel.y, LABEL), fontsize=9)
         axes.tick_params(labelsize=8)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -114,14 +124,14 @@ def save_png(picture: Picture, path: Path) -> None:
         else:
             axes.grid(color="#e6e6e6", linewidth=0.7)
         for line in panel.lines:
-            drawn = _draw_line(axes, line)
+            mark = _draw_line(axes, line)
             if line.legend:
-                shown.setdefault(line.name, drawn)
+                shown.setdefault(line.name, mark)
         _scale(axes, panel)
     if shown:
         columns = 2 if max(map(len, shown)) < 36 else 1
         figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
-    figure.savefig(path)
+    return figure
 
 
 def _scale(axes: Any, panel: Panel) -> None:

@@ -17,10 +17,13 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import l2v
 from l2v.disk import UNREADABLE, Record, append_line, read_notes
-from l2v.study.store import Store
+
+if TYPE_CHECKING:
+    from l2v.study.store import Store
 
 # The words of the command that is carried out in this process; None where nobody gave one.
 COMMAND: ContextVar[str | None] = ContextVar("COMMAND", default=None)

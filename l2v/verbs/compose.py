@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import re
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -228,7 +226,7 @@ def _checked(cfg: DictConfig) -> DictConfig:
         # Plain values, so that a key which was forced in with ++ meets the schema too.
         values = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
         values.pop(HYDRA_NODE, None)
-        merged = cast(DictConfig, OmegaConf.unsafe_merge(copy.deepcopy(_schema()), values))
+        merged = cast(DictConfig, OmegaConf.unsafe_merge(_schema(), values))
     except OmegaConfBaseException as error:
         raise complaint(error) from error
     # "???" asks for a value; a setting with a default would take that without a word.
@@ -238,10 +236,12 @@ def _checked(cfg: DictConfig) -> DictConfig:
     return merged
 
 
-@lru_cache(maxsize=1)
 def _schema() -> DictConfig:
-    """Never changed: it is copied before anything is laid over it."""
-    return cast(DictConfig, OmegaConf.structured(Config))
+    """A copy of what `register` keeps."""
+    from hydra.core.config_store import ConfigStore
+
+    register()
+    return cast(DictConfig, ConfigStore.instance().load("l2v_schema.yaml").node)
 
 
 def _left_open(values: Any, prefix: str = "") -> set[str]:

@@ -16,7 +16,6 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from l2v.errors import UserError
 
@@ -33,6 +32,8 @@ def main(arguments: list[str]) -> int:
     if _value(arguments, "--tasks", "-t", "--config", "-C") is None:
         raise UserError("`l2v lm-eval` needs the names of tasks: --tasks gsm8k,…, or --config FILE.")
     _check(arguments)
+    from unittest.mock import patch
+
     import lm_eval.tasks
     from lm_eval._cli import HarnessCLI
     from lm_eval.utils import setup_logging

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from page_helpers import percent, rows
+from playwright.sync_api import expect
 from tabs import Opened
 
 
@@ -50,6 +52,39 @@ def test_brushing_filters_and_the_address_keeps_it(tab: Any, seen_page: Path, se
     assert page.input_value("#table-filter") == ""
     assert page.evaluate("shortened('mini_stranger_a', 13) !== shortened('mini_stranger_b', 13)")
     assert [*opened.close(), *other.close()] == []
+
+
+def test_what_is_held_is_marked_on_its_axis_and_let_go_there(tab: Any, seen_page: Path) -> None:
+
+    opened = Opened(tab, seen_page)
+    page = opened.page
+    plot = page.locator("#plot-parallel")
+    plot.scroll_into_view_if_needed()
+    axis = plot.locator(".axis").filter(has=page.locator("[data-axis='layer']"))
+    held, zone = axis.locator(".held"), axis.locator(".zone").bounding_box()
+    expect(plot.locator(".held")).to_have_count(0)
+    page.mouse.move(zone["x"] + 11, zone["y"] + 1)
+    page.mouse.down()
+    page.mouse.move(zone["x"] + 11, zone["y"] + 60, steps=3)
+    page.mouse.up()
+    expect(plot.locator(".held")).to_have_count(1)
+    label = axis.get_by_text("3", exact=True).bounding_box()
+    mark = held.bounding_box()
+    assert mark["y"] <= label["y"] + label["height"] / 2 <= mark["y"] + mark["height"] and mark["height"] < zone["height"] / 4
+    axis.get_by_role("button", name="Let go of layer").click()
+    expect(page.locator("#table-filter")).to_have_value("")
+    expect(plot.locator(".held, .release")).to_have_count(0)
+    # What is typed is marked too, whatever a column is called, and let go by the keyboard; the rest stays.
+    page.fill("#table-filter", "Layer>2, accuracy>=20, accuracy<=60, alpha>0")
+    expect(held).to_have_count(1)
+    score = plot.locator(".axis").last
+    stretch, whole = score.locator(".held").bounding_box(), score.locator(".zone").bounding_box()
+    ticks = {one: score.get_by_text(one, exact=True).bounding_box()["y"] for one in ("20", "60")}
+    assert stretch["height"] == pytest.approx(ticks["20"] - ticks["60"], abs=6) and stretch["height"] < whole["height"]
+    axis.get_by_role("button", name="Let go of layer").press("Enter")
+    expect(page.locator("#table-filter")).to_have_value("accuracy>=20, accuracy<=60, alpha>0")
+    expect(held).to_have_count(0)
+    assert opened.close() == []
 
 
 def test_a_condition_may_hold_what_has_signs_of_its_own_and_what_heads_the_table(tab: Any, seen_page: Path, seen: Path) -> None:
@@ -121,7 +156,6 @@ def test_the_address_keeps_items_and_verdicts_and_a_release_alone_holds_nothing(
 
 def test_an_address_leads_to_its_section_and_back_to_where_a_cell_was_chosen(tab: Any, seen_page: Path, seen: Path) -> None:
     """Whatever of the page above it is drawn only then."""
-    from playwright.sync_api import expect
 
     top = "(id) => Math.round($(id).getBoundingClientRect().top)"
     page = tab.context.browser.new_page()  # unlike the other tab one with motion

@@ -36,6 +36,7 @@ function axesThrough(rows, narrow) {
       at: (row) => (100 * num(row, "value") - low) / span,
       ticks,
       value: (t) => low + t * span,
+      place: (value) => (value - low) / span,
     },
   ];
 }
@@ -101,6 +102,9 @@ function axisOf(axis, x, y, top, height, last, room, raised) {
   const named = { x: x + (last ? 54 : 0), y: top - 12 - raised, "text-anchor": last ? "end" : "middle", class: "name" };
   const name = svg("text", named, shortened(axis.title || axis.word, 18));
   const brush = svg("rect", { x: x - 7, width: 14, y: 0, height: 0, class: "brush" });
+  const held = stretches(axis, 8 / height).map(([low, high]) =>
+    svg("rect", { x: x - 7, width: 14, y: y(high), height: (high - low) * height, class: "brush held" }),
+  );
   const zone = svg("rect", { x: x - 11, width: 22, y: top - 6, height: height + 12, class: "zone", "data-axis": axis.word });
   const at = (event) => Math.min(1, Math.max(0, 1 - (event.clientY - zone.getBoundingClientRect().top - 6) / height));
   let from = null;
@@ -123,7 +127,37 @@ function axisOf(axis, x, y, top, height, last, room, raised) {
     brushed(axis.word, ...heldBy(axis, low, high));
   });
   const line = svg("line", { x1: x, x2: x, y1: top, y2: top + height });
-  return svg("g", { class: "axis" }, line, ...labels, name, brush, zone);
+  const release = held.length && !paper.on ? [releaseOf(axis, x, top + height + 15)] : [];
+  return svg("g", { class: "axis" }, line, ...held, ...labels, name, brush, zone, ...release);
+}
+
+/* What lets go of an axis that is held, below it. */
+function releaseOf(axis, x, y) {
+  const told = `Let go of ${axis.word}`;
+  const sign = svg("g", { class: "release", role: "button", tabindex: 0, "aria-label": told }, svg("title", {}, told));
+  sign.append(svg("circle", { cx: x, cy: y, r: 8 }), svg("text", { x, y: y + 4, "text-anchor": "middle" }, "\u00d7"));
+  sign.addEventListener("click", () => brushed(axis.word));
+  sign.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    brushed(axis.word);
+  });
+  return sign;
+}
+
+/* The stretches of an axis that conditions hold, brushed or typed, from 0 to 1; half: of one value, at most. */
+function stretches(axis, half) {
+  const tests = conditions(view.filter).tests.filter(isOn(axis.word));
+  if (!tests.length) return [];
+  if (!axis.place) {
+    const around = Math.min(half, 0.5 / (axis.ticks.length - 1));
+    return axis.ticks
+      .filter(([, value]) => tests.every((test) => holds({ ...test, read: () => value })))
+      .map(([t]) => [Math.max(0, t - around), Math.min(1, t + around)]);
+  }
+  const ends = (signs) => tests.filter(({ sign }) => signs.includes(sign)).map(({ wanted }) => axis.place(Number(wanted)));
+  const [low, high] = [Math.max(0, ...ends([">", ">=", "="])), Math.min(1, ...ends(["<", "<=", "="]))];
+  return low <= high ? [[Math.max(0, low - half / 4), Math.min(1, high + half / 4)]] : [];
 }
 
 /* The conditions of a brushed stretch; a mere click holds nothing. */

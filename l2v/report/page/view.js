@@ -73,8 +73,9 @@ const WORDS = new Map(
 );
 
 /* A condition's column: how to read it of a row; null for a word that names none. */
+const columnOf = (word) => WORDS.get(word === scoreName() ? "accuracy" : word.toLowerCase()) || [];
 function reader(word) {
-  const [name, times, digits] = WORDS.get(word === scoreName() ? "accuracy" : word.toLowerCase()) || [];
+  const [name, times, digits] = columnOf(word);
   if (!times) return name ? (row) => text(row, name) || "none" : null;
   return (row) => (known(num(row, name)) ? (times * num(row, name)).toFixed(digits) : "");
 }
@@ -123,8 +124,9 @@ function filtered(section) {
   FILTERED.push(section);
 }
 
-/* The conditions but those on one column, and others in their place. */
+/* The conditions on one column, by whichever of its names; all but those, and others in their place. */
+const isOn = (word) => (test) => columnOf(test.word)[0] === columnOf(word)[0];
 function brushed(word, ...instead) {
-  const rest = conditions(view.filter).tests.filter((test) => test.word !== word);
+  const rest = conditions(view.filter).tests.filter((test) => !isOn(word)(test));
   setFilter([...rest.map(({ word: w, sign, wanted }) => `${w}${sign}${wanted}`), ...instead].join(", "));
 }

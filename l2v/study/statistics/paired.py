@@ -6,7 +6,6 @@ import gc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -175,6 +174,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjustment over one family of tests; same order."""
     if not p_values:
         return []
+    from unittest.mock import patch
+
     from statsmodels.stats.multitest import multipletests
 
     # It has the collector of cycles walk through all that is loaded, at every call.
