@@ -64,6 +64,11 @@ class Status:
         failed = f", {len(self.failed):,} of them failed" if self.failed else ""
         return f"{still_open:,} of {cells:,} cells not finished{failed}; {rows}" if still_open else ""
 
+    @property
+    def told_now(self) -> str:
+        """What the workers that live do, in a few words; "" for none."""
+        return ", ".join(dict.fromkeys(worker.doing.partition(":")[0] for worker in self.workers if worker.alive))
+
 
 def studies(outputs: str) -> list[str]:
     """The names of the studies under a folder, the one that was written to last first."""

@@ -23,6 +23,7 @@ from l2v.report.serve.app import application
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
 from l2v.study.store import Store
+from l2v.study.workers.heartbeat import Heartbeat
 from l2v.verbs.serve import _listening
 
 
@@ -98,6 +99,18 @@ def test_a_study_that_has_begun_tells_its_rows_and_no_more(client: TestClient, c
     assert f"0 of {len(run['cells'])}</td>" in index
     said = client.get("/studies/pair/state").json()["open"]
     assert said.startswith("2 of 2 cells not finished; 0 of ") and f'id="open">{said}' in page
+
+
+def test_what_workers_do_is_told_of_a_study_that_runs_and_kept_in_no_page(client: TestClient, copied_pair: Path) -> None:
+    """All rows may be there before any cell is done: those that were answered together are scored together."""
+    for path in (*copied_pair.glob("cells/*/DONE"), *copied_pair.glob("runs/*/over")):
+        path.unlink()
+    worker = Heartbeat(copied_pair.parent)
+    worker.tell(study="pair", doing="answering 2 cells: direct on mini")
+    with worker:
+        page, said = client.get("/studies/pair/").text, client.get("/studies/pair/state").json()["open"]
+    assert said.endswith("(l2v status study=pair); now: answering 2 cells.") and "answering 2 cells" not in page
+    assert client.get("/studies/pair/state").json()["open"] == said.partition(";")[0] + ";" + said.split(";")[1] + "."
 
 
 def test_a_page_that_was_opened_before_the_command_knew_its_cells_is_made_again(

@@ -55,8 +55,11 @@ def facts(study: Study) -> list[Fact]:
     return [fact for fact in found if any(fact.lines)]
 
 
-def still_open(study: Study) -> list[str]:
-    """What of the study is not finished, and of what its cells failed; nothing where its folder does not tell."""
+def still_open(study: Study, now: bool = False) -> list[str]:
+    """What of the study is not finished, and of what its cells failed; nothing where its folder does not tell.
+
+    now: with what its workers do, which no page that is kept should say.
+    """
     try:
         found = status(str(study.store.path.parent), study.name)
     except UserError:
@@ -65,7 +68,8 @@ def still_open(study: Study) -> list[str]:
     lines = [f"{counted(count, 'cell')} failed: {reason}" for reason, count in reasons[:REASONS]]
     more = len(reasons) - REASONS
     rest = [f"further reasons, {more}: l2v status study={study.name}"] if more > 0 else []
-    return [f"{found.told_open}.", *lines, *rest] if found.told_open else []
+    doing = f"; now: {found.told_now}" if now and found.told_now else ""
+    return [f"{found.told_open}{doing}.", *lines, *rest] if found.told_open else []
 
 
 def _provenance(study: Study) -> list[Fact]:

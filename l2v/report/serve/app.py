@@ -65,9 +65,9 @@ class _Views:
         return HTMLResponse(self._study(request).page, headers={"Cache-Control": "no-store"})
 
     def state(self, request: Request) -> Response:
-        """Whether the page is still of today, and how many rows are there of a study that was not over when it was read."""
+        """Whether the page is still of today, and what is there of a study that was not over when it was read."""
         shown = self._study(request)
-        rest = next(iter(still_open(shown.study)), "") if shown.was_open else ""
+        rest = next(iter(still_open(shown.study, now=True)), "") if shown.was_open else ""
         return JSONResponse({"mark": shown.mark, "open": rest}, headers={"Cache-Control": "no-store"})
 
     def cell(self, request: Request) -> Response:
