@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import Forked, ServedWorker
+from forked import Forked, ServedWorker, Template
 
 # One thread per process: tests start several at once, and the models are too small to gain from more.
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -131,6 +131,14 @@ def l2v_forked() -> Iterator[Callable[..., Forked]]:
     yield begin
     for process in started:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Template]:
+    """Runs `python -c …` and `python -m …` in an environment of its own, with the heavy libraries loaded."""
+    started = Template()
+    yield started
+    started.end()
 
 
 @pytest.fixture

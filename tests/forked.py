@@ -6,14 +6,17 @@ would be half of a test's time.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from subprocess import TimeoutExpired
+from subprocess import CompletedProcess, TimeoutExpired
 from typing import Any
 
 LOADED = ["l2v.cli", "l2v.study.workers.worker", "l2v.steering.engine.engine", "l2v.report.tables", "lm_eval.tasks"]
@@ -139,3 +142,57 @@ class ServedWorker(ForkedWorker):
     """The same of a driver that is the process of the tests, whose threads forbid a fork."""
 
     method = "forkserver"
+
+
+# What no setting of a person's environment reaches: all of it is read by what is loaded after these.
+PLAIN = ["torch", "torch._dynamo", "torch.distributed.tensor", "torch.distributed.fsdp", "torch._inductor.standalone_compile"]
+PLAIN += ["torchvision", "pandas", "scipy.optimize", "scipy.stats", "scipy.sparse.linalg", "sympy", "sacrebleu"]
+TEMPLATE = f"""
+import json, os, runpy, signal, sys
+for name in {PLAIN}:
+    __import__(name)
+assert not {{"huggingface_hub", "transformers", "datasets", "wandb", "l2v"}} & set(sys.modules)
+for line in sys.stdin:
+    words, environment, folder, out, err, seconds = json.loads(line)
+    if child := os.fork():
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        continue
+    signal.alarm(seconds)
+    for number, path in ((0, os.devnull), (1, out), (2, err)):
+        os.dup2(os.open(path, os.O_RDWR | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    kind, what, *more = words
+    sys.argv = [kind, *more]
+    if kind == "-c":
+        exec(compile(what, "<string>", "exec"), {{"__name__": "__main__"}})
+    else:
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    sys.exit()
+"""
+
+
+class Template:
+    """`python -c …` and `python -m …` with an environment of their own, forked from a process that has loaded the heavy
+    libraries which ask no environment: the part of subprocess.run that tests ask for."""
+
+    def __init__(self) -> None:
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen([sys.executable, "-c", TEMPLATE], **pipes)
+
+    def run(self, *words: object, env: Mapping[str, str], timeout: int, cwd: Path | None = None) -> CompletedProcess[str]:
+        """Ended by an alarm (exit code -14) after `timeout` seconds."""
+        told, asked = self._process.stdout, self._process.stdin
+        assert told and asked
+        with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
+            arguments = [[str(word) for word in words], dict(env), str(cwd or Path.cwd()), out.name, err.name, timeout]
+            asked.write(json.dumps(arguments) + "\n")
+            asked.flush()
+            code = int(told.readline())
+            return CompletedProcess(words, code, out.read(), err.read())
+
+    def end(self) -> None:
+        """Let it go."""
+        self._process.communicate()

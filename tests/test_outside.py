@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from forked import Template
 
 from l2v import outside
 from l2v.benchmarks import catalogue, scoring
@@ -74,13 +75,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return installed(tmp_path_factory.mktemp("installed"))
 
 
-def test_what_another_distribution_brings_is_run_scored_and_reported(site: Path, tmp_path: Path) -> None:
+def test_what_another_distribution_brings_is_run_scored_and_reported(site: Path, tmp_path: Path, template: Template) -> None:
     """In processes of their own, as a person would."""
 
     def command(*words: object) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])
-        call = [sys.executable, "-m", "l2v.cli", *map(str, words)]
-        return subprocess.run(call, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, timeout=300)
+        return template.run("-m", "l2v.cli", *words, env=os.environ | {"PYTHONPATH": path}, timeout=300)
 
     asked = (f"runtime.outputs={tmp_path}", "study=outside", *GRID)
     run = command("run", "--multirun", *asked, "method=direct,mirror", "benchmark=parity", "scorer=[official]")

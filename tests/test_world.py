@@ -70,12 +70,21 @@ TRAINED = {
         "source.path=package:mini/checkpoints/base",
         "method.weights.checkpoint=package:mini/checkpoints/vlm",
         "seed=0",
+        "contrast.seed=0",
+        "intervention.alpha=0.5",
     ),
-    "table2_mini": ("seed=0",),
+    "table2_mini": ("seed=0", "intervention.alpha=0.5"),
     "fig6_mini": ("target.path=package:mini/checkpoints/vlm",),
     # Thousands of cells that differ in numbers: a few of each kind will do here.
     "table1": ("contrast.seed=0", "seed=0", "intervention.alpha=0.5"),
     "controls_mini": ("seed=0,1", "intervention.alpha=0.5"),
+    "worlds": ("seed=0", "intervention.alpha=0.5"),
+    "fig2_mini": ("intervention.alpha=0.5",),
+    "fig7b_mini": ("contrast.seed=0,1",),
+    "prompt_method_mini": ("intervention.alpha=0.5",),
+    **dict.fromkeys(("maps_mini", "maps_drifted"), ("seed=0", "intervention.alpha=0.5", "neutral.texts=50")),
+    **dict.fromkeys(("real", "real_small", "real_maps"), ("seed=0", "intervention.alpha=0.1")),
+    "real_texts": ("intervention.alpha=0.1",),
 }
 MADE_FIRST = re.compile(r"`l2v (convert|finetune) |could not be loaded|lm-eval|hub")
 
@@ -101,11 +110,23 @@ def converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "outputs" / "prose.jsonl").write_text('{"question": "A bell rings."}\n' * 1000)
 
 
+@pytest.fixture
+def two_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of lm-eval's thousands of task files those of two folders: all of them are looked through in test_lm_tasks."""
+    from lm_eval.tasks import TaskManager, __file__
+
+    folders = [Path(__file__).parent / name for name in ("chartqa", "mmmu")]
+    manager = TaskManager(include_path=folders, include_defaults=False)
+    monkeypatch.setattr("l2v.benchmarks.lm_tasks._manager", lambda *_, **__: manager)
+
+
 @pytest.mark.parametrize("experiment", group_options("experiment"))
 def test_every_experiment_composes(l2v: Callable[..., Any], experiment: str, request: pytest.FixtureRequest) -> None:
     """Each file names cells that pass every check that needs no weights."""
     if experiment.startswith("real"):
         request.getfixturevalue("converted")
+    if experiment == "limits":
+        request.getfixturevalue("two_folders")
     answer = l2v("run", "--multirun", f"+experiment={experiment}", "dry_run=true", "list_cells=true", *stand_ins(experiment))
     # What has to be made first (conversions, fine-tuned checkpoints), and data of the hub, is named; nothing else is wrong.
     assert answer.code == int("FAILED" in answer.err), answer.err

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
+from forked import Template
 from servers import Handler, served_by
 
 from l2v.paths import PACKAGE
@@ -106,6 +106,7 @@ def hub(tmp_path: Path) -> Iterator[Any]:
         yield Hub
 
 
+Said = Callable[..., list[str]]
 ROWS = """
 from l2v.benchmarks.data import load_rows
 def rows(revision=NOW):
@@ -145,8 +146,13 @@ for offline in (False, True):
 """
 
 
-def said(code: str, hub: Any, home: Path) -> list[str]:
+@pytest.fixture
+def said(template: Template) -> Callable[..., list[str]]:
     """What a process with a cache of its own prints."""
+    return partial(_said, template)
+
+
+def _said(template: Template, code: str, hub: Any, home: Path) -> list[str]:
     env = {name: value for name, value in os.environ.items() if name != "HF_DATASETS_CACHE"}
     # `l2v track` in this process forbids a network for as long as it lives.
     env |= {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "HF_ENDPOINT": hub.address, "HF_HOME": str(home)}
@@ -161,20 +167,20 @@ def tried(*words):
     except UserError as error:
         return f"told: {{error}}"
 """
-    done = subprocess.run([sys.executable, "-c", head + code], env=env, capture_output=True, text=True, timeout=200)
+    done = template.run("-c", head + code, env=env, timeout=200)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize(("code", "count"), [(ROWS, 12), (TEXTS, 30), (TASK, 30)], ids=["questions", "pairs", "task"])
-def test_no_copy_counts_that_is_not_the_hubs(code: str, count: int, hub: Any, tmp_path: Path) -> None:
+def test_no_copy_counts_that_is_not_the_hubs(code: str, count: int, hub: Any, tmp_path: Path, said: Said) -> None:
     """A byte flipped, cut off, and another end: the rows as they are, or the file's name."""
     number, *found = said(code + HARMED, hub, tmp_path / "home")
     assert int(number) == count and found.count("whole True") == 2
     assert len(found) >= 14 and not [line for line in found if not line.endswith(" True")], found
 
 
-def test_a_revision_is_that_revision(hub: Any, tmp_path: Path) -> None:
+def test_a_revision_is_that_revision(hub: Any, tmp_path: Path, said: Said) -> None:
     """With a network and without; another one that lies in the cache is none of it."""
     code = "before = rows(BEFORE)\n_offline(True)\nprint(tried())\n_offline(False)\nnow = rows()\n_offline(True)\n"
     told, *found = said(f"{ROWS}{code}print(len(now), now == before, rows(BEFORE) == before, rows() == now)", hub, tmp_path)
@@ -182,7 +188,7 @@ def test_a_revision_is_that_revision(hub: Any, tmp_path: Path) -> None:
     assert found == ["12 False True True"]
 
 
-def test_a_part_that_is_not_there_is_missed(hub: Any, tmp_path: Path) -> None:
+def test_a_part_that_is_not_there_is_missed(hub: Any, tmp_path: Path, said: Said) -> None:
     """Without a network, where a download was broken off; with one it is fetched."""
     gone = f"next(home.rglob('{Path(DATA.format(1)).name}')).unlink()"
     code = f"whole = rows()\n{gone}\n_offline(True)\nprint(tried())\n_offline(False)\nprint(rows() == whole)"
@@ -216,12 +222,12 @@ print(tried())
 """
 
 
-def test_the_verb_of_lm_eval_reads_no_damaged_data_either(hub: Any, tmp_path: Path) -> None:
+def test_the_verb_of_lm_eval_reads_no_damaged_data_either(hub: Any, tmp_path: Path, said: Said) -> None:
     number, told = said(TASK + VERB + FLIPPED, hub, tmp_path / "home")
     assert number == "30" and told.startswith("told: ") and "is not what the hub keeps" in told, told
 
 
-def test_what_no_commit_can_be_named_of_is_read_anew_or_told(hub: Any, tmp_path: Path) -> None:
+def test_what_no_commit_can_be_named_of_is_read_anew_or_told(hub: Any, tmp_path: Path, said: Said) -> None:
     """Without a network a copy that `datasets` prepared once would be taken, of whatever commit."""
     code = """
 import datasets, shutil
@@ -248,7 +254,7 @@ for row in pd.read_csv(home / "s" / "results.csv").query("metric == 'accuracy'")
 """
 
 
-def test_a_branch_that_moved_is_another_benchmark(hub: Any, tmp_path: Path) -> None:
+def test_a_branch_that_moved_is_another_benchmark(hub: Any, tmp_path: Path, said: Said) -> None:
     """What was asked at one commit is never taken for an answer at another one; each is scored by its own answers."""
     found = []
     for hub.main in (BEFORE, NOW):
@@ -257,7 +263,7 @@ def test_a_branch_that_moved_is_another_benchmark(hub: Any, tmp_path: Path) -> N
     assert len({line.split()[2] for line in found[1]}) == 2
 
 
-def test_what_is_read_of_a_branch_is_its_commit(hub: Any, tmp_path: Path) -> None:
+def test_what_is_read_of_a_branch_is_its_commit(hub: Any, tmp_path: Path, said: Said) -> None:
     """For models too, once in a process; without a network the commit that the cache was filled from."""
     code = (
         "from l2v.hub import commit_of\nprint(commit_of('dataset', 'org/rows', None), commit_of('dataset', 'org/none', 'x'))\n"
