@@ -18,8 +18,18 @@ PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)
 
 def conf_dir() -> Path:
     """The folder of the packaged configs: `l2v/conf` in a wheel, `conf/` beside the package in a checkout."""
-    inside = PACKAGE / "conf"
-    return inside if inside.is_dir() else PACKAGE.parent / "conf"
+    return _packed("conf")
+
+
+def claims_file() -> Path:
+    """The paper's claims: within the package in a wheel, `experiments/paper/claims.yaml` in a checkout."""
+    return _packed("experiments/paper/claims.yaml")
+
+
+def _packed(place: str) -> Path:
+    """What lies beside the package in a checkout and, by its own name, inside of it in a wheel (pyproject.toml)."""
+    inside = PACKAGE / Path(place).name
+    return inside if inside.exists() else PACKAGE.parent / place
 
 
 def world_path(path: str | None, world: str, worlds: Path) -> str | None:

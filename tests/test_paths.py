@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from l2v import paths
 from l2v.verbs.compose import command_line, compose
 from l2v.verbs.run import PARTS
 
@@ -75,3 +77,16 @@ def test_a_sweep_over_paths_stays_one(l2v: Callable[..., Any], tmp_path: Path, m
 def test_words_that_hydra_cannot_read_are_told_with_quotes_for_the_shell(l2v: Callable[..., Any]) -> None:
     answer = l2v("run", "target.path=/none/größe")
     assert answer.code == 2 and """quote such text, for the shell too: "key='…'".""" in answer.err
+
+
+def test_a_wheel_holds_what_lies_beside_the_package_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = paths.PACKAGE.parent
+    project = (root / "pyproject.toml").read_text(encoding="utf-8")
+    (table,) = re.findall(r"wheel\.force-include\]\n((?:.+\n)+)", project)
+    places = dict(re.findall(r'^"?([^"\s]+)"? = "(.+)"$', table, re.MULTILINE))
+    assert [root / source for source in places] == [paths.conf_dir(), paths.claims_file()]
+    for place in places.values():
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).touch()
+    monkeypatch.setattr(paths, "PACKAGE", tmp_path / "l2v")
+    assert [tmp_path / place for place in places.values()] == [paths.conf_dir(), paths.claims_file()]

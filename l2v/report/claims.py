@@ -101,9 +101,7 @@ def read_claims(path: Path) -> list[PaperClaim]:
         entries = yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
         claims = [PaperClaim(**entry) for entry in entries]
     except OSError as error:
-        raise UserError(
-            f"The claims '{path}' cannot be read; give file=… (experiments/paper/claims.yaml of a checkout)."
-        ) from error
+        raise UserError(f"The claims '{path}' cannot be read; give file=….") from error
     except (yaml.YAMLError, TypeError, *UNREADABLE) as error:
         raise UserError(f"The claims '{path}' are not of the expected form: {str(error).splitlines()[0]}.") from error
     twice = {claim.id for claim in claims if sum(one.id == claim.id for one in claims) > 1}

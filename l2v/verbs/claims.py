@@ -26,7 +26,7 @@ class ClaimsSettings:
     outputs: str = "outputs"  # folder of all studies
     scorer: str = "official"  # by which answers count
     mini: bool = False  # the miniature's twins in the place of the paper's experiments
-    file: str | None = None  # the claims; None: experiments/paper/claims.yaml of the checkout
+    file: str | None = None  # the claims; None: the packaged ones, experiments/paper/claims.yaml
     format: str = "text"  # text, md or csv
     out: str | None = None  # file for the table of comparisons (csv)
 
@@ -44,12 +44,12 @@ def main(arguments: list[str]) -> int:
     if settings.out:
         check_place(Path(settings.out))
     from l2v.benchmarks.scoring import check_scorers
-    from l2v.paths import PACKAGE
+    from l2v.paths import claims_file
     from l2v.report.claims import ClaimLedger, ledger_table, ledger_text, on_miniature, read_claims
     from l2v.report.tables import markdown
 
     check_scorers([settings.scorer])
-    claims = read_claims(Path(settings.file) if settings.file else PACKAGE.parent / "experiments" / "paper" / "claims.yaml")
+    claims = read_claims(Path(settings.file) if settings.file else claims_file())
     asked = [twin for claim in claims if (twin := on_miniature(claim))] if settings.mini else claims
     ledger = ClaimLedger(settings.outputs, settings.scorer)
     findings = [one for claim in asked for one in ledger.findings(claim)]
