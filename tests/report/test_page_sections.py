@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,20 @@ def test_one_name_for_two_revisions_is_kept_apart_and_told(copied_pair: Path) ->
     assert set(study.rows["where"]) == {"mini @other", f"mini @{rows['target_revision'].iloc[0].removeprefix('local:')[:7]}"}
     page = written(copied_pair, results=rows)
     assert "One target name stands for several revisions" in page
+
+
+def test_what_must_be_known_of_a_study_is_told_of_the_one_beside_it_too(seen: Path, tmp_path: Path) -> None:
+    """No baseline, what is not finished, on which items settings were chosen, what it was run with."""
+    whole, less = (Path(shutil.copytree(seen, tmp_path / name)) for name in ("whole", "less"))
+    rows = pd.read_csv(less / "results.csv")
+    shutil.rmtree(less / "cells" / rows[rows["method"] == "direct"]["cell"].iloc[0])
+    for path in (next(less.glob("cells/*/DONE")), *less.glob("runs/*/over")):
+        path.unlink()
+    told = " ".join(written(whole, compare="less").split())
+    mine, other = told[told.index('<p class="lede">') : told.index("</header>")].split('<p class="lede"><bdi>less</bdi>: ')
+    assert "<bdi>whole</bdi>: 9 finished cells" in mine and "No baseline" not in mine and "not finished" not in mine
+    assert other.startswith("7 finished cells") and "No baseline: the arm direct was not run" in other
+    assert "2 of 9 cells not finished" in other and all('class="protocol"' in head for head in (mine, other))
+    run = told[told.index('id="run"') :]
+    places = [run.index(words) for words in ("<h3><bdi>whole</bdi>", "9 finished", "<h3><bdi>less</bdi>", "7 finished")]
+    assert places == sorted(places)

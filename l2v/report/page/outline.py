@@ -48,7 +48,7 @@ FIRST = ("core.js", "view.js", "looks.js", "page.js", "table.js", "live.js")  # 
 
 def outline(content: Mapping[str, Any]) -> list[Section]:
     """The sections that a page with this content has; none without a finished cell."""
-    if not content["facts"]:
+    if not content["heads"][0]["facts"]:
         return []
     return [section for section in SECTIONS if not section.needs or any(content[name] for name in section.needs)]
 

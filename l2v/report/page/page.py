@@ -101,12 +101,8 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
         "study": first,
         "second": second,
         "title": _title(first, second),
-        "lede": _lede(first),
+        "heads": [_head(study, second is not None) for study in (first, second) if study is not None],
         "note": MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
-        "warnings": first.warnings(),
-        "still_open": still_open(first),
-        "protocol": protocol(first) if len(first.rows) else "",
-        "facts": facts(first) if len(first.rows) else [],
         "blocks": _blocks([s for s in (first, second) if s is not None]),
         "kinds": KINDS,
         "rule": RULE,
@@ -134,6 +130,19 @@ def compare_or_none(first: Study, second: Study) -> Compared | None:
 
 def _title(first: Study, second: Study | None) -> str:
     return first.name if second is None else f"{first.name} beside {second.name}"
+
+
+def _head(study: Study, several: bool) -> dict[str, Any]:
+    """What the page says of a study above all figures and below them; its name only where another stands beside it."""
+    there = len(study.rows) > 0
+    return {
+        "name": study.name if several else "",
+        "lede": _lede(study),
+        "protocol": protocol(study) if there else "",
+        "still_open": still_open(study),
+        "warnings": study.warnings(),
+        "facts": facts(study) if there else [],
+    }
 
 
 def _lede(study: Study) -> str:
