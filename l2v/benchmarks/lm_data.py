@@ -7,6 +7,7 @@ it knows by path and time, with the old rows of a file that was replaced.
 from __future__ import annotations
 
 import glob
+import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,25 @@ def _here(named: Any) -> list[str]:
     if isinstance(named, list):
         return sorted({path for one in named for path in _here(one)})
     return sorted(glob.glob(named, recursive=True)) if isinstance(named, str) else []
+
+
+def own_rows(task: Any) -> bool:
+    """Whether Python of the task's own makes its rows, from whatever it likes."""
+    from lm_eval.api.task import ConfigurableTask
+
+    return callable(task.get_config("custom_dataset")) or type(task).download is not ConfigurableTask.download
+
+
+def data_commit(task: Any) -> str:
+    """What tells the data of a loaded task from others of its name: their commit, their revision, or all of their rows."""
+    if not own_rows(task):
+        return str(getattr(task.dataset, "commit", (task.get_config("dataset_kwargs") or {}).get("revision", "main")))
+    found = hashlib.sha256()
+    for split, rows in sorted(task.dataset.items()):
+        found.update(f"{split} {len(rows)}".encode())
+        for batch in rows.with_format("arrow")[:].to_batches():
+            found.update(batch.serialize())
+    return found.hexdigest()[:16]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ from PIL import Image
 from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
 from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
-from l2v.benchmarks.lm_data import data_checked
+from l2v.benchmarks.lm_data import data_checked, data_commit, own_rows
 from l2v.errors import UserError, nearest, unknown
 from l2v.hub import bound_requests, unanswered
 from l2v.identity import digest
@@ -183,6 +183,11 @@ class LmEvalTask(Benchmark):
                 raise UserError(
                     f"The lm-eval task '{name}' is of type {kind}; only generate_until tasks can be answered under steering."
                 )
+            if ref.path is not None and (own_rows(task) or str(task.DATASET_PATH) != ref.path):
+                raise UserError(
+                    f"The lm-eval task '{name}' makes its rows by Python of its own, which benchmark.path does not reach; "
+                    "leave it out."
+                )
             if getattr(task, "UNSAFE_CODE", False):
                 raise UserError(f"The lm-eval task '{name}' runs model text as code, which l2v does not do.")
             if (task.get_config("repeats") or 1) != 1:
@@ -193,13 +198,10 @@ class LmEvalTask(Benchmark):
                 task.set_config(key="num_fewshot", value=0)
             task.set_fewshot_seed(seed=1234)  # lm-eval's own default, so that both ways draw the same examples
 
-    @property
+    @cached_property
     def revision(self) -> str:
         """The versions of the tasks and the revisions of their data, for the identity of a cell."""
-        parts = []
-        for name, task in sorted(self.tasks.items()):
-            data = (task.get_config("dataset_kwargs") or {}).get("revision", "main")
-            parts.append(f"{name}@{task.VERSION}:{getattr(task.dataset, 'commit', data)}")
+        parts = [f"{name}@{task.VERSION}:{data_commit(task)}" for name, task in sorted(self.tasks.items())]
         return ",".join(parts) if len(parts) <= 3 else f"{self.ref.task}: {len(parts)} tasks, {digest(parts)}"
 
     def decoding(self) -> TaskDecoding:

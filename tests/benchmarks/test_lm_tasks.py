@@ -100,6 +100,49 @@ def test_what_a_tasks_own_file_names_is_read_anew_and_part_of_the_cell(
     assert found()[1] != cell
 
 
+LOADERS = """import datasets, json
+from lm_eval.api.task import ConfigurableTask
+
+def rows(**_):
+    return {"test": datasets.Dataset.from_list([json.loads(line) for line in open("ROWS")])}
+
+class Own(ConfigurableTask):
+    def __init__(self, config):
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+    def download(self, *args, **kwargs):
+        self.dataset = rows()
+"""
+
+
+@pytest.mark.parametrize("loader", ["custom_dataset: !function loaders.rows", "class: !function loaders.Own"])
+def test_rows_that_a_tasks_own_python_makes_are_part_of_the_cell_and_not_replaced(
+    loader: str, tmp_path: Path, config: Callable[..., Any]
+) -> None:
+    """Where it reads them nobody can say; they are known by what they are."""
+    from l2v.study.resolve import resolve
+
+    folder = write_tasks(tmp_path / "tasks")
+    file = (folder / "test.jsonl").rename(tmp_path / "elsewhere.jsonl")
+    (folder / "loaders.py").write_text(LOADERS.replace("ROWS", str(file)))
+    task = (folder / "tiny_sums.yaml").read_text().replace("fewshot_split: train\nnum_fewshot: 1", "")
+    lines = [line for line in task.splitlines() if not line.startswith(("dataset_", "fewshot_config"))]
+    (folder / "own.yaml").write_text("\n".join([loader, *lines]).replace("tiny_sums", "own"))
+
+    def found() -> tuple[list[str], str]:
+        open_task.cache_clear()
+        golds = [item.gold for item in open_task(ref("own", folder)).items(None)]
+        words = ("benchmark.name=lm_eval", "benchmark.path=null", f"benchmark.include_path={folder}", "method.name=direct")
+        return golds, resolve(config(*words, "benchmark.task=own")).id
+
+    before, cell = found()
+    assert found() == (before, cell)
+    turned(file)
+    assert found()[0] == [*before[1:], before[0]] != before and found()[1] != cell
+    with pytest.raises(UserError, match="'own' makes its rows by Python of its own, which benchmark.path"):
+        open_task.__wrapped__(ref("own", folder, path=str(tmp_path)))
+
+
 def test_decoding_is_the_tasks_own(tasks: Path) -> None:
     assert open_task(ref("tiny_sums", tasks)).decoding() == TaskDecoding(6, ("zzz", "user"))
     with pytest.raises(UserError, match="different generation settings"):
