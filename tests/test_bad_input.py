@@ -130,6 +130,8 @@ def sentence(err: str, verb: str = "run") -> str:
         ("word", ["'word'", "key=value"]),
         ("--bogus", ["'--bogus'", "--multirun"]),
         ("--config-dir=/none/such", ["/none/such"]),
+        ("--cfg=nosuch", ["--cfg nosuch", "known: job"]),
+        ("--info=nosuch", ["--info nosuch", "searchpath"]),
         # Places.
         ("source.path=/none/such", ["/none/such"]),
         ("target.path=/none/such", ["target.path", "/none/such"]),

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 FLAGS = ("--multirun", "-m", "--config-dir", "-cd", "--cfg", "-c", "--info", "-i", "--resolve", "--package", "-p")
 WITH_VALUE = ("--config-dir", "-cd", "--cfg", "-c", "--package", "-p")
+# Of others Hydra prints its usage.
+PRINTED = ("job", "hydra", "all")
+INFOS = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+CHOICES = {"--cfg": PRINTED, "-c": PRINTED, "--info": INFOS, "-i": INFOS}
 # Python itself gives up on numbers of thousands of digits.
 LONG_NUMBER = re.compile(r"\d{300}")
 
@@ -303,14 +307,14 @@ def _check_arguments(arguments: Sequence[str], parts: Collection[str]) -> None:
     follows_flag = ""
     for word in arguments:
         if follows_flag:
-            _check_folder(follows_flag, word)
+            _check_value(follows_flag, word)
             follows_flag = ""
         elif word.startswith("-"):
             flag, equals, value = word.partition("=")
             if flag not in FLAGS:
                 raise UserError(f"'{word}' is no option of this verb (--help lists its settings); known: {', '.join(FLAGS)}.")
             if equals:
-                _check_folder(flag, value)
+                _check_value(flag, value)
             follows_flag = word if word in WITH_VALUE else ""
         elif "=" not in word and not word.startswith("~"):
             raise UserError(f"'{word}' is not of the form key=value.")
@@ -320,9 +324,11 @@ def _check_arguments(arguments: Sequence[str], parts: Collection[str]) -> None:
         raise UserError(f"'{follows_flag}' needs a value after it.")
 
 
-def _check_folder(flag: str, value: str) -> None:
+def _check_value(flag: str, value: str) -> None:
     if flag in ("--config-dir", "-cd") and not os.path.isdir(value):
         raise UserError(f"--config-dir {value} does not exist.")
+    if value not in (known := CHOICES.get(flag, (value,))):
+        raise UserError(f"{flag} {value} is no choice; known: {', '.join(known)}.")
 
 
 def _check_part(word: str, parts: Collection[str]) -> None:
