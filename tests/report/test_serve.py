@@ -22,6 +22,7 @@ from l2v.report.serve import shelf
 from l2v.report.serve.app import application
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
+from l2v.study.results import write_results
 from l2v.study.store import Store
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.verbs.serve import _listening
@@ -85,6 +86,19 @@ def test_a_damaged_table_is_not_believed(client: TestClient, copied_pair: Path) 
     rows.assign(value=0.123).to_csv(path, index=False)
     assert "<b>12.3" not in (page := client.get("/").text)
     assert page.count("<b>") == whole.count("<b>") > 0
+
+
+def test_a_table_that_was_written_anew_is_read_by_whatever_clock(client: TestClient, copied_pair: Path) -> None:
+    """A shared disk's clock may be hours behind: of a study whose page was opened the index shows what is there now."""
+    cell, path = of(copied_pair, "l2v"), copied_pair / "results.csv"
+    shutil.rmtree(copied_pair / "runs")  # which says that both are done
+    os.utime(path, (2e9, 2e9))
+    client.get("/studies/pair/")
+    assert client.get("/").text.count("<b>") == 2
+    shutil.move(copied_pair / "cells" / cell, copied_pair.parent / cell)
+    write_results(Store(copied_pair.parent, "pair"))
+    os.utime(path, (1e9, 1e9))
+    assert client.get("/").text.count("<b>") == 1
 
 
 def test_a_study_that_has_begun_tells_its_rows_and_no_more(client: TestClient, copied_pair: Path) -> None:

@@ -46,12 +46,12 @@ def address(study: str) -> str:
 
 @dataclass(frozen=True)
 class ServedStudy:
-    """A study as it was read: under which mark, when (by two clocks), and how many seconds it took."""
+    """A study as it was read: under which mark, when, beside which state of its results.csv, and how many seconds it took."""
 
     study: Study
     mark: str
     at: float
-    wall: float
+    table: int | None
     took: float
     examples: int
 
@@ -102,12 +102,19 @@ class Shelf:
             return self._shown[name]
 
     def _read(self, name: str, current: str, begun: float) -> ServedStudy:
+        table = self._stamp(name)
         study = read_study(str(self.outputs), name)
         if self.scorer in study.scorers:
             study = study.seen_by(str(self.scorer))
         done = time.monotonic()
-        took = done - begun
-        return ServedStudy(study, current, done, time.time() - took, took, self.examples)
+        return ServedStudy(study, current, done, table, done - begun, self.examples)
+
+    def _stamp(self, name: str) -> int | None:
+        """What changes with a study's results.csv; by whose clock a shared disk stamps it nobody knows."""
+        try:
+            return (self.outputs / name / "results.csv").stat().st_mtime_ns
+        except OSError:
+            return None
 
     def table(self, name: str) -> pd.DataFrame:
         """A study's rows with names for a reader, as they were read last, as its results.csv has them, or, of a small one that
@@ -117,7 +124,7 @@ class Shelf:
         """
         path = self.outputs / name / "results.csv"
         shown, data = self._shown.get(name), Store(self.outputs, name).results()
-        if data is not None and (shown is None or path.stat().st_mtime > shown.wall):
+        if data is not None and (shown is None or self._stamp(name) != shown.table):
             return named(pd.read_csv(BytesIO(data), low_memory=False))
         if shown is None and sum(1 for _ in path.parent.glob("cells/*/DONE")) > MOST_READ:
             raise UserError("its results are on its page: no run has come to its end yet")
