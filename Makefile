@@ -8,6 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# What pip would say of it says neither what to do nor that .venv stays with the old one.
+NEW_ENOUGH := import sys; sys.version_info < (3, 11) and sys.exit( \
+  "Python %d.%d is too old, l2v needs 3.11 or newer: make demo PYTHON=python3.12" % sys.version_info[:2])
+
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
@@ -63,7 +67,7 @@ lint: $(INSTALLED)
 	$(BIN)/biome check
 
 $(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { $(PYTHON) -c '$(NEW_ENOUGH)' && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 # pip compiles on one core, this on all of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -99,7 +99,8 @@ def matched(ours: Sequence[Record], theirs: Sequence[Record]) -> list[tuple[Reco
 
 def _headlines(study: Study) -> list[Record]:
     rows = study.rows
-    return rows[(rows["scorer"] == study.scorer) & (rows["metric"] == HEADLINE)].to_dict("records")
+    told = rows[(rows["scorer"] == study.scorer) & (rows["metric"] == HEADLINE)].to_dict("records")
+    return cast(list[Record], told)
 
 
 def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> CellPair:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from l2v.disk import (
     Record,
@@ -41,7 +41,7 @@ class CellFolder(CellResponses):
             for path in (*verdicts.glob("*.jsonl"), verdicts, self.path / "metrics.json", self.path, *self.path.parents[:3]):
                 if path.exists():
                     sync_path(path)
-        self._write_done(mark | {"at": datetime.now(timezone.utc).isoformat(timespec="seconds")}, stored_twice)
+        self._write_done(mark | {"at": datetime.now(UTC).isoformat(timespec="seconds")}, stored_twice)
         self._gathered = None
         shutil.rmtree(self.claims, ignore_errors=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import stat
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -142,7 +142,7 @@ class CellResponses(CellConfig):
         """
         said = (self.mark() or {}).get("at")
         if said is None:
-            return datetime.fromtimestamp((self.path / "DONE").stat().st_mtime, timezone.utc)
+            return datetime.fromtimestamp((self.path / "DONE").stat().st_mtime, UTC)
         return datetime.fromisoformat(said)
 
     def _finished_rows(self) -> tuple[str, list[Record]]:

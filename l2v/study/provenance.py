@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
@@ -45,7 +45,7 @@ def note_work(store: Store, command: str | None, device: str) -> None:
     if any({**known, "at": None} == {**record, "at": None} for known in notes(store)):
         return
     with suppress(OSError):
-        append_line(store.path / "provenance.jsonl", {"at": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}", **record})
+        append_line(store.path / "provenance.jsonl", {"at": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", **record})
 
 
 def notes(store: Store) -> list[Record]:

@@ -26,7 +26,7 @@ def heatmaps(results: pd.DataFrame, scorer: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for names, arm in rows[rows["layer"].notna()].groupby(["arm", "where", "bench", "items", "panel"], sort=True):
         if (arm["layer"].nunique() > 1 or arm["alpha"].nunique() > 1) and len(found) < MOST:
-            title = _title(*names)
+            title = _title(*map(str, names))
             found[f"grid/{title}"] = _heatmap(arm, title, scorer)
     return found
 
@@ -63,7 +63,7 @@ def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
         )
         figure.add_trace(heat, row=1, col=column)
         for _, cell in panel[panel["reported"].astype(bool)].iterrows():
-            x, y = shown.columns.get_loc(cell["alpha"]), shown.index.get_loc(cell["layer"])
+            x, y = list(shown.columns).index(cell["alpha"]), list(shown.index).index(cell["layer"])
             ring = {"color": INK, "width": 3}
             figure.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line=ring, row=1, col=column)
         figure.update_xaxes(title="alpha", type="category", row=1, col=column)

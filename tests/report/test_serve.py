@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def test_when_a_cell_was_finished_is_what_it_says_whatever_a_copy_does_to_its_fi
     client: TestClient, copied_pair: Path
 ) -> None:
     """Of a version that did not note it, the time of the file is all there is."""
-    copied = datetime(2031, 5, 6, 7, 8, tzinfo=timezone.utc).timestamp()
+    copied = datetime(2031, 5, 6, 7, 8, tzinfo=UTC).timestamp()
     said = Store(copied_pair.parent, "pair").last_finished()
     for path in copied_pair.rglob("*"):
         os.utime(path, (copied, copied))

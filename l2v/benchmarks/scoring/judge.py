@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from l2v.benchmarks.base import Question, Verdict
@@ -73,7 +73,7 @@ def summary(settings: JudgeSettings) -> dict[str, Any]:
         "max_tokens": settings.max_tokens,
         "prompt": settings.prompt,
         "prompt_hash": PROMPTS[settings.prompt].hash,
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "date": datetime.now(UTC).date().isoformat(),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from l2v.benchmarks.base import Verdict
@@ -56,7 +56,7 @@ class Cache:
             "endpoint": self._settings.endpoint or f"lm_eval:{self._settings.lm_eval}",
             "prompt": self._settings.prompt,
             "prompt_hash": PROMPTS[self._settings.prompt].hash,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         try:
             append_line(self.path, line | {"check": digest([self._settings.digest(), line])})

@@ -8,14 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from re import _constants as sre  # type: ignore[attr-defined]
+from re import _parser  # type: ignore[attr-defined]
 from typing import Any
-
-try:
-    from re import _constants as sre  # type: ignore[attr-defined]
-    from re import _parser  # type: ignore[attr-defined]
-except ImportError:  # Python 3.10
-    import sre_constants as sre
-    import sre_parse as _parser
 
 # Pieces of words and the patterns, as bits, of which every match needs one; "" for those that may match anything.
 _NEEDED: dict[str, int] = {}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -40,15 +42,14 @@ def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[
             for figure in (one for one in told.get("figures", ()) if one["csv"] == "dispersion.csv"):
                 check_figure(file.parent, figure)
             table = pd.read_csv(file.with_name("dispersion.csv"))
-            rows = table[table["k"] == int(settings["cutoff k"])].set_index("role")
-            ours, theirs = (rows.loc[role] for role in ("source", "target"))
+            rows = table[table["k"] == int(settings["cutoff k"])].set_index("role").to_dict("index")
+            return _share(rows["source"]), _share(rows["target"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"The analysis '{file.parent}' cannot be read ({error}); {ANALYZE_AGAIN}") from error
-        return _share(ours), _share(theirs)
     return None
 
 
-def _share(row: pd.Series) -> KeptShare:
+def _share(row: Mapping[Any, Any]) -> KeptShare:
     share, low, high, white = (float(row[name]) for name in ("retained", "retained_low", "retained_high", "white"))
     return KeptShare(share, low, high, white, int(row["n"]))
 

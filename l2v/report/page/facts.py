@@ -36,14 +36,15 @@ def facts(study: Study) -> list[Fact]:
     once = rows.drop_duplicates("cell")
     alike = [c.name for c in SETTINGS if c.role == ITEMS or c.path.startswith(("source.", "contrast.", "sampling."))]
     cells = [study.marks.cell(name) for name in once.drop_duplicates(alike)["cell"]]
-    n = once.groupby(["bench", "items"], sort=False)["n"].max()
+    sizes = once.groupby(["bench", "items"], sort=False)["n"].max().reset_index()
+    asked = [f"{bench}, {items}: n = {n:,.0f}" for bench, items, n in sizes.itertuples(index=False)]
     found = [
         Fact("Cells", [_cells_line(study, once)]),
         Fact("Protocol", [protocol(study)]),
         Fact("Targets", _distinct(_model(c.target) for c in cells)),
         Fact("Sources", _distinct(_model(c.source) for c in cells if c.source)),
         Fact("Contrasts", _distinct(_contrast(c) for c in cells if c.contrast)),
-        Fact("Benchmarks", [*_distinct(_benchmark(c) for c in cells), *(f"{b}, {i}: n = {v:,.0f}" for (b, i), v in n.items())]),
+        Fact("Benchmarks", [*_distinct(_benchmark(c) for c in cells), *asked]),
         Fact("Arms", [", ".join(dict.fromkeys(once["method"]))]),
         Fact("Grid", [_grid(once)]),
         Fact("Decoding", _distinct(_decoding(c) for c in cells)),
