@@ -7,7 +7,7 @@ model's class can tell is checked from transformers' own account of the load.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,23 +15,16 @@ from typing import Any
 
 import l2v.tensors
 from l2v.errors import UserError
-from l2v.generation import check_generation
 from l2v.hub import bound_requests, unanswered
 from l2v.images import ImageSettings
 from l2v.kinds import ENCODERS, TEXTS, has_eyes, types
-from l2v.sizes import check_numbers_of, check_two_processors
-from l2v.tensors import check_depth, check_numbers, check_width, json_object, listed, shape_text, shortened, spare, tensors_of
+from l2v.tensors import json_object, listed, shape_text, shortened, spare
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("4bit", "8bit")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 PLACEMENTS = ("auto", "balanced", "balanced_low_0", "sequential", "cpu", "mps", "cuda", "cuda:0")
 
-# Files of which a checkpoint has one.
-VOCABULARIES = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json",
-)  # fmt: skip
-PROCESSORS = ("processor_config.json", "preprocessor_config.json")
 # What a model's path must be.
 WHOLE = "give the folder of a whole checkpoint: config.json, *.safetensors, tokenizer"
 
@@ -89,7 +82,7 @@ def read_facts(spec: ModelSpec) -> ModelFacts:
 @lru_cache(maxsize=64)
 def _facts(spec: ModelSpec, file: str, _stand: tuple[int, int]) -> ModelFacts:
     """`_stand`: the file's time and size, so that a mended one is read again."""
-    text = _text_config(json_object(Path(file)))
+    text = text_config(json_object(Path(file)))
     if "num_hidden_layers" in text and "hidden_size" in text:
         return ModelFacts(_whole(text, "num_hidden_layers", file), _whole(text, "hidden_size", file))
     return _library_facts(spec)
@@ -111,11 +104,11 @@ def _library_facts(spec: ModelSpec) -> ModelFacts:
     """Through transformers, whose import takes seconds, for a config that leaves them to its class."""
     from transformers import AutoConfig
 
-    config = from_pretrained(AutoConfig, spec).get_text_config()
+    config = from_pretrained(AutoConfig, spec).gettext_config()
     return ModelFacts(int(config.num_hidden_layers), int(config.hidden_size))
 
 
-def _text_config(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def text_config(values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The part of a config that describes the language model."""
     for name in ("text_config", "llm_config"):
         if isinstance(values.get(name), dict):
@@ -215,69 +208,6 @@ def check_kind(spec: ModelSpec, kind: str) -> None:
             f"'{spec.path}' is an image-text model ({name}), and a text model (causal LM) is wanted here: choose another "
             "source=…, or method=own_direction, which reads the target itself; of a target leave target.kind out."
         )
-
-
-def check_files(spec: ModelSpec, kind: str) -> None:
-    """What the files of a local checkpoint tell: whether tokenizer and, for `kind` "vision", processor are there; whether its
-    safetensors are all there and whole, hold what the index says, keep weights as floating-point numbers, and fit the depth
-    and width of the config.
-
-    Raises UserError, naming file and tensor. Nothing is checked of a hub id, or of code of its own: loading will say why.
-    """
-    if spec.path is None or spec.trust_remote_code:
-        return
-    folder = Path(spec.where())
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        _check_weightless(folder)
-        return
-    # Without its settings a tokenizer is made up by the model's type, and splits words in another way.
-    _needed(folder, ("tokenizer_config.json",), "the settings of its tokenizer")
-    _needed(folder, VOCABULARIES, "the vocabulary of its tokenizer")
-    if kind == "vision":
-        _needed(folder, PROCESSORS, "the settings of its processor, without which it takes no pictures")
-    if (ends := folder / "generation_config.json").is_file():
-        check_generation(json_object(ends), spec.path)  # transformers takes one that it cannot read for none
-    told = [(file, file.stat()) for file in (*files, *sorted(folder.glob("*.json"))) if file.is_file()]
-    _checked(str(folder), tuple((str(file), stand.st_size, stand.st_mtime_ns) for file, stand in told))
-
-
-def _check_weightless(folder: Path) -> None:
-    """What is wrong with a folder without safetensors; of one that brings code, loading tells first that it does."""
-    if "auto_map" in json_object(folder / "config.json"):
-        return
-    if any(folder.glob("*.bin")):
-        raise UserError(
-            f"'{folder}' holds its weights as pickled files (*.bin) alone, which are never read, for they may run code; "
-            "take a revision with *.safetensors, or write the folder anew with save_pretrained where you trust it."
-        )
-    raise UserError(f"'{folder}' holds no *.safetensors, the only weights that are read; copy or download it again.")
-
-
-def _needed(folder: Path, names: Sequence[str], what: str) -> None:
-    """Raise UserError unless one of these files is in the folder, and those that are JSON can be read."""
-    there = [folder / name for name in names if (folder / name).is_file()]
-    if not there:
-        raise UserError(f"'{folder}' lacks {what} ({' or '.join(names[:2])}); copy or download the checkpoint again.")
-    for file in there:
-        if file.suffix == ".json" and file.name in ("tokenizer_config.json", *PROCESSORS):
-            json_object(file)
-
-
-@lru_cache(maxsize=64)
-def _checked(folder: str, _stands: tuple[tuple[str, int, int], ...]) -> None:
-    place = Path(folder)
-    config = json_object(place / "config.json") if (place / "config.json").is_file() else {}
-    check_numbers_of(config, folder)
-    check_two_processors(place)
-    tensors = tensors_of(place)
-    text = _text_config(config)
-    quantized = config.get("quantization_config") or text.get("quantization_config")
-    check_numbers(folder, tensors, quantized)
-    if isinstance(text.get("hidden_size"), int) and not quantized and "word_embed_proj_dim" not in {*config, *text}:
-        check_width(folder, tensors, text["hidden_size"])
-    if isinstance(text.get("num_hidden_layers"), int):
-        check_depth(folder, tensors, text["num_hidden_layers"])
 
 
 def from_pretrained(auto: Any, spec: ModelSpec, **options: Any) -> Any:

@@ -90,6 +90,15 @@ def check_choice(values: Mapping[str, Any], rows: int, where: str) -> None:
         raise UserError(f"The generation_config.json of '{where}' {did}, by {key}; take it out of a copy of the checkpoint.")
 
 
+def check_room(values: Mapping[str, Any], most: int, where: str) -> None:
+    """Raise UserError for a generation config whose least length is above the most tokens of an answer: none could end."""
+    if (least := values.get("min_new_tokens") or 0) > most:
+        raise UserError(
+            f"The generation_config.json of '{where}' says min_new_tokens={least}, and an answer has at most {most}: none "
+            "would ever end; set decoding.max_new_tokens higher, or take it out of a copy of the checkpoint."
+        )
+
+
 def followed(values: Mapping[str, Any], where: str) -> str:
     """A sentence on what a generation config changes of every answer, "" where it changes nothing."""
     asked = {key: values.get(key) for key, harmless in FOLLOWED.items() if values.get(key) not in (None, *harmless)}

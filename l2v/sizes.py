@@ -42,6 +42,23 @@ def check_numbers_of(config: Mapping[str, Any], where: str) -> None:
         if numbers.get("window_size", least) < least:
             raise _wrong(where, "window_size", part["window_size"], f"at least {least}, a merged patch")
         _check_stretches(part, numbers, where)
+        _check_turns(part, where)
+
+
+def _check_turns(part: Mapping[str, Any], where: str) -> None:
+    """Rotary settings of an older form beside those of the newer must be the same: which are read is told nowhere."""
+    new, old = part.get("rope_parameters"), part.get("rope_scaling")
+    if not isinstance(new, dict):
+        return
+    older = {key: value for key, value in (old if isinstance(old, dict) else {}).items() if value != "mrope"}
+    older |= {"rope_theta": part["rope_theta"]} if "rope_theta" in part else {}
+    older |= {"rope_type": older.pop("type")} if "type" in older else {}
+    for key, value in older.items():
+        if value is not None and new.get(key, value) != value:
+            raise UserError(
+                f"The config.json of '{where}' says {key}={str(value)[:40]} of its rotary positions, and {str(new[key])[:40]} "
+                "in rope_parameters; delete the one or the other."
+            )
 
 
 def _check_stretches(part: Mapping[str, Any], numbers: Mapping[str, Any], where: str) -> None:

@@ -47,12 +47,21 @@ def json_object(path: Path) -> dict[str, Any]:
     try:
         if path.exists() and not path.is_file():
             raise ValueError("no file")  # a pipe would be waited for, a device read without end
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path}' cannot be read as JSON ({shortened(error)}); copy or download it again.") from error
     if not isinstance(values, dict):
         raise UserError(f"'{path}' must hold a JSON object, not a {type(values).__name__}; copy or download it again.")
     return values
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for a key that it holds twice, with two values: which is meant, nobody knows."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            raise ValueError(f"it says two things of {key[:40]}")
+    return found
 
 
 def shortened(error: BaseException) -> str:

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from l2v.checkpoint import ModelSpec, check_files
+from l2v.checkpoint import ModelSpec
+from l2v.checkpoint_files import check_files
 from l2v.convert.reader import WEIGHTS, assemble, shipped
 from l2v.errors import UserError
 from l2v.identity import sha256

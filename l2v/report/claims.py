@@ -1,7 +1,8 @@
 """The paper as data: every claim of experiments/paper/claims.yaml as comparisons of stored cells, and what came of each.
 
 A comparison holds the cells of a claim against others on the same items: the paired test of results.csv, item by item. Where
-a claim has several draws of the contrast, an item counts as right by the mean over draws above a half. The verdicts:
+a claim has several draws of the contrast, an item counts as right by the mean over draws above a half. Lengths of answers are
+compared item by item too, by a sign-flip test of their differences. The verdicts:
 
 - reproduced: the difference has the claimed direction, p < .05 (for `none`: no difference, with n enough for the power);
 - contradicted: it has the other direction with p < .05, or n would have shown the claimed size and did not;
@@ -31,7 +32,7 @@ from l2v.report.figures import points
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, open_study
-from l2v.study.statistics.paired import Paired, paired_scores
+from l2v.study.statistics.paired import Paired, paired_means, paired_scores
 from l2v.study.statistics.power import items_needed
 from l2v.study.store import Store, plain_name
 
@@ -221,11 +222,13 @@ class ClaimLedger:
         missing = [_told(s) for s, rows in ((one.ours, ours), (one.theirs, theirs)) if not len(rows)]
         if missing:
             return ClaimFinding(one, "not run", f"no cell {missing[0]}")
+        column = "tokens" if one.metric == "tokens" else "value"
         if one.metric == "tokens":
-            return _lengths(one, ours, theirs)
-        paired = paired_scores(_score(study, ours), _score(study, theirs))
+            paired = paired_means(_lengths(study, ours), _lengths(study, theirs))
+        else:
+            paired = paired_scores(_score(study, ours), _score(study, theirs))
         verdict = judged(one.claim.direction, paired.diff, paired.p, paired.n, least_n(one))
-        value, against = float(ours["value"].mean()), float(theirs["value"].mean())
+        value, against = float(ours[column].mean()), float(theirs[column].mean())
         return ClaimFinding(one, verdict, "", value, against, paired, len(ours))
 
 
@@ -240,13 +243,13 @@ def judged(direction: str, diff: float, p: float, n: int, least: int | None) -> 
     return "contradicted" if enough else "under-powered"
 
 
-def _lengths(one: ClaimComparison, ours: pd.DataFrame, theirs: pd.DataFrame) -> ClaimFinding:
-    """Mean output tokens side by side; only their order is judged."""
-    value, against = float(ours["tokens"].mean()), float(theirs["tokens"].mean())
-    claimed = value > against if one.claim.direction == "above" else value < against
-    return ClaimFinding(
-        one, "reproduced" if claimed else "contradicted", "means only, no test", value, against, draws=len(ours)
-    )
+def _lengths(study: Study, rows: pd.DataFrame) -> dict[str, float]:
+    """Tokens of each item's answer; of several draws, their mean."""
+    found: dict[str, list[int]] = {}
+    for cell in rows["cell"]:
+        for answer in study.store.folder(cell).responses():
+            found.setdefault(answer["id"], []).append(answer["tokens"])
+    return {item: sum(lengths) / len(lengths) for item, lengths in found.items()}
 
 
 @lru_cache
@@ -300,7 +303,7 @@ def _told(settings: Filter) -> str:
 
 def ledger_table(findings: Sequence[ClaimFinding]) -> pd.DataFrame:
     """A row per comparison: claim, where, cells, against, metric, direction, printed (points), value, other (percent or
-    tokens), diff, low, high (points), p, n, least_n, draws, verdict, why."""
+    tokens), diff, low, high (points or tokens), p, n, least_n, draws, verdict, why."""
     rows = []
     for one in findings:
         c, paired = one.comparison, one.paired
@@ -312,7 +315,7 @@ def ledger_table(findings: Sequence[ClaimFinding]) -> pd.DataFrame:
         told: dict[str, Any] = {"diff": None, "low": None, "high": None, "p": None, "n": None}
         if paired is not None:
             shares = {"diff": paired.diff, "low": paired.low, "high": paired.high}
-            told = {name: round(100 * share, 2) + 0.0 for name, share in shares.items()}
+            told = {name: round(scale * share, 2) + 0.0 for name, share in shares.items()}
             told |= {"p": float(f"{paired.p:.3g}"), "n": paired.n}
         differs = {key: value for key, value in c.theirs.items() if c.ours.get(key) != value}
         rows.append({"claim": c.claim.id, "where": c.claim.where, "cells": _told(c.ours), "against": _told(differs) or "direct",
@@ -332,9 +335,10 @@ def ledger_text(claims: Sequence[PaperClaim], findings: Sequence[ClaimFinding]) 
         for one in own:
             if one.paired is not None:
                 p = one.paired
+                unit, scale = ("tokens", 1) if one.comparison.metric == "tokens" else ("points", 100)
                 lines.append(
                     f"    {one.verdict:13} {_told(one.comparison.ours)} against {_told(one.comparison.theirs)}: "
-                    f"{points(100 * p.diff)} points [{points(100 * p.low)}, {points(100 * p.high)}], p = {p.p:.3g}, n = {p.n}"
-                    + (f", least n {one.least}" if one.least else "")
+                    f"{points(scale * p.diff)} {unit} [{points(scale * p.low)}, {points(scale * p.high)}], p = {p.p:.3g}, "
+                    f"n = {p.n}" + (f", least n {one.least}" if one.least else "")
                 )
     return "\n".join(lines)

@@ -22,7 +22,9 @@ def dated(template: str) -> str:
 
 
 def check_template(holder: Any, parts: bool, where: str) -> None:
-    """Raise UserError for a chat template that writes a question twice, or something else each time; parts: as `chat_prompt`.
+    """Raise UserError for a chat template that writes a question twice, something else each time, or a file's byte order mark.
+
+    parts: as `chat_prompt`.
 
     What one fails with, and what it leaves out, is told with the prompts.
     """
@@ -31,6 +33,10 @@ def check_template(holder: Any, parts: bool, where: str) -> None:
         shown = [str(holder.apply_chat_template([turn], tokenize=False, add_generation_prompt=True)) for _ in range(2)]
     except Exception:  # a template is a program of the checkpoint's
         return
-    if shown[0].count(QUESTION) > 1 or shown[0] != shown[1]:
-        did = "a question twice" if shown[0] == shown[1] else "another prompt each time"
+    told = {
+        "another prompt each time": shown[0] != shown[1],
+        "a question twice": shown[0].count(QUESTION) > 1,
+        "a byte order mark": "\ufeff" in shown[0],
+    }
+    if did := next((what for what, met in told.items() if met), None):
         raise UserError(f"The chat template of '{where}' writes {did}; mend the template.")

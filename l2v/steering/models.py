@@ -18,13 +18,15 @@ from l2v.checkpoint import DTYPES as DTYPES
 from l2v.checkpoint import QUANTIZATIONS as QUANTIZATIONS
 from l2v.checkpoint import ModelFacts as ModelFacts
 from l2v.checkpoint import ModelSpec as ModelSpec
-from l2v.checkpoint import check_files, check_kind, check_loaded, config_values, from_pretrained
+from l2v.checkpoint import check_kind, check_loaded, config_values, from_pretrained
 from l2v.checkpoint import read_facts as read_facts
+from l2v.checkpoint_files import check_cached, check_files
 from l2v.collector import resume
 from l2v.errors import UserError, unknown
 from l2v.generation import check_choice, check_generation
 from l2v.steering.chat_templates import check_template, dated
 from l2v.steering.pictures import image_token_ids as image_token_ids
+from l2v.steering.plain_text import misread
 from l2v.steering.processor import apply_settings, check_scaling, check_tiles
 
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
@@ -78,8 +80,11 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     check_generation(model.generation_config.to_dict() if model.generation_config is not None else {}, spec.where())
     check_ends(model.generation_config, model, spec.where())
     tokenizer, processor = load_tokenizer(spec, kind)
+    check_cached(spec, kind)
     check_tokenizer(tokenizer, model, spec.where())
     check_tiles(processor, model.config, spec.where())
+    if told := misread(model, tokenizer, spec.where()):
+        python_logging.getLogger(__name__).warning(told)
     return LoadedModel(spec, model, tokenizer, processor, decoder_layers(model))
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from l2v.errors import UserError
 
 # How marks around pictures are spelt: <row_1_col_2>, <|vision_start|>, <img>.
 MARK = re.compile(r"</?\|?[A-Za-z][\w-]*\|?>")
+_HOMELESS: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
 
 
 def image_token_ids(model: Any) -> tuple[int, ...]:
@@ -33,7 +35,7 @@ def picture_words(model: Any, tokenizer: Any) -> list[str]:
 def check_text_ids(model: Any, tokenizer: Any, texts: Iterable[Sequence[int]]) -> None:
     """Raise UserError for a token of a text that the model has no embedding of, or that it takes for a picture."""
     used = {id_ for ids in texts for id_ in ids}
-    check_vocabulary(model, max(used))
+    check_known(model, tokenizer, used)
     if own := used & set(image_token_ids(model)):
         raise _picture_word(model.config.name_or_path, tokenizer.convert_ids_to_tokens(min(own)))
 
@@ -46,17 +48,17 @@ def check_picture_words(model: Any, tokenizer: Any, prompts: Sequence[str], imag
             raise _picture_word(model.config.name_or_path, next(word for word in words if word in prompt))
 
 
-def check_marks(model: Any, tokenizer: Any, ids: Sequence[int], prompt: str) -> None:
-    """Raise UserError for marks around a picture that a processor writes and its tokenizer does not know, and for one that the
-    model's config names and a prompt with a picture lacks.
+def check_marks(model: Any, tokenizer: Any, ids: Sequence[int], bare: str) -> None:
+    """Raise UserError for marks of a picture that a template or processor writes and its tokenizer does not know, and for one
+    that the model's config names and a prompt with a picture lacks.
 
-    ids: of that prompt, without padding; prompt: as the processor got it.
+    ids: of that prompt, without padding; bare: the prompt as it would be without the picture.
     """
     where, unknown = model.config.name_or_path, tokenizer.unk_token_id
-    written, said = set(MARK.findall(tokenizer.decode(ids))), "".join(prompt.split()).casefold()
+    written, said = set(MARK.findall(tokenizer.decode(ids))), "".join(bare.split()).casefold()
     strange = {mark for mark in written if mark.casefold() not in said and mark != tokenizer.unk_token}
     lost = {mark for mark in strange if tokenizer.convert_tokens_to_ids(mark) in (None, unknown)}
-    if not lost and unknown in ids and list(ids).count(unknown) > tokenizer(prompt)["input_ids"].count(unknown):
+    if not lost and unknown in ids and list(ids).count(unknown) > tokenizer(bare)["input_ids"].count(unknown):
         lost = {f"what it writes for a picture (there stands {tokenizer.unk_token})"}
     if lost:
         raise UserError(
@@ -78,11 +80,29 @@ def _picture_word(where: str, word: str) -> UserError:
     )
 
 
-def check_vocabulary(model: Any, highest: int) -> None:
-    """Raise UserError for a token that the model has no embedding of; on a GPU it would end the process."""
-    rows = int(model.get_input_embeddings().weight.shape[0])
-    if highest >= rows:
+def check_known(model: Any, tokenizer: Any, used: Collection[int]) -> None:
+    """Raise UserError for a token that the model has no embedding of, on a GPU it would end the process, or that stands in none
+    of the tokenizer's files: named in its settings alone, it got a number that the model learned nothing of.
+    """
+    rows, where = int(model.get_input_embeddings().weight.shape[0]), model.config.name_or_path
+    if (highest := max(used)) >= rows:
         raise UserError(
-            f"The tokenizer of '{model.config.name_or_path}' gives token {highest}, and the model knows {rows}: they do not "
-            "belong together; get the checkpoint again."
+            f"The tokenizer of '{where}' gives token {highest}, and the model knows {rows}: they do not belong together; get "
+            "the checkpoint again."
         )
+    for id_ in (_homeless(tokenizer).keys() & used) - set(image_token_ids(model)):
+        raise UserError(
+            f"The tokenizer of '{where}' names '{_homeless(tokenizer)[id_]}', and its vocabulary lacks it: it would be read as "
+            f"token {id_}, which the model never learned; get the checkpoint again."
+        )
+
+
+def _homeless(tokenizer: Any) -> dict[int, str]:
+    """Tokens that were put behind a vocabulary when it was loaded, for it does not hold them."""
+    if tokenizer not in _HOMELESS:
+        core: Any = getattr(tokenizer, "backend_tokenizer", None)
+        told = tokenizer.init_kwargs.get("added_tokens_decoder")
+        added = tokenizer.added_tokens_decoder.items() if told and core is not None else ()
+        strange = {id_: token.content for id_, token in added if id_ not in told}
+        _HOMELESS[tokenizer] = {id_: word for id_, word in strange.items() if core.model.token_to_id(word) is None}
+    return _HOMELESS[tokenizer]

@@ -12,7 +12,7 @@ from torch import Tensor
 from l2v.errors import UserError
 from l2v.steering.control_words import check_control_words
 from l2v.steering.models import LoadedModel
-from l2v.steering.pictures import check_picture_words, check_vocabulary, picture_words
+from l2v.steering.pictures import check_known, check_picture_words, picture_words
 
 IMAGE_PLACEHOLDER = "<image>"
 
@@ -116,7 +116,7 @@ def encode_prompts(
         raise UserError(f"A prompt for '{where}' begins with two BOS tokens; mend its chat template.")
     limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     longest = int(mask.sum(dim=1).max())
-    check_vocabulary(loaded.model, int(ids.max()))
+    check_known(loaded.model, loaded.tokenizer, set(ids[mask.bool()].tolist()))
     if limit is not None and longest > limit:
         raise UserError(
             f"A prompt of {longest} tokens exceeds the context of '{where}' ({limit}): give fewer or shorter method.shots, or "

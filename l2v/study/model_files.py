@@ -6,7 +6,8 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, model_type, read_facts, target_kind
+from l2v.checkpoint import ModelFacts, ModelSpec, check_kind, model_type, read_facts, target_kind
+from l2v.checkpoint_files import check_files
 from l2v.config import Config, ModelConfig
 from l2v.errors import UserError, unknown
 from l2v.generation import followed

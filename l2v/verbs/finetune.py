@@ -30,7 +30,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _finetune(config: Config) -> int:
-    from l2v.checkpoint import check_files, check_kind
+    from l2v.checkpoint import check_kind
+    from l2v.checkpoint_files import check_files
     from l2v.finetune.settings import FinetuneSettings, check_new
     from l2v.study.defaults import check_contrast
     from l2v.study.model_files import kind_of_target, model_spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import cache, reduce
 from pathlib import Path
@@ -182,6 +183,25 @@ def test_the_miniature_is_held_against_the_claims(l2v: Callable[..., Any], tmp_p
     text = l2v("claims", "mini=true", f"outputs={tmp_path}").out
     assert "table1.l2v (Table 1, rows L2V)" in text
     assert "1 reproduced, 1 not run" in text
+
+
+def test_lengths_are_tested_and_not_their_means_alone(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Two items cannot show that answers are longer, whatever their means; sixty can."""
+    for limit, verdict in ((2, "under-powered"), (60, "reproduced")):
+        run = l2v(
+            "run", "--multirun", "study=fig4_mini", f"runtime.outputs={tmp_path / str(limit)}", "target=mini",
+            "benchmark.split=test", f"benchmark.limit={limit}", "method=direct,l2v", "contrast.per_domain=100",
+            "intervention.scale=relative", "intervention.layer=3", "intervention.alpha=0.7", "intervention.cutoff=34",
+            "runtime.progress=false", "runtime.page=false",
+        )  # fmt: skip
+        assert run.code == 0, run.err
+        answer = l2v("claims", "mini=true", f"outputs={tmp_path / str(limit)}", "--format", "csv")
+        row = next(row for row in csv.DictReader(answer.out.splitlines()) if row["claim"] == "fig4.length")
+        assert (row["verdict"], row["n"], row["why"]) == (verdict, str(limit), ""), row
+        assert float(row["diff"]) == pytest.approx(float(row["value"]) - float(row["other"]), abs=0.01)
+        assert float(row["low"]) > 5 and (float(row["p"]) < 0.001) == (limit == 60), row
+        text = l2v("claims", "mini=true", f"outputs={tmp_path / str(limit)}").out
+        assert re.search(rf"{verdict} +.* tokens \[.*, n = {limit}\n", text), text
 
 
 def test_a_search_that_was_broken_off_tells_nothing(l2v: Callable[..., Any], tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from l2v.checkpoint import check_files, check_kind, check_loaded, read_facts
+from l2v.checkpoint import check_kind, check_loaded, read_facts
+from l2v.checkpoint_files import check_files
 from l2v.errors import UserError
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
 
@@ -277,7 +278,8 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_what_files_tell_needs_no_torch(copy: Path, text: Path) -> None:
     code = f"""
 import sys
-from l2v.checkpoint import ModelSpec, check_files, check_kind, read_facts
+from l2v.checkpoint import ModelSpec, check_kind, read_facts
+from l2v.checkpoint_files import check_files
 for folder, kind in (({str(copy)!r}, "vision"), ({str(text)!r}, "text")):
     spec = ModelSpec("a/b", path=folder)
     read_facts(spec), check_kind(spec, kind), check_files(spec, kind)

@@ -14,6 +14,7 @@ from l2v.paths import PACKAGE
 ALLOWED = {"torch", "transformers", "numpy", "PIL", "safetensors"}
 OURS = {
     "checkpoint",
+    "checkpoint_files",
     "collector",
     "data_sets",
     "disk",

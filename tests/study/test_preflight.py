@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import torch
 
+from l2v.transfer.directions import Directions
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 WORDS = ("benchmark.limit=2", "decoding.max_new_tokens=4", "runtime.progress=false", "runtime.page=false", "runtime.device=cpu")
@@ -243,6 +245,36 @@ def test_what_a_checkpoint_changes_of_answers_is_told(faults: Path, l2v: Callabl
     assert [answer.err.count(told) for answer in (dry, run)] == [1, 1]
     other = l2v("run", "dry_run=true", "list_cells=true", *words, f"target.path={faults / 'llava'}")
     assert other.code == 0 and other.out != dry.out and "suppress_tokens=9 entries" in other.err
+
+
+def test_a_turns_end_that_ends_no_answer_is_noted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """As Llama 3's <|eot_id|> under a generation config that names the end of texts alone."""
+    shutil.copytree(faults / "llava", tmp_path / "running")
+    template = tmp_path / "running" / "chat_template.jinja"
+    ended = template.read_text().replace("{% if add", "{% if messages[-1]['role'] == 'assistant' %} <unk> {% endif %}{% if add")
+    words = (*BASE, "method=direct", f"source.path={faults / 'sound'}", f"contrast.path={faults / 'short.jsonl'}", *WORDS)
+    for text, noted in ((ended, 1), (ended.replace("<unk>", "</s>"), 0)):
+        template.write_text(text)
+        answer = l2v("preflight", "format=json", *words, f"target.path={tmp_path / 'running'}", f"runtime.outputs={tmp_path}")
+        told = [note["what"] for note in json.loads(answer.out)["notes"] if "ends a turn" in note["what"]]
+        assert (answer.code, len(told)) == (0, noted) and all("'<unk>', which ends no answer" in one for one in told), (
+            answer.out
+        )
+
+
+def test_rows_of_a_contrast_that_make_no_pair_are_counted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Before, with what follows, and by the run, which computes a direction of the others."""
+    rows = [{"question": f"w{i} w2", "cot": "w3 w3", "direct": "w4" if i else " ", "domain": "d"} for i in range(4)]
+    (tmp_path / "gaps.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    models = (f"target.path={faults / 'llava'}", f"source.path={faults / 'sound'}", f"contrast.path={tmp_path / 'gaps.jsonl'}")
+    words = (*BASE, "method=l2v", *models, "contrast.name=gaps", f"runtime.outputs={tmp_path / 'outputs'}", *WORDS)
+    told = "1 of 4 rows of contrast 'gaps' lack one of the two responses and are left out."
+    notes = json.loads(l2v("preflight", "format=json", *words).out)["notes"]
+    assert [len(note["cells"]) for note in notes if note["what"] == told] == [1], notes
+    run = l2v("run", *words)
+    assert run.code == 0 and told in run.err, run.err
+    (read,) = (tmp_path / "outputs").glob("cache/directions/*.safetensors")
+    assert Directions.load(read).n == 3
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ SPOILT: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "unturned": ("llava_next", "text_config", rope(rope_theta=0), "rope_theta=0, which must be above 0"),
     "single": ("llava_next", "text_config", rope(rope_type="longrope", short_factor=[1.0], long_factor=[1.0] * 4),
                "short_factor=1 numbers, which must be 4"),
+    "two_turns": ("llava_next", "text_config", {"rope_theta": 1e6}, r"=1000000\.0 of its rotary positions, and 10000\.0"),
     "rooted": ("llava_next", "text_config", {"rms_norm_eps": -1.0}, r"rms_norm_eps=-1\.0, which must be above 0"),
     "unrooted": ("llava_next", "text_config", {"rms_norm_eps": float("inf")}, "eps=inf, which must be a finite number"),
     "windowless": ("idefics2", "text_config", {"sliding_window": -5}, "sliding_window=-5, which must be above 0"),
@@ -50,6 +51,7 @@ SPOILT: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "flat_words": ("llava_next", ANSWERS, {"bad_words_ids": [5]}, r"bad_words_ids=\[5\], which must be a list of lists"),
     "biased": ("llava_next", ANSWERS, {"sequence_bias": {"5": -1.0}}, "which must be a list of pairs"),
     "startless": ("llava_next", ANSWERS, {"exponential_decay_length_penalty": [1]}, "which must be a start and a factor"),
+    "roomless": ("llava_next", ANSWERS, {"min_new_tokens": 9}, "min_new_tokens=9, and an answer has at most 4"),
     "endless": ("llava_next", ANSWERS, {"suppress_tokens": [2]}, r"forbids what ends an answer \(eos_token_id=2\)"),
     "unending": ("llava_next", ANSWERS, {"bad_words_ids": [[2]]}, r"forbids what ends an answer .*by bad_words_ids"),
     "speechless": ("llava_next", ANSWERS, {"begin_suppress_tokens": [*range(100)]}, "leaves no token to choose"),
@@ -63,6 +65,7 @@ TEMPLATES = {
         " assistant : </s>{% endif %}",
         "template .* ends a question with '</s>'",
     ),
+    "bom": ("llava_next", "{{ bos_token }}", "\ufeff{{ bos_token }}", "writes a byte order mark"),
     "unmarked": ("qwen2_vl", "<|vision_start|>", "", "vision_start_token_id.*, and there is none in a prompt"),
 }
 
@@ -107,7 +110,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         (at / name / "chat_template.jinja").write_text(text.replace(old, new))
         told[name] = what
     for name, family in (("rowless", "smolvlm"), ("ends", "idefics2"), ("two_files", "qwen2_vl"), ("headless", "llava_next"),
-                         ("pointer", "llava_next")):  # fmt: skip
+                         ("pointer", "llava_next"), ("said_twice", "llava_next"), ("unclosed", "internvl")):  # fmt: skip
         shutil.copytree(at / family, at / name)
     without(at / "rowless", "<row_1_col_2>")
     core = json.loads((at / "ends" / "tokenizer.json").read_text())
@@ -116,6 +119,9 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     (at / "ends" / "tokenizer.json").write_text(json.dumps(core))
     (at / "two_files" / "preprocessor_config.json").write_text(json.dumps({"patch_size": 4, "image_mean": [0.4] * 3}))
     zeros(at / "headless", "lm_head.weight")
+    said = (at / "said_twice" / "config.json").read_text().rstrip().removesuffix("}")
+    (at / "said_twice" / "config.json").write_text(said + ', "vision_feature_layer": -2}')
+    without(at / "unclosed", "</img>")
     (at / "pointer" / "tokenizer.json").write_text(POINTER)
     shutil.copytree(at / "llava_next", at / "cache" / "snapshots" / "abc")
     told |= {
@@ -124,6 +130,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         "two_files": "sets pictures twice, image_mean",
         "headless": "lm_head.weight is zeros throughout",
         "pointer": "'tokenizer.json' in .* is a pointer of Git LFS",
+        "said_twice": "it says two things of vision_feature_layer",
+        "unclosed": "names '</img>', and its vocabulary lacks it",
         "cache": "holds no config.json",
     }
     shutil.copytree(sound, at / "zero_source")

@@ -14,16 +14,25 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
 
 from l2v.errors import UserError
+from l2v.generation import check_room
 from l2v.steering.engine.anatomy import Refused
 from l2v.steering.engine.encoder import Encoder
 from l2v.steering.engine.lengths import prompt_lengths
 from l2v.steering.engine.probe import Known, study
-from l2v.steering.engine.reference import check_effect, combined, generate_apart, generate_rows, require_effect
+from l2v.steering.engine.reference import (
+    check_effect,
+    combined,
+    generate_apart,
+    generate_rows,
+    require_effect,
+    require_sight,
+)
 from l2v.steering.engine.rows import (
     Decoding,
     Request,
@@ -83,6 +92,8 @@ class Engine:
         requests, steerings, works = self._distinct(rows)
         if not works:
             return
+        check_room(self.target.model.generation_config.to_dict(), self.decoding.max_new_tokens, self.target.spec.where())
+        self._look(requests)
         known = self._known()
         if isinstance(known, str):
             yield from self._plainly(Unanswered(works, known), requests, steerings)
@@ -103,6 +114,14 @@ class Engine:
             encoder.stop()
         if unfit:
             raise self._out_of_memory(unfit, requests)
+
+    def _look(self, requests: Sequence[Request]) -> None:
+        """Whether the target sees: tried once, on the first question with pictures; raises UserError where it does not."""
+        pictured = next((request for request in requests if len(request.images)), None)
+        if pictured is not None and not vars(self.target).get("_sees"):
+            with suppress(torch.OutOfMemoryError):  # told by the rows that do not fit, others may
+                require_sight(self.target, pictured)
+                vars(self.target)["_sees"] = True
 
     def _encoder(self) -> Encoder:
         """The target's encoder, kept with it: other cells ask about the same pictures."""

@@ -7,7 +7,8 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -69,9 +70,7 @@ def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding)
         middle = len(rows) // 2
         return generate_apart(target, rows[:middle], decoding) + generate_apart(target, rows[middle:], decoding)
     except (*_UNANSWERABLE, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and not MISFIT.search(str(error)):
-            raise
-        raise _refused(target, rows[0][0], error) from error
+        _refuse(target, rows[0][0], error)
     found: dict[int, Response] = {}
     for length in sorted(set(lengths)):
         places = [place for place, own in enumerate(lengths) if own == length]
@@ -79,13 +78,15 @@ def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding)
     return [found[place] for place in range(len(rows))]
 
 
-def _refused(target: LoadedModel, request: Request, error: Exception) -> UserError:
-    """One sentence for a question that the model cannot take."""
+def _refuse(target: LoadedModel, request: Request, error: Exception) -> NoReturn:
+    """Raise one sentence for a question that the model cannot take; a device's error that speaks of no sizes as it is."""
+    if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and not MISFIT.search(str(error)):
+        raise error
     about = f"{len(request.images)} pictures" if request.images else "no picture"
-    return UserError(
+    raise UserError(
         f"{type(target.model).__name__} cannot answer question '{request.id}', which has {about}: its generate fails with "
         f"{type(error).__name__} ({' '.join(str(error).split())[:160]}); choose another target or questions that it takes."
-    )
+    ) from error
 
 
 def _generate_batch(
@@ -200,7 +201,7 @@ def check_effect(target: LoadedModel, request: Request, steerings: Sequence[Stee
             raise
         logits = None
     except _UNANSWERABLE as error:
-        raise _refused(target, request, error) from error
+        _refuse(target, request, error)
     if logits is None:
         torch.cuda.empty_cache()
         halves = steered[: len(steered) // 2], steered[len(steered) // 2 :]
@@ -218,4 +219,23 @@ def require_effect(target: LoadedModel, request: Request, steerings: Sequence[St
         raise InterventionError(
             f"Steering at layer {first.layer} with alpha={first.alpha} ({first.positions}) changed no logit: the write is lost "
             "in this model."
+        )
+
+
+def require_sight(target: LoadedModel, request: Request) -> None:
+    """Raise UserError where other pictures of the same sizes change no logit of a request's first token.
+
+    A tower of zeros, closed gates and pictures that never reach a model leave answers that look like any others.
+    """
+    other = replace(request, images=tuple(image.point(lambda value: (value + 128) % 256) for image in request.images))
+    try:
+        own, theirs = (first_logits(target, one, [None], tokens=1)[0][0] for one in (request, other))
+    except torch.OutOfMemoryError:
+        raise
+    except (*_UNANSWERABLE, RuntimeError) as error:
+        _refuse(target, request, error)
+    if bool((own - theirs).abs().max() <= 1e-6 * own.abs().max()):
+        raise UserError(
+            f"'{target.spec.where()}' does not see: another picture in question '{request.id}' changes none of its scores, so "
+            "its weights or settings are damaged; get the checkpoint again."
         )

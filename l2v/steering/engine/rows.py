@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from l2v.errors import UserError
 from l2v.steering.models import LoadedModel
 from l2v.steering.pictures import check_marks
-from l2v.steering.prompts import chat_prompt, check_last, encode_prompts
+from l2v.steering.prompts import IMAGE_PLACEHOLDER, chat_prompt, check_last, encode_prompts
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,9 @@ def encode_plainly(target: LoadedModel, requests: Sequence[Request]) -> dict[str
     check_last(target, inputs["input_ids"][:, -1].tolist(), prompts)
     if len(requests[0].images):  # one of a batch tells of all
         held = inputs["input_ids"][0][inputs["attention_mask"][0].bool()]
-        check_marks(target.model, target.tokenizer, held.tolist(), prompts[0])
+        bare = replace(requests[0], text=requests[0].text.replace(IMAGE_PLACEHOLDER, " "), images=())
+        without = prompts[0] if bare.templated or not bare.text.strip() else prompt_text(target, bare)
+        check_marks(target.model, target.tokenizer, held.tolist(), without)
     return inputs
 
 

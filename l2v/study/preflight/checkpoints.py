@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
 
-from l2v.checkpoint import ModelFacts, ModelSpec, check_files, check_kind, from_pretrained
+from l2v.checkpoint import ModelFacts, ModelSpec, check_kind, from_pretrained
+from l2v.checkpoint_files import check_cached, check_files
 from l2v.config import ModelConfig
 from l2v.errors import UserError
 from l2v.generation import check_generation, followed
@@ -104,6 +106,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     if (own := getattr(found.config, "quantization_config", None)) is not None:
         with problems.of(cells):
             _check_quantizer(found.spec, own)
+    asked: dict[str, Any] = {}
     if "skeleton" in vars(found):
         with problems.of(cells):
             asked = _check_answers(found)
@@ -120,6 +123,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
             _check_package(found.spec, f"device_map={found.spec.device_map}", ("accelerate",))
     with problems.of(cells):
         tokenizer, processor = load_tokenizer(found.spec, kind)
+        check_cached(found.spec, kind, constants.HF_HUB_OFFLINE)
         check_tiles(processor, found.config, found.spec.where())
         found.tokenizer, found.processor = tokenizer, processor
     if found.tokenizer is not None:
@@ -128,7 +132,7 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
                 check_tokenizer(found.tokenizer, found.skeleton, found.spec.where())
             else:
                 check_round_trip(found.tokenizer, found.spec.where())
-        _notes(found, role, problems, cells)
+        _notes(found, role, problems, cells, asked)
         # A target's template is told of with its prompts.
         if role != "target":
             with problems.of(cells):
@@ -136,8 +140,8 @@ def look(config: ModelConfig, role: str, spec: ModelSpec | None, problems: Probl
     return found
 
 
-def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str]) -> None:
-    """What is worth knowing of a tokenizer and costs no cell."""
+def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str], asked: dict[str, Any]) -> None:
+    """What is worth knowing of a tokenizer and costs no cell; asked: the generation config."""
     where = found.spec.where()
     with suppress(Exception):  # what a template fails with is told where it is used
         if found.tokenizer.chat_template and drops_thoughts(found.tokenizer):
@@ -148,6 +152,10 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
         if _opens_no_answer(found.processor or found.tokenizer, found.kind):
             so = "an answer begins where the question ends, which is right for a model that was trained so"
             problems.note(f"The chat template of '{where}' writes nothing before an answer.", so, cells)
+    with suppress(Exception):
+        if mark := _runs_on(found, asked):
+            so = "answers go on behind it, to decoding.max_new_tokens; decoding.stop=… or eos_token_id of a copy may name it"
+            problems.note(f"The chat template of '{where}' ends a turn with '{mark}', which ends no answer.", so, cells)
     if found.spec.path is None:
         return
     if found.tokenizer.eos_token_id is None and found.config.get_text_config().eos_token_id is None:
@@ -165,6 +173,17 @@ def _opens_no_answer(holder: Any, kind: str) -> bool:
     turn = {"role": "user", "content": [{"type": "text", "text": "x"}] if kind == "vision" else "x"}
     shown = [str(holder.apply_chat_template([turn], tokenize=False, add_generation_prompt=one)) for one in (True, False)]
     return shown[0] == shown[1] and not shown[0].rstrip().endswith("[/INST]")
+
+
+def _runs_on(found: Checkpoint, asked: dict[str, Any]) -> str:
+    """The control word that a template writes behind an answer, where it is none of those that end one; else ""."""
+    holder, said = found.processor or found.tokenizer, Chat("What is 12 + 30?", "It is 42.").messages()
+    turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in said] if found.processor else said
+    _, there, behind = str(holder.apply_chat_template(turns, tokenize=False)).rpartition(said[-1]["content"])
+    first = next(iter(found.tokenizer(behind.strip(), add_special_tokens=False)["input_ids"]), None) if there else None
+    end = asked.get("eos_token_id") or found.tokenizer.eos_token_id
+    mark = found.tokenizer.added_tokens_decoder.get(first)
+    return "" if mark is None or first in (end if isinstance(end, list) else [end]) else str(mark.content)
 
 
 def _reach(config: ModelConfig, role: str) -> str:

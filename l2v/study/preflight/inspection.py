@@ -11,6 +11,7 @@ from huggingface_hub import constants
 from l2v.benchmarks.base import Item
 from l2v.config import Config, ModelConfig
 from l2v.errors import UserError
+from l2v.generation import check_room
 from l2v.hub import while_it_answers
 from l2v.steering.merging import FORM, common_keys
 from l2v.steering.prompts import encode_prompts
@@ -130,6 +131,8 @@ class _Pass:
             loaded = target.without_weights()
         if not items or loaded is None:
             return
+        with self.problems.of(cells):
+            check_room(loaded.model.generation_config.to_dict(), job.cell.max_new_tokens, target.spec.where())
         mend = (
             "fewer method.shots, or a contrast of shorter texts"
             if job.cell.shots
@@ -165,8 +168,12 @@ class _Pass:
     def _texts(self, config: Config, cells: Sequence[str]) -> None:
         """Whether a contrast's texts are there, and which of a question's two responses is the longer one."""
         chosen = config.contrast
+
+        def tell(lacking: str) -> None:
+            self.problems.note(lacking, "directions are read from the others; mend the data where that is not meant", cells)
+
         data, found = repr((chosen.id, chosen.path, chosen.revision, chosen.split)), list[ContrastQuestion]()
-        self._read(data, lambda: found.extend(contrast_questions(config)))
+        self._read(data, lambda: found.extend(contrast_questions(config, tell)))
         shorter = sum(len(one.cot or "") < len(one.direct or "") for one in found)
         if 2 * shorter > len(found) and chosen.kind in ANSWERED:
             self.problems.note(

@@ -39,7 +39,7 @@ def contrast_length(config: Config, reader: Checkpoint) -> tuple[int, int]:
     data that cannot be read and for texts that the reader's chat template cannot hold.
     """
     chosen = config.contrast
-    questions = contrast_questions(config)
+    questions = contrast_questions(config, lambda _: None)  # rows that make no pair are noted with the data
     written = chosen.kind == "generated"
 
     def answer(chats: list[Chat]) -> list[str]:

@@ -129,9 +129,28 @@ def paired_scores(method: Score, baseline: Score) -> Paired:
     low, high = np.quantile(_problem_draws(len(added)) @ added, [0.025, 0.975])
     if np.ptp(added) == 0:
         low, high = unvaried(diff, len(added))
-    flipped = np.abs(_signs(len(added)) @ added) >= abs(diff) - 1e-12
-    p = (1 + int(flipped.sum())) / (1 + CLUSTER_RESAMPLES)
-    return Paired(diff, float(low), float(high), simple.right, simple.wrong, p, simple.n)
+    return Paired(diff, float(low), float(high), simple.right, simple.wrong, _flipped(added), simple.n)
+
+
+def paired_means(method: Mapping[str, float], baseline: Mapping[str, float]) -> Paired:
+    """A mean of numbers per item, such as tokens, against the baseline's on the same items; diff, low and high in their unit.
+
+    right, wrong: items whose number rose; fell. The interval is a bootstrap over items, p a two-sided sign-flip test (4,000
+    draws, never below 1/4,001). Raises ValueError when no item is shared.
+    """
+    shared = [item for item in method if item in baseline]
+    if not shared:
+        raise ValueError("method and baseline share no item")
+    added = np.array([method[item] - baseline[item] for item in shared]) / len(shared)
+    low, high = np.quantile(_problem_draws(len(added)) @ added, [0.025, 0.975])
+    p = _flipped(added)
+    return Paired(float(added.sum()), float(low), float(high), int((added > 0).sum()), int((added < 0).sum()), p, len(added))
+
+
+def _flipped(added: Array) -> float:
+    """The two-sided sign-flip test of what each problem adds to a difference."""
+    flipped = np.abs(_signs(len(added)) @ added) >= abs(float(added.sum())) - 1e-12
+    return (1 + int(flipped.sum())) / (1 + CLUSTER_RESAMPLES)
 
 
 def _problems_right(score: Score) -> dict[str, bool]:

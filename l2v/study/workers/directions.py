@@ -205,10 +205,10 @@ def _tell_once(text: str) -> None:
     tqdm.write(printable(text), file=sys.stderr)
 
 
-def contrast_questions(config: Config) -> list[ContrastQuestion]:
+def contrast_questions(config: Config, tell: Callable[[str], None] = tell_once) -> list[ContrastQuestion]:
     """The sampled rows of a configuration's contrast data; checked before any model is loaded.
 
-    For kinds that need both responses the draw is from the rows that have them.
+    For kinds that need both responses the draw is from the rows that have them; how many have not, `tell` is told.
     """
     chosen = config.contrast
     bound_requests()
@@ -216,10 +216,20 @@ def contrast_questions(config: Config) -> list[ContrastQuestion]:
         chosen.path or chosen.id, None if chosen.path else chosen.revision, chosen.split, asdict(chosen.columns)
     )
     if chosen.kind in ANSWERED:
-        questions = [q for q in questions if q.cot and q.direct] or questions
+        questions = answered(questions, chosen.name, tell) or questions
     sampled = sample_questions(questions, chosen.per_domain, list(chosen.domains), chosen.seed)
     check_asked(sampled, chosen.path or chosen.id)
     return sampled
+
+
+def answered(
+    questions: Sequence[ContrastQuestion], name: str, tell: Callable[[str], None] = tell_once
+) -> list[ContrastQuestion]:
+    """Those of a contrast's rows that have both responses; `tell` is told how many have not."""
+    whole = [q for q in questions if q.cot and q.direct]
+    if whole and (lacking := len(questions) - len(whole)):
+        tell(f"{lacking} of {len(questions)} rows of contrast '{name}' lack one of the two responses and are left out.")
+    return whole
 
 
 def contrast_pairs(

@@ -17,7 +17,7 @@ from l2v.steering.weights import weights_changed
 from l2v.study.cells import Job
 from l2v.study.model_files import check_declared, model_spec
 from l2v.study.questions import check_planned
-from l2v.study.workers.directions import contrast_questions
+from l2v.study.workers.directions import answered, contrast_questions
 from l2v.transfer.contrast import Chat
 from l2v.transfer.extract import check_chats, format_chat
 
@@ -79,7 +79,7 @@ def base_model(job: Job) -> ModelConfig:
 
 def calibration(target: LoadedModel, config: Config) -> tuple[list[str], list[str]]:
     """MathNeuro's two sets, chat-formatted: the contrast's chains of thought, and its direct answers."""
-    questions = [q for q in contrast_questions(config) if q.cot and q.direct]
+    questions = answered(contrast_questions(config), config.contrast.name)
     if not questions:
         raise UserError("method=mathneuro calibrates on a contrast with both responses; choose another contrast=….")
     tokenizer = target.tokenizer

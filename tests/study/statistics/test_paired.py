@@ -9,7 +9,7 @@ import pytest
 from scipy import stats as scipy_stats
 from statsmodels.stats.multitest import multipletests
 
-from l2v.study.statistics.paired import holm, paired, wilson
+from l2v.study.statistics.paired import holm, paired, paired_means, wilson
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,22 @@ def test_an_interval_where_every_item_says_the_same_has_a_width() -> None:
     assert (same.low, same.high) == pytest.approx((-0.113513, 0.113513), abs=1e-5)
     assert (gained.low, gained.high) == pytest.approx((0.772973, 1.0), abs=1e-5)
     assert (lost.low, lost.high) == pytest.approx((-1.0, -0.772973), abs=1e-5)
+
+
+def test_means_are_compared_item_by_item_as_scipy_does() -> None:
+    """A shift that a test of unpaired means would not see among items of very different lengths."""
+    rng = np.random.default_rng(0)
+    before = {str(i): float(rng.integers(10, 900)) for i in range(80)}
+    after = {key: value + float(rng.normal(6, 20)) for key, value in reversed(before.items())} | {"other": 5.0}
+    found = paired_means(after, before)
+    added = np.array([after[key] - before[key] for key in before])
+    test = scipy_stats.ttest_1samp(added, 0)
+    interval = test.confidence_interval()
+    assert found.n == 80 and (found.right, found.wrong) == (int((added > 0).sum()), int((added < 0).sum()))
+    assert found.diff == pytest.approx(added.mean())
+    assert found.p == pytest.approx(test.pvalue, abs=0.01) and found.p < 0.05
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.5)
+    assert scipy_stats.ttest_ind([after[key] for key in before], list(before.values())).pvalue > 0.5
+    assert paired_means({"a": 5.0}, {"a": 2.0}).p == 1.0
+    with pytest.raises(ValueError, match="share no item"):
+        paired_means({"a": 1.0}, {"b": 1.0})

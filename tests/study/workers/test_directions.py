@@ -138,7 +138,9 @@ def test_the_draw_is_from_rows_with_both_responses(config: Config, tmp_path: Pat
     data = tmp_path / "still2.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
     settings = (f"contrast.path={data}", "contrast.per_domain=6")
-    drawn = contrast_questions(config(*settings))
+    told: list[str] = []
+    drawn = contrast_questions(config(*settings), told.append)
+    assert told == ["3 of 9 rows of contrast 'mini' lack one of the two responses and are left out."]
     assert {q.text for q in drawn} == {f"q{i}" for i in range(9) if i % 3}
     assert len(contrast_questions(config(*settings, "contrast.kind=prompts", "contrast.per_domain=9"))) == 9
 
