@@ -65,6 +65,8 @@ def convert(folder: Path, out: Path, say: Callable[[str], None] = print, limit: 
         partial(internvl2.new_names, layout=layout),
         take := partial(internvl2.part_of, layout=layout),
         _expected(config),
+        # One beside the embedding that it is tied to is kept: whether the two are equal is looked at when it is loaded.
+        {"lm_head.weight"} if layout.tied else set(),
         limit,
     )
     out.mkdir(parents=True, exist_ok=True)
@@ -93,10 +95,7 @@ def _expected(config: Any) -> dict[str, torch.Size]:
 
     with torch.device("meta"):
         model = InternVLForConditionalGeneration(config)
-    names = dict(model.named_parameters())
-    if config.tie_word_embeddings:
-        names.pop("lm_head.weight", None)
-    return {name: parameter.shape for name, parameter in names.items()}
+    return {name: parameter.shape for name, parameter in model.named_parameters(remove_duplicate=False)}
 
 
 def _save_settings(config: Any, processor: Any, out: Path) -> None:

@@ -194,7 +194,7 @@ def new_names(name: str, layout: Layout) -> tuple[tuple[str, str], ...]:
 
     Empty for a tensor that the converted model does not need. Raises UserError for a name outside of the layout.
     """
-    if DERIVED.search(name) or (layout.tied and WHOLE.get(name) == "lm_head.weight"):
+    if DERIVED.search(name):
         return ()
     stem, _, kind = name.rpartition(".")
     if name in WHOLE or stem in WHOLE:
@@ -251,7 +251,12 @@ def part_of(tensor: Tensor, part: str, layout: Layout) -> Tensor:
     if kind == "vision":
         return tensor.chunk(3, dim=0)["qkv".index(which)]
     heads, queries = layout.heads
-    size = tensor.shape[0] // (heads * (queries + 2))
+    size, rest = divmod(tensor.shape[0], heads * (queries + 2))
+    if rest:
+        raise UserError(
+            f"{tensor.shape[0]} rows of queries, keys and values are none of {heads} heads of {queries + 2}; config.json and "
+            "weights do not belong together."
+        )
     grouped = tensor.reshape(heads, queries + 2, size, *tensor.shape[1:])
     chosen = {"q": slice(0, queries), "k": slice(queries, queries + 1), "v": slice(queries + 1, None)}[which]
     return grouped[:, chosen].reshape(-1, *tensor.shape[1:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,10 +70,17 @@ def source_files(folder: Path) -> list[Path]:
 
 
 def plan(
-    files: Sequence[Path], names: Names, part: Part, expected: dict[str, torch.Size], limit: int = SHARD_BYTES
+    files: Sequence[Path],
+    names: Names,
+    part: Part,
+    expected: dict[str, torch.Size],
+    spare: Collection[str] = (),
+    limit: int = SHARD_BYTES,
 ) -> list[Shard]:
-    """The output's shards, from headers alone. Raises UserError, before anything is written, for a damaged file, a tensor
-    that is unknown, missing, there twice, or of another shape than the model's.
+    """The output's shards, from headers alone; spare: what of the expected need not be there.
+
+    Raises UserError, before anything is written, for a damaged file, a tensor that is unknown, missing, there twice, or of
+    another shape than the model's.
     """
     import torch
     from safetensors import SafetensorError, safe_open
@@ -92,7 +99,7 @@ def plan(
         except (SafetensorError, OSError) as error:
             raise UserError(f"'{file}' cannot be read ({error}); download it again.") from error
         read_header(file)  # refuses what a broken-off download left as zeros
-    missing = sorted(set(expected) - set(seen))
+    missing = sorted(set(expected) - set(seen) - set(spare))
     if missing:
         raise UserError(
             f"The checkpoint lacks {len(missing)} tensors of the model, '{missing[0]}' among them; download it again."

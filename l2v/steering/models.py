@@ -26,8 +26,8 @@ from l2v.errors import UserError, unknown
 from l2v.generation import check_choice, check_generation
 from l2v.steering.chat_templates import check_template, dated
 from l2v.steering.pictures import image_token_ids as image_token_ids
-from l2v.steering.plain_text import misread
 from l2v.steering.processor import apply_settings, check_scaling, check_tiles
+from l2v.steering.soundness import check_finite, misread
 
 # What a tokenizer must give back, and what it leaks where its decoder is not the one of its vocabulary.
 ROUND_TRIP = "What is 12 + 30? Think step by step."
@@ -108,17 +108,6 @@ def whole_model(auto: Any, spec: ModelSpec, options: dict[str, Any]) -> Any:
     check_finite(model, spec.where())
     check_tied(model, spec.where())
     return model
-
-
-def check_finite(model: nn.Module, where: str) -> None:
-    """Raise UserError for a weight that is no finite number: a model with one answers, and its answers mean nothing."""
-    weights = ((name, w) for name, w in model.named_parameters() if w.is_floating_point() and not w.is_meta)
-    broken = next((name for name, weight in weights if not bool(torch.isfinite(weight.detach()).all())), None)
-    if broken is not None:
-        raise UserError(
-            f"The checkpoint '{where}' holds weights that are no finite numbers, in {broken}: get it again, or set a dtype of "
-            "a larger range where float16 cannot hold them."
-        )
 
 
 def check_tied(model: nn.Module, where: str) -> None:
@@ -208,9 +197,21 @@ def check_tokenizer(tokenizer: Any, model: Any, where: str) -> None:
             f"The tokenizer of '{where}' ends texts with token {end}, and the model knows {rows}: they do not belong together; "
             "get the checkpoint again."
         )
+    _check_end(tokenizer, getattr(model.generation_config, "eos_token_id", None), where)
     tokenizer.padding_side = "left"
     if not fills:
         tokenizer.pad_token = tokenizer.eos_token
+
+
+def _check_end(tokenizer: Any, given: Any, where: str) -> None:
+    """Raise UserError for a generation config that ends answers with words alone: it was made for other tokens."""
+    ends = given if isinstance(given, list) else [given]
+    known = all(isinstance(one, int) and tokenizer.convert_ids_to_tokens(one) for one in ends)
+    if known and tokenizer.eos_token_id is not None and not tokenizer.added_tokens_decoder.keys() & set(ends):
+        raise UserError(
+            f"The generation_config.json of '{where}' ends answers with token {given} ('{tokenizer.decode(ends)}'), a word "
+            f"like others, and its tokenizer with '{tokenizer.eos_token}': they do not belong together; get it again."
+        )
 
 
 def check_round_trip(tokenizer: Any, where: str) -> None:

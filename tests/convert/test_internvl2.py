@@ -186,6 +186,7 @@ def spoil_config(folder: Path, **changes: Any) -> None:
         ({"llm_config__intermediate_size": 96}, "do not belong together"),
         ({"llm_config__num_hidden_layers": 4}, "lacks 9 tensors"),
         ({"llm_config__num_hidden_layers": 2}, "which the model does not have"),
+        ({"llm_config__num_key_value_heads": 6}, "80 rows of queries, keys and values are none of 6 heads of 3"),
         ({"template": "vicuna"}, "prompt template"),
     ],
 )
@@ -196,6 +197,26 @@ def test_what_does_not_fit_is_refused(internlm2: Path, tmp_path: Path, changes: 
     with pytest.raises(UserError, match=message):
         convert(folder, tmp_path / "out", lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_head_beside_the_embedding_that_it_is_tied_to(internlm2: Path, tmp_path: Path) -> None:
+    """One that differs was left out without a word; an equal one changes nothing."""
+    folder = shutil.copytree(internlm2, tmp_path / "copy")
+    spoil_config(folder, llm_config__tie_word_embeddings=True)
+    convert(folder, tmp_path / "apart", lambda _: None)
+    with pytest.raises(UserError, match=r"ties lm_head\.weight to .*, and its files hold two that differ"):
+        load_model(ModelSpec("tests/apart", path=str(tmp_path / "apart"), dtype="float32"), "vision")
+    for keep in (True, False):
+        weights = {key: value for file in sorted(internlm2.glob("*.safetensors")) for key, value in load_file(file).items()}
+        head, words = "language_model.output.weight", "language_model.model.tok_embeddings.weight"
+        weights = {key: value for key, value in weights.items() if key != head} | (
+            {head: weights[words].clone()} if keep else {}
+        )
+        for file in folder.glob("*.safetensors*"):
+            file.unlink()
+        save_file(weights, folder / "model.safetensors")
+        convert(folder, tmp_path / f"same{keep}", lambda _: None)
+        load_model(ModelSpec("tests/same", path=str(tmp_path / f"same{keep}"), dtype="float32"), "vision")
 
 
 def test_damaged_and_foreign_files_are_refused(internlm2: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from l2v.checkpoint import check_kind, check_loaded, read_facts
 from l2v.checkpoint_files import check_files
 from l2v.errors import UserError
+from l2v.steering import soundness
 from l2v.steering.models import LoadedModel, ModelSpec, load_model
 
 WEIGHTS = "model.safetensors"
@@ -67,6 +68,21 @@ def test_one_weight_that_is_no_number_is_found(copy: Path, value: str) -> None:
     with pytest.raises(UserError, match="no finite numbers, in .*layers.1.self_attn.q_proj.weight") as refused:
         load_model(spec(copy), "vision")
     assert str(copy) in str(refused.value)
+
+
+def test_a_stretch_of_zeros_is_found(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a part of a download that never came leaves it amid a matrix; words that nobody uses may be zeros."""
+    monkeypatch.setattr(soundness, "STRETCH", 128)
+    tensors = load_file(copy / WEIGHTS)
+    words = next(name for name in tensors if name.endswith("embed_tokens.weight"))
+    tensors[words][-20:] = 0
+    write(tensors, copy)
+    load_model(spec(copy), "vision")
+    name = next(name for name in tensors if name.endswith("layers.1.mlp.up_proj.weight"))
+    tensors[name].view(-1)[500:760] = 0
+    write(tensors, copy)
+    with pytest.raises(UserError, match=r"'.*copy' holds 128 zeros on end in .*layers\.1\.mlp\.up_proj\.weight"):
+        load_model(spec(copy), "vision")
 
 
 def test_every_tensor_is_needed(copy: Path) -> None:

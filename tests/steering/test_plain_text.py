@@ -19,7 +19,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from l2v.checkpoint import ModelSpec
 from l2v.steering.models import LoadedModel, load_model
-from l2v.steering.plain_text import PLAIN
+from l2v.steering.soundness import PLAIN
 
 
 @pytest.fixture(scope="module")

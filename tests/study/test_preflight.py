@@ -247,19 +247,21 @@ def test_what_a_checkpoint_changes_of_answers_is_told(faults: Path, l2v: Callabl
     assert other.code == 0 and other.out != dry.out and "suppress_tokens=9 entries" in other.err
 
 
-def test_a_turns_end_that_ends_no_answer_is_noted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
-    """As Llama 3's <|eot_id|> under a generation config that names the end of texts alone."""
-    shutil.copytree(faults / "llava", tmp_path / "running")
-    template = tmp_path / "running" / "chat_template.jinja"
-    ended = template.read_text().replace("{% if add", "{% if messages[-1]['role'] == 'assistant' %} <unk> {% endif %}{% if add")
+def test_marks_of_a_template_that_its_model_does_not_know_are_noted(
+    faults: Path, l2v: Callable[..., Any], tmp_path: Path
+) -> None:
+    """An end of turns that ends no answer, as Llama 3's under a generation config that names the end of texts alone, and marks
+    of another family's template."""
+    shutil.copytree(faults / "llava", tmp_path / "marked")
+    template = tmp_path / "marked" / "chat_template.jinja"
+    ending = "{% if messages[-1]['role'] == 'assistant' %} MARK {% endif %}{% if add"
+    ended = template.read_text().replace("{% if add", ending)
     words = (*BASE, "method=direct", f"source.path={faults / 'sound'}", f"contrast.path={faults / 'short.jsonl'}", *WORDS)
-    for text, noted in ((ended, 1), (ended.replace("<unk>", "</s>"), 0)):
-        template.write_text(text)
-        answer = l2v("preflight", "format=json", *words, f"target.path={tmp_path / 'running'}", f"runtime.outputs={tmp_path}")
-        told = [note["what"] for note in json.loads(answer.out)["notes"] if "ends a turn" in note["what"]]
-        assert (answer.code, len(told)) == (0, noted) and all("'<unk>', which ends no answer" in one for one in told), (
-            answer.out
-        )
+    for mark, noted in (("<pad>", "ends a turn with '<pad>'"), ("</s>", ""), ("<|im_end|>", "writes '<|im_end|>'")):
+        template.write_text(ended.replace("MARK", mark))
+        answer = l2v("preflight", "format=json", *words, f"target.path={tmp_path / 'marked'}", f"runtime.outputs={tmp_path}")
+        told = [note["what"] for note in json.loads(answer.out)["notes"] if f"template of '{tmp_path}" in note["what"]]
+        assert (answer.code, len(told)) == (0, bool(noted)) and all(noted in one for one in told), answer.out
 
 
 def test_rows_of_a_contrast_that_make_no_pair_are_counted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:

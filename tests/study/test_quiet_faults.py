@@ -52,6 +52,7 @@ SPOILT: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "biased": ("llava_next", ANSWERS, {"sequence_bias": {"5": -1.0}}, "which must be a list of pairs"),
     "startless": ("llava_next", ANSWERS, {"exponential_decay_length_penalty": [1]}, "which must be a start and a factor"),
     "roomless": ("llava_next", ANSWERS, {"min_new_tokens": 9}, "min_new_tokens=9, and an answer has at most 4"),
+    "foreign": ("llava_next", ANSWERS, {"eos_token_id": [20, 21]}, r"ends answers with token \[20, 21\] .* a word like others"),
     "endless": ("llava_next", ANSWERS, {"suppress_tokens": [2]}, r"forbids what ends an answer \(eos_token_id=2\)"),
     "unending": ("llava_next", ANSWERS, {"bad_words_ids": [[2]]}, r"forbids what ends an answer .*by bad_words_ids"),
     "speechless": ("llava_next", ANSWERS, {"begin_suppress_tokens": [*range(100)]}, "leaves no token to choose"),

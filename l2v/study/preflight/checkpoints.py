@@ -32,6 +32,7 @@ from l2v.steering.models import (
     not_tied,
     whole_model,
 )
+from l2v.steering.pictures import MARK
 from l2v.steering.processor import check_tiles
 from l2v.study.model_files import check_declared, kind_of_target, model_spec
 from l2v.study.preflight.problems import Problems
@@ -146,16 +147,27 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
     with suppress(Exception):  # what a template fails with is told where it is used
         if found.tokenizer.chat_template and drops_thoughts(found.tokenizer):
             problems.note(f"The chat template of '{where}' drops the thoughts of an answer.", "l2v puts them back", cells)
+    with suppress(Exception):
+        rendered, behind = _written(found)
+        if lost := next((mark for mark in MARK.findall(rendered) if _in_pieces(found.tokenizer, mark)), None):
+            so = "the model was trained so, or the template is another model's"
+            problems.note(f"The chat template of '{where}' writes '{lost}', which its tokenizer cuts to pieces.", so, cells)
+        first = next(iter(found.tokenizer(behind, add_special_tokens=False)["input_ids"]), None)
+        end = asked.get("eos_token_id") or found.tokenizer.eos_token_id
+        mark = found.tokenizer.added_tokens_decoder.get(first)
+        if (
+            role == "target"
+            and mark
+            and first not in (found.tokenizer.unk_token_id, *(end if isinstance(end, list) else [end]))
+        ):
+            so = "answers go on behind it, to decoding.max_new_tokens; decoding.stop=… or eos_token_id of a copy may name it"
+            problems.note(f"The chat template of '{where}' ends a turn with '{mark.content}', which ends no answer.", so, cells)
     if role != "target":
         return
     with suppress(Exception):
         if _opens_no_answer(found.processor or found.tokenizer, found.kind):
             so = "an answer begins where the question ends, which is right for a model that was trained so"
             problems.note(f"The chat template of '{where}' writes nothing before an answer.", so, cells)
-    with suppress(Exception):
-        if mark := _runs_on(found, asked):
-            so = "answers go on behind it, to decoding.max_new_tokens; decoding.stop=… or eos_token_id of a copy may name it"
-            problems.note(f"The chat template of '{where}' ends a turn with '{mark}', which ends no answer.", so, cells)
     if found.spec.path is None:
         return
     if found.tokenizer.eos_token_id is None and found.config.get_text_config().eos_token_id is None:
@@ -175,15 +187,17 @@ def _opens_no_answer(holder: Any, kind: str) -> bool:
     return shown[0] == shown[1] and not shown[0].rstrip().endswith("[/INST]")
 
 
-def _runs_on(found: Checkpoint, asked: dict[str, Any]) -> str:
-    """The control word that a template writes behind an answer, where it is none of those that end one; else ""."""
+def _written(found: Checkpoint) -> tuple[str, str]:
+    """A turn and its answer as a template writes them, and what it writes behind; "" where it drops the answer."""
     holder, said = found.processor or found.tokenizer, Chat("What is 12 + 30?", "It is 42.").messages()
     turns = [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in said] if found.processor else said
-    _, there, behind = str(holder.apply_chat_template(turns, tokenize=False)).rpartition(said[-1]["content"])
-    first = next(iter(found.tokenizer(behind.strip(), add_special_tokens=False)["input_ids"]), None) if there else None
-    end = asked.get("eos_token_id") or found.tokenizer.eos_token_id
-    mark = found.tokenizer.added_tokens_decoder.get(first)
-    return "" if mark is None or first in (end if isinstance(end, list) else [end]) else str(mark.content)
+    whole = str(holder.apply_chat_template(turns, tokenize=False))
+    _, there, behind = whole.rpartition(said[-1]["content"])
+    return whole, behind.strip() if there else ""
+
+
+def _in_pieces(tokenizer: Any, mark: str) -> bool:
+    return tokenizer.convert_tokens_to_ids(mark) in (None, tokenizer.unk_token_id) and mark != tokenizer.unk_token
 
 
 def _reach(config: ModelConfig, role: str) -> str:
@@ -245,6 +259,7 @@ def _check_answers(found: Checkpoint) -> dict[str, Any]:
         return {}
     check_generation(asked.to_dict(), found.spec.where())
     check_ends(asked, found.skeleton, found.spec.where())
+    found.skeleton.generation_config = asked
     return dict(asked.to_dict())
 
 

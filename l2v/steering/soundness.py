@@ -1,4 +1,7 @@
-"""Whether a model reads plain English: one whose config, weights and tokenizer are not of each other does worse than chance."""
+"""Whether what was loaded can be a trained model: its numbers, and whether it reads plain English.
+
+One whose config, weights and tokenizer are not of each other does worse than chance.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import math
 from typing import Any
 
 import torch
+from torch import nn
 
+from l2v.errors import UserError
+
+# Zeros one after the other that no trained matrix holds; parts of a file come by 10 MiB and more.
+STRETCH = 2**18
 # What every language model has read.
 PLAIN = (
     "All human beings are born free and equal in dignity and rights. The capital of France is Paris, and the capital of "
@@ -17,6 +25,26 @@ PLAIN = (
 MARGIN = 1.0
 # How far a position's logits may lie apart with and without what follows, as a share of the largest.
 ROUNDING = 0.1
+
+
+def check_finite(model: nn.Module, where: str) -> None:
+    """Raise UserError for a weight that is no finite number, or a stretch of zeros: a model with one answers, and its answers
+    mean nothing. Rows of embeddings may be zeros, for words that nobody uses.
+    """
+    weights = [(name, w.detach()) for name, w in model.named_parameters() if w.is_floating_point() and not w.is_meta]
+    for name, weight in weights:
+        blocks = weight.reshape(-1)[: weight.numel() // STRETCH * STRETCH].view(-1, STRETCH)
+        if not any(word in name for word in ("embed", "lm_head")) and not bool(blocks.any(dim=1).all()):
+            raise UserError(
+                f"The checkpoint '{where}' holds {STRETCH:,} zeros on end in {name}, as a part of a download that never came "
+                "leaves them; get it again."
+            )
+    broken = next((name for name, weight in weights if not bool(torch.isfinite(weight).all())), None)
+    if broken is not None:
+        raise UserError(
+            f"The checkpoint '{where}' holds weights that are no finite numbers, in {broken}: get it again, or set a dtype of "
+            "a larger range where float16 cannot hold them."
+        )
 
 
 def misread(model: Any, tokenizer: Any, where: str) -> str:
