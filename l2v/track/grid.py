@@ -12,22 +12,24 @@ from l2v.report.style import DIVERGING
 
 # More figures than that nobody looks at; the table holds every cell.
 MOST = 60
-MOST_NUMBERS = 150  # cells of a panel whose figures can be read
+MOST_NUMBERS, DECIMALS = 150, 6  # cells of a panel whose figures can be read, and columns with a decimal in them
 INK = "#111111"  # of the ring around what the arm reports
 
 
 def heatmaps(results: pd.DataFrame, scorer: str) -> dict[str, Any]:
     """Plotly figures by name, for every arm with several layers or alphas; from rows of results.csv.
 
-    Seeds are averaged; a ring is around what is reported.
+    Seeds are averaged; a ring is around what is reported. A colour means the same in all of them: of its own extremes a null
+    arm would look as strong as any.
     """
     rows = named(results[(results["scorer"] == scorer) & (results["metric"] == HEADLINE)])
     rows["arm"] = arm_names(rows, without="seed")
     found: dict[str, Any] = {}
+    reach = 100 * max(0.01, pd.to_numeric(rows["diff"]).abs().max())
     for names, arm in rows[rows["layer"].notna()].groupby(["arm", "where", "bench", "items", "panel"], sort=True):
         if (arm["layer"].nunique() > 1 or arm["alpha"].nunique() > 1) and len(found) < MOST:
             title = _title(*map(str, names))
-            found[f"grid/{title}"] = _heatmap(arm, title, scorer)
+            found[f"grid/{title}"] = _heatmap(arm, title, scorer, reach)
     return found
 
 
@@ -36,7 +38,7 @@ def _title(arm: str, where: str, bench: str, items: str, panel: str) -> str:
     return ", ".join(filter(None, (f"{arm} on {where}", f"{bench} {items}".strip(), panel)))
 
 
-def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
+def _heatmap(arm: pd.DataFrame, title: str, scorer: str, reach: float) -> Any:
     """Differences to direct in points where every cell has one, else accuracy in per cent."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
@@ -56,7 +58,7 @@ def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
             y=[f"{layer:g}" for layer in shown.index],
             text=[[notes.get((layer, alpha), "") for alpha in shown.columns] for layer in shown.index],
             hovertemplate=f"layer %{{y}}, alpha %{{x}}<br>%{{z:.1f}} {what}<br>%{{text}}<extra></extra>",
-            texttemplate="%{z:.0f}" if shown.size <= MOST_NUMBERS else None,
+            texttemplate=f"%{{z:.{int(len(shown.columns) <= DECIMALS)}f}}" if shown.size <= MOST_NUMBERS else None,
             coloraxis="coloraxis",
             xgap=2,
             ygap=2,
@@ -68,7 +70,10 @@ def _heatmap(arm: pd.DataFrame, title: str, scorer: str) -> Any:
             figure.add_shape(type="rect", x0=x - 0.5, x1=x + 0.5, y0=y - 0.5, y1=y + 0.5, line=ring, row=1, col=column)
         figure.update_xaxes(title="alpha", type="category", row=1, col=column)
     figure.update_yaxes(title="layer", type="category", col=1)
-    scale = {"colorscale": [list(stop) for stop in DIVERGING], "cmid": 0} if differences else {"colorscale": "Viridis"}
+    if differences:
+        scale = {"colorscale": [list(stop) for stop in DIVERGING], "cmin": -reach, "cmax": reach}
+    else:
+        scale = {"colorscale": "Viridis", "cmin": 0, "cmax": 100}
     # Plotly reads a title as HTML.
     title = title.replace("&", "&amp;").replace("<", "&lt;")
     figure.update_layout(

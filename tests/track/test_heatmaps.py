@@ -53,3 +53,13 @@ def test_seeds_are_averaged_and_each_cutoff_has_a_panel() -> None:
     assert [len(trace.z) for trace in figure.data] == [2, 2]
     # Seeds 0 and 1 of one cell lie eight cells apart in the product.
     assert figure.data[0].z[0][0] == pytest.approx(100 * (0 + 8) / 2 / 16)
+
+
+def test_a_colour_means_the_same_in_every_figure() -> None:
+    """A null arm's few points are not as dark as another arm's ninety."""
+    found = rows(method=["l2v", "random"], cutoff=[16, 32]).assign(reported=False)
+    assert {(f.layout.coloraxis.cmin, f.layout.coloraxis.cmax) for f in heatmaps(found, "official").values()} == {(0, 100)}
+    found["diff"] = [0.9 if method == "l2v" else 0.025 for method in found["method"]]
+    drawn = heatmaps(found, "official")
+    assert len(drawn) == 2 and {(f.layout.coloraxis.cmin, f.layout.coloraxis.cmax) for f in drawn.values()} == {(-90, 90)}
+    assert {trace.texttemplate for f in drawn.values() for trace in f.data} == {"%{z:.1f}"}, "2.5 is neither 2 nor 3"
