@@ -48,6 +48,17 @@ def test_bash_completes_verbs_settings_and_choices(line: str, found: list[str]) 
     assert done.stdout.splitlines()[: len(found) or None] == (found or [""])
 
 
+def test_studies_that_are_there_are_completed(tmp_path: Path, l2v: Callable[..., Any]) -> None:
+    for name in ("first", "second", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.json").touch()
+    for verb, key in (("report", "study"), ("report", "compare"), ("status", "study")):
+        found = l2v("completion", f"l2v {verb} outputs={tmp_path} {key}=").out.split()
+        assert found == [f"{key}=first", f"{key}=other", f"{key}=second"]
+    assert l2v("completion", f"l2v run runtime.outputs={tmp_path} study=f").out.split() == ["study=first"]
+    assert l2v("completion", "l2v report outputs=/none study=").out.split() == []
+
+
 def test_an_unknown_verb_lists_the_verbs(l2v: Callable[..., Any]) -> None:
     far, near = l2v("nonsense"), l2v("reprot")
     assert far.code == near.code == 2

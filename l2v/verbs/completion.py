@@ -6,6 +6,8 @@ autoload -U bashcompinit && bashcompinit && eval "$(l2v completion)"   zsh; into
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from l2v.errors import UserError, printable
 from l2v.verbs import VERBS
 from l2v.verbs.help import words_of
@@ -41,8 +43,12 @@ def _following(line: str) -> list[str]:
     key, equals, values = word.partition("=")
     done, comma, _ = values.rpartition(",")
     known = words_of(before[0])
+    if f"{key}=" in known and key in ("study", "compare"):
+        given = dict(one.partition("=")[::2] for one in before)
+        outputs = given.get("outputs") or given.get("runtime.outputs") or "outputs"
+        known += sorted(f"{key}={path.parent.name}" for path in Path(outputs).glob("*/study.json"))
     if comma:
         return [f"{key}={done},{one.partition('=')[2]}" for one in known if one.startswith(f"{key}={values[len(done) + 1 :]}")]
-    found = [one for one in known if one.startswith(word)]
+    found = [one for one in known if one.startswith(word) and (one != word or not equals)]
     # Keys first: the choices of a group come once its key stands.
     return found if equals else list(dict.fromkeys(f"{one.partition('=')[0]}=" for one in found))
