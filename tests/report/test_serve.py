@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from page_helpers import write_lat
 from starlette.testclient import TestClient
 from tabs import Opened
 
@@ -113,6 +114,16 @@ def test_a_study_that_has_begun_tells_its_rows_and_no_more(client: TestClient, c
     assert f"0 of {len(run['cells'])}</td>" in index
     said = client.get("/studies/pair/state").json()["open"]
     assert said.startswith("2 of 2 cells not finished; 0 of ") and f'id="open">{said}' in page
+
+
+def test_an_analysis_is_shown_where_no_cell_is_finished(client: TestClient, copied_pair: Path) -> None:
+    look = copied_pair.parent / "look"
+    look.mkdir()
+    shutil.copy(copied_pair / "study.json", look)
+    write_lat(look, [{"id": "a", "title": "Dispersion", "note": "n = 8", "png": "a.png", "csv": "numbers.csv"}])
+    page = client.get("/studies/look/").text
+    assert "has no finished cell yet" in page and 'href="#lat"' in page and page.count("<img ") == 1
+    assert 'id="cells"' not in page
 
 
 def test_what_workers_do_is_told_of_a_study_that_runs_and_kept_in_no_page(client: TestClient, copied_pair: Path) -> None:

@@ -47,10 +47,9 @@ FIRST = ("core.js", "view.js", "looks.js", "page.js", "table.js", "live.js")  # 
 
 
 def outline(content: Mapping[str, Any]) -> list[Section]:
-    """The sections that a page with this content has; none without a finished cell."""
-    if not content["heads"][0]["facts"]:
-        return []
-    return [section for section in SECTIONS if not section.needs or any(content[name] for name in section.needs)]
+    """The sections that a page with this content has; without a finished cell, what an analysis of states left at most."""
+    sections = SECTIONS if content["heads"][0]["facts"] else [one for one in SECTIONS if one.id == "lat"]
+    return [section for section in sections if not section.needs or any(content[name] for name in section.needs)]
 
 
 def scripts() -> Sequence[str]:
