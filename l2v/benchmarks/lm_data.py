@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -53,12 +54,21 @@ def data_commit(task: Any) -> str:
     """What tells the data of a loaded task from others of its name: their commit, their revision, or all of their rows."""
     if not own_rows(task):
         return str(getattr(task.dataset, "commit", (task.get_config("dataset_kwargs") or {}).get("revision", "main")))
+    import datasets
+
     found = hashlib.sha256()
     for split, rows in sorted(task.dataset.items()):
         found.update(f"{split} {len(rows)}".encode())
-        for batch in rows.with_format("arrow")[:].to_batches():
-            found.update(batch.serialize())
+        plain = rows
+        if isinstance(rows, datasets.Dataset):  # pictures stay encoded
+            plain = (row for part in rows.with_format("arrow").iter(100) for row in part.to_pylist())
+        for row in plain:
+            found.update(json.dumps(row, sort_keys=True, default=_plain).encode())
     return found.hexdigest()[:16]
+
+
+def _plain(value: Any) -> str:
+    return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else repr(value)
 
 
 @contextmanager

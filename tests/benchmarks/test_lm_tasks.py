@@ -6,14 +6,17 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import datasets
 import pandas as pd
 import pytest
 from lm_eval_tasks import write_tasks
 
 from l2v.benchmarks.base import Answer
 from l2v.benchmarks.catalogue import DataRef
+from l2v.benchmarks.lm_data import data_commit
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, open_task
 from l2v.errors import UserError
 
@@ -141,6 +144,20 @@ def test_rows_that_a_tasks_own_python_makes_are_part_of_the_cell_and_not_replace
     assert found()[0] == [*before[1:], before[0]] != before and found()[1] != cell
     with pytest.raises(UserError, match="'own' makes its rows by Python of its own, which benchmark.path"):
         open_task.__wrapped__(ref("own", folder, path=str(tmp_path)))
+
+
+def test_rows_are_known_by_what_they_are_however_they_lie_in_memory() -> None:
+    rows = [{"n": i, "text": "x" * i if i % 7 else None, "image": {"bytes": bytes([i]), "path": None}} for i in range(250)]
+    whole = datasets.Dataset.from_list(rows)
+    parts = [datasets.Dataset.from_list(some, features=whole.features) for some in (rows[:130], rows[130:], rows)]
+
+    def told(found: Any) -> str:
+        task = SimpleNamespace(dataset={"test": found}, get_config=lambda _: told, download=None)
+        return data_commit(task)
+
+    joined = datasets.concatenate_datasets(parts)
+    alike = [whole, joined.select(range(250)), joined.select(range(250, 500)), rows]
+    assert len({told(one) for one in alike}) == 1 and told(whole) != told(whole.select([*range(1, 250), 0]))
 
 
 def test_decoding_is_the_tasks_own(tasks: Path) -> None:
