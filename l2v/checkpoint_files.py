@@ -13,7 +13,7 @@ from pathlib import Path
 from l2v.checkpoint import ModelSpec, check_whole, text_config
 from l2v.errors import UserError
 from l2v.generation import check_generation
-from l2v.sizes import check_numbers_of, check_two_processors
+from l2v.sizes import check_numbers_of, check_two_processors, check_two_templates
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, tensors_of
 
 # Files of which a checkpoint has one.
@@ -69,6 +69,8 @@ def _check_settings(place: str, kind: str) -> None:
         check_generation(json_object(ends), place)  # transformers takes one that it cannot read for none
     check_numbers_of(json_object(folder / "config.json"), place)
     check_two_processors(folder)
+    if kind == "vision":
+        check_two_templates(folder)
 
 
 def _check_weightless(folder: Path) -> None:

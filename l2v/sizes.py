@@ -103,3 +103,14 @@ def check_two_processors(folder: Path) -> None:
                 f"'{folder}' sets pictures twice, {key}={str(value)[:40]} in {files[0].name} and {str(theirs)[:40]} in "
                 f"{files[1].name}; delete the one or the other."
             )
+
+
+def check_two_templates(folder: Path) -> None:
+    """Raise UserError for an older chat_template.json beside another chat_template.jinja: a processor reads the older one."""
+    older, newer = folder / "chat_template.json", folder / "chat_template.jinja"
+    if not (older.is_file() and newer.is_file()):
+        return
+    if str(json_object(older).get("chat_template")).encode() != newer.read_bytes():
+        raise UserError(
+            f"'{folder}' holds two chat templates that differ, {older.name} and {newer.name}; delete the one or the other."
+        )

@@ -111,7 +111,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         (at / name / "chat_template.jinja").write_text(text.replace(old, new))
         told[name] = what
     for name, family in (("rowless", "smolvlm"), ("ends", "idefics2"), ("two_files", "qwen2_vl"), ("headless", "llava_next"),
-                         ("pointer", "llava_next"), ("said_twice", "llava_next"), ("unclosed", "internvl")):  # fmt: skip
+                         ("pointer", "llava_next"), ("said_twice", "llava_next"), ("unclosed", "internvl"),
+                         ("templates", "llava_next")):  # fmt: skip
         shutil.copytree(at / family, at / name)
     without(at / "rowless", "<row_1_col_2>")
     core = json.loads((at / "ends" / "tokenizer.json").read_text())
@@ -123,6 +124,8 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     said = (at / "said_twice" / "config.json").read_text().rstrip().removesuffix("}")
     (at / "said_twice" / "config.json").write_text(said + ', "vision_feature_layer": -2}')
     without(at / "unclosed", "</img>")
+    other = (at / "llava_next" / "chat_template.jinja").read_text().replace(" assistant :", " assistant : w1")
+    (at / "templates" / "chat_template.json").write_text(json.dumps({"chat_template": other}))
     (at / "pointer" / "tokenizer.json").write_text(POINTER)
     shutil.copytree(at / "llava_next", at / "cache" / "snapshots" / "abc")
     told |= {
@@ -133,6 +136,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
         "pointer": "'tokenizer.json' in .* is a pointer of Git LFS",
         "said_twice": "it says two things of vision_feature_layer",
         "unclosed": "names '</img>', and its vocabulary lacks it",
+        "templates": "holds two chat templates that differ",
         "cache": "holds no config.json",
     }
     shutil.copytree(sound, at / "zero_source")
