@@ -20,8 +20,8 @@ PLAIN = (
     "All human beings are born free and equal in dignity and rights. The capital of France is Paris, and the capital of "
     "Germany is Berlin."
 )
-# Nats above chance, which is where weights lie that nobody trained: SmolLM2-135M lies 7.6 below it, and 2 or more above it with
-# the words of another tokenizer, norms of another family (1 + w) or scaled embeddings.
+# Nats above chance, which is where weights lie that nobody trained. SmolLM2-135M is at 2.7 (chance 10.8), Gemma-3-270M at 2.0
+# (chance 12.5) and, with its norms read as w in the place of 1 + w, at 21.9.
 MARGIN = 1.0
 # How far a position's logits may lie apart with and without what follows, as a share of the largest.
 ROUNDING = 0.1
