@@ -14,8 +14,10 @@ from l2v.benchmarks.scoring.asking import DIGITS, PLACE, PRONOUN, SOME, Wanted, 
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
     r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*|(?<!\bsame) as (?:it|the|they|its|this)\b.*|"
-    r", which\b(?! (?:is|rounds to|equals|simplifies to)(?: about| equal to)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
-    r", (?:with|who|at|next|near|beside|ahead|followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
+    r", which\b(?! (?:is|equals|gives|makes|totals|(?:rounds|simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|"
+    r"them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
+    r", (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|followed|compared|unlike|"
+    r"not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
     r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
     r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
@@ -31,7 +33,9 @@ _INSERTED = re.compile(
 )
 # A guess is an answer; tags are no words.
 EMPTY = re.compile(
-    r"\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
+    r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|"
+    r"ed)? up (?:with|as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|"
+    r"choose)|</?\w{1,6}>|"
     r"^\W*(?:solving|simplifying|"
     r"(?:adding|counting|summing)\b(?: (?:them|these|those|it all)\b)?(?: (?:up|together))?(?: all)?|"
     r"of (?:all )?(?:the|these|those) (?:\w+ )?\w+,|in general|you (?:need|have) to)\b,?|"
@@ -43,23 +47,34 @@ EMPTY = re.compile(
     r"^\W*the (?:sign|thermometer|clock|scale|ruler|label|title|map|legend|needle) (?:is )?(?:show|indicat|display|read)\w*\b|"
     r"\b(?:side|segment) (?=(?-i:[A-Z]{2}\b))|\b(?:this|that|which) means\b|"
     r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
-    r"\b[Bb]y (?:the )?(?-i:[A-Z])\w+(?: theorem)?,?|"
+    r"\bby (?:the )?(?-i:[A-Z])\w+(?:'s)?(?: (?:theorem|law|rule|formula)|,)|\b(?:is|are) (?:a )?part of\b|"
     r"^\W*(?:based on|looking at|considering|judging|given|from|since|because|using|applying|by)\b[^,]*,",
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W)\s+(?=\w)", re.IGNORECASE)
 
 
+# "… is half of it: 7", "… is half of ∠A, i.e. 35°"
+_IN_WORDS = re.compile(
+    r"\b(?:is|are|equals|measures) (?=(?:half|twice|double|a third|a quarter)(?: of)? [\d(])[^,:;]{0,80}, which (is|equals|"
+    r"gives) (?=[\d-]\S*\W*$)|"
+    r"\b(is|are|equals|measures)\s[^,:;=\d]{0,60}\b(?:half|twice|double|third|quarter|sum|difference|product|opposite|"
+    r"\w+plement\w*)\b[^,:;=\d]{0,60}"
+    r"(?::|, (?:i\.e\.|that is|so|or|namely),?|=) (?=[$√π\d-]\S*(?: \S{1,6})?\W*$)"
+)
+
+
 def core(text: str) -> str:
     """A sentence without what is added behind its answer."""
-    return _ADDED.sub("", _INSERTED.sub(" ", _OPTION.sub("", text)))
+    return _ADDED.sub("", _INSERTED.sub(" ", _OPTION.sub("", _IN_WORDS.sub(lambda m: f"{m[1] or m[2]} ", text))))
 
 
 # Words that change what is said of the rest.
 _NARROWS = re.compile(
     r"\b(?:second|third|fourth|fifth|last|next|other|others|another|only|just|except|excluding|besides|nearly|almost|part|"
     r"some|several|many|half|each|every|per|both|neither|either|or|nor|if|when|unless|before|after|until|without|than|not|no|"
-    r"least|most|more|less|fewer|up to|would|could|might|may|should|must|between|remaining|rest|like|similar|opposite|compared|"
+    r"least|most|more|less|fewer|up to|would|could|might|may|should|must|between|remaining|rest|like|similar|opposite|"
+    r"compared|larger|smaller|bigger|longer|shorter|upper|inner|outer|un(?!der|til|it|ion|i)[a-z]{4,}|"
     r"total|altogether|whole|entire|instead|unlike|first|one|double|twice|wants?|tries|used|usually)\b",
     re.IGNORECASE,
 )
@@ -69,7 +84,7 @@ _SOME = re.compile(
 )
 # A place or a company behind the answer, with which a sentence ends.
 _PLACE = re.compile(
-    r"\W*$|\W*(?:[a-z]+ing )?(?:in|on|at|near|beside|with|from|together|around|over|through|by|"
+    r"\W*$|\W*(?:[a-z]+ing )?(?:in|on|at|near|beside|with|from|together|around|over|through|by|along|across|towards|"
     r"to)\b(?! (?:total|all)\b)[^,;=0-9]*$",
     re.IGNORECASE,
 )
@@ -87,16 +102,31 @@ _IS = re.compile(
     re.IGNORECASE,
 )
 _ADJECTIVE = re.compile(r"\b(?:an?|his|her|their|its)\s+([a-z]+)\W*$", re.IGNORECASE)
+# "Norway has the highest value with 87.3": whose it is.
+BEARER = re.compile(
+    r"^\W*(?:[A-Z][\w'-]* ){1,3}(?:has|had|shows|reached|recorded) (the [a-z ]{0,60}(?:est|most|least|maximum|"
+    r"minimum)\b[a-z ]{0,60}),? (?:with|at|of)\b(?=[^a-z]*\d)"
+)
 _RELATIVE = re.compile(r"\b(?:which|who|whose|that|where|while|but|and)\b", re.IGNORECASE)
 
 
 def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) -> bool:
     """Whether what a sentence names beside the question and the answer (`foreign`) only adds to it; not for yes and no."""
     asked, text = asked_of(question), EMPTY.sub(" ", text)
+    if any(name.isalpha() and not name.islower() for name in foreign):
+        # "∠ACB + ∠ABC = 35°"
+        return False
+    text = _ADVERB.sub("", _doing(text, asked, answer))
     own = {name for part in answer for name in (*named(part), *named(part.lower()))}
     counted = any(name[0] in DIGITS for name in own)
     text = _without_others(text, asked) if counted else _BESIDES.sub("", text)
+    unsaid = {name for name in foreign if name[0] == "~"} - {*named(text)}
     foreign = foreign & {*named(text)} - {"~person"}
+    if unsaid:
+        # "∠3" where ∠2 is asked for, "more pears than apples" where more apples are.
+        return False
+    if not foreign and not _narrowed(text, question, foreign, counted):
+        return True
     if not own or not _IT.match(text) and (asked.main | asked.rest) - asked.noun - own - {*named(text)}:
         return False
     words = list(_WORD.finditer(text))
@@ -106,13 +136,23 @@ def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) 
     first, last = words[at[0]], words[at[-1]]
     front = text[: first.start()]
     begun = next((name for name in named(front) if name in asked.known | foreign), None)
+    if any({*named(whose)} & foreign for whose in _POSSESSED.findall(front)):
+        # "Ann's sister is 9" of Ann's age
+        return False
     if begun in foreign and not PRONOUN.search(question) or _RELATIVE.search(front):
         return False
+    behind = False
     for word in words[at[-1] + 1 :]:
         # "three slices of pizza": what is counted stands behind its number.
-        if not {*named(word.group())} & asked.known and (word.group() != "of" or last is words[at[-1]]):
+        names = {*named(word.group())}
+        if names & asked.known:
+            last = word
+        elif names:
             break
-        last = word
+        elif _SMALL_WORD.fullmatch(word.group()):
+            behind = True
+        elif not behind:
+            last = word
     tail, doing = text[last.end() :], first.group().endswith("ing")
     place = _PLACE.match(_READ.sub("", tail) if doing else tail)
     if {*named(tail)} & foreign and not place or _elsewhere(tail, question):
@@ -123,6 +163,42 @@ def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) 
     front = front[: adjective.start(1)] if adjective and {*named(adjective[1])} & foreign else front
     # What else is done or stands between the two may be of something else, but for "the car in front of the house is".
     return not named(front) or (_IS if {*named(front)} & foreign else _LINK).search(front) is not None
+
+
+_POSSESSED = re.compile(r"\w's (\w+)")
+_SMALL_WORD = re.compile(r"in|on|at|near|beside|with|from|by|to|through|over|around|an?|the|and|of|for", re.IGNORECASE)
+# What is done where it is asked what is: "6 chairs surround the table", "Oslo is situated".
+_ADVERB = re.compile(
+    r"\b(?!only\b|near|hard|bare|rare|part|scarce|seldom|early|daily|weekly|monthly|yearly|family|"
+    r"most)[a-z]{3,}ly ",
+    re.IGNORECASE,
+)
+_DONE = re.compile(
+    r"\b([\w'-]+) ((?!(?:lost|los|ga?ve|given|s[oe]ld?|buy|bought|ate|eat|receiv|took|take|add|remov|br[eo]k|spen|pay|"
+    r"paid|thr[eo]w|us|"
+    r"won|win|drop|miss|lack|borrow|lend|lent|return|leav|left|join|want|need|expect|plan|hop|tri|exclud|differ|follow|"
+    r"preced|exce|avoid|"
+    r"increas|decreas|f[ae]ll|ris|rose|gr[eo]w|than|then|before|after|above|below|under|until|with|outside|inside|"
+    r"between|other|as)"
+    r"[a-z]*\b)(?:[a-z]{2,}(?:s|ed)|(?<=s )[a-z]{4,})) "
+    r"(?=(?:the|an?|at|by|of|on|in|to|from|with|around|over|under|into|through|as|for|up|about|far\w*|more|most|less|"
+    r"its|their|his|"
+    r"her|[$€£]?[0-9]|[a-z]+ly)\b)",
+    re.IGNORECASE,
+)
+_LINKED = {"is", "are", "was", "were", "be", "been", "it", "they", "which", "that", "who", "we", "you", "can", "to"}
+
+
+def _doing(text: str, asked: Wanted, answer: Sequence[str]) -> str:
+    """A text without a verb that nobody asked for, of which the answer is the subject."""
+    own = {name for part in answer for name in named(part)}
+
+    def drop(match: re.Match[str]) -> str:
+        subject = match[1].lower() in _LINKED or {*named(match[1])} & (asked.known | own)
+        said = own & {*named(text[: match.start(2)])}
+        return f"{match[1]} " if said and subject and not {*named(match[2])} & (asked.known | own) else match.group()
+
+    return _DONE.sub(drop, text)
 
 
 def _without_others(text: str, asked: Wanted) -> str:
@@ -145,7 +221,7 @@ def _narrowed(text: str, question: str, foreign: Set[str], counted: bool) -> boo
     for pattern in (_NARROWS, _SOME)[: 1 + counted]:
         if {word.lower() for word in pattern.findall(text)} - {word.lower() for word in pattern.findall(question)}:
             return True
-    sides = set() if counted else {*named("left")}
+    sides = set() if counted else {*named("left"), *named("the left")}
     return any(name[0] == "~" or name.isdigit() for name in foreign & {*named(text)} - sides)
 
 

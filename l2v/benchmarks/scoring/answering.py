@@ -9,138 +9,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from l2v.benchmarks.scoring.additions import EMPTY, HOW_FAR, core, may_add
-from l2v.benchmarks.scoring.asking import COUNTS, DIGITS, PLACE, SOME, Wanted, asked_of, named, pairs_in, stem
+from l2v.benchmarks.scoring.additions import core, may_add
+from l2v.benchmarks.scoring.asking import COUNTS, SOME, Wanted, asked_of, named, stem
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.numeric import BOUND
-from l2v.benchmarks.scoring.values import Value, known_unit, to_base
+from l2v.benchmarks.scoring.wording import DEFINITE, IN_ALL, LABEL, OF_SO_MANY, Sentence, read_sentence, unknown
 
-_OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
 # "31 matchsticks": an answer and no sentence.
 _COUNT = re.compile(
-    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|had)\b)[a-z]+){{0,2}}\W*",
+    rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|"
+    rf"had)\b)[a-z]+){{0,2}}\W*",
     re.IGNORECASE,
 )
-# "18 tiles minus 3 tiles gives 15 tiles", "3 red + 4 blue = 7"
-_WORKED = re.compile(
-    r"[0-9.]+ (?:\w+ )?(?:(?:minus|plus|take away|times|[-+×]) [0-9.]+ (?:\w+ )?)+(?:gives|leaves|makes|is|equals|=) (?=[0-9])"
-)
-_POWER = re.compile(r"(?<=[a-z])\^\{?-?[123]\}?")
-_RUN = re.compile(r"[0-9.,]*[0-9](?:[0-9.,/^×·e'{}\\ƒ√ ]|(?<= )x(?= )|and a half)*")
-_NTH_OPTION = re.compile(r"\b(?:first|second|third|fourth|fifth|last) (?:option|choice|answer|one)\b", re.IGNORECASE)
-_IN_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|(?:for )?(?:a |the )?total(?: number| of)?)(?!\w)", re.IGNORECASE)
 _STANDS_FOR = re.compile(
-    r"\W*(?:(?:so|thus|hence|therefore|and|yes|no|then|finally),? )*(?:(?:it|this|that|he|she|they|we|i|its|here|"
+    r"\W*(?:(?:so|thus|hence|therefore|consequently|and|yes|no|then|finally),? )*(?:(?:it|this|that|he|she|they|we|i|"
+    r"its|their|here|"
     r"the one|(?:gives|makes|yields|leaves)(?: us)?)\b|\W*[=≈→])",
     re.IGNORECASE,
 )
-_DEFINITE = re.compile(
-    r"\W*(?:(?:so|thus|hence|therefore|and|then|finally),? )*(?:the (\w+)(?: of \w+)?|(\w+) [A-J]) (?:is|are|was|were|equals|"
-    r"measures|should be|simplifies to)\b",
-    re.IGNORECASE,
-)
-# "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
-_SUM = re.compile(r"[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
-_LABEL = re.compile(r"([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
 _TITLE = re.compile(r"\W*[^\W\d][^:]{1,40}:\s*\S[^:]{0,30}(?::\d\d\W*)?")
-_FORM = re.compile(
-    r",? (?:i\.e\.|that is|or(?: about| roughly)?|which (?:is|rounds to|equals|simplifies to)(?: about)?),?(?= [\W\d]*\d)"
-)
-# "A = πr^2 = 9π": the sides between are steps.
-_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
-# What quantities are called by, beside their first letters.
-_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
 
 
-def _labels(text: str, asked: Wanted) -> set[str]:
-    """The symbols in front of "=" that may stand for what is asked for."""
-    names = [name.strip("~") for name in asked.main | asked.rest]
-    letters = {letter for name in names for letter in (name[0], name[0].upper())}
-    letters |= {letter for name in asked.main | asked.rest for letter in _LETTERS.get(name, "")}
-    letters |= _unknown(asked)
-    return {label for label in _LABEL.findall(text) if set(label) <= letters}
-
-
-def _unknown(asked: Wanted) -> set[str]:
-    """What may stand for a quantity that the question has no symbol for."""
-    return set() if any(len(name) == 1 for name in asked.near) else {"x"}
-
-
-def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
-    """A sentence without what names nothing, of sums only their results; whether it gives one value in several forms."""
-    text = PLACE.sub(" ", EMPTY.sub(" ", _OF_SO_MANY.sub(r"\1", core(text))))
-    if asked.counts or {"~total", "~price"} & (asked.main | asked.noun):
-        text = _IN_ALL.sub(" total " if "~total" in asked.main else " ", text)
-    text = _WORKED.sub("", _POWER.sub("", plain(text)))
-    forms = "≈" in text or _FORM.search(text) is not None
-    text = _CHAIN.sub(r"\1=\2", _FORM.sub(" ", text))
-    return _SUM.sub(lambda m: re.split("[=≈⇒→]", m.group())[-1], text), forms
-
-
-@dataclass(frozen=True)
-class _Sentence:
-    """What a sentence names. own: the claimed answer; fixed: that, units and fitting labels; there: all that it covers."""
-
-    text: str
-    said: tuple[str, ...]
-    own: frozenset[str]
-    fixed: frozenset[str]
-    there: frozenset[str]
-    labelled: bool
-    worked: bool
-    alone: bool
-
-
-def _read(text: str, asked: Wanted, answer: Sequence[str], response: str, options: Sequence[str]) -> tuple[_Sentence, set[str]]:
-    """A sentence, and what it names that nobody asked for."""
-    alone = response.strip() == text.strip()
-    angles = _NUMBERED_ANGLE.findall(text)
-    text = text if any(DIGITS & set(one) for one in answer) else HOW_FAR.sub("", text)
-    text, forms = _stripped(text, asked)
-    text = _GLOSS.sub(lambda m: m.group() if _known(m.group(), asked, answer) else "", text)
-    own = {name for part in answer for name in (*named(part), *named(part.lower()), *_SIDE_OF.get(part.lower(), ()))}
-    if len(runs := _RUN.findall(text)) == 1 and any(n[0] in DIGITS for n in own):
-        # One number, however it is written.
-        own |= set(named(runs[0]))
-    if any(n.isalpha() for n in own):
-        # "March 14th"
-        own |= {f"{n}{end}" for n in own if n.isdigit() for end in ("st", "nd", "rd", "th")}
-    said = tuple(name for name in named(_NTH_OPTION.sub(" ", text)) if name.isascii())
-    words = [(word, known_unit([word])) for word in _LETTERS_ONLY.findall(text)]
-    units = {name for word, unit in words if unit and (forms or not _clashes(unit, asked)) for name in named(word)}
-    labels = _labels(text, asked)
-    allowed = asked.known | own | units | labels | _unknown(asked)
-    if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):
-        allowed |= {n for n in said if n[0] in DIGITS}
-    definite = _DEFINITE.match(text)
-    worked = bool(definite and definite[1] in _WORKED_OUT) and not alone and not any(n[0] == "~" for n in asked.near)
-    allowed |= _RESULT if worked else set()
-    foreign = {n for n in said if n not in allowed and not any(len(n) > 2 and o.startswith(n) for o in own)}
-    foreign |= {a for a, by, b in pairs_in(text) for x, word, y in asked.pairs if by == word and x != y and (a == y or b == x)}
-    if own and said and not own & set(said) and not _YES_NO & {part.strip().lower() for part in answer}:
-        foreign |= own
-    # "∠3 = 130°" where angle 2 is asked for
-    foreign |= {f"~{number}" for number in angles if number not in asked.known}
-    there = {*said, *own, *(name for option in options for name in named(option))}
-    fixed = frozenset(own | units | labels)
-    return _Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(labels), worked, alone), foreign
-
-
-# "a pie chart that shows how it is used", "the highest bar (18)": what neither asks nor answers.
-_GLOSS = re.compile(
-    r"(?<!\bis)(?<!\bwas) (?:that|which|who) (?:\w+s|is|are|have|were)\s"
-    r"(?!.*\b(?:would|could|not|is|are|was|were)\b).*|\s\([^()]*\)"
-)
-
-
-def _known(text: str, asked: Wanted, answer: Sequence[str]) -> bool:
-    """Whether a text names something of the question or the answer."""
-    return bool({*named(text)} & {*asked.main, *asked.rest, *(name for part in answer for name in named(part))})
-
-
-def _missing(sentence: _Sentence, asked: Wanted, response: str) -> set[str]:
+def _missing(sentence: Sentence, asked: Wanted, response: str) -> set[str]:
     """What a sentence leaves out of what is asked for."""
     said, there, text = set(sentence.said), sentence.there, sentence.text
     wanted = asked.main | asked.rest
@@ -149,19 +40,27 @@ def _missing(sentence: _Sentence, asked: Wanted, response: str) -> set[str]:
     symbols = {n for n in wanted if n.isalpha() and not n.islower()}
     if any(n.isalpha() and not n.islower() for n in said if n not in sentence.own or n in asked.known):
         missing |= symbols - there
-    definite = _DEFINITE.match(text)
+    definite = DEFINITE.match(text)
     word = (definite[1] or definite[2]) if definite else ""
     if not sentence.own - asked.known and asked.head not in said:
         return missing | wanted - there
     if sentence.worked or _STANDS_FOR.match(text) or _TITLE.fullmatch(text) and asked.main & said:
         short = sentence.alone or ":" in text
         return missing | {n for n in asked.main - there if (n[0] == "~" if short else n not in named(response))}
-    if word and not asked.counts and {*named(word), stem(word)} & (asked.noun | wanted - asked.aside | {asked.head}):
+    does = _DOES.search(asked.text)
+    doer = does is not None and does[1].lower() == word.lower()
+    if (
+        word
+        and not asked.counts
+        and not doer
+        and {*named(word), stem(word)} & (asked.noun | wanted - asked.aside | {asked.head})
+    ):
         return missing | _OPERATIONS & (wanted - there)
-    if sentence.labelled or symbols and symbols <= there:
+    if sentence.labelled or symbols and symbols <= there and not asked.counts:
         return missing
     if asked.head:
-        return missing | {asked.head} - there
+        # "The mean of all bars" where that of the two lowest is asked for.
+        return missing | ({asked.head} | (_OPERATIONS & asked.rest if asked.rest & said else set())) - there
     return missing | asked.main - there - (asked.noun if asked.main & there else set())
 
 
@@ -170,7 +69,7 @@ def account(
 ) -> tuple[set[str], set[str]]:
     """(what a sentence names that nobody asked for, what it leaves out of what is asked for)."""
     asked = asked_of(question)
-    sentence, foreign = _read(text, asked, answer, response, options)
+    sentence, foreign = read_sentence(text, asked, answer, response, options)
     said = set(sentence.said)
     if foreign >= sentence.own and sentence.own:
         return foreign, set()
@@ -178,16 +77,42 @@ def account(
         return set(), set()
     if not _WORD.search(sentence.text):
         # No words but mathematics: only a symbol in front of "=" may be another one's.
-        others = set(_LABEL.findall(sentence.text)) - sentence.fixed - asked.known - _unknown(asked)
+        others = set(LABEL.findall(sentence.text)) - sentence.fixed - asked.known - unknown(asked)
         return others, set() if sentence.own - asked.known else set(asked.main - sentence.there)
     if (asked.main | asked.rest) - sentence.there:
         # "Red" where the blue one is asked for, and both were spoken of.
         foreign |= said & asked.known - asked.near - sentence.own
     # Of a share, what is done with it need not be said.
     share = _SHARED if asked.noun & {"percen", "fracti"} and (asked.main | asked.rest) & said else frozenset()
+    share |= _of_units(sentence)
+    if _ELLIPTIC.search(sentence.text) or asked.counts and _SO_MANY.match(sentence.text):
+        # "Four are smiling", "Beef has the most": of what was named before.
+        share |= {*named(response)}
+    share |= {"~age"} if _YEARS.search(sentence.text) else set()
     return foreign, _missing(sentence, asked, response) - share | _half(set(named(text)), asked, sentence.own)
 
 
+_ELLIPTIC = re.compile(r"\bthe (?:most|least|highest|largest|lowest|smallest|best|fewest)\W*$", re.IGNORECASE)
+_SO_MANY = re.compile(
+    rf"\W*(?:so |thus |only )?(?:[0-9]+|{SOME}) (?:of (?:them|these|those) )?(?:is|are|was|were|has|"
+    rf"have|had)\b",
+    re.IGNORECASE,
+)
+# What a unit tells of what is measured.
+_OF_UNITS = (
+    (re.compile(r"\d\s?(?:km/h|m/s|kmh|mph|km per hour)"), "~speed"),
+    (re.compile(r"\d\s?(?:c|m|k)?m\^?2\b|\bsquare (?:c|cent|met|inch|f|km|m\b)"), "area"),
+    (re.compile(r"\d\s?(?:c|m)?m\^?3\b|\bcubic (?:c|met|inch|f)"), "volum"),
+    (re.compile(r"\d\s?(?:kg|grams?|kilograms?|tons?|pounds?|lbs)\b"), "~mass"),
+    (re.compile(r"[$€£]\s?\d|\d\s?(?:dollars|euros|cents)\b"), "~price"),
+)
+
+
+def _of_units(sentence: Sentence) -> set[str]:
+    return {name for pattern, name in _OF_UNITS if pattern.search(sentence.text)}
+
+
+_YEARS = re.compile(r"\d years?\b")
 _SHARED = frozenset({"~price", "chosen", "choos", "prefer", "lik", "us", "watch", "own", "vot", "speak", "play"})
 
 
@@ -198,21 +123,9 @@ def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
     return half | {n for n in steps if not any(n[:3] == name[:3] for name in said)}
 
 
-_NUMBERED_ANGLE = re.compile(r"(?:\bangle|∠)\s?([0-9])(?=\s*(?:=|is\b|measures\b|equals\b))", re.IGNORECASE)
 _APPLIED = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)(?=\s*[=≈])")
-_SIDE_OF = {side: named(f"{side}hand") for side in ("left", "right")}
-_LETTERS_ONLY = re.compile(r"[^\W\d_]+")
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_YES_NO = {"yes", "no", "true", "false"}
 _OPERATIONS = {"~average", "~difference", "~total", "~highest", "~lowest", "~left", "~fewer", "fewer"}
-# What a sum that was worked out before is called by.
-_WORKED_OUT = ("sum", "total", "difference", "product", "quotient")
-_RESULT = frozenset({"~total", "~difference", "produc", "quotie"})
-
-
-def _clashes(unit: str, asked: Wanted) -> bool:
-    base = to_base(Value(1.0, 0, unit))
-    return unit not in asked.units and base is not None and base[0] in asked.dimensions
 
 
 def touches(text: str, question: str) -> bool:
@@ -223,7 +136,7 @@ def touches(text: str, question: str) -> bool:
 def new_number(text: str, question: str) -> str | None:
     """The one number, with what stands behind it, that a sentence brings in or, where it brings in none, states."""
     asked = asked_of(question)
-    text = _COUNTED.sub(lambda m: str(COUNTS[m.group().lower()]), _OF_SO_MANY.sub(r"\1", text))
+    text = _COUNTED.sub(lambda m: str(COUNTS[m.group().lower()]), OF_SO_MANY.sub(r"\1", text))
     text = BOUND.sub(" ", _ORDINAL.sub(" ", plain(core(text))))
     if not asked.known & set(named(text)) or _OPERATION.search(text) or asked.noun & {"percen", "fracti", "probab", "ratio"}:
         return None
@@ -260,13 +173,23 @@ def answers(
     ranked = [bool(rank) for rank in _RANK.findall(text)]
     if ranked and any(ranked) != any(_RANK.findall(question)):
         return False
-    if _IN_ALL.search(text) and not _IN_ALL.search(question) and _OF_SOME.search(question):
+    if IN_ALL.search(text) and not IN_ALL.search(question) and _OF_SOME.search(question):
         # "6 lamps in total" where it is asked how many are on.
         return False
     own = "|".join(re.escape(one.strip()) for one in answer if one.strip())
     beside = [word for word, behind in _NEXT_TO.findall(text) if own and re.match(rf"(?:{own})\b", behind, re.IGNORECASE)]
     if beside and not any(word.lower() in question.lower() for word in beside):
         # "after a triangle", "above the label C": another thing's place.
+        return False
+    if asked_of(question).counts and _OF_THEM.search(f"{text} {response[-200:]}") and not _OF_THEM.search(question):
+        return False
+    orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (text, question)]
+    if all(orders) and not orders[0] & orders[1]:
+        return False
+    if _OTHER.search(text) and not _OTHER.search(question):
+        return False
+    other = _BESIDE.search(text)
+    if other and not any(word.lower() in question.lower() for word in other.groups() if word):
         return False
     text = _WITH.split(text)[-1] if "(_)" in question else text
     leads = concludes or _CONCLUDING.match(text) is not None
@@ -276,7 +199,7 @@ def answers(
     given = _IF.match(text)
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
-    unsolved = _OPEN.search(text) and "=" not in "".join(answer)
+    unsolved = _TIMES.search(text) or _OPEN.search(text) and "=" not in "".join(answer)
     if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", one) for one in answer):
         return False
     sides = equated(text) if answer[-1].count("=") < 2 else ()
@@ -286,7 +209,7 @@ def answers(
         # "Grass makes its own food, so it is the producer."
         text = f"{answer[-1]} is {referred[1]}"
     foreign, missing = account(text, question, answer, response, options)
-    if " more " in text and " than " not in text:
+    if _MORE.search(text) and " than " not in text:
         # "Ann got 7 more votes": than Bob, who was asked of.
         missing = missing - {y for _, by, y in asked_of(question).pairs if by == "than"}
     if _WILL.search(question):
@@ -295,7 +218,7 @@ def answers(
         return True
     doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
     if len(text.split()) < 4 and concludes is None:
-        return not foreign
+        return not foreign | _OPERATIONS & missing
     return not doubt if leads else not (foreign or missing)
 
 
@@ -305,10 +228,29 @@ def equated(text: str) -> set[str]:
 
 
 _NEXT_TO = re.compile(
-    r"\b(after|before|near|beside|next to|behind|above|below|like|than|against) (?:(?:an?|the) )?(?:(?:label|option|letter) )?"
+    r"\b(after|before|near|beside|next to|behind|above|below|(?<!looks )like|than|against) (?:(?:an?|"
+    r"the) )?(?:(?:label|option|letter) )?"
     r"(?=(\w.{0,60}))",
     re.IGNORECASE,
 )
+# "It will soon be winter", "a second ladder"
+_OTHER = re.compile(
+    r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to|stopped|"
+    r"tired)\b(?! than| words?\b)",
+    re.IGNORECASE,
+)
+_ORDINAL_WORD = re.compile(r"\b(?:first|second|third|fourth|fifth|last)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE)
+# "What does the arrow point to?": "The arrow is …" tells something else.
+_DOES = re.compile(r"\bd(?:oes|id|o) (?:the |an? )?(\w+)", re.IGNORECASE)
+# "The man next to him is …", "After the third comes …"
+_BESIDE = re.compile(
+    r"^\W*(?:so |thus |therefore )?the \w+ (next to|beside|behind|near|in front of|under|above|below|after|before|"
+    r"following|preceding) (?!all\b)\w|"
+    r"^\W*(after|before|behind|beside|near|above|below|under|next to|close to|(?:north|south|east|west) of)\b(?!.*, )",
+    re.IGNORECASE,
+)
+# "There are 6 people, some of them with hats": how many with hats is not said.
+_OF_THEM = re.compile(r"\b(?:some|most|many|few|part|half) of (?:them|whom|which|these|those)\b|\bnot all\b", re.IGNORECASE)
 _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b", re.IGNORECASE)
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
@@ -319,10 +261,13 @@ _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,]
 # "the second highest"
 _RANK = re.compile(r"\b((?:second|third|fourth|fifth|2nd|3rd|[4-9]th|next)[ -])?(?:\w{3,}est|most|least)\b", re.IGNORECASE)
 # Asked what will be, an answer may say what would.
-_WILL = re.compile(r"\b(?:will|if|when|happens?|needed|required)\b", re.IGNORECASE)
+_WILL = re.compile(r"\b(?:will|costs?|price|if|when|happens?|needed|required)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
-_CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore)\b", re.IGNORECASE)
+_CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)
 _IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)
+_MORE = re.compile(r"\bmore\b")
+# "3 times the sum of …"
+_TIMES = re.compile(rf"\b(?:[0-9.]+|{SOME}) times (?:the|as|that|its|more)\b(?!.*=)", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ [-+*×÷] [$€£]?[0-9.]+(?![0-9.]*\s?(?:\\|π|√|[a-z](?![a-z])))")
 # "d + 30 = 45" is not solved.
 _OPEN = re.compile(

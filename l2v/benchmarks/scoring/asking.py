@@ -7,35 +7,42 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.cleaning import in_english, plain
 from l2v.benchmarks.scoring.topics import ASKING
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
 
 # Words that name nothing: they may stand in any sentence, and be left out of one.
 _NEUTRAL_WORDS = """
-a an the is are was were be been being am has have had do does did done will must there here it its itself this that these
-those they them their he him she her his i we us you my our of in on at to for from with by as and or so thus hence
-therefore then which what who whom whose where when why how many much can see seen find found get gets got give gives given
-giving make makes making yield yields gain obtain obtained count counted equal equals come comes coming leave leaves leaving
-show shows shown showing display displays displayed depict depicts depicted indicate indicates according read reads say says
-based contain contains figure image picture photo photograph diagram graph chart plot table illustration drawing map
-question answer option options choice correct solution value values number numbers measure measures measured about
-approximately approx around roughly exactly just also only clearly likely visible following use using determine calculate
-compute what's it's let please such because since amount quantity name names named called degree degrees unit units text
-frac sqrt overline mathrm located result represent represents correspond corresponds occur occurs occurred take takes took
-exact actual main yes no express write evaluate simplify solve work among between during through until than lie lies written
-actually really indeed inspection closer look looks looking appear appears seem seems me probably percent hundred thousand
-million billion dozen estimate carefully careful problem real all interval notation recounting missing reach reaches reached
-highlighted marked pictured goes going but now like should output assistant year years dollar dollars simplifies simplifying
-form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm i'll you'd
-celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen happens after
-recorded achieved accounts account magnitude size belong belongs toward towards
-relationship relation section slice category set doing needed required painted colored coloured labeled labelled"""
+a an the is are was were be been being am has have had do does did done will must there here it its itself this that
+these those they them their he him she her his i we us you my our of in on at to for from with by as and or so thus
+hence therefore then which what who whom whose where when why how many much can see seen find found get gets got give
+gives given giving make makes making yield yields gain obtain obtained count counted equal equals come comes coming
+leave leaves leaving show shows shown showing display displays displayed depict depicts depicted indicate indicates
+according read reads say says based contain contains figure image picture photo photograph diagram graph chart plot
+table illustration drawing map question answer option options choice correct solution value values number numbers
+measure measures measured about approximately approx around roughly exactly just also only clearly likely visible
+following use using determine calculate compute what's it's let please such because since amount quantity name names
+named called degree degrees unit units text frac sqrt overline mathrm located result represent represents correspond
+corresponds occur occurs occurred take takes took exact actual main yes no express write evaluate simplify solve work
+among between during through until than lie lies written actually really indeed inspection closer look looks looking
+appear appears seem seems me probably percent hundred thousand million billion dozen estimate carefully careful problem
+real all interval notation recounting missing reach reaches reached highlighted marked pictured indicated denoted letter
+label piece lists listed next goes going but now like should output assistant year years dollar dollars simplifies
+simplifying form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm
+i'll you'd celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen
+happens after recorded achieved accounts account magnitude size belong belongs toward towards relationship relation
+section slice category set doing needed required painted colored coloured labeled labelled example tag identify any
+consequently amounts covers works used consist consists averages travels moves stand stands standing sit sits sitting
+hang hangs hanging surveyed polled"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
 median middle
 closest nearest
+intersect cross meet
+big large
+small tiny little
+limit tends tend
 perimeter circumference
 length distance long far
 width wide
@@ -58,8 +65,8 @@ receive return back"""
 _FORMS = """win won
 sell sold
 buy bought
-fall fell fallen
-rise rose risen
+fall fell fallen drop decline decrease
+rise rose risen increase
 wear worn
 chosen chose picked selected
 grow grew grown
@@ -70,12 +77,13 @@ hold held"""
 
 def stem(word: str) -> str:
     word = re.sub("ies$", "y", word)
-    for end in ("ing", "ed", "es", "al", "s"):
-        if word.endswith(end) and len(word) - len(end) > 2 and not word.endswith(("ss", "eed")):
+    word = word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+    for end in ("ing", "ed", "al"):
+        if word.endswith(end) and len(word) - len(end) > 2 and not word.endswith("eed"):
             word = word[: -len(end)]
             break
-    word = word[:-1] if len(word) > 3 and word[-1] == word[-2] else word
-    return word.rstrip("e")[:6] if len(word) > 3 else word
+    word = word.rstrip("e") if len(word) > 3 else word
+    return (word[:-1] if len(word) > 3 and word[-1] == word[-2] else word)[:6]
 
 
 _GROUP = {stem(word): f"~{line.split()[0]}" for line in _GROUPS.split("\n") for word in line.split()}
@@ -114,13 +122,45 @@ def _name(token: str, first: bool) -> str:
 
 # "the red one" at an end
 _ONE = re.compile(r"\b(the [a-z]+) one(?=\W*$)", re.IGNORECASE)
-_SIDES = re.compile(r"\b(?:on|to|at) the (left|right)\b", re.IGNORECASE)
+_SIDES = re.compile(
+    r"(?:(?<=the )|(?<=his )|(?<=her )|(?<=its )|(?<='s )|(?<=pper )|(?<=ower )|(?<=top )|"
+    r"(?<=far ))(left|right)\b",
+    re.IGNORECASE,
+)
+# One form of what may be said in several, in a question and of it.
+_REWORDED = [
+    (re.compile(rf"\b(?:(?:less|fewer|lower|smaller) than|under) (?=[$€£]?[0-9]|(?:{SOME})\b)", re.IGNORECASE), "below "),
+    (
+        re.compile(
+            rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|"
+            rf"(?:{SOME})\b)",
+            re.IGNORECASE,
+        ),
+        "above ",
+    ),
+    (re.compile(r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", re.IGNORECASE), ""),
+    (
+        re.compile(
+            r"\b(?:number|value|score)s? (?:that |which )?(?:appear|occur)(?:s|ring|ing)? (?:the )?most (?:often|"
+            r"frequently)|\bmost (?:frequent|common) (?=number|value|score)",
+            re.IGNORECASE,
+        ),
+        "mode ",
+    ),
+    (re.compile(r"\b(?:go(?:es)?|went|gone) up\b", re.IGNORECASE), "rise"),
+    (re.compile(r"\b(?:go(?:es)?|went|gone) down\b", re.IGNORECASE), "fall"),
+    (re.compile(r"\bin common\b", re.IGNORECASE), ""),
+    (re.compile(r"\badds? up to\b|\bsums? (?:up )?to\b", re.IGNORECASE), "total"),
+]
 
 
 @lru_cache(maxsize=2**14)
 def named(text: str) -> tuple[str, ...]:
     """What a text names, in order."""
     text = _ONE.sub(r"\1", _SIDES.sub(r"\1hand", text).replace("the one ", ""))
+    for pattern, form in _REWORDED:
+        text = pattern.sub(form, text)
+    text = text if text.isascii() else in_english(text)
     text = plain(text).replace("i.e.", " ").replace("∠", " angle ")[:600]
     text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
     found = (_name(m.group(), m.start() == 0 and text[1:2] == " ") for m in _TOKEN.finditer(text))
@@ -135,7 +175,8 @@ class Wanted:
     of "What is the …"; noun: that of "which …", "how many …". known: all that the question names; near: that its last sentence
     does. pairs: what stands beside "to", "than", …; both: beside "and"; aside: what tells where it is ("behind the truck");
     steps: what is to be taken away before; numbered: the numbers of things ("3 pens"); units and dimensions:
-    those that it mentions; places: "f(-1)"; counts: whether it asks how many.
+    those that it mentions; places: "f(-1)"; counts: whether it asks how many. text: the
+    question itself.
     """
 
     main: frozenset[str]
@@ -153,6 +194,7 @@ class Wanted:
     units: frozenset[str]
     places: frozenset[str]
     counts: bool
+    text: str
 
 
 LIKELY = re.compile(r"\bmost (?=likely)", re.IGNORECASE)
@@ -185,9 +227,12 @@ _OF_HEAD = re.compile(
 _BLANK = re.compile(r"(?:^|, )(?:then |so )?the ([^,]+?)\s(?:is|are|=)\W*$", re.IGNORECASE)
 PRONOUN = re.compile(r"\b(?:she|he|they|it|her|his|its|their)\b", re.IGNORECASE)
 _AS_A = re.compile(r"\bas an? (?:\w+ )?(fraction|decimal|ratio|percentage|percent)\b", re.IGNORECASE)
+# What any answer is one of.
+_CATEGORY_WORDS = "color colour shape type kind sort mood emotion gender breed species material animal sport weather genre"
+_CATEGORIES = frozenset(map(stem, _CATEGORY_WORDS.split())) | {"~object"}
 # "If AB = 8 and OB = 10, what is …"
 _ASKS = re.compile(r",\s(?:then\s)?(?=(?:what|which|how|find)\b)", re.IGNORECASE)
-_HOW_MANY = re.compile(r"\bhow (?:many|much)\s+(?:more\s+)?(\w+)", re.IGNORECASE)
+HOW_MANY = re.compile(r"\bhow (?:many|much)\s+(?:(?:more|different|distinct)\s+)?(\w+)", re.IGNORECASE)
 _ASIDE = re.compile(r"\b(?:behind|under|near|beside|above|below|next to|in front of) (?:the |an? )?(\w+)", re.IGNORECASE)
 # "How many cars on the left are blue?"
 _SO_MANY = re.compile(r"\b(?:are|were|is|was|have|had|can|could|do|did)\s(.+)$", re.IGNORECASE)
@@ -231,7 +276,7 @@ def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def asked_of(question: str) -> Wanted:
     """What a question asks for; of the sentence that asks, or the last one."""
-    question = question if question.isascii() else _in_english(question)
+    text, question = question, question if question.isascii() else in_english(question)
     stated = LIKELY.sub(" ", _HINT.sub(" ", question))
     found = ASKING.findall(stated) or [part for part in _SENTENCE.split(stated) if part.strip()] or [stated]
     found[-1] = _ASKS.split(found[-1])[-1]
@@ -243,7 +288,7 @@ def asked_of(question: str) -> Wanted:
     first = next((i for i, part in enumerate(parts) if part), 0)
     main = frozenset(n for part in parts[: first + 1] for n in part)
     rest = frozenset(n for part in parts[first + 1 :] for n in part)
-    how_many = _HOW_MANY.search(asking)
+    how_many = HOW_MANY.search(asking)
     if how_many and (so := _SO_MANY.search(asking, how_many.end())):
         main |= {*named(_PART.split(so.group(1))[0])}
     kind = _AS_A.search(asking)
@@ -254,6 +299,10 @@ def asked_of(question: str) -> Wanted:
         if parts and parts[first] and (blank or _OF_HEAD.match(asking))
         else ""
     )
+    if head in _CATEGORIES and not how_many and any(parts[first + 1 :]):
+        # "What is the color of the car?": "The car is blue" says it.
+        head, first = "", next(i for i in range(first + 1, len(parts)) if parts[i])
+        main, rest = frozenset(parts[first]), frozenset(n for part in parts[first + 1 :] for n in part)
     noun = frozenset(named(how_many.group(1)) if how_many else free | {stem(m[1] or "") for m in _WH.finditer(asking)})
     units = _units(question)
     return Wanted(
@@ -272,26 +321,8 @@ def asked_of(question: str) -> Wanted:
         units,
         frozenset(place.replace(" ", "") for place in _PLACES.findall(plain(question))),
         how_many is not None and "many" in how_many.group(),
+        text,
     )
-
-
-# What a question in Chinese may ask for; its other words name nothing here.
-_CHINESE = {
-    "面积": "area",
-    "周长": "perimeter",
-    "体积": "volume",
-    "半径": "radius",
-    "直径": "diameter",
-    "距离": "distance",
-    "长": "length",
-}
-_HAN, _STOP = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"), re.compile("[，。．；]")
-
-
-def _in_english(question: str) -> str:
-    for word, english in _CHINESE.items():
-        question = question.replace(word, f" {english} ")
-    return _HAN.sub(" ", _STOP.sub(". ", question)) if _HAN.search(question) else question
 
 
 _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
@@ -300,27 +331,3 @@ _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 @lru_cache(maxsize=4096)
 def _units(text: str) -> frozenset[str]:
     return frozenset(filter(None, (known_unit([word]) for word in re.findall(r"[^\W\d_]+", text) if word.lower() != "in")))
-
-
-def none_counted(text: str, question: str) -> str:
-    """A text with its "no triangles" as "0 triangles", where just these are counted."""
-    none = _none(question)
-    return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none and not _UNSEEN.search(text) else text
-
-
-_UNSEEN = re.compile(
-    r"\bno (?:figure|image|picture|photo|diagram|graph|chart|table|data)\b|"
-    r"\b(?:attached|provided|cannot|can't|unable|not see|n't see)\b",
-    re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=4096)
-def _none(question: str) -> re.Pattern[str] | None:
-    counted = _HOW_MANY.search(question)
-    noun = counted.group(1).removesuffix("s") if counted else ""
-    if len(noun) < 3 or noun in ("more", "time"):
-        return None
-    return re.compile(
-        rf"\b(no|none of (?:the|these|those)) (?={noun})|\bno(?: one|body)(?= (?:is|was|has|are)\b)", re.IGNORECASE
-    )

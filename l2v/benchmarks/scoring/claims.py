@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from l2v.benchmarks.scoring.blanks import filled, titled
 from l2v.benchmarks.scoring.boxes import boxed_claims
 from l2v.benchmarks.scoring.clauses import ASSERTING, YES_NO, Clause, Kind, in_clauses
 from l2v.benchmarks.scoring.forms import (
@@ -41,11 +42,10 @@ from l2v.benchmarks.scoring.markers import (
 )
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
 from l2v.benchmarks.scoring.polar import ABLE, restated
-from l2v.benchmarks.scoring.topics import entitled
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
-    r"takes?|costs?|gives?|makes?)\b",
+    r"takes?|costs?|gives?|makes?)\b|[有是为]",
     re.IGNORECASE,
 )
 # Two signs of a script without spaces are about a word.
@@ -181,8 +181,8 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and is_bare(short := _shortly(one) or one):
         return [ResponseClaim(short, WHOLE, short, sentence=one)]
-    found = [*_ending(said, lines), *_focal(said, lines, asked, explicit)]
-    found += _entitled(said, asked) if not found else []
+    found = [*_ending(said, lines), *_focal(said, lines, asked, explicit), *filled(said, asked)]
+    found += titled(said, asked) if not found else []
     first = said[0]
     if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
         opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
@@ -192,16 +192,6 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
         if first.kind is Kind.ASSERTION and told_first(text, first):
             found.append(replace(opening, how=STATEMENT, line=first.text))
     return found
-
-
-_TITLED = re.compile(r"\W*([A-Za-z][^:=≈\d]{2,60}?)\W{0,3}[:=≈]\W{0,3}?([$€£-]{0,2}\w.{0,40}?)\W*")
-
-
-def _entitled(said: Sequence[Clause], asked: str) -> list[ResponseClaim]:
-    """The one line of the last that is "Edges: 9", where the question asks for edges."""
-    lines = [(c, _TITLED.fullmatch(c.line)) for c in said[-6:] if c.kind in ASSERTING]
-    found = [(c, line.group(2)) for c, line in lines if line and entitled(line.group(1), asked)]
-    return [ResponseClaim(value, LAST_LINE, value, clause.at) for clause, value in found] if len(found) == 1 else []
 
 
 _NUMBERED = re.compile(r"\d{1,2}[.)]\s+\S")
@@ -313,7 +303,11 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     behind = last
     for clause in reversed(said[-6:]):
         said_so = clause.kind in (*ASSERTING, Kind.DENIAL) or clause.kind is Kind.REFUSAL and ABLE.search(asked)
-        if not explicit and said_so and (answer := restated(clause.text, asked)):
+        if (
+            not explicit
+            and said_so
+            and (answer := restated(clause.text, asked) or restated(clause.text.rpartition(" and ")[2], asked))
+        ):
             return [ResponseClaim(answer[0], STATEMENT, answer[0], clause.at, sentence=answer[1])]
         if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not ENDED.search(clause.line):
             break

@@ -12,18 +12,15 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 
+from l2v.benchmarks.scoring.breaks import BREAK, CONCESSION, CONTRASTED, EVIDENCE, FRONT, NOT_BUT, STOP
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
     APPROVED,
-    BREAK,
     CLAIMING,
-    CONCESSION,
     CONCLUDES,
-    CONTRASTED,
     COUNTED,
     DENIES,
     DISAPPROVED,
-    FRONT,
     IF,
     INSTRUCTION,
     JUDGING,
@@ -31,13 +28,11 @@ from l2v.benchmarks.scoring.phrases import (
     LABELS,
     LETTERS_LISTED,
     LIST_HEAD,
-    NOT_BUT,
     OWN_VERB,
     QUOTES,
     REAFFIRMS,
     REFUSES,
     REMARKS,
-    STOP,
     SUBJECT,
     SUPPOSES,
     TAKEN_BACK,
@@ -213,7 +208,7 @@ _INSTEAD = re.compile("rather than|instead of|as opposed to|, followed by", re.I
 
 
 def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:
-    """(offset, clause, whether it is only the other half of "this, not that"); a concession in front is left out."""
+    """(offset, clause, whether it is only the other half of "this, not that"); a concession or reason in front is left out."""
     if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
         yield 0, sentence, False
         return
@@ -227,11 +222,20 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
     contrast = False
     breaks = [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
     if FRONT.match(sentence, start):
-        breaks = [b for b in breaks if not re.match(r"(?:it|there|this|that|the)\b", sentence[b.end() :], re.IGNORECASE)]
+        breaks = [
+            b
+            for b in breaks
+            if b.group().strip() != ","
+            or not re.match(r"(?:it|there|this|that|the)\b|则|那么", sentence[b.end() :], re.IGNORECASE)
+        ]
+    breaks = [b for b in breaks if not _WITHIN.search(sentence, start, b.start())]
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
         clause = sentence[start:end]
         clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause) else clause
+        led = EVIDENCE.match(clause)
+        if led and clause[led.end() :].count(" ") > 1 and not (led.group().endswith("that ") and _UNSURE.search(led.group())):
+            start, clause = start + led.end(), clause[led.end() :]
         for offset, piece in _prefixed(clause, asked, bits):
             yield start + offset, piece, contrast
         if match:
@@ -240,13 +244,27 @@ def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bo
             contrast = word.endswith("not") or word in ("although", "though", "even though", "whereas")
 
 
+# "It is not true that for the circle, the radius is …": the comma ends nothing.
+_WITHIN = re.compile(
+    r"\b(?:that|whether) (?:for|in|on|at|of|with|from|by)\b[^,]*$|^\W*(?:perhaps|maybe|"
+    r"possibly)\b[^,]*$",
+    re.IGNORECASE,
+)
+_UNSURE = re.compile(
+    r"\b(?:doubt|perhaps|maybe|possibly|had|were|wrong|mistake|guess|believe|thought|suppose|people|"
+    r"hard|if|whether)\b",
+    re.IGNORECASE,
+)
+
+
 @lru_cache(maxsize=4096)
 def _asks_yes_no(asked: str) -> bool:
     return re.search(r"\b(?:yes|no|true|false)\b", asked, re.IGNORECASE) is not None
 
 
 _YES_NO_FIRST = re.compile(
-    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|that|they|we|i)\b))(?=\w)",
+    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|"
+    r"that|they|we|i)\b))(?=\w)",
     re.IGNORECASE,
 )
 

@@ -45,7 +45,7 @@ def clean(response: str | None) -> str:
     Thoughts (<think>), closed or not, are not read, nor is what follows the end of the model's turn.
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
-    text = _RUN.sub(r"\1\n\2", text)
+    text = _RUN.sub(r"\1\n\2", text).replace("here's ", "here is ")
     if not text.isascii():
         text = _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text)))
         text = _MARKED.sub(r"\1\n", _MARKED_AHEAD.sub(_marked_behind, text))
@@ -189,6 +189,26 @@ def plain(text: str) -> str:
         for pattern, put in _LATEX if "\\" in text else _UNSLASHED:
             text = pattern.sub(put, text)
     return " ".join(text.split()).strip(" *_\"'✓✔✅")
+
+
+# What a question in Chinese may ask for; its other words name nothing here.
+_CHINESE = {
+    "面积": "area",
+    "周长": "perimeter",
+    "体积": "volume",
+    "半径": "radius",
+    "直径": "diameter",
+    "距离": "distance",
+    "长": "length",
+}
+_HAN_RUN, _HAN_STOP = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"), re.compile("[，。．；]")
+
+
+def in_english(question: str) -> str:
+    """A text with the Chinese words for quantities in English, and no others."""
+    for word, english in _CHINESE.items():
+        question = question.replace(word, f" {english} ")
+    return _HAN_RUN.sub(" ", _HAN_STOP.sub(". ", question)) if _HAN_RUN.search(question) else question
 
 
 _MONTHS = "january february march april may june july august september october november december"

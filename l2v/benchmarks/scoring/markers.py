@@ -35,20 +35,23 @@ _MARK = PatternTable(
     rf"statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
-    r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|^答\s?:|故选|所以选|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]"
+    r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|"
+    r"(?:정답|답)[은는:]"
     r"|^\W{0,4}(?:\w+ )?(?:letter|option)\s?:(?=\W{1,6}[A-J]\W*$)"
     r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
     r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
     r"|(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)"
     r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
-    r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]"
+    r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|"
+    r"\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]"
     r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
     r"pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|mind)) to|switch(?:ing)? to|"
     r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)",
 )
 _RIGHT_AFTER = PatternTable(
-    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|and|"
+    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|"
+    r"[Tt]herefore|that|and|"
     r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
     r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
     r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"
@@ -57,7 +60,8 @@ _RIGHT_AFTER = PatternTable(
     r"matches|remains|is left|(?:shows|does|has) (?:this|that|so|it))\b)",
 )
 _NOT_YET = re.compile(
-    r"^\W{0,6}(?:(?:correct|right)\W*$|true that|clear\b|given (?:by|as)?|based|determined|found|calculated|obtained|computed|"
+    r"^\W{0,6}(?:(?:correct|right)\W*$|true that|either\b(?=.*\bor\b)|clear\b|given (?:by|as)?|based|determined|found|"
+    r"calculated|obtained|computed|"
     r"as follows|"
     r"derived|the (?:one|option|choice) (?:that|which|with)\b|in the form|one of|among)",
     re.IGNORECASE,
@@ -284,7 +288,7 @@ def _is_another(question: str, asked: str) -> bool:
     return bool(known) and not words <= known and not (telling and telling <= known)
 
 
-ENDED = re.compile(r"[.!?)\]}*$`|]$")
+ENDED = re.compile(r"[.!?。！)\]}*$`|]$")
 
 
 def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:

@@ -32,13 +32,14 @@ _CLAUSE = re.compile(
 _NUMBER = r"\W{0,3}\d[\d.,]*"
 # "more than 42", "half of 42", "Figure 42" and "42 to the power of 2" do not state 42.
 BOUND = re.compile(
-    r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|up to|"
+    r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|"
+    r"(?<!add )(?<!adds )(?<!sum )(?<!sums )(?<!added )up to|"
     r"between|"
     r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|fewer|"
     r"longer)(?: than)?|anything but|double|twice|"
     r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
     r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part|(?:root|third|quarter|fourth|fifth|sixth|eighth|"
-    r"tenth)s?) of|fig(?:ure|\.)|"
+    r"tenth)s?) of|fig(?:ure|\.)|labell?ed|numbered|"
     r"image|picture|photo|question|problem|step|table|root|log|ln|sin|cos|tan|"
     r"page|eq(?:uation|\.)|"
     r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
@@ -58,7 +59,8 @@ OPEN_BOX = re.compile(
     rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|million|billion|trillion)\b)?(?![\d:^]|\.\d|/|"
+    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
+    r"million|billion|trillion)\b)?(?![\d:^]|\.\d|/|"
     r"[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
@@ -67,14 +69,15 @@ _COUNTS = (
 )
 # "one" is a number only after a verb: elsewhere it is mostly a pronoun.
 _WORDS = re.compile(
-    rf"\b(?:zero|(?<=is )one|(?<=are )one|(?<=was )one|(?<=only )one|{_COUNTS})\b(?! (?:another|or)\b)"
+    r"\b(?:zero|(?<=is )one|(?<=are )one|(?<=was )one|(?<=only )one|(?<=just )one|(?<=exactly )one|"
+    rf"(?<=has )one(?! of\b)|(?<=have )one(?! of\b)|(?<='s )one(?! of\b)|{_COUNTS})\b(?! (?:another|or)\b)"
     r"(?<!\bor \w{3})(?<!\bor \w{4})(?<!\bor \w{5})",
     re.IGNORECASE,
 )
 # "three of the seven people"
 _OF_SO_MANY = re.compile(rf"(?<=\w) (?:out )?of (?:the |these |those )(?:\d+|{_COUNTS})(?= [a-z])", re.IGNORECASE)
 _LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:\d(?![\d.,]*\s(?:more|less|fewer|of))|one\b|{_COUNTS})", re.IGNORECASE)
-_CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|with|after)\s")
+_CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|(?<!up )(?<!left )with|after)\s")
 
 
 def committed_value(text: str, how: str, asked: str = "") -> Value | None:
@@ -91,6 +94,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     bold = [v for v in map(read_value, _BOLD.findall(text)) if v is not None]
     if bold and all(near(v, bold[0]) for v in bold):
         return bold[0]
+    if (total := _IN_TOTAL.search(text)) and (named := read_value(total.group(1))) is not None:
+        return named
     text = plain(text[-300:] if tail else text[:300])
     if not tail:
         behind = _BEHIND_COLON.search(text)
@@ -118,9 +123,13 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+# "…, for a total cost of $6.50"
+_IN_TOTAL = re.compile(r", (?:for|giving|making|with|which (?:gives|makes)) an? (?:\w+ )?total(?: \w+)? of ([^,]{1,30}?)\W*$")
 # A reason, or a number that leads to another one behind it.
 _BRACKETED = re.compile(
-    r"\s\((?:since|because|as|where|given|with|using)\b[^()]*\)|\s\([$€£]?\d[\d.,]*\s?%?\)(?=.*\d)", re.IGNORECASE
+    r"\s\((?:since|because|as|where|given|with|using)\b[^()]*\)|\s\(\d[\d.]*(?:,? (?:and )?\d[\d.]*)+\)|"
+    r"\s\([$€£]?\d[\d.,]*\s?%?\)(?=.*\d)",
+    re.IGNORECASE,
 )
 # "9 - 2 = 7 balls are left"
 _SUM = re.compile(r"^[\d\s.+*/×()-]+=\s*(?=\d[\d.,]* [a-z]+ (?:is|are|remain|were)\b)")
@@ -162,7 +171,10 @@ def _counts(text: str, asked: str) -> bool:
     )
 
 
-_COUNTED = re.compile(rf"(?:\d|\b(?:{_COUNTS}|[Oo]nly one))(?![-\w])\s?([%°]|[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})")
+_COUNTED = re.compile(
+    rf"(?:\d|\b(?:{_COUNTS}|(?:[Oo]nly|[Jj]ust|[Ee]xactly) one))(?![-\w])\s?([%°]|"
+    rf"[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})"
+)
 
 
 def numbers_in(text: str) -> frozenset[float]:
@@ -220,7 +232,8 @@ def _first_clause(rest: str) -> Value | None:
 
 # Where a sentence states its only number without a verb before it: "10 people did not vote", "It was lowest in 1970".
 _AT_AN_END = re.compile(
-    r"(?:^|, )\W*(?:(?:so|thus|hence|therefore),? )?\d|\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|"
+    rf"(?:^|, )\W*(?:(?:so|thus|hence|therefore),? )?(?:(?:only|just|exactly) )?(?:\d|(?:{_COUNTS})\b)|"
+    r"\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|"
     r"\d\W*(?:[^\W\d_]+\W*){0,2}$",
     re.IGNORECASE,
 )

@@ -3,68 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics
 from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
-from l2v.benchmarks.scoring.values import Value, read_value
-
-LETTERS = "ABCDEFGHIJ"
-
-
-@dataclass(frozen=True)
-class OptionReading:
-    """The options named, as letters, and by what: letter, option_text or option_value.
-
-    More than one letter is ambiguous; none is a committed value that no option has.
-    """
-
-    letters: frozenset[str]
-    by: str
-
-
-@dataclass(frozen=True)
-class _Options:
-    """The options as compared. bare: they are only their own letters, or unknown."""
-
-    texts: tuple[str, ...]
-    plain: tuple[str, ...]
-    squeezed: tuple[str, ...]
-    spaced: tuple[str, ...]
-    values: tuple[Value | None, ...]
-    bare: bool
-
-    @property
-    def letters(self) -> str:
-        return LETTERS[: len(self.texts)] or LETTERS
-
-    def where(self, same: tuple[bool, ...] | list[bool]) -> list[str]:
-        return [letter for letter, hit in zip(self.letters, same, strict=False) if hit]
-
-
-# "θ = " of the option "θ = 1.570"
-_ASSIGNED = re.compile(r"^[^=≈<>≤≥]{1,20}[=≈]\s*")
-
-
-@lru_cache(maxsize=8192)
-def _prepare(options: tuple[str, ...]) -> _Options:
-    texts = tuple(o.strip() for o in options)
-    bare = all(not text or text == letter for text, letter in zip(texts, LETTERS, strict=False))
-    values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
-    spaced = tuple(_spaced(t[beginning(texts) :]) for t in texts)
-    return _Options(texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), spaced, values, bare)
-
-
-def beginning(options: tuple[str, ...]) -> int:
-    """How many characters all options begin with alike: "It will increase" and "It will decrease" differ in what follows."""
-    lead = _PRONOUN.match(options[0]) if options else None
-    return lead.end() if lead and all(option.startswith(lead.group()) for option in options) else 0
-
-
-_PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)
+from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, Options, prepare, spaced_words
+from l2v.benchmarks.scoring.values import read_value
 
 
 def read_option(
@@ -74,7 +19,7 @@ def read_option(
 
     asked: the question, whose numbers sentences repeat beside their answer. asks_not: whether it asks what is not so.
     """
-    known, how = _prepare(options), claim.how
+    known, how = prepare(options), claim.how
     if how == OPENING:
         return _opening(claim.line, known)
     # "If the sum is larger, it is (A)": a letter would be a guess, while "If the mice die, hawks decrease" answers.
@@ -93,12 +38,13 @@ def read_option(
         _same_text(_IS.split(text)[-1], known)
         or _same_text(plain(text).rsplit("=", 1)[-1], known)
         or _value(text, how, known, asked)
+        or _pair(text, known)
         or _mention(text, how, known, asks_not)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
 
 
-def _leads(text: str, known: _Options) -> bool:
+def _leads(text: str, known: Options) -> bool:
     """Whether a text begins with an option's letter."""
     leading = _LEADING.match(text)
     return leading is not None and leading.group(1) in known.letters
@@ -109,14 +55,14 @@ _IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)(?: (?:loc
 
 def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
     """The option that a response repeats word for word and nothing else, over however many sentences."""
-    return _same_text(text, _prepare(options))
+    return _same_text(text, prepare(options))
 
 
 def _bare_text(text: str) -> str:
     return text.strip().strip("*$\"'` ").rstrip(".").strip()
 
 
-def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> OptionReading | None:
+def _same_text(text: str, known: Options, to_the_letter: bool = False) -> OptionReading | None:
     """The whole text is one option. To the letter comes before letters, for options such as "(b)"."""
     if known.bare or len(text) > 400:
         return None
@@ -131,6 +77,7 @@ def _same_text(text: str, known: _Options, to_the_letter: bool = False) -> Optio
         squeezed = _YES_NO.get(squeezed, squeezed)
         alike = (squeezed, squeeze(_RANGE.sub(r"\1:\2", text)))
         found = known.where([bool(s) and s in alike for s in known.squeezed])
+        found = found or known.where([";" in t and squeezed == squeeze(t.partition(";")[2]) for t in known.texts])
         found = found or known.where([len(s) > 3 and s == squeezed.removesuffix("s") for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if found else None
 
@@ -151,7 +98,8 @@ _ALONE = re.compile(r"^\W{0,4}([A-Ja-j])\W{0,4}$")
 _IN_BRACKETS = re.compile(r"(?<![\w\\])[(\[]\s?([A-Ja-j])\s?[)\]]")
 _LEADING = re.compile(r"^(?:[^\w✗✘❌×✖-]|-\s){0,4}([A-J])(?:\*{0,2}\s?[.:)\]]|\s[-–]\s)")
 _NAMED = re.compile(
-    r"(?<![A-Za-z])(?:options?|choices?|answers?|letters?|opción|opção|alternativa|antwort|réponse|вариант|选项|選項)\s*[*\"'(]{0,3}([A-J])(?![\w'])",
+    r"(?<![A-Za-z])(?:options?|choices?|answers?|letters?|statement|opción|opção|alternativa|antwort|réponse|вариант|"
+    r"选项|選項)\s*[*\"'(]{0,3}([A-J])(?![\w'])",
     re.IGNORECASE,
 )
 _SMALL_LETTER = re.compile(r"(?:option|choice) [a-j]\W*(?:$|is\b)", re.IGNORECASE)
@@ -163,7 +111,7 @@ _DENIED = re.compile(
 )
 
 
-def _letter(text: str, known: _Options) -> OptionReading | None:
+def _letter(text: str, known: Options) -> OptionReading | None:
     """An option letter in one of its usual forms: "B", "(b)", "B.", "C.144", "option B", "B, because"."""
     text = plain(text)
     singles = _BETWEEN.sub(" ", text).split()
@@ -191,7 +139,7 @@ def _letter(text: str, known: _Options) -> OptionReading | None:
 _WHICH_IS = re.compile(r",? (?:which|that|this) (?:is|matches|corresponds to|equals)\b.*")
 
 
-def _contradiction(rest: str, letter: frozenset[str], known: _Options) -> frozenset[str]:
+def _contradiction(rest: str, letter: frozenset[str], known: Options) -> frozenset[str]:
     """The letters of another option whose text is all that stands beside the letter ("(B) 130°" where B is 140°)."""
     rest = rest.strip(" .,:;*()")
     if known.bare or not rest or len(rest) > 300:
@@ -208,7 +156,7 @@ def _contradiction(rest: str, letter: frozenset[str], known: _Options) -> frozen
     return frozenset() if found & letter else found
 
 
-def _value(text: str, how: str, known: _Options, asked: str) -> OptionReading | None:
+def _value(text: str, how: str, known: Options, asked: str) -> OptionReading | None:
     """The option with the committed value."""
     if known.bare or sum(v is not None for v in known.values) < 2:
         return None
@@ -227,29 +175,31 @@ def _value(text: str, how: str, known: _Options, asked: str) -> OptionReading | 
     return OptionReading(found, "option_value") if alike or (not found and all_values) else None
 
 
-_TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 # Mentioned in passing too often to be read as a choice.
 _SMALL_WORDS = {
     "yes", "no", "true", "false", "none", "nan", "na", "nothing", "both", "neither", "all", "other", "left", "right",
 }  # fmt: skip
 
 
-def _spaced(text: str) -> str:
-    """The words of a text, one form for one and many."""
-    words = _TOKENS.findall(_LIKELY.sub("", plain(text).lower()))
-    return f" {' '.join(_PLURAL.sub('', word) for word in words)} "
+# Chinese words stand without spaces.
+_HAN = re.compile("[\u4e00-\u9fff]")
 
 
-# "would most likely increase"
-_LIKELY = re.compile(r"\b(?:most )?(?:likely|probably)\b")
-_PLURAL = re.compile(r"(?<=[a-z]{3}[a-rt-z])s$")
+def _pair(text: str, known: Options) -> OptionReading | None:
+    """The only pair of a sentence ("the point (2, 5) lies on it"), where the options are pairs."""
+    pairs = {squeeze(pair) for pair in _PAIR.findall(plain(text))}
+    found = known.where([s in pairs for s in known.squeezed])
+    return OptionReading(frozenset(found), "option_text") if len(pairs) == len(found) == 1 else None
 
 
-def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionReading | None:
+_PAIR = re.compile(r"\(-?[\w./]+, ?-?[\w./]+(?:, ?-?[\w./]+)?\)")
+
+
+def _mention(text: str, how: str, known: Options, asks_not: bool) -> OptionReading | None:
     """The only option whose text is mentioned; longer texts hide the shorter ones inside them."""
     if known.bare:
         return None
-    spaced = _spaced(BOUND.sub("…", plain(text[-300:] if how in SENTENCES else text)))
+    spaced = spaced_words(BOUND.sub("…", plain(text[-300:] if how in SENTENCES else text)))
     if bool(_DENIED.search(spaced)) != (asks_not and how in SENTENCES):
         return None
     if is_mathematics(plain(text)):
@@ -262,7 +212,7 @@ def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionRead
     left, hits = spaced, [False] * len(readable)
     for i in sorted(range(len(readable)), key=lambda i: -len(known.spaced[i])):
         # Longer texts first: "red or dark red" names both, "dark red" one.
-        hits[i] = readable[i] and known.spaced[i] in left
+        hits[i] = readable[i] and (known.spaced[i].strip() if _HAN.search(known.spaced[i]) else known.spaced[i]) in left
         left = left.replace(known.spaced[i], " … ") if hits[i] else left
     found = frozenset(known.where(hits))
     return OptionReading(found, "option_text") if len(found) == 1 else None
@@ -271,6 +221,8 @@ def _mention(text: str, how: str, known: _Options, asks_not: bool) -> OptionRead
 def _is_short(spaced: str) -> bool:
     """A letter or a number: read by its own rules."""
     token = spaced.strip()
+    if _HAN.search(token):
+        return False
     if is_mathematics(token) and re.search(r"[+=<>]|\d [a-z]\b|\b[a-z] \d", token):
         return True
     return len(token) == 1 or token.replace(".", "").replace(",", "").replace("°", "").replace(" ", "").isdigit()
@@ -287,7 +239,7 @@ _POINTS = {
 }  # fmt: skip
 
 
-def _only_letter(text: str, how: str, known: _Options) -> OptionReading | None:
+def _only_letter(text: str, how: str, known: Options) -> OptionReading | None:
     """The only letter in a conclusion, where options are only letters: "point D is the highest"."""
     found = frozenset(_ANY_LETTER.findall(re.sub(r"^\W*A\s", "", text)))
     said = (
@@ -296,11 +248,11 @@ def _only_letter(text: str, how: str, known: _Options) -> OptionReading | None:
     return OptionReading(found, "letter") if said and _CHOSEN.search(text) else None
 
 
-_CHOSEN = re.compile(r"(?:\w\s|^)[A-J]\s(?:is|has|shows|must|completes|continues|fits|matches|comes|lies|follows)\s")
+_CHOSEN = re.compile(r"(?:\w\s|^)[A-J]\s(?:is|has|shows|must|can|completes|continues|fits|matches|comes|lies|follows)\s")
 _ANY_LETTER = re.compile(r"(?<![\w'’])[A-J](?![\w'’])")
 
 
-def _last_letter(text: str, known: _Options) -> OptionReading | None:
+def _last_letter(text: str, known: Options) -> OptionReading | None:
     """A letter at the very end of a concluding sentence: "… is D.", and "… is kite A." where options are only letters."""
     match = _TRAILING.search(plain(text[-120:]).rstrip())
     if match is None or match.group(2) not in known.letters or _DENIED.search(text.lower()):
@@ -316,7 +268,7 @@ _OPENING = re.compile(r"^[\s*]{0,4}(?:\(([A-J])\)|([A-J])\*{0,2}[.:)])(?=[\s*]|$
 _CLAUSE = re.compile(r"[.,;:\n]|\s-\s(?![\d$(])|\*\*")
 
 
-def _opening(line: str, known: _Options) -> OptionReading | None:
+def _opening(line: str, known: Options) -> OptionReading | None:
     """A response that begins with its choice: "B. …", "(B) …", "Yes, …"."""
     match = _OPENING.match(line)
     if match:
@@ -337,7 +289,7 @@ def _opening(line: str, known: _Options) -> OptionReading | None:
         return OptionReading(frozenset(alone.group(1)), "letter")
     clause = _CLAUSE.split(line.lstrip("* "), maxsplit=1)[0]
     if line.lstrip("* ")[len(clause) : len(clause) + 1] == "," and any(
-        o in _spaced(line[len(clause) :]) for o in known.spaced if o.strip()
+        o in spaced_words(line[len(clause) :]) for o in known.spaced if o.strip()
     ):
         # "A whale, a bat and a mouse are …"
         return None

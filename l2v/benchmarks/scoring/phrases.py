@@ -12,7 +12,8 @@ JUDGED_WRONG = (
     r"ruled out|eliminated|excluded|discarded|rejected|refuted|dismissed|out of the question|off the table)|"
     r"(?:an? |only |just |one |his |her |their |my )+(?:\w+ )?(?:trap|distractor|decoy|mistake|error|slip|guess|possibility|"
     r"candidate|"
-    r"red herring|example|(?:wrong|false|incorrect|first|common) \w+|(?:wrong|false|incorrect) (?:answer|option|statement)))"
+    r"red herring|example\b(?! of)|(?:wrong|false|incorrect|first) \w+|common (?:mis\w+|error|slip|trap|guess|pitfall|"
+    r"assumption|confusion)|(?:wrong|false|incorrect) (?:answer|option|statement)))"
 )
 INSTRUCTION = PatternTable(
     r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
@@ -69,7 +70,8 @@ REFUSES = PatternTable(
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends? (?:up)?on|"
     r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
-    r"\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|determinable|known)\b",
+    r"无法|不确定|\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|"
+    r"determinable|known)\b",
     r"\b(?:no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|(?:refuse|decline) to|(?:not|n't) convinced)\b",
     r"\b(?:undetermined|indeterminate|undefined answer|unknown answer|just a guess|only a guess|be a guess|please provide|"
     r"i'?m sorry,? but)\b",
@@ -99,11 +101,6 @@ DENIED_AFTER = re.compile(
 DENIED_BEFORE = re.compile(
     rf"(?<![\w-])(?:\w+)?({_NEGATIVE})(?:\s+[\w'-]{{1,14}}){{0,3}}\s+$|[✗✘❌][\s*]*(?:\w+\s+){{0,3}}$", re.IGNORECASE
 )
-NOT_BUT = re.compile(
-    r"((?:[^,;]{0,80}?(?:\b(?:is|are|was|were|be)\b|(?=n't)))?)\W{0,3}(?:n't|\bnot)\s+([^,;]{1,60}?),?\s+but\s+(?:rather\s+|"
-    r"actually\s+)?(.+)$",
-    re.IGNORECASE,
-)
 DENIES = PatternTable(
     rf"\b(?:is|are|was|were|be|being|seems?|looks?)(?: \w+ly| also)? (?:{JUDGED_WRONG}|(?:un|im)(?:likely|plausible|probable)|"
     rf"too \w+)\b",
@@ -111,10 +108,11 @@ DENIES = PatternTable(
     r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
     r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|"
     r"far from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|"
-    r"used to|"
+    r"(?<!be )(?<!is )(?<!are )used to|"
     r"fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|scarcely|barely|nowhere|disagree|"
     r"no reason|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|nearly) (?:right|correct|it)|"
-    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|crossed out|struck out)\b|\bain't\b",
+    r"leads? (?:nowhere|to a contradiction)|comes? close|plausible at|cross(?:ed|es)? out|struck out)\b|不是|并非|错误|不正确|"
+    r"不对|排除|\bain't\b",
     r"^\W*(?:wrong|incorrect|rejected|excluded)\b[^:]{0,12}:|\banswer is (?:smaller|larger|greater|less|more|bigger|higher|"
     r"lower) than\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
@@ -134,11 +132,11 @@ SUPPOSES = PatternTable(
     r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
-    r"\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|"
+    r"^\W*(?:如果|假设|若)|\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|"
     r"\b(?:in|for) (?:an?|another) [^.]{1,40}\banswer would\b|\bin (?:another|the (?:other|mirrored|opposite|reverse\w*|"
     r"general)) "
     r"[^.]{1,40}\banswer (?:is|would)\b",
-    r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:often|usually|typically|generally|commonly|sometimes)\b",
+    r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:(?<!most )often|usually|typically|generally|commonly|sometimes)\b",
     r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|(?<!question )mark)\b.{1,30}"
     r"\b(?:be (?:the|a|an)|as (?:the|a|an|our|my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
     r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|"
@@ -209,10 +207,11 @@ REMARKS = PatternTable(
     r"\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(
-    r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so|consequently|finally|in conclusion|"
+    r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so(?! far\b)|consequently|finally|"
+    r"in conclusion|"
     r"in summary|as a result|accordingly|"
     r"overall|to summari[sz]e|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)|this means|we (?:get|"
-    r"have|find|conclude|obtain)|it follows|∴)(?!\w)"
+    r"have|find|conclude|obtain)|it follows|∴)(?!\w)|^\W{0,6}(?:因此|所以|综上)"
 )
 LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
 LETTERS_LISTED = re.compile(
@@ -228,7 +227,8 @@ COUNTED = re.compile(
     re.IGNORECASE,
 )
 ADJECTIVES = re.compile(
-    r"\b(?:not|never|neither|wrong|incorrect|false|impossible|invalid|least|unlikely|except|opposite|other|first|second|worst|"
+    r"\b(?:not|never|neither|wrong|incorrect|false|impossible|invalid|least|unlikely|except|opposite|other|first|"
+    r"second|worst|differ\w*|"
     r"common)\b|n't",
     re.IGNORECASE,
 )
@@ -266,53 +266,11 @@ OWN_VERB = re.compile(
     r"estimate|determin|"
     r"repeat|confirm|forg[eo]t|miss|overlook|misread|add|report|infer|deduce|go|went|answer|note|observe|calculat|comput|"
     r"identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|"
-    r"arrive|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|"
+    r"arrive|end|reach|notice|read|feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|"
     r"plug|divid|"
     r"recall|start|look|assum|consider(?!ed)|deal|want|take|round|convert|apply|draw|define|write|eliminat|rul|denote)(?=\w)",
     re.IGNORECASE,
 )
-
-
-# A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
-# lone letter at the beginning of a line ("B. text") or an abbreviation does not.
-STOP = re.compile(
-    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)"
-    r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bby [A-Z]\.)"
-    r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
-    # What begins like this is a sentence of its own, even where no stop stands before it.
-    r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
-    r"Is (?:the|it|this)|(?:It|That|This) (?:is|was) not|(?:It|That|This) isn.t|Suppose|Imagine) )"
-)
-BREAK = PatternTable(
-    r";\s+",
-    r"(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)",
-    r",?\s+(?:however|although|though|even though|whereas),?\s+",
-    r",\s+(?:and\s+)?not\s+(?=\S)",
-    r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
-    r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
-    r"the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|resulting in|"
-    r"which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d| \W?[a-z] ?=| (?-i:[A-Z])))|"
-    r"(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|no,? wait|no,|wait|sorry|"
-    r"i mean|actually|"
-    r"or rather)[\s,])",
-    r"(?:—|–|-)\s+(?=no\b|wait\b)",
-    r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
-)
-CONCESSION = re.compile(
-    r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
-    r"regardless of|(?:un)?like|contrary to|rather than|instead of|apart from|besides|aside from|(?:out )?of the|out of|"
-    r"not counting|excluding|including|in addition to|among)\b[^,]{1,120},\s*",
-    re.IGNORECASE,
-)
-CONTRASTED = re.compile(
-    r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
-    r"\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
-    # A gloss of some words at the end.
-    r"\s*\((?!\w+ of (?:them|which|whom|these)\b)(?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
-    re.IGNORECASE,
-)
-# What stands in front of a comma and governs what follows.
-FRONT = re.compile(r"\W*(?:according to|if|suppose|assuming|in case|unless|were|had|when)\b", re.IGNORECASE)
 
 
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")

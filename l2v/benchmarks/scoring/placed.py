@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, Question, Verdict
-from l2v.benchmarks.scoring.additions import core
+from l2v.benchmarks.scoring.additions import BEARER, core
 from l2v.benchmarks.scoring.answering import answers, equated, new_number, touches
-from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named
+from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
-from l2v.benchmarks.scoring.options import LETTERS, beginning, whole_option
+from l2v.benchmarks.scoring.option_texts import LETTERS, beginning
+from l2v.benchmarks.scoring.options import whole_option
 from l2v.benchmarks.scoring.topics import off_topic
 from l2v.benchmarks.scoring.values import read_value
+from l2v.benchmarks.scoring.wording import labels
 
 SHOWN = 80
 
@@ -30,10 +32,19 @@ class Pending:
 # What asserts by its place alone, and must answer just what is asked.
 PLACED = (CONCLUSION, WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
 _PIECE = re.compile(
-    r"[,;:]\s(?![^(]*\))(?:i\.e\.,? |and |while |so |thus |hence )?|"
+    r"[,;:](?:\s|(?=[\u4e00-\u9fff]))(?![^(]*\))(?:i\.e\.,? |and |while |so |thus |hence )?|"
     r"\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
 )
+# "The animal is a spider, and spiders have 8 legs", "A prism has 9 edges": what a kind of thing has, it has.
+_KIND = re.compile(
+    r"^\W*(?:((?:the|this|it)\b[^,]{0,40}?) (?:is|are) an? (?:\w+ )?(\w+),? (?:which|that|and (?:thus|therefore|so|"
+    r"hence)|and (?:an? )?\2\w*) "
+    r"(have|has|belongs|is|are)|an? (?:\w+ ){1,2}has) ",
+    re.IGNORECASE,
+)
 # What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
+# "… is Graph D": the label in the place of an answer, where the options are labels.
+_LABEL = re.compile(r"\b(?:is|are) (?:indeed |clearly )?(?:the )?(?:[a-z]+ )?\(?(?-i:[A-J])\)?\W*$", re.IGNORECASE)
 _FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
 
 
@@ -44,9 +55,12 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     said = claim.sentence or claim.text
     if claim.how == WHOLE and len(said) < 4:
         return True
-    labels = [side for side in equated(said) if " is " not in side]
+    label = _LABEL.search(said) if _labels(question.options) else None
+    if label and asked_of(question.text).noun & {*map(stem, said[: label.start()].lower().split())}:
+        return True
+    sides = [side for side in equated(said) if " is " not in side]
     by_letter = isinstance(verdict, Verdict) and verdict.rule.endswith("+letter")
-    if claim.how == CONCLUSION and (by_letter or not labels and not beginning(question.options)):
+    if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
     if claim.how in (WHOLE, LAST_LINE) and (read_value(said) is not None or whole_option(said, question.options) is not None):
@@ -62,6 +76,11 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     return answers(said, question.text, answer, response, question.options, leads)
 
 
+def _labels(options: tuple[str, ...]) -> bool:
+    """Whether all options are labels: "A", "Graph B"."""
+    return all(re.fullmatch(r"(?:[A-Z][a-z]+ )?\(?[A-J]\)?", option.strip()) for option in options)
+
+
 def in_pieces(
     question: Question, claim: ResponseClaim, judge: Callable[[ResponseClaim], Verdict | Pending | None], response: str
 ) -> Verdict | Pending | None:
@@ -69,20 +88,30 @@ def in_pieces(
     if claim.how in (OPENING, LAST_LINE) or not question.text.strip():
         return None
     found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
-    whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(claim.sentence or claim.text))
+    whole = _KIND.sub(lambda m: f"{m[1] or 'it'} {m[3] or 'has'} ", claim.sentence or claim.text)
+    whole = BEARER.sub(r"\1 is", whole) if question.kind in (INTEGER, FLOAT) else whole
+    whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(whole))
     pieces = _PIECE.split(whole) if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) else [whole]
+    if _SUPERLATIVE.search(question.text) and _COMPARES.search(whole):
+        # "B is longer than C" where the longest is asked for.
+        return None
     if sum("=" in piece for piece in pieces) > 1:
         asked = asked_of(question.text)
         sides = [(p, {*named(p.partition("=")[0])}) for p in pieces if not off_topic(p, f"{question.text}\n\n")]
-        fitting = [p for p, names in sides if names <= asked.main | asked.rest and any(n[0] not in DIGITS for n in names)]
+        fitting = [
+            p
+            for p, names in sides
+            if names <= asked.main | asked.rest | labels(p, asked) - {"x"} and any(n[0] not in DIGITS for n in names)
+        ]
         pieces = fitting if len(fitting) == 1 else pieces[-1:] if _HENCE.search(whole) else [whole]
     if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
-        pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or [whole]
+        last = pieces[-1:] if _ITS.match(pieces[-1]) else [whole]
+        pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or last
     for piece in pieces:
         if len(piece.split()) < 3 or _NO_PIECE.match(piece):
             continue
-        if piece != whole and not _SAYS.search(piece):
-            appended = _APPENDED.match(piece)
+        appended = _APPENDED.match(piece) if piece != whole else None
+        if appended or piece != whole and not _SAYS.search(piece):
             if not appended and not (question.kind == CHOICE and touches(piece, question.text)):
                 continue
             # "…, and lowest on Friday" goes on with the subject before it.
@@ -103,9 +132,20 @@ def in_pieces(
 # ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
 _APPENDED = re.compile(
     r"\W*(?:(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|"
-    r"(?:for|giving|making|with) (?=an? total of)|(?=an? (?:\w+ )?\w+ of \W*\d))",
+    r"an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|"
+    r"him|her|them) (?=\d)|"
+    r"which (?:(?:is|equals) (?=the )|gives |makes |totals |(?:adds? up|sums?|"
+    r"comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|"
+    r"(?:for|giving|making|with) (?=an? total(?: \w+)? of)|(?=an? (?:\w+ )?\w+ of \W*\d))",
     re.IGNORECASE,
 )
+_SUPERLATIVE = re.compile(r"\b(?:\w{2,}est|most|least)\b", re.IGNORECASE)
+_COMPARES = re.compile(
+    r"\b(?:\w{2,}er|more|less|fewer)(?: \w+)? than\b(?! (?:all|any|the (?:other|rest)|every))(?!.{0,200}\b(?:\w{2,}est|most|"
+    r"least)\b)",
+    re.IGNORECASE,
+)
+_ITS = re.compile(r"(?:their|its)\s\w+ .*(?:=|\bis\b)", re.IGNORECASE)
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
 _SAYS = re.compile(
@@ -118,7 +158,8 @@ _LETTER_IS = re.compile(
 )
 # What is said of something before it, or only tried.
 _NO_PIECE = re.compile(
-    r"\W*(?:which|who|whose|where|or|as|with|including|not|(?:let'?s |i )?try|test|suppose|assume|let|"
+    r"\W*(?:which (?!(?:gives|makes|totals|adds?|sums?|comes|(?:is|equals) the)\b[^=]*\d)|who|whose|where|or|as|with|"
+    r"including|not|(?:let'?s |i )?try|test|suppose|assume|let|"
     r"an? \w+ (?:lies|stands|sits|hangs))\b",
     re.IGNORECASE,
 )

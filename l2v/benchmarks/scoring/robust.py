@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
-from l2v.benchmarks.scoring.asking import none_counted
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
+from l2v.benchmarks.scoring.counted import none_counted
 from l2v.benchmarks.scoring.equality import Comparison, compare
 from l2v.benchmarks.scoring.forms import (
     BOXED,
@@ -33,7 +33,8 @@ from l2v.benchmarks.scoring.forms import (
 )
 from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
 from l2v.benchmarks.scoring.numeric import OPEN_BOX
-from l2v.benchmarks.scoring.options import LETTERS, OptionReading, is_answer, read_option, whole_option
+from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading
+from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, read_value, without_mixed_words
 
@@ -214,8 +215,8 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
     if found is not None and found.equal is False and len(forms := _FORMS.split(claim.text)) == 2:
         # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
-        other = compare(question, forms[0], claim.how)
-        found = other if other is not None and other.equal else found
+        either = (compare(question, form, claim.how) for form in forms)
+        found = next((other for other in either if other is not None and other.equal), found)
     if found is None:
         return _unread(question, claim)
     if found.symbolic is not None:
@@ -223,7 +224,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
     return _verdict(question, claim, found)
 
 
-_FORMS = re.compile(r"≈|\\approx|, (?:i\.e\.|that is|or (?:about|roughly|approximately|equivalently))")
+_FORMS = re.compile(r"≈|\\approx|, (?:i\.e\.|that is|or (?:about|roughly|approximately|equivalently|(?=\d)))")
 
 
 def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:

@@ -12,7 +12,7 @@ import pytest
 from computing import Computing
 
 from l2v.benchmarks.base import CHOICE, INTEGER, TEXT, Question, Verdict
-from l2v.benchmarks.scoring import markers, phrases, symbolic
+from l2v.benchmarks.scoring import breaks, markers, phrases, symbolic
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.clauses import Kind, classify, sentences
 from l2v.benchmarks.scoring.cleaning import clean
@@ -21,7 +21,7 @@ from l2v.benchmarks.scoring.tables import PatternTable
 
 CLAIMS = Path(__file__).parent / "claims"
 HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth", "sixth", "sixth_kept")
-HALVES += ("seventh", "seventh_kept")
+HALVES += ("seventh", "seventh_kept", "eighth", "eighth_kept", "ninth", "ninth_kept")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 
@@ -156,7 +156,7 @@ def test_every_sentence_has_one_kind(text: str, kind: Kind) -> None:
 
 def test_a_table_loses_no_match_where_it_does_not_look() -> None:
     texts = {text for case in CASES for _, text, _ in sentences(clean(case["response"]))}
-    for table in (one for room in (markers, phrases) for one in vars(room).values() if isinstance(one, PatternTable)):
+    for table in (one for room in (breaks, markers, phrases) for one in vars(room).values() if isinstance(one, PatternTable)):
         lost = [text for text in texts if table.search(text) is None and table.search(text, bits=-1) is not None]
         assert not lost, table.pattern
 

@@ -1,0 +1,78 @@
+"""The options of a question as they are compared: their texts in several forms, and what a response names of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from l2v.benchmarks.scoring.cleaning import plain, squeeze
+from l2v.benchmarks.scoring.values import Value, read_value
+
+LETTERS = "ABCDEFGHIJ"
+
+
+@dataclass(frozen=True)
+class OptionReading:
+    """The options named, as letters, and by what: letter, option_text or option_value.
+
+    More than one letter is ambiguous; none is a committed value that no option has.
+    """
+
+    letters: frozenset[str]
+    by: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options as compared. bare: they are only their own letters, or unknown."""
+
+    texts: tuple[str, ...]
+    plain: tuple[str, ...]
+    squeezed: tuple[str, ...]
+    spaced: tuple[str, ...]
+    values: tuple[Value | None, ...]
+    bare: bool
+
+    @property
+    def letters(self) -> str:
+        return LETTERS[: len(self.texts)] or LETTERS
+
+    def where(self, same: tuple[bool, ...] | list[bool]) -> list[str]:
+        return [letter for letter, hit in zip(self.letters, same, strict=False) if hit]
+
+
+# "θ = " of the option "θ = 1.570"
+_ASSIGNED = re.compile(r"^[^=≈<>≤≥]{1,20}[=≈]\s*")
+
+
+@lru_cache(maxsize=8192)
+def prepare(options: tuple[str, ...]) -> Options:
+    texts = tuple(o.strip() for o in options)
+    bare = all(not text or text == letter for text, letter in zip(texts, LETTERS, strict=False))
+    values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
+    spaced = tuple(spaced_words(t[beginning(texts) :]) for t in texts)
+    return Options(texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), spaced, values, bare)
+
+
+def beginning(options: tuple[str, ...]) -> int:
+    """How many characters all options begin with alike: "It will increase" and "It will decrease" differ in what follows."""
+    lead = _PRONOUN.match(options[0]) if options else None
+    return lead.end() if lead and all(option.startswith(lead.group()) for option in options) else 0
+
+
+_PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)
+
+
+_TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
+
+
+def spaced_words(text: str) -> str:
+    """The words of a text, one form for one and many."""
+    words = _TOKENS.findall(_LIKELY.sub("", plain(text).lower()))
+    return f" {' '.join(_PLURAL.sub('', word) for word in words)} "
+
+
+# "would most likely increase", "Peru's area"
+_LIKELY = re.compile(r"\b(?:most )?(?:likely|probably)\b|(?<=\w)'s\b")
+_PLURAL = re.compile(r"(?<=[a-z]{2}[a-rt-z])s$")

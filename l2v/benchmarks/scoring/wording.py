@@ -1,0 +1,166 @@
+"""What a sentence names of what is asked, what it adds, and what it says in several forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from l2v.benchmarks.scoring.additions import EMPTY, HOW_FAR, core
+from l2v.benchmarks.scoring.asking import DIGITS, PLACE, SOME, Wanted, named, pairs_in
+from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.polar import FORMULA
+from l2v.benchmarks.scoring.values import Value, known_unit, to_base
+
+OF_SO_MANY = re.compile(rf"\b([0-9]+|{SOME}) (?:out )?of (?:the |these |those )?(?:[0-9]+|{SOME})(?= [a-z])", re.IGNORECASE)
+# "all three objects", "the highest of the four states"
+_ALL_SO_MANY = re.compile(rf"\b(all|these|of the)(?: of the)? (?:[0-9]+|{SOME})(?= [a-z]|\W*$)", re.IGNORECASE)
+# "18 tiles minus 3 tiles gives 15 tiles", "3 red + 4 blue = 7"
+_WORKED = re.compile(
+    r"[0-9.]+ (?:\w+ )?(?:(?:minus|plus|take away|times|[-+×]) [0-9.]+ (?:\w+ )?)+(?:gives|leaves|makes|is|equals|"
+    r"=) (?:an? \w+ of )?(?=[0-9])"
+)
+# "The total surface area": the whole of what is asked for.
+_TOTAL = re.compile(
+    r"\btotal (?=(?:\w+ )?(?:area|volume|length|distance|cost|price|perimeter|time|weight|"
+    r"mass)\b)",
+    re.IGNORECASE,
+)
+_APART = re.compile(r"(\d\s?(?:[ckm]?m|(?:kilo|centi)?meters?|miles?|feet|ft|units?)) apart\b")
+_POWER = re.compile(r"(?<=[a-z])\^\{?-?[123]\}?")
+_RUN = re.compile(r"[0-9.,]*[0-9](?:[0-9.,/^×·e'{}\\ƒ√ ]|(?<= )x(?= )|and a half)*")
+_NTH_OPTION = re.compile(r"\b(?:first|second|third|fourth|fifth|last) (?:option|choice|answer|one)\b", re.IGNORECASE)
+IN_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|(?:for )?(?:a |the )?total(?: number| of)?)(?!\w)", re.IGNORECASE)
+DEFINITE = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore|consequently|and|then|finally),? )*(?:the (\w+)(?: of \w+)?|(\w+) [A-J]) (?:is|"
+    r"are|was|were|equals|"
+    r"measures|(?:should|must|has to) be|simplifies to|(?:comes?|works?|turns?) out (?:as|at|to(?: be)?)|amounts to|"
+    r"comes to|stands at)\b",
+    re.IGNORECASE,
+)
+# "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
+_SUM = re.compile(r"[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
+LABEL = re.compile(r"([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
+_FORM = re.compile(
+    r",? (?:i\.e\.|that is|or(?: about| roughly)?|which (?:is|rounds to|equals|simplifies to)(?: about)?),?(?= [\W\d]*\d)"
+)
+# "A = πr^2 = 9π": the sides between are steps.
+_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
+# What quantities are called by, beside their first letters.
+_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
+
+
+def labels(text: str, asked: Wanted) -> set[str]:
+    """The symbols in front of "=" that may stand for what is asked for."""
+    names = [name.strip("~") for name in asked.main | asked.rest]
+    letters = {letter for name in names for letter in (name[0], name[0].upper())}
+    letters |= {letter for name in asked.main | asked.rest for letter in _LETTERS.get(name, "")}
+    letters |= unknown(asked)
+    return {label for label in LABEL.findall(text) if set(label) <= letters}
+
+
+def unknown(asked: Wanted) -> set[str]:
+    """What may stand for a quantity that the question has no symbol for."""
+    return set() if any(len(name) == 1 for name in asked.near) else {"x"}
+
+
+def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
+    """A sentence without what names nothing, of sums only their results; whether it gives one value in several forms."""
+    text = PLACE.sub(" ", EMPTY.sub(" ", OF_SO_MANY.sub(r"\1", core(text))))
+    if asked.counts or {"~total", "~price"} & (asked.main | asked.noun):
+        text = IN_ALL.sub(" total " if "~total" in asked.main else " ", text)
+    text = _TOTAL.sub("", text) if "~total" not in asked.known else text
+    text = _APART.sub(r"\1 distance", text) if "~length" in asked.main else text
+    text = _WORKED.sub("", _POWER.sub("", plain(text)))
+    forms = "≈" in text or _FORM.search(text) is not None
+    text = _CHAIN.sub(r"\1=\2", _FORM.sub(" ", text))
+    return _SUM.sub(lambda m: re.split("[=≈⇒→]", m.group())[-1], text), forms
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What a sentence names. own: the claimed answer; fixed: that, units and fitting labels; there: all that it covers."""
+
+    text: str
+    said: tuple[str, ...]
+    own: frozenset[str]
+    fixed: frozenset[str]
+    there: frozenset[str]
+    labelled: bool
+    worked: bool
+    alone: bool
+
+
+def read_sentence(
+    text: str, asked: Wanted, answer: Sequence[str], response: str, options: Sequence[str]
+) -> tuple[Sentence, set[str]]:
+    """A sentence, and what it names that nobody asked for."""
+    alone = response.strip() == text.strip()
+    angles = _NUMBERED_ANGLE.findall(text)
+    text = text if any(DIGITS & set(one) for one in answer) else HOW_FAR.sub("", text)
+    text = text if any(DIGITS & set(one) for one in answer) else _ALL_SO_MANY.sub(r"\1", text)
+    text, forms = _stripped(FORMULA.sub(" ", text), asked)
+    text = _GLOSS.sub(lambda m: m.group() if _known(m.group(), asked, answer) else "", text)
+    own = {name for part in answer for name in (*named(part), *named(part.lower()), *_SIDE_OF.get(part.lower(), ()))}
+    if len(runs := _RUN.findall(text)) == 1 and any(n[0] in DIGITS for n in own):
+        # One number, however it is written.
+        own |= set(named(runs[0]))
+    if any(n.isalpha() for n in own):
+        # "March 14th"
+        own |= {f"{n}{end}" for n in own if n.isdigit() for end in ("st", "nd", "rd", "th")}
+    said = tuple(name for name in named(_NTH_OPTION.sub(" ", text)) if name.isascii())
+    words = [(word, known_unit([word])) for word in _LETTERS_ONLY.findall(text)]
+    units = {name for word, unit in words if unit and (forms or not _clashes(unit, asked)) for name in named(word)}
+    symbols = labels(text, asked)
+    allowed = asked.known | own | units | symbols | unknown(asked) | ({"f"} if "functi" in asked.known else set())
+    if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):
+        allowed |= {n for n in said if n[0] in DIGITS}
+    definite = DEFINITE.match(text)
+    worked = bool(definite and definite[1] in _WORKED_OUT) and not alone and not any(n[0] == "~" for n in asked.near)
+    allowed |= _RESULT if worked else set()
+    strange = {*_HAN.findall(text)} - {*_HAN.findall("".join((asked.text, *answer))), *_HAN_NEUTRAL}
+    foreign = strange | {n for n in said if n not in allowed and not any(len(n) > 2 and o.startswith(n) for o in own)}
+    foreign |= {
+        f"~{a}"
+        for a, by, b in pairs_in(text)
+        for x, word, y in asked.pairs
+        if by == word and x != y and (a == y or b == x or by == "than" and b != y and {b, y} <= {*asked.known} & {*said})
+    }
+    if own and said and not own & set(said) and not _YES_NO & {part.strip().lower() for part in answer}:
+        foreign |= own
+    # "∠3 = 130°" where angle 2 is asked for
+    foreign |= {f"~{number}" for number in angles if number not in asked.known}
+    there = {*said, *own, *(name for option in options for name in named(option))}
+    fixed = frozenset(own | units | symbols)
+    return Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(symbols), worked, alone), foreign
+
+
+_HAN = re.compile("[\u4e00-\u9fff]")
+# Chinese signs that name nothing.
+_HAN_NEUTRAL = frozenset(
+    "的是在了有为从图中可以看出到一共总个只条张本位名块因此所以故则即得由知题意根据如示答案和与也就这那它其们我们被把于等约大度数平方厘米千克公斤小时分钟秒毫升岁年月日元角"
+)
+# "a pie chart that shows how it is used", "the highest bar (18)": what neither asks nor answers.
+_GLOSS = re.compile(
+    r"(?<!\bis)(?<!\bwas) (?:that|which|who) (?:\w+s|is|are|have|were)\s"
+    r"(?!.*\b(?:would|could|not|is|are|was|were)\b).*|\s\([^()]*\)"
+)
+
+
+def _known(text: str, asked: Wanted, answer: Sequence[str]) -> bool:
+    """Whether a text names something of the question or the answer."""
+    return bool({*named(text)} & {*asked.main, *asked.rest, *(name for part in answer for name in named(part))})
+
+
+_NUMBERED_ANGLE = re.compile(r"(?:\bangle|∠)\s?([0-9])(?=\s*(?:=|is\b|measures\b|equals\b))", re.IGNORECASE)
+_SIDE_OF = {side: named(f"{side}hand") for side in ("left", "right")}
+_LETTERS_ONLY = re.compile(r"[^\W\d_]+")
+_YES_NO = {"yes", "no", "true", "false"}
+# What a sum that was worked out before is called by.
+_WORKED_OUT = ("sum", "total", "difference", "product", "quotient")
+_RESULT = frozenset({"~total", "~difference", "produc", "quotie"})
+
+
+def _clashes(unit: str, asked: Wanted) -> bool:
+    base = to_base(Value(1.0, 0, unit))
+    return unit not in asked.units and base is not None and base[0] in asked.dimensions
