@@ -269,11 +269,10 @@ def own_part(text: str, asked: str) -> str:
     for match in heads:
         head = text[: match.start()].strip()
         leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
-        if re.search(r"\w", head):
-            if not leads_in:
-                return head
-        elif (found := _QUESTION.match(text, match.end())) and _is_another(found.group(), asked):
-            return ""
+        if re.search(r"\w", head) and not leads_in:
+            return head
+        if (found := _QUESTION.match(text, match.end())) and _is_another(found.group(), asked):
+            return head
     return text
 
 
