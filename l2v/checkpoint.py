@@ -104,7 +104,7 @@ def _library_facts(spec: ModelSpec) -> ModelFacts:
     """Through transformers, whose import takes seconds, for a config that leaves them to its class."""
     from transformers import AutoConfig
 
-    config = from_pretrained(AutoConfig, spec).gettext_config()
+    config = from_pretrained(AutoConfig, spec).get_text_config()
     return ModelFacts(int(config.num_hidden_layers), int(config.hidden_size))
 
 

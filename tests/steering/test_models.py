@@ -170,6 +170,12 @@ def test_internvl2_in_its_own_format_is_refused_with_the_way_out(tmp_path: Path,
     assert read_facts(internvl) == models.ModelFacts(32, 4096)
 
 
+@pytest.mark.parametrize("names", [{"n_layer": 3, "n_embd": 24}, {"num_hidden_layers": 3, "n_embd": 24}])
+def test_what_a_config_calls_by_other_names_is_told_by_its_class(names: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_head": 2, **names}))
+    assert read_facts(ModelSpec("far/away", path=str(tmp_path))) == models.ModelFacts(3, 24)
+
+
 def test_code_of_a_checkpoint_runs_only_when_trusted_and_may_fail(tmp_path: Path) -> None:
     """Untrusted: the sentence names the setting. Trusted and broken: its error, in one sentence."""
     config = {"model_type": "own_kind", "auto_map": {"AutoConfig": "configuration_own.Own", "AutoModelForCausalLM": "x.Y"}}
