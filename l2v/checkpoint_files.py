@@ -33,11 +33,17 @@ def check_files(spec: ModelSpec, kind: str) -> None:
     if spec.path is None or spec.trust_remote_code:
         return
     folder = Path(spec.where())
+    if kind == "vision":
+        check_two_templates(folder)  # of an id of the hub it is for its owners to mend
+    _check_folder(folder, kind)
+
+
+def _check_folder(folder: Path, kind: str) -> None:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         _check_weightless(folder)
         return
-    _check_settings(spec.path, kind)
+    _check_settings(folder, kind)
     told = [(file, file.stat()) for file in (*files, *sorted(folder.glob("*.json"))) if file.is_file()]
     _checked(str(folder), tuple((str(file), stand.st_size, stand.st_mtime_ns) for file, stand in told))
 
@@ -50,27 +56,24 @@ def check_cached(spec: ModelSpec, kind: str, weights: bool = True) -> None:
         return
     file = try_to_load_from_cache(spec.id, "config.json", revision=spec.revision)
     if isinstance(file, str):
-        folder = str(Path(file).parent)
-        check_whole(replace(spec, path=folder))
+        folder = Path(file).parent
+        check_whole(replace(spec, path=str(folder)))
         _check_settings(folder, kind)
         if weights:
-            check_files(replace(spec, path=folder), kind)
+            _check_folder(folder, kind)
 
 
-def _check_settings(place: str, kind: str) -> None:
+def _check_settings(folder: Path, kind: str) -> None:
     """What is in the JSON files of a folder."""
-    folder = Path(place)
     # Without its settings a tokenizer is made up by the model's type, and splits words in another way.
     _needed(folder, ("tokenizer_config.json",), "the settings of its tokenizer")
     _needed(folder, VOCABULARIES, "the vocabulary of its tokenizer")
     if kind == "vision":
         _needed(folder, PROCESSORS, "the settings of its processor, without which it takes no pictures")
     if (ends := folder / "generation_config.json").is_file():
-        check_generation(json_object(ends), place)  # transformers takes one that it cannot read for none
-    check_numbers_of(json_object(folder / "config.json"), place)
+        check_generation(json_object(ends), str(folder))  # transformers takes one that it cannot read for none
+    check_numbers_of(json_object(folder / "config.json"), str(folder))
     check_two_processors(folder)
-    if kind == "vision":
-        check_two_templates(folder)
 
 
 def _check_weightless(folder: Path) -> None:

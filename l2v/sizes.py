@@ -110,7 +110,7 @@ def check_two_templates(folder: Path) -> None:
     older, newer = folder / "chat_template.json", folder / "chat_template.jinja"
     if not (older.is_file() and newer.is_file()):
         return
-    if str(json_object(older).get("chat_template")).encode() != newer.read_bytes():
+    if str(json_object(older).get("chat_template")).strip().encode() != newer.read_bytes().strip():
         raise UserError(
             f"'{folder}' holds two chat templates that differ, {older.name} and {newer.name}; delete the one or the other."
         )

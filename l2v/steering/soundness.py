@@ -34,7 +34,7 @@ def check_finite(model: nn.Module, where: str) -> None:
     weights = [(name, w.detach()) for name, w in model.named_parameters() if w.is_floating_point() and not w.is_meta]
     for name, weight in weights:
         blocks = weight.reshape(-1)[: weight.numel() // STRETCH * STRETCH].view(-1, STRETCH)
-        if not any(word in name for word in ("embed", "lm_head")) and not bool(blocks.any(dim=1).all()):
+        if not any(word in name for word in ("embed", "wte", "lm_head")) and not bool(blocks.any(dim=1).all()):
             raise UserError(
                 f"The checkpoint '{where}' holds {STRETCH:,} zeros on end in {name}, as a part of a download that never came "
                 "leaves them; get it again."
