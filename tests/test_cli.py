@@ -69,10 +69,14 @@ def test_the_probe_sees_heavy_imports() -> None:
     assert "torch" in done.stderr.splitlines()[-1].split()
 
 
-def test_what_reads_a_study_loads_no_torch(tiny: Callable[..., Any], outputs: Path) -> None:
-    """Tables, the page with its pictures, uploads and scores: beside a run, torch would be most of what they take."""
-    assert tiny("--multirun", "study=read_only", "method=direct,l2v", "scorer=[official,robust]").code == 0
-    asked = [f"outputs={outputs}", "study=read_only"]
+def test_what_reads_a_study_loads_no_torch(tiny: Callable[..., Any], tmp_path: Path) -> None:
+    """Tables, the page with its pictures, uploads and scores: beside a run, torch would be most of what they take.
+
+    In a folder of its own: directions that other tests kept with their states are looked at with torch.
+    """
+    own = ("study=read_only", f"runtime.outputs={tmp_path}")
+    assert tiny("--multirun", *own, "method=direct,l2v", "scorer=[official,robust]").code == 0
+    asked = [f"outputs={tmp_path}", "study=read_only"]
     commands = [[verb, *asked] for verb in ("status", "agreement", "report")]
     commands += [
         ["track", *asked, "tracker.mode=offline", "progress=false"],
@@ -81,8 +85,8 @@ def test_what_reads_a_study_loads_no_torch(tiny: Callable[..., Any], outputs: Pa
     done = subprocess.run([sys.executable, "-c", READ.format(commands=commands)], capture_output=True, text=True)
     told = [line for line in done.stderr.splitlines() if line.startswith("LOADED")]
     assert told == [f"LOADED {words[0]} 0" for words in commands], done.stderr
-    assert (outputs / "read_only" / "report" / "index.html").exists()
-    assert list((outputs / "read_only" / "track").rglob("*.wandb")), "directions and cells were uploaded"
+    assert (tmp_path / "read_only" / "report" / "index.html").exists()
+    assert list((tmp_path / "read_only" / "track").rglob("*.wandb")), "directions and cells were uploaded"
 
 
 def test_the_first_help_names_every_verb(l2v: Callable[..., Any]) -> None:

@@ -32,7 +32,7 @@ LAYERS = "intervention.layer=0,1,2,3"
 CHECKS = {
     "digests": ("l2v.study.digests", ("sealed_line", "sealed", "open_lines", "read_sealed", "content_digest", "is_whole")),
     "hashing": ("l2v.study.digests", ("_check", "_own_digest", "content_digest", "has_check")),
-    "checkpoints": ("l2v.checkpoint", ("check_files", "check_kind", "check_loaded")),
+    "checkpoints": ("l2v.steering.models", ("check_files", "check_cached", "check_kind", "check_loaded")),
     "directions": ("l2v.transfer.directions", ("_digests", "_are_whole")),
     "disk": ("l2v.disk", ("write_atomically", "sync_path")),
 }
