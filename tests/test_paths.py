@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,9 +81,8 @@ def test_words_that_hydra_cannot_read_are_told_with_quotes_for_the_shell(l2v: Ca
 
 def test_a_wheel_holds_what_lies_beside_the_package_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = paths.PACKAGE.parent
-    project = (root / "pyproject.toml").read_text(encoding="utf-8")
-    (table,) = re.findall(r"wheel\.force-include\]\n((?:.+\n)+)", project)
-    places = dict(re.findall(r'^"?([^"\s]+)"? = "(.+)"$', table, re.MULTILINE))
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    places = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert [root / source for source in places] == [paths.conf_dir(), paths.claims_file()]
     for place in places.values():
         (tmp_path / place).parent.mkdir(exist_ok=True)

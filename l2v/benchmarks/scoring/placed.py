@@ -42,9 +42,9 @@ _KIND = re.compile(
     r"(have|has|belongs|is|are)|an? (?:\w+ ){1,2}has) ",
     re.IGNORECASE,
 )
-# What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
 # "… is Graph D": the label in the place of an answer, where the options are labels.
 _LABEL = re.compile(r"\b(?:is|are) (?:indeed |clearly )?(?:the )?(?:[a-z]+ )?\(?(?-i:[A-J])\)?\W*$", re.IGNORECASE)
+# What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
 _FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
 
 

@@ -97,8 +97,8 @@ def read_sentence(
     """A sentence, and what it names that nobody asked for."""
     alone = response.strip() == text.strip()
     angles = _NUMBERED_ANGLE.findall(text)
-    text = text if any(DIGITS & set(one) for one in answer) else HOW_FAR.sub("", text)
-    text = text if any(DIGITS & set(one) for one in answer) else _ALL_SO_MANY.sub(r"\1", text)
+    if not any(DIGITS & set(one) for one in answer):
+        text = _ALL_SO_MANY.sub(r"\1", HOW_FAR.sub("", text))
     text, forms = _stripped(FORMULA.sub(" ", text), asked)
     text = _GLOSS.sub(lambda m: m.group() if _known(m.group(), asked, answer) else "", text)
     own = {name for part in answer for name in (*named(part), *named(part.lower()), *_SIDE_OF.get(part.lower(), ()))}
