@@ -15,14 +15,15 @@ NEW_ENOUGH := import sys; sys.version_info < (3, 11) and sys.exit( \
 CHECKPOINTS := outputs/checkpoints
 TWINS := table1 table2 controls source_scale fig2 fig4 fig5 fig6 fig7a fig7b prompt_method
 
-WORLDS := 1 odd 2 3 4
+WORLDS := 1 2 3 4
+TRAIN := $(BIN)/python -m l2v.mini.train --missing --threads 1
 PROSE := outputs/prose.jsonl
 MODELS := smollm2 smollm2_noisy gemma3_270m smol_reader
 
 .PHONY: demo test lint docs tables worlds real real-small clean
 
 demo: $(INSTALLED)
-	$(BIN)/l2v run --multirun +experiment=demo
+	$(BIN)/l2v run --multirun +experiment=demo executor=processes executor.workers=2
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -51,11 +52,18 @@ $(CHECKPOINTS)/%_sft: $(INSTALLED)
 $(CHECKPOINTS)/mini_reasoner: $(INSTALLED)
 	test -d $@ || $(BIN)/l2v finetune source=mini_base finetune.model=source +finetune=mini finetune.out=$@
 
+# The longest first, in pieces that two cores share alike.
 worlds: $(INSTALLED)
-	$(MAKE) --no-print-directory --jobs 2 $(WORLDS:%=world-%)
+	$(MAKE) --no-print-directory --jobs 2 $(WORLDS:%=targets-%) odd-a odd-b $(WORLDS:%=strangers-%)
 
-world-%: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m l2v.mini.train --world $* --out outputs/worlds/$* --missing
+targets-%: $(INSTALLED)
+	$(TRAIN) --world $* --out outputs/worlds/$* --models base,vlm,vlm_drifted,kin
+
+strangers-%: $(INSTALLED)
+	$(TRAIN) --world $* --out outputs/worlds/$* --models stranger_a,stranger_b
+
+odd-%: $(INSTALLED)
+	$(TRAIN) --world odd --out outputs/worlds/odd --models stranger_$*
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict

@@ -49,6 +49,11 @@ class ModelSpec:
     attention: str | None = None
     images: ImageSettings | None = None
 
+    @property
+    def place(self) -> str:
+        """The folder or id, as sentences name it; nothing is looked up."""
+        return self.id if self.path is None else self.path
+
     def where(self) -> str:
         """The folder or id that is handed to `from_pretrained`. Raises UserError when the folder is missing."""
         if self.path is None:

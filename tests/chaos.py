@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from forked import Forked
 
-ITEMS, CELLS = 40, 5
+ITEMS, CELLS = 24, 5
 PATIENCE = 180
 # Small batches, so that there is something to interrupt.
 GRID = (

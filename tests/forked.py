@@ -40,9 +40,11 @@ def _run(words: tuple[str, ...], out: str, err: str, folder: str, environment: d
     sys.exit(main(words))
 
 
-def _work(words: tuple[str, ...], out: str, log: Path, folder: str, environment: dict[str, str]) -> None:
+def _work(words: tuple[str, ...], pipes: tuple[str, str], log: Path, folder: str, environment: dict[str, str]) -> None:
     os.setsid()
-    os.dup2(os.open(out, os.O_WRONLY | os.O_APPEND), 1)
+    for number, path in enumerate(pipes):
+        # Both ways, as the driver's end: opened by one side alone it would wait for the other.
+        os.dup2(os.open(path, os.O_RDWR), number)
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
     os.environ.clear()
     os.environ.update(environment)
@@ -130,10 +132,14 @@ class ForkedWorker(Forked):
     method = "fork"
 
     def __init__(self, run: Any, index: int, log: Path, environment: dict[str, str]) -> None:
-        words = (str(run.path), "--index", str(index), "--attempt", run.attempt)
-        self.stdout = tempfile.NamedTemporaryFile(prefix="l2v-forked-")  # noqa: SIM115 (gone with this object)
+        words = (str(run.path), "--index", str(index), "--attempt", run.attempt, "--follow")
+        self.folder = tempfile.TemporaryDirectory(prefix="l2v-forked-")
+        pipes = (f"{self.folder.name}/in", f"{self.folder.name}/out")
+        for path in pipes:
+            os.mkfifo(path)
+        self.stdin, self.stdout = (open(path, "r+b", buffering=0) for path in pipes)  # noqa: SIM115 (gone with this object)
         context = loaded(self.method)
-        self.process = context.Process(target=_work, args=(words, self.stdout.name, log, os.getcwd(), environment))
+        self.process = context.Process(target=_work, args=(words, pipes, log, os.getcwd(), environment))
         self.process.start()
         self.pid = self.process.pid or 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from PIL import Image
@@ -26,11 +27,11 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
     """
     holder = loaded.processor if loaded.processor is not None else loaded.tokenizer
     if not getattr(holder, "chat_template", None):
-        raise UserError(f"'{loaded.spec.where()}' has no chat template; add chat_template.jinja to its folder.")
+        raise UserError(f"'{loaded.spec.place}' has no chat template; add chat_template.jinja to its folder.")
     parts = loaded.processor is not None
     if images and not parts:
         raise UserError(
-            f"'{loaded.spec.where()}' is a text model, and a question has a picture; choose other questions or target."
+            f"'{loaded.spec.place}' is a text model, and a question has a picture; choose other questions or target."
         )
     if not (text.strip() or images):
         raise UserError("A question is empty; mend the data, or leave it out with another benchmark.split or part.")
@@ -42,8 +43,8 @@ def chat_prompt(loaded: LoadedModel, text: str, images: int, prefix: str = "", h
     try:
         prompt = str(holder.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     except Exception as error:  # a template is a program of the checkpoint's
-        raise template_failed(loaded.spec.where(), error) from error
-    check_written(prompt, [*(words for _, words in said), *pieces], loaded.spec.where())
+        raise template_failed(loaded.spec.place, error) from error
+    check_written(prompt, [*(words for _, words in said), *pieces], loaded.spec.place)
     return prompt + prefix
 
 
@@ -60,7 +61,7 @@ def check_written(prompt: str, said: Sequence[str], where: str) -> None:
 def check_words(loaded: LoadedModel, texts: Sequence[str]) -> None:
     """Raise UserError for a control word in a text; of the places of pictures `encode_prompts` tells."""
     told = picture_words(loaded.model, loaded.tokenizer)
-    check_control_words(loaded.tokenizer, texts, loaded.spec.where(), told)
+    check_control_words(loaded.tokenizer, texts, loaded.spec.place, told)
 
 
 def template_failed(where: str, error: Exception) -> UserError:
@@ -105,7 +106,7 @@ def encode_prompts(
     a picture, or a prompt longer than the model's context.
     """
     check_picture_words(loaded.model, loaded.tokenizer, prompts, images)
-    inputs, where = _tokenized(loaded, prompts, images, which), loaded.spec.where()
+    inputs, where = _tokenized(loaded, prompts, images, which), loaded.spec.place
     ids, mask = inputs["input_ids"], inputs.get("attention_mask")
     if mask is None:
         raise UserError(f"The processor of '{where}' gives no attention mask; padding could not be told from text.")
@@ -136,13 +137,14 @@ def check_last(loaded: LoadedModel, last: Sequence[int], prompts: Sequence[str])
     word = loaded.tokenizer.eos_token
     wrote = prompts[list(last).index(end)].rstrip().endswith(word)
     who, mend = ("chat template", "mend the template") if wrote else ("tokenizer", "set add_eos_token=false, or get it again")
-    raise UserError(f"The {who} of '{loaded.spec.where()}' ends a question with '{word}', which ends a text; {mend}.")
+    raise UserError(f"The {who} of '{loaded.spec.place}' ends a question with '{word}', which ends a text; {mend}.")
 
 
-def _accepted(model: Any) -> set[str]:
-    """The inputs that `generate` hands on to the model; it refuses others, as Ovis2's `grids`, unknown to the model."""
-    calls = (model.forward, model.generate, model.prepare_inputs_for_generation)
-    return {name for call in calls for name in inspect.signature(call).parameters} | {"input_ids", "attention_mask"}
+@lru_cache(maxsize=16)
+def _accepted(family: Any) -> frozenset[str]:
+    """The inputs that `generate` hands on to a model; it refuses others, as Ovis2's `grids`, unknown to the model."""
+    calls = (family.forward, family.generate, family.prepare_inputs_for_generation)
+    return frozenset(name for call in calls for name in inspect.signature(call).parameters) | {"input_ids", "attention_mask"}
 
 
 def _tokenized(
@@ -161,10 +163,11 @@ def _tokenized(
     flat = [list(group) for group in images]
     try:
         inputs = dict(loaded.processor(text=list(prompts), **({"images": flat} if any(flat) else {}), **options))
-        return {name: value for name, value in inputs.items() if name in _accepted(loaded.model)}
+        family: Any = type(loaded.model)
+        return {name: value for name, value in inputs.items() if name in _accepted(family)}
     except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:  # code of the checkpoint's family
         reason = " ".join(f"{'' if isinstance(error, ValueError) else f'{type(error).__name__}: '}{error}".split())[:200]
         raise UserError(
-            f"The processor of '{loaded.spec.where()}' refuses {which}: {reason.rstrip('.')}; its chat template and "
+            f"The processor of '{loaded.spec.place}' refuses {which}: {reason.rstrip('.')}; its chat template and "
             "its processor must fit each other, and the question."
         ) from error

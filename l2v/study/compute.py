@@ -52,7 +52,7 @@ class Outcome:
 def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
     """Compute what is missing of these cells. Its results.csv is built by `l2v.study.results`.
 
-    targets: the one that an earlier phase of this command left in memory is used again.
+    targets: what an earlier phase of this command left in memory is used again; whoever gives it closes it.
 
     Finished cells cost nothing and load no model. A cell that fails is set aside and named in the outcome. Raises UserError
     for what concerns all of them, and for what is wrong with the only one.
@@ -65,7 +65,8 @@ def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
     pending = [job for job in jobs if not store.folder(job.cell.id).done]
     if pending:
         chosen = jobs[0].config.executor
-        work = Workload(store, jobs, targets or Targets())
+        kept = targets or Targets()
+        work = Workload(store, jobs, kept)
         # Questions that cannot be read are told before the device is looked at, which takes torch.
         lost = _unreadable(work)
         _tell_twins(work)
@@ -73,7 +74,11 @@ def run_jobs(jobs: Sequence[Job], targets: Targets | None = None) -> Outcome:
             pick_device(runtime.device)
         run = open_run(store, jobs, work.counts(), chosen, worker_count(chosen, runtime))
         set_aside(run, lost)
-        outcome.failed = execute(work, run) if work.groups else run.failed()
+        try:
+            outcome.failed = execute(work, run) if work.groups else run.failed()
+        finally:
+            if targets is None:
+                kept.dismiss()
     else:
         mend_run(store, jobs)
     scorers = jobs[0].config.scorer

@@ -149,7 +149,7 @@ def _select_then_report(store: Store, jobs: list[Job], config: Config) -> Outcom
         _write_selection(store, config, jobs, found, reported)
         final = run_jobs(reported, targets) if reported else Outcome()
     finally:
-        targets.release()
+        targets.close()
     searched = found.outcome
     return Outcome(searched.values | final.values, searched.failed | unread | final.failed)
 

@@ -20,7 +20,7 @@ class Chooser:
     def __init__(self, known: Known, requests: Sequence[Request], decoding: Decoding) -> None:
         target = known.anatomy.target
         self.scores, self.requests, self.decoding = known.scores, requests, decoding
-        self.ends, self.where = end_ids(target), target.spec.where()
+        self.ends, self.where = end_ids(target), target.spec.place
         self.stop = StopStrings(target.tokenizer, decoding.stop)
         self.most, self.stops = decoding.max_new_tokens, bool(decoding.stop)
         self.seen: Tensor | None = None  # (rows, vocabulary) bool, for repetition penalties

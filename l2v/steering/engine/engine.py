@@ -92,7 +92,7 @@ class Engine:
         requests, steerings, works = self._distinct(rows)
         if not works:
             return
-        check_room(self.target.model.generation_config.to_dict(), self.decoding.max_new_tokens, self.target.spec.where())
+        check_room(self.target.model.generation_config.to_dict(), self.decoding.max_new_tokens, self.target.spec.place)
         self._look(requests)
         known = self._known()
         if isinstance(known, str):

@@ -101,7 +101,7 @@ def _generate_batch(
     if decoding.min_new_tokens:
         options["min_new_tokens"] = decoding.min_new_tokens
     ids = [request.id for request, _ in rows]
-    options["logits_processor"] = [Numbers(target.spec.where(), ids)]
+    options["logits_processor"] = [Numbers(target.spec.place, ids)]
     if decoding.temperature > 0:
         options["logits_processor"].append(RowSampler(decoding, ids, prompt_length))
     with torch.no_grad(), unwarned():
@@ -236,6 +236,6 @@ def require_sight(target: LoadedModel, request: Request) -> None:
         _refuse(target, request, error)
     if bool((own - theirs).abs().max() <= 1e-6 * own.abs().max()):
         raise UserError(
-            f"'{target.spec.where()}' does not see: another picture in question '{request.id}' changes none of its scores, so "
+            f"'{target.spec.place}' does not see: another picture in question '{request.id}' changes none of its scores, so "
             "its weights or settings are damaged; get the checkpoint again."
         )

@@ -1,5 +1,7 @@
 """The target in memory: one at a time, with the weights that a cell asks for; kept from one phase of a command to the next.
 
+So are worker processes with targets of their own, where the executor starts any.
+
 torch is imported with the first target: a command that finds everything finished needs none.
 """
 
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import ref
 
 from l2v.errors import UserError
@@ -19,10 +21,21 @@ if TYPE_CHECKING:
     from l2v.steering.models import LoadedModel
 
 
+class Crew(Protocol):
+    """Worker processes that wait for the next phase."""
+
+    def end(self) -> None:
+        """Ask them to end, and see that they do."""
+
+
 class Targets:
-    """Loads the target of a job, and keeps it until another one is asked for. `release` gives its memory back."""
+    """Loads the target of a job, and keeps it until another one is asked for. `release` gives its memory back.
+
+    crew: the processes that hold others, which `close` ends too.
+    """
 
     def __init__(self) -> None:
+        self.crew: Crew | None = None
         self._key: Any = None
         self._loaded: LoadedModel | None = None
         self._unloadable: dict[Any, UserError] = {}
@@ -74,6 +87,19 @@ class Targets:
 
             model, self._loaded = ref(self._loaded.model), None
             release_memory(model)
+
+    def dismiss(self) -> None:
+        """End the processes that hold others."""
+        if self.crew is not None:
+            crew, self.crew = self.crew, None
+            crew.end()
+
+    def close(self) -> None:
+        """Drop the target here, and the processes that hold others."""
+        try:
+            self.release()
+        finally:
+            self.dismiss()
 
 
 def _load(job: Job, device: str) -> LoadedModel:

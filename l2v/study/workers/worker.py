@@ -124,6 +124,9 @@ class Worker:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             self._may_go_on()
+            if self.worker.parent is not None and self.run_record.over():
+                # The next phase may have begun. A process with a driver has few beside it, who all may look so often.
+                return
             time.sleep(min(POLL_SECONDS, seconds))
 
     def _may_go_on(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from chaos import CELLS, GRID, ITEMS, PATIENCE, assert_complete, heartbeats, running, wait_until
-from forked import Forked
+from chaos import CELLS, GRID, ITEMS, PATIENCE, assert_complete, heartbeats, results, running, wait_until
+from forked import Forked, Template
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Process = Callable[..., Forked]
@@ -52,6 +52,87 @@ def test_two_workers_give_the_same_table_and_load_each_model_once_each(
     assert sorted((p, p.stat().st_mtime_ns) for p in tmp_path.rglob("*.log")) == before
     state = json.loads(l2v("status", "study=grid", f"outputs={tmp_path}", "--format", "json").out)
     assert (state["done"], state["rows"], state["all_rows"]) == (CELLS, CELLS * ITEMS, CELLS * ITEMS)
+
+
+@pytest.mark.usefixtures("served_workers")
+def test_workers_keep_their_target_from_one_look_of_a_race_to_the_next(tmp_path: Path, l2v: Callable[..., Any]) -> None:
+    words = ("method=l2v", "runtime.cells_per_claim=1", "protocol.name=race", "benchmark.split=test")
+    words += ("intervention.alpha=0.1,0.3,0.5,0.7", "benchmark.limit=60")
+    alone, crew = tmp_path / "alone", tmp_path / "crew"
+    assert l2v(*GRID, *words, f"runtime.outputs={alone}").code == 0
+    answer = l2v(*TWO, *words, f"runtime.outputs={crew}")
+    assert (answer.code, answer.err) == (0, "")
+    pd.testing.assert_frame_equal(results(crew), results(alone))
+    runs = sorted(crew.glob("grid/runs/*"), key=lambda path: (path / "run.json").stat().st_mtime)
+    assert len(runs) >= 2
+    told = ["".join(log.read_text() for log in run.glob("logs/*.log")) for run in runs]
+    assert all(text.count("nothing is left to do") == 2 for text in told[:-1])
+    # One that had nothing to answer in the first phase may load it in a later one.
+    assert 1 <= "".join(told).count("loading target mini") <= 2
+    # A name ends with a draw of each phase, before it stands the process.
+    rows = [json.loads(line) for path in crew.glob("grid/cells/*/responses.jsonl") for line in path.read_text().splitlines()]
+    assert len({row["worker"].rsplit("-", 1)[0] for row in rows}) <= 2
+    assert not heartbeats(crew), "a worker left its sign of life behind"
+    # Nobody is left.
+    pids = {int(row["worker"].rsplit("-", 2)[1]) for row in rows}
+    wait_until(lambda: not any(map(running, pids)))
+
+
+def test_who_died_between_two_phases_is_replaced_and_the_other_goes_on(
+    tmp_path: Path, config: Callable[..., Any], undisturbed: pd.DataFrame
+) -> None:
+    """Two runs of one command by hand: a worker is killed while it waits, the second run is done all the same."""
+    from l2v.study.cells import Job
+    from l2v.study.resolve import resolve
+    from l2v.study.store import Store
+    from l2v.study.workers.executors import processes
+    from l2v.study.workers.run import open_run
+    from l2v.study.workers.targets import Targets
+    from l2v.study.workers.workload import Workload
+
+    base = (f"runtime.outputs={tmp_path}", "executor.name=processes", "executor.workers=2", "benchmark.limit=4")
+    quiet = ("runtime.progress=false", "runtime.device=cpu", "method.name=direct")
+    store, targets = Store(tmp_path, "s").open(), Targets()
+
+    def phase(seed: int) -> dict[str, str]:
+        made = config(*base, *quiet, f"decoding.seed={seed}")
+        work = Workload(store, [Job(resolve(made), made)], targets)
+        return processes.run(work, open_run(store, work.jobs, work.counts(), made.executor, 2))
+
+    assert phase(0) == {}
+    crew = targets.crew
+    assert isinstance(crew, processes.Workers)
+    wait_until(lambda: all(member.idle for member in crew.members))
+    first = [member.process.pid for member in crew.members]
+    crew.members[0].process.kill()
+    crew.members[0].process.wait()
+    assert phase(1) == {}
+    second = [member.process.pid for member in crew.members]
+    assert second[0] != first[0] and second[1] == first[1]
+    # Two phases that came one after the other while they were still at work: each is answered.
+    assert phase(2) == phase(3) == {}
+    assert [member.process.pid for member in crew.members] == second
+    targets.close()
+    assert not any(map(running, first + second))
+
+
+# A pipe in the place of standard input: two lines at once, then nothing from a driver that is another process, then its end.
+WAITING = """
+import os
+from l2v.study.workers import process
+process.LOOK_SECONDS = 0.05
+out, into = os.pipe()
+os.dup2(out, 0)
+os.write(into, b'["a", "1"]\\n["b", "2"]\\n')
+print(*(process._next_run(os.getppid()) for _ in range(2)), process._next_run(1))
+os.close(into)
+print(process._next_run(os.getppid()))
+"""
+
+
+def test_who_waits_takes_what_comes_in_turn_and_ends_with_its_driver(template: Template) -> None:
+    answer = template.run("-c", WAITING, env=dict(os.environ), timeout=PATIENCE)
+    assert answer.stdout.split("\n")[:2] == ["(PosixPath('a'), '1') (PosixPath('b'), '2') None", "None"], answer.stderr
 
 
 def test_a_killed_worker_is_started_again_and_costs_nothing_that_was_stored(

@@ -30,7 +30,7 @@ def test_a_study_killed_three_times_ends_like_an_undisturbed_one(
 ) -> None:
     words, study = (*GRID, f"runtime.outputs={tmp_path}"), tmp_path / "grid"
     before: list[tuple[str, str]] = []
-    for count in (1, 50, 120):
+    for count in (1, 30, 75):
         process = l2v_forked(*words)
         wait_for_rows(process, study, count, stored_rows)
         process.send_signal(signal.SIGKILL)
