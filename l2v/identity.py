@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-# Files up to this size are hashed whole; of larger ones (weights of tens of GB) the size and evenly spaced samples.
+# Files up to this size are hashed whole; of larger ones (weights of tens of GB) the size, evenly spaced samples and, where it
+# says which tensors it holds, their names, places and a sample of each: one of them alone may have been trained anew.
 WHOLE_FILE_BYTES = 64 * 2**20
 SAMPLE_BYTES = 64 * 2**10
 SAMPLES = 64
+TENSOR_BYTES = 4 * 2**10
 
 
 def canonical_json(value: Any) -> str:
@@ -50,8 +52,8 @@ def sha256(path: Path) -> str:
 def fingerprint(path: str | Path, beside: Callable[[], Mapping[str, Path]] | None = None) -> str:
     """`local:<hash>` of the contents of a file or folder, whatever it is called and wherever it lies.
 
-    Hidden files and caches are left out. beside: the files that it names, by what it calls them, where they count too. Raises
-    FileNotFoundError when nothing is there.
+    Hidden files and caches are left out. beside: the files that it names, by what it calls them; they count wherever they lie.
+    Raises FileNotFoundError when nothing is there.
     """
     if _held is None:
         return _looked_at(Path(path), beside)
@@ -86,7 +88,9 @@ def _looked_at(path: Path, beside: Callable[[], Mapping[str, Path]] | None) -> s
         for p in files
         if not any(part.startswith((".", "__")) for part in p.relative_to(path).parts)
     ]
-    named += [(name, p) for name, p in sorted(beside().items()) if os.path.isfile(p)] if beside is not None else []
+    there = {os.path.abspath(p) for _, p in named}
+    others = sorted(beside().items()) if beside is not None else []
+    named += [(name, p) for name, p in others if os.path.abspath(p) not in there and os.path.isfile(p)]
     stands = ((name, p, p.stat()) for name, p in named)
     return _fingerprint(tuple((name, str(p), st.st_size, (st.st_mtime_ns, st.st_ctime_ns)) for name, p, st in stands))
 
@@ -117,7 +121,21 @@ def _content_hash(path: Path, size: int) -> bytes:
         if size <= WHOLE_FILE_BYTES:
             content.update(file.read())
         else:
-            for i in range(SAMPLES):
-                file.seek((size - SAMPLE_BYTES) * i // (SAMPLES - 1))
-                content.update(file.read(SAMPLE_BYTES))
+            places = [((size - SAMPLE_BYTES) * i // (SAMPLES - 1), SAMPLE_BYTES) for i in range(SAMPLES)]
+            for place, length in places + (_tensors(file) if path.suffix == ".safetensors" else []):
+                file.seek(place)
+                content.update(file.read(length))
     return content.digest()
+
+
+def _tensors(file: BinaryIO) -> list[tuple[int, int]]:
+    """Place and length of the header of a safetensors file, and of the middle of each of its tensors; none where it is damaged,
+    which reading it tells."""
+    try:
+        begin = 8 + min(int.from_bytes(file.read(8), "little"), WHOLE_FILE_BYTES)
+        header = json.loads(file.read(begin - 8))
+        ends = sorted([int(end) for end in one["data_offsets"]] for name, one in header.items() if name != "__metadata__")
+        whole = [(begin + a, b - a) for a, b in ends if 0 <= a < b]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+    return [(0, begin), *((a + max(0, size - TENSOR_BYTES) // 2, min(size, TENSOR_BYTES)) for a, size in whole)]

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -48,7 +48,7 @@ def load_rows(id: str, split: str, revision: str | None = None, path: str | None
             if file.suffix == ".parquet":
                 rows = datasets.Dataset(read_parquet(file))
             else:
-                records = read_records(file)
+                records = _records(file)
                 # Columns that the first row lacks would be left out.
                 columns = list(dict.fromkeys(key for record in records for key in record))
                 rows = datasets.Dataset.from_list([{key: r.get(key) for key in columns} for r in records])
@@ -95,28 +95,61 @@ def count_rows(path: str, split: str) -> int:
 
 
 def rows_fingerprint(path: str) -> str:
-    """The fingerprint of local rows: of a folder all that is in it, of a file with the pictures that it names."""
-    file = Path(path)
-    if not file.is_file() or file.suffix not in SUFFIXES:
-        return fingerprint(path)
-    return fingerprint(path, lambda: while_unchanged(file, "pictures", lambda: _pictures(file)))
+    """The fingerprint of local rows, a file's or all that is in a folder, with the pictures that they name elsewhere."""
+    named = [Path(path)] if Path(path).is_file() else _row_files(Path(path))
+
+    def pictures() -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for file in named:
+            if file.suffix in SUFFIXES:
+                found |= while_unchanged(file, "pictures", partial(_pictures, file))
+        return found
+
+    return fingerprint(path, pictures)
+
+
+def _row_files(folder: Path) -> list[Path]:
+    """The files in a folder, or in its `data`, that may hold the rows of a split."""
+    return sorted(file for place in (folder, folder / "data") for file in place.glob("*") if file.suffix in SUFFIXES)
 
 
 def _pictures(file: Path) -> dict[str, Path]:
     """The pictures of a file of rows by their paths in it; none where it cannot be read, which reading its rows tells."""
     try:
         if file.suffix == ".parquet":
+            if not _may_name_pictures(file):
+                return {}
             from pyarrow import parquet
 
             table = parquet.ParquetFile(file)
             texts = [field.name for field in table.schema_arrow if field.name in IMAGES and field.type in TEXTS]
             rows = table.read(texts).to_pylist() if texts else []
         else:
-            rows = read_records(file)
+            rows = _records(file)
     except (UserError, OSError, ValueError):
         return {}
     named = {value for row in rows for name in IMAGES if isinstance(value := row.get(name), str) and value}
     return {value: file.parent / value for value in named}
+
+
+def _records(file: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON file; a picture that is told as {bytes: null, path}, which `datasets` writes, by its path."""
+    rows = read_records(file)
+    for row in rows:
+        for name in IMAGES:
+            if isinstance(told := row.get(name), dict) and told.get("bytes") is None and isinstance(told.get("path"), str):
+                row[name] = told["path"]
+    return rows
+
+
+def _may_name_pictures(file: Path) -> bool:
+    """Whether a parquet file has a column of pictures and none of bytes, by the names in its last part: the import of the
+    library that reads it takes a quarter of a second."""
+    with file.open("rb") as opened:
+        opened.seek(-8, io.SEEK_END)
+        opened.seek(-8 - int.from_bytes(opened.read(4), "little"), io.SEEK_END)
+        told = opened.read()
+    return any(bytes([len(name)]) + name.encode() in told for name in IMAGES) and b"\x05bytes" not in told
 
 
 def _with_image_paths(rows: Any, folder: Path) -> Any:
@@ -136,7 +169,7 @@ def _split_file(path: Path, split: str) -> Path:
     for suffix in SUFFIXES:
         if (path / f"{split}{suffix}").is_file():
             return path / f"{split}{suffix}"
-    found = sorted(p for folder in (path, path / "data") for p in folder.glob("*") if p.suffix in SUFFIXES)
+    found = _row_files(path)
     # As the hub's copies are called: data/testmini-00000-of-00001-725687bf7a18d64b.parquet
     parts = [p for p in found if re.fullmatch(rf"{re.escape(split)}-\d+-of-\d+(-\w+)?", p.stem)]
     if len(parts) == 1 and "-00000-of-00001" in parts[0].stem:

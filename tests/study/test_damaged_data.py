@@ -177,6 +177,45 @@ def test_a_picture_that_a_file_names_is_part_of_its_identity(suffix: str, tmp_pa
     assert benchmark_id(asked, None).revision == rows_fingerprint(str(file))
 
 
+@pytest.mark.parametrize("place", ["../elsewhere", ".hidden", "whole"])
+def test_a_picture_that_a_folders_rows_name_elsewhere_is_part_of_its_identity(place: str, tmp_path: Path) -> None:
+    """Beside the folder, or where nobody looks within; what lies in it is known as before."""
+    folder, kept = tmp_path / "rows", tmp_path / "elsewhere"
+    for one in (folder, kept, folder / ".hidden"):
+        one.mkdir()
+    file, at = benchmark_file(folder, ".jsonl"), folder if place == "whole" else folder / place
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for row in rows:
+        (folder / row["image"]).rename(at / row["image"])
+        row["image"] = row["image"] if place == "whole" else f"{place}/{row['image']}"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = BenchmarkConfig(name="mini", id="x", path=str(folder), split="dev")
+    known = benchmark_id(asked, None).revision
+    assert (known == fingerprint(folder)) == (place == "whole")
+    (at / "1.png").write_bytes((at / "2.png").read_bytes())
+    assert benchmark_id(asked, None).revision != known
+
+
+def test_a_picture_that_is_told_with_its_path_lies_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `datasets` tells of pictures that it did not take in: it was looked for where the command was given."""
+    file = benchmark_file(tmp_path, ".jsonl")
+
+    def pictures() -> list[bytes]:
+        return [item.images[0].tobytes() for item in load_items(DataRef("mini", "dev", "", path=str(file)), "direct")]
+
+    whole = pictures()
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    told = [json.dumps({**row, "image": {"bytes": None, "path": row["image"]}}) for row in rows]
+    file.write_text("\n".join(told) + "\n")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(tmp_path / "5.png", tmp_path / "elsewhere" / "1.png")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert pictures() == whole
+    known = rows_fingerprint(str(file))
+    shutil.copy(tmp_path / "5.png", tmp_path / "1.png")
+    assert rows_fingerprint(str(file)) != known
+
+
 def test_questions_that_an_older_version_knew_without_pictures_are_scored_still(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,3 +228,36 @@ def test_questions_that_an_older_version_knew_without_pictures_are_scored_still(
     file.write_text(file.read_text().replace('"question"', '"question" '))
     with pytest.raises(UserError, match="not what the cell was computed on"):
         benchmark_items(old, asked)
+
+
+def great_weights(file: Path, tensors: dict[str, int]) -> dict[str, int]:
+    """A safetensors file of so many bytes for each tensor, with room left out where nothing is written; where each begins."""
+    places, at = {}, 0
+    for name, size in tensors.items():
+        places[name], at = at, at + size
+    told = {n: {"dtype": "U8", "shape": [size], "data_offsets": [places[n], places[n] + size]} for n, size in tensors.items()}
+    header = json.dumps(told).encode()
+    with file.open("wb") as opened:
+        opened.write(len(header).to_bytes(8, "little") + header)
+        opened.truncate(8 + len(header) + at)
+    return {name: 8 + len(header) + place for name, place in places.items()}
+
+
+@pytest.mark.parametrize("changed", ["small", "middle", "empty", "swapped", "header"])
+def test_each_tensor_of_a_large_file_is_part_of_its_identity(changed: str, tmp_path: Path) -> None:
+    """A projector that was trained anew lies in a file of gigabytes between two of the places that are looked at."""
+    sizes = {"first": 3 * 2**30, "small": 2**14, "empty": 0, "middle": 2**20, "last": 3 * 2**30}
+    file = tmp_path / "model.safetensors"
+    places, known = great_weights(file, sizes), set[str]()
+    for _ in range(2):
+        known.add(fingerprint(tmp_path))
+        with file.open("r+b") as opened:
+            if changed in ("small", "middle"):
+                opened.seek(places[changed])
+                opened.write(b"\1" * sizes[changed])
+        if changed == "swapped":  # two of a size, and the header takes one for the other
+            great_weights(file, {"last": sizes["last"], **dict(list(sizes.items())[1:4]), "first": sizes["first"]})
+        elif changed == "header":
+            file.write_bytes((2**63).to_bytes(8, "little"))
+            os.truncate(file, 2**27)
+    assert len(known) == (1 if changed == "empty" else 2)
