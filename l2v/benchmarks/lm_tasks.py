@@ -25,20 +25,12 @@ from l2v.benchmarks.data import read_image
 from l2v.benchmarks.lm_data import data_checked, data_commit, own_rows
 from l2v.errors import UserError, nearest, unknown
 from l2v.hub import bound_requests, unanswered
-from l2v.identity import digest
+from l2v.identity import digest, fingerprint
 
 # Decoding settings that a task may ask for and a cell can carry; the rest change nothing in greedy decoding.
 GREEDY_KEYS = {
-    "until",
-    "max_gen_toks",
-    "max_new_tokens",
-    "max_tokens",
-    "max_length",
-    "do_sample",
-    "temperature",
-    "top_p",
-    "top_k",
-}
+    "until", "max_gen_toks", "max_new_tokens", "max_tokens", "max_length", "do_sample", "temperature", "top_p", "top_k",
+}  # fmt: skip
 DEFAULT_MAX_TOKENS = 256  # lm-eval's own, where a task names none
 # Where a task file names a task, a group or a tag.
 NAMED = re.compile(rb"^[ \t-]*[\"']?(?:task|group|tag)[\"']?[ \t]*:[ \t]*[\"']?([^\s\"'#\[{]+)", re.MULTILINE)
@@ -80,14 +72,15 @@ def open_task(ref: DataRef) -> LmEvalTask:
         raise UserError(f"benchmark.include_path '{ref.include_path}' is no folder.")
     check_named(ref.task, ref.include_path)
     # The index of lm-eval's own thousands of files takes seconds; a task of one's own seldom needs it.
-    manager = _manager(ref.include_path, defaults=False)
+    stand = fingerprint(ref.include_path) if ref.include_path else ""
+    manager = _manager(ref.include_path, stand, defaults=False)
     if ref.task in manager.all_tasks:
         try:
             return LmEvalTask(ref, _loaded(manager, ref))
         except UserError as error:
             if not isinstance(error.__cause__, KeyError):
                 raise  # otherwise: a group that names tasks of lm-eval's own
-    manager = _manager(ref.include_path, defaults=True)
+    manager = _manager(ref.include_path, stand, defaults=True)
     if ref.task not in manager.all_tasks:
         near = ", ".join(nearest(ref.task, manager.all_tasks))
         raise UserError(
@@ -128,7 +121,8 @@ def _mentioned(task: bytes, folders: tuple[str, ...]) -> tuple[bool, frozenset[s
 
 
 @lru_cache(maxsize=4)
-def _manager(include_path: str | None, defaults: bool) -> Any:
+def _manager(include_path: str | None, _stand: str, defaults: bool) -> Any:
+    """`_stand`: what lies there, so that changed files are looked at again."""
     from lm_eval.tasks import TaskManager
 
     include = [*task_folders(), *([include_path] if include_path else [])]
@@ -141,7 +135,7 @@ def _loaded(manager: Any, ref: DataRef) -> dict[str, Any]:
     bound_requests()
     datasets.disable_progress_bars()
     try:
-        with data_checked(ref.include_path, ref.path):
+        with data_checked():
             return cast(dict[str, Any], manager.load([_spec(manager, ref)]))
     except UserError:
         raise
@@ -196,12 +190,12 @@ class LmEvalTask(Benchmark):
                 task.set_config(key="num_fewshot", value=ref.num_fewshot)
             elif task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=0)
-            task.set_fewshot_seed(seed=1234)  # lm-eval's own default, so that both ways draw the same examples
 
     @cached_property
     def revision(self) -> str:
         """The versions of the tasks and the revisions of their data, for the identity of a cell."""
-        parts = [f"{name}@{task.VERSION}:{data_commit(task)}" for name, task in sorted(self.tasks.items())]
+        tasks, own = sorted(self.tasks.items()), self.ref.include_path is not None
+        parts = [f"{name}@{task.VERSION}:{data_commit(task, own)}" for name, task in tasks]
         return ",".join(parts) if len(parts) <= 3 else f"{self.ref.task}: {len(parts)} tasks, {digest(parts)}"
 
     def decoding(self) -> TaskDecoding:
@@ -222,6 +216,8 @@ class LmEvalTask(Benchmark):
 
         items = []
         for name, task in self.tasks.items():
+            # lm-eval's own default, each time anew: examples are drawn question by question, and would be others the next time.
+            task.set_fewshot_seed(seed=1234)
             bar, module.tqdm = module.tqdm, lambda rows, **_: rows  # lm-eval's own progress bar has no switch
             try:
                 task.build_all_requests(limit=limit)
@@ -262,6 +258,7 @@ class LmEvalTask(Benchmark):
     def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
         """The task's own filters and metrics; right when its first metric under its first filter is 1."""
         task = self.tasks[doc["task"]]
+        random.seed(self.item_id(doc))  # some tasks guess at random where an answer names no option: once and for all
         by_filter = self.values(doc, answer)
         filter_name, (filtered, values) = next(iter(by_filter.items()))
         metric = next(name for name in (*task.aggregation(), *values) if name in values)

@@ -231,7 +231,7 @@ def shuffled(units: Iterable[Unit], loaded: ModelId | None) -> list[Unit]:
     Not all of these first: they may be held for hours, while those of other targets wait.
     """
     mixed = list(units)
-    random.shuffle(mixed)
+    random.Random().shuffle(mixed)  # tasks of lm-eval seed the one of all, and workers would walk alike
     own = [unit for unit in mixed if unit.group.target == loaded]
     others = [unit for unit in mixed if unit.group.target != loaded]
     return [unit for pair in itertools.zip_longest(own, others) for unit in pair if unit is not None]

@@ -62,6 +62,8 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
     if name != "none":
         _check_splits(configs)
         configs = [_for_selection(config) for config in configs]
+    if (tasks := sys.modules.get("l2v.benchmarks.lm_tasks")) is not None:
+        tasks.open_task.cache_clear()  # who plans anew, in a notebook, means tasks and their data as they are now
     with held_still():
         found = [_job(config) for config in configs]
     refused = [one for one in found if isinstance(one, Refusal)]

@@ -13,12 +13,15 @@ import datasets
 import pandas as pd
 import pytest
 from lm_eval_tasks import write_tasks
+from PIL import Image
 
-from l2v.benchmarks.base import Answer
+from l2v.benchmarks.base import Answer, Item
 from l2v.benchmarks.catalogue import DataRef
 from l2v.benchmarks.lm_data import data_commit
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, open_task
 from l2v.errors import UserError
+from l2v.study.protocol import plan_jobs
+from l2v.study.score import benchmark_items
 
 pytestmark = pytest.mark.usefixtures("one_index")
 
@@ -40,6 +43,38 @@ def test_prompts_are_those_that_lm_eval_builds(tasks: Path) -> None:
 def test_the_chain_of_thought_style_adds_one_sentence(tasks: Path) -> None:
     plain, asked = (open_task(ref("tiny_sums", tasks)).items(1, style)[0].text for style in ("direct", "cot"))
     assert asked == plain + "\nLet's think step by step."
+
+
+def test_examples_that_are_drawn_are_the_same_for_every_style_part_and_process(tasks: Path, tmp_path: Path) -> None:
+    """lm-eval draws them question by question: who asked twice got others the second time."""
+    folder = write_tasks(tmp_path / "tasks")
+    drawn = (folder / "tiny_sums.yaml").read_text().replace("fewshot_config: {sampler: first_n}\n", "")
+    drawn = drawn.replace("task: tiny_sums", "task: drawn").replace(str(folder / "train"), str(folder / "test"))
+    (folder / "drawn.yaml").write_text(drawn)
+    task = open_task(ref("drawn", folder))
+    first = [item.text for item in task.items(None)]
+    assert len({text.split("\n\n")[0] for text in first}) > 1
+    assert [item.text for item in task.items(None)] == first
+    assert [item.text for item in task.items(None, "cot")] == [f"{text}\nLet's think step by step." for text in first]
+    assert [item.text for item in task.items(5)] == first[:5]
+    assert [item.text for item in open_task.__wrapped__(ref("drawn", folder)).items(None)] == first
+
+
+def test_a_guess_of_a_task_is_the_same_whenever_it_is_scored(tmp_path: Path) -> None:
+    """As MMMU's for an answer that names no option: verdicts were others at every `l2v score`."""
+    folder = write_tasks(tmp_path / "tasks")
+    (folder / "guess.py").write_text(
+        "import random\ndef guess(doc, results):\n    return {'exact_match': random.randint(0, 1)}\n"
+    )
+    text = (folder / "tiny_sums.yaml").read_text().replace("task: tiny_sums", "task: guessed")
+    (folder / "guessed.yaml").write_text(text.replace("filter_list", "process_results: !function guess.guess\nfilter_list"))
+    task = open_task(ref("guessed", folder))
+    items = task.items(None)
+
+    def verdicts(order: list[Item]) -> dict[str, bool | None]:
+        return {item.id: task.official(item.doc, Answer("x")).correct for item in order}
+
+    assert verdicts(items) == verdicts(items[::-1]) and len(set(verdicts(items).values())) == 2
 
 
 def test_fewshot_examples_can_be_left_out(tasks: Path) -> None:
@@ -144,6 +179,66 @@ def test_rows_that_a_tasks_own_python_makes_are_part_of_the_cell_and_not_replace
     assert found()[0] == [*before[1:], before[0]] != before and found()[1] != cell
     with pytest.raises(UserError, match="'own' makes its rows by Python of its own, which benchmark.path"):
         open_task.__wrapped__(ref("own", folder, path=str(tmp_path)))
+
+
+BESIDE = """import datasets, json
+from lm_eval.api.task import ConfigurableTask
+
+def rows(*_):
+    return datasets.Dataset.from_list([json.loads(line) for line in open("ROWS")])
+
+def text(doc):
+    return open("ROWS").readline() + doc["digits"]
+
+class Own(ConfigurableTask):
+    def __init__(self, config):
+        super().__init__(config={key: value for key, value in config.items() if key != "class"})
+
+    def test_docs(self):
+        return rows()
+"""
+LINES = {
+    "class": "class: !function beside.Own",
+    "process": "process_docs: !function beside.rows",
+    "shown": "fewshot_config: {sampler: first_n, samples: !function beside.rows}\nnum_fewshot: 1",
+    "text": "doc_to_text: !function beside.text",
+    "include": "include: INCLUDED",
+    "picture": "doc_to_image: [digits]",
+}
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_what_a_task_of_ones_own_asks_is_part_of_the_cell_wherever_it_comes_from(
+    kind: str, tmp_path: Path, config: Callable[..., Any]
+) -> None:
+    """Neither the task's folder nor its data change; who plans again, as a notebook does, gets what is there now."""
+    folder, file, shared = write_tasks(tmp_path / "tasks"), tmp_path / "elsewhere.jsonl", tmp_path / "shared.yaml"
+    file.write_bytes((folder / "test.jsonl").read_bytes())
+    (folder / "beside.py").write_text(BESIDE.replace("ROWS", str(file)))
+    shared.write_text('doc_to_text: "sum of {{digits}} ."\n')
+    row: dict[str, Any] = {"digits": str(tmp_path / "one.png"), "answer": "1"}
+    if kind == "picture":
+        (folder / "test.jsonl").write_text(json.dumps(row) + "\n")
+    Image.new("RGB", (4, 4), "white").save(row["digits"])
+    task = (folder / "tiny_sums.yaml").read_text().replace("fewshot_split: train\nnum_fewshot: 1", "")
+    dropped = ("fewshot_config", *(["doc_to_text"] if kind in ("text", "include") else []))
+    lines = [line for line in task.splitlines() if not line.startswith(dropped)]
+    told = LINES[kind].replace("INCLUDED", str(shared))
+    (folder / "own.yaml").write_text("\n".join([told, *lines]).replace("tiny_sums", "own"))
+    given = ("benchmark.name=lm_eval", "benchmark.path=null", f"benchmark.include_path={folder}", "method.name=direct")
+
+    def planned() -> tuple[str, list[Any]]:
+        (job,) = plan_jobs([config(*given, "benchmark.task=own")])
+        items = benchmark_items(job.cell.benchmark, job.config.benchmark)
+        return job.cell.id, [(item.text, item.gold, [image.tobytes() for image in item.images]) for item in items]
+
+    before = planned()
+    assert planned() == before
+    turned(file)
+    shared.write_text(shared.read_text().replace("sum", "the sum"))
+    Image.new("RGB", (4, 4), "black").save(row["digits"])
+    now = planned()
+    assert now[1] != before[1] and now[0] != before[0]
 
 
 def test_rows_are_known_by_what_they_are_however_they_lie_in_memory() -> None:
