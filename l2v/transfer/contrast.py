@@ -102,6 +102,28 @@ def check_asked(questions: Sequence[ContrastQuestion], data: str) -> None:
         raise UserError(f"{blank} of {len(questions)} questions of the contrast data {data} are empty; mend the data.")
 
 
+def oddities(questions: Sequence[ContrastQuestion], kind: str, name: str) -> list[tuple[str, str]]:
+    """What is odd of a contrast's rows and gives a direction all the same: in a sentence, and what follows from it."""
+    n = len(questions)
+    rows, pairs = (f"of {n} {what} of contrast '{name}'" for what in ("rows", "pairs"))
+    alike = n if n > 1 == len({q.text for q in questions}) else 0
+    told = [
+        (n - len(set(questions)), f"{rows} repeat another one", "they count again in its mean"),
+        (alike, f"{rows} ask the same", "contrast.columns.question=… may name another column"),
+    ]
+    if kind in ANSWERED:
+        same = sum(q.cot == q.direct for q in questions)
+        echoed = sum(q.text in (q.cot, q.direct) for q in questions)
+        shorter = sum(len(q.cot or "") < len(q.direct or "") for q in questions)
+        swapped = "the direction points away from working unless contrast.columns.cot=… and direct=… name the right ones"
+        told += [
+            (same % n, f"{pairs} hold one response twice", "its mean is shorter by them; leave them out"),
+            (echoed, f"{rows} answer with their question", "contrast.columns.… may name other columns"),
+            (shorter if 2 * shorter > n else 0, f"{pairs} work in the shorter response", swapped),
+        ]
+    return [(f"{count} {what}.", so) for count, what, so in told if count]
+
+
 def check_texts(row: Mapping[str, Any], names: Mapping[str, str], which: str, group: str) -> None:
     """Raise UserError for a list or an object where a text is wanted: written out, it would be read as one.
 

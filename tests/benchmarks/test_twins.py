@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,11 @@ def test_doubled_questions_and_pairs_are_told(data: Callable[[int], Path], tiny:
     rows = pd.read_parquet(path)
     pd.concat([rows, rows.head(2).assign(id=["x", "y"])]).to_parquet(path)
     pairs = (PACKAGE / "mini" / "data" / "contrast.jsonl").read_text().splitlines()[:6]
-    (tmp_path / "pairs.jsonl").write_text("\n".join([*pairs, *pairs[:2]]) + "\n")
+    same = json.dumps(json.loads(pairs[5]) | {"cot": "8", "direct": "8"})
+    (tmp_path / "pairs.jsonl").write_text("\n".join([*pairs[:5], same, *pairs[:2]]) + "\n")
     where = (f"benchmark.path={tmp_path}", f"contrast.path={tmp_path / 'pairs.jsonl'}")
     answer = tiny("study=doubled_items", "method=l2v", "contrast.per_domain=8", "benchmark.limit=10", *where)
     assert answer.code == 0
     assert "2 of 10 items ask the same as another one (first: 'x' as 'test-000')" in answer.err
     assert "2 of 8 rows of contrast 'mini' repeat another one" in answer.err
+    assert "1 of 8 pairs of contrast 'mini' hold one response twice" in answer.err

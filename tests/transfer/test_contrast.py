@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from l2v.errors import UserError
-from l2v.transfer.contrast import Chat, ContrastQuestion, build_pairs, load_questions, sample_questions
+from l2v.transfer.contrast import Chat, ContrastQuestion, build_pairs, load_questions, oddities, sample_questions
 from l2v.transfer.extract import check_chats, format_chat, token_ids
 from l2v.transfer.neutral import load_chats
 
@@ -316,3 +316,26 @@ def test_demonstrations_are_the_same_others_worked_and_direct() -> None:
             build_pairs("demonstrations", rows, "", "", shots=shots)
     with pytest.raises(UserError, match="lack"):
         build_pairs("demonstrations", [*rows, ContrastQuestion("two", "four", None)], "", "")
+
+
+SOUND = [ContrastQuestion(f"w{i}?", f"step, so {i}", str(i)) for i in range(4)]
+ODD = {
+    "repeat another one: they count again": [*SOUND, SOUND[0]],
+    "hold one response twice: its mean is shorter": [*SOUND, ContrastQuestion("x", "y", "y")],
+    "ask the same: contrast.columns.question": [replace(one, text="math") for one in SOUND],
+    "answer with their question: contrast.columns": [*SOUND, ContrastQuestion("x y z", "x y z", "y")],
+    "work in the shorter response: the direction points": [replace(one, cot=one.direct, direct=one.cot) for one in SOUND],
+}
+
+
+@pytest.mark.parametrize("told", ODD)
+def test_what_is_odd_of_rows_and_gives_a_direction_is_told(told: str) -> None:
+    """A column that was named wrongly, most of all."""
+    found = [f"{what[:-1]}: {so}" for what, so in oddities(ODD[told], "response_pairs", "mine")]
+    assert len(found) == 1 and found[0].startswith(f"{4 if len(ODD[told]) == 4 else 1} of ") and told in found[0], found
+    assert not oddities(SOUND, "response_pairs", "mine")
+    assert len(oddities(ODD[told], "prompts", "mine")) == (told.split()[0] in ("repeat", "ask")), "responses are not read there"
+
+
+def test_equal_pairs_alone_are_refused_elsewhere() -> None:
+    assert not oddities([replace(one, direct=one.cot) for one in SOUND], "response_pairs", "mine")

@@ -29,7 +29,7 @@ from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.maps import neutral_chats
 from l2v.study.workers.weights import base_model, calibration, target_spec
-from l2v.transfer.contrast import ANSWERED, ContrastQuestion
+from l2v.transfer.contrast import ContrastQuestion, oddities
 from l2v.transfer.neutral import places_read
 
 # What the sentences of texts that are too long have in common.
@@ -166,7 +166,7 @@ class _Pass:
         return self.items[key]
 
     def _texts(self, config: Config, cells: Sequence[str]) -> None:
-        """Whether a contrast's texts are there, and which of a question's two responses is the longer one."""
+        """Whether a contrast's texts are there, and what is odd of them."""
         chosen = config.contrast
 
         def tell(lacking: str) -> None:
@@ -174,13 +174,8 @@ class _Pass:
 
         data, found = repr((chosen.id, chosen.path, chosen.revision, chosen.split)), list[ContrastQuestion]()
         self._read(data, lambda: found.extend(contrast_questions(config, tell)))
-        shorter = sum(len(one.cot or "") < len(one.direct or "") for one in found)
-        if 2 * shorter > len(found) and chosen.kind in ANSWERED:
-            self.problems.note(
-                f"In {shorter} of {len(found)} pairs of contrast '{chosen.name}' the worked response is the shorter one.",
-                "the direction points away from working unless contrast.columns.cot=… and direct=… name the right ones",
-                cells,
-            )
+        for what, so in oddities(found, chosen.kind, chosen.name):
+            self.problems.note(what, so, cells)
 
     def _read(self, data: str, read: Callable[[], object]) -> None:
         """Read, or raise again what reading these data raised: a hub that does not answer is asked once."""

@@ -42,6 +42,7 @@ from l2v.transfer.contrast import (
     build_pairs,
     check_asked,
     load_questions,
+    oddities,
     sample_questions,
 )
 from l2v.transfer.directions import Directions, has_digests
@@ -135,8 +136,8 @@ def _read_missing(
                     raise unloadable
                 questions = contrast_questions(job.config)
                 check_planned("contrast", job.config.contrast.path, reading.contrast)
-                if twice := len(questions) - len(set(questions)):
-                    _tell_once(f"{twice} of {len(questions)} rows of contrast '{reading.contrast.name}' repeat another one.")
+                for what, so in oddities(questions, reading.contrast.kind, reading.contrast.name):
+                    _tell_once(f"{what[:-1]}: {so}.")
                 if loaded is None:
                     try:
                         loaded = load_model(*reader(job.config, reading.role), device)
