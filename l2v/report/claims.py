@@ -7,7 +7,7 @@ compared item by item too, by a sign-flip test of their differences. The verdict
 - reproduced: the difference has the claimed direction, p < .05 (for `none`: no difference, with n enough for the power);
 - contradicted: it has the other direction with p < .05, or n would have shown the claimed size and did not;
 - under-powered: neither, and n is below the least n at which the claimed size shows with a power of .8;
-- not run: a cell is missing, or the claim has no twin on the miniature.
+- not run: a cell is missing, no items were asked of both, or the claim has no twin on the miniature.
 
 What is claimed of states (Figures 1, 2b) is held against the folder of an `l2v analyze`.
 """
@@ -31,7 +31,7 @@ from l2v.paths import conf_dir
 from l2v.report.figures import points
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
-from l2v.report.study import Study, open_study
+from l2v.report.study import Study, on_same_items, open_study
 from l2v.study.statistics.paired import Paired, paired_means, paired_scores
 from l2v.study.statistics.power import items_needed
 from l2v.study.store import Store, plain_name
@@ -142,8 +142,7 @@ def comparisons(claim: PaperClaim) -> Iterator[ClaimComparison]:
 
 def _products(chosen: Filter) -> Iterator[dict[str, Any]]:
     lists = [value if isinstance(value, list) else [value] for value in chosen.values()]
-    for values in itertools.product(*lists):
-        yield dict(zip(chosen, values, strict=True))
+    yield from (dict(zip(chosen, values, strict=True)) for values in itertools.product(*lists))
 
 
 def _printed(claim: PaperClaim, settings: Filter, metric: str) -> float | None:
@@ -219,9 +218,13 @@ class ClaimLedger:
             return ClaimFinding(one, "not run", f"study {one.claim.experiment} is not there")
         searched = _chosen_on(conf_dir() / "experiment" / f"{one.claim.experiment}.yaml")
         ours, theirs = (_rows(study, settings, one.metric, searched) for settings in (one.ours, one.theirs))
-        missing = [_told(s) for s, rows in ((one.ours, ours), (one.theirs, theirs)) if not len(rows)]
-        if missing:
-            return ClaimFinding(one, "not run", f"no cell {missing[0]}")
+        for settings, rows in ((one.ours, ours), (one.theirs, theirs)):
+            if not len(rows):
+                return ClaimFinding(one, "not run", f"no cell {_told(settings)}")
+        apart = {name for name in {*one.ours, *one.theirs} if one.ours.get(name) != one.theirs.get(name)}
+        ours, theirs = map(_drawn, on_same_items(ours, theirs, apart))
+        if not len(ours):
+            return ClaimFinding(one, "not run", "no cells of both on the same items")
         column = "tokens" if one.metric == "tokens" else "value"
         if one.metric == "tokens":
             paired = paired_means(_lengths(study, ours), _lengths(study, theirs))
@@ -261,19 +264,22 @@ def _chosen_on(file: Path) -> tuple[str, str]:
 
 
 def _rows(study: Study, settings: Filter, metric: str, searched: tuple[str, str]) -> pd.DataFrame:
-    """The rows that tell these settings: one, or one per draw of the contrast; of a search, those that report it."""
+    """The rows that tell these settings; of a search, those that report it."""
     rows = study.results[study.results["scorer"] == study.scorer]
     reports = set(study.selection.reports.values())
     rows = rows[rows["cell"].isin(reports)] if reports else rows[rows[searched[0]] != searched[1]]
     for name, value in settings.items():
         column = rows[name]
         rows = rows[column.isna() if value is None else column == value]
-    wanted = HEADLINE if metric == "tokens" else metric
-    rows = rows[rows["metric"] == wanted]
-    if len(rows) > 1 and rows["contrast_seed"].nunique() != len(rows):
-        # Without a search, a claim that leaves a setting open is told by the cell that is reported.
-        rows = rows[rows["reported"].astype(bool)].drop_duplicates("contrast_seed")
-    return rows
+    return rows[rows["metric"] == (HEADLINE if metric == "tokens" else metric)]
+
+
+def _drawn(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row, or one per draw of the contrast."""
+    if len(rows) < 2 or rows["contrast_seed"].nunique() == len(rows):
+        return rows
+    # Without a search, a claim that leaves a setting open is told by the cell that is reported.
+    return rows[rows["reported"].astype(bool)].drop_duplicates("contrast_seed")
 
 
 def _score(study: Study, rows: pd.DataFrame) -> Score:

@@ -21,8 +21,9 @@ from l2v.errors import UserError, unknown
 from l2v.paths import conf_dir
 from l2v.report.figures import points
 from l2v.report.latex import latex_table
-from l2v.report.study import Study
+from l2v.report.study import ASKED_ALIKE, Study
 from l2v.report.tables import check_format, markdown
+from l2v.study.columns import short
 
 PRINTED = Path(__file__).parent / "printed"
 
@@ -184,7 +185,8 @@ def _are_draws(group: pd.DataFrame) -> bool:
 
 
 def check_same(rows: pd.DataFrame) -> None:
-    """Raise UserError when figures of one benchmark come from different splits, data, lengths or prompt styles."""
+    """Raise UserError when figures of one benchmark come from different splits, data, lengths or prompt styles, or those of a
+    target on it from others of its name, from other pictures, or from another way to decode."""
     for benchmark, group in rows.groupby("benchmark"):
         for column, what in SAME.items():
             values = sorted(map(str, group[column].unique()))
@@ -195,6 +197,11 @@ def check_same(rows: pd.DataFrame) -> None:
             raise UserError(
                 f"This table would mix prompt styles of {benchmark} ({', '.join(styles)}); put them into two studies."
             )
+    for (target, where), group in rows.groupby(["target", "benchmark"]):
+        for name in (column.name for column in ASKED_ALIKE if column.name in group):
+            if group[name].nunique(dropna=False) > 1:
+                told = ", ".join(short(value) or "none" for value in group[name].unique())
+                raise UserError(f"This table would mix {name} of {target} on {where} ({told}); put them into two studies.")
 
 
 def _average(measured: dict[tuple[Any, ...], Figure], key: tuple[Any, ...]) -> Figure | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE, Score
 from l2v.errors import UserError
-from l2v.study.columns import ARM, ITEMS, SETTINGS, Column, short
+from l2v.study.columns import ARM, ITEMS, SETTINGS, Column, key, short
 from l2v.study.marks import Marks
 from l2v.study.results import Selection, build_results, read_selection
 from l2v.study.score import items_key
@@ -21,8 +21,9 @@ from l2v.transfer.arms import ARMS, is_null, title
 MOST_OPEN = 0.5  # share of answers that a scorer may leave open without a word
 # What tells two arms of one method apart; a name that speaks for itself first.
 MODIFIERS = sorted((c for c in SETTINGS if c.role == ARM and c.name != "method"), key=lambda column: column.word != "")
-# What tells two sets of items on one benchmark apart.
-ASKED = [c for c in SETTINGS if c.role == ITEMS and {c.name, c.behind}.isdisjoint(("target", "benchmark", "task"))]
+# What rows have in common that are held against each other; and what tells two sets of items on one benchmark apart.
+ASKED_ALIKE = [column for column in SETTINGS if column.role == ITEMS]
+ASKED = [c for c in ASKED_ALIKE if {c.name, c.behind}.isdisjoint(("target", "benchmark", "task"))]
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,17 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     steered = rows["layer"].notna()
     rows["role"] = [_role(method, vector) for method, vector in zip(rows["method"], steered, strict=True)]
     return rows
+
+
+def on_same_items(ours: pd.DataFrame, theirs: pd.DataFrame, apart: Iterable[str] = ()) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of both tables the rows that asked alike, and of several such kinds, as a pilot's, those of the most items; none where no
+    row of the one has its like in the other. apart: columns in which they differ on purpose."""
+    shared = [column.name for column in ASKED_ALIKE if {column.name, column.behind}.isdisjoint(apart)]
+    asked = [[key(row, shared) for row in rows.to_dict("records")] for rows in (ours, theirs)]
+    sizes = {kind: n for kind, n in zip(asked[0], ours["n"], strict=True) if kind in set(asked[1])}
+    most = max(sizes, key=lambda kind: sizes[kind], default=None)
+    mine, other = ([kind == most for kind in kinds] for kinds in asked)
+    return ours[mine], theirs[other]
 
 
 def _role(method: str, vector: bool) -> str:

@@ -275,7 +275,8 @@ def test_low_against_high_injection_is_read_from_the_results(
     arms = [
         {"method": m, "cutoff": k, "value": v} for m, k, v in (("l2v", 8, 0.5), ("high_pass", 8, 0.1), ("high_pass", 16, 0.2))
     ]
-    others = [{"method": "l2v", "cutoff": 8, "value": 0.9, "layer": 3}, {"method": "direct", "value": 0.1, "source": None},
+    others = [{"method": "direct", "value": 0.7, "source": None, "prompt": "cot"},  # of another way to ask
+              {"method": "l2v", "cutoff": 8, "value": 0.9, "layer": 3}, {"method": "direct", "value": 0.1, "source": None},
               {"method": "l2v", "cutoff": 8, "value": 1.0, "source": "mini_base"},
               {"method": "l2v", "cutoff": 8, "value": 1.0, "scorer": "lenient"}]  # fmt: skip
     Store(str(outputs), "injected").open()

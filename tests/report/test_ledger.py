@@ -185,6 +185,24 @@ def test_the_miniature_is_held_against_the_claims(l2v: Callable[..., Any], tmp_p
     assert "1 reproduced, 1 not run" in text
 
 
+def test_a_pilot_beside_the_whole_run_tells_nothing(l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """Of the same study, on the first items alone: the verdict is of the most items, and both figures are of the same ones."""
+    for limit, methods in ((20, "direct,l2v"), (60, "direct,l2v"), (80, "direct")):
+        run = l2v(
+            "run", "--multirun", "study=table1_mini", f"runtime.outputs={tmp_path}", "target=mini", "benchmark.split=test",
+            f"benchmark.limit={limit}", f"method={methods}", "contrast.per_domain=100", "intervention.scale=relative",
+            "intervention.layer=3", "intervention.alpha=0.7", "intervention.cutoff=34", "runtime.progress=false",
+            "runtime.page=false",
+        )  # fmt: skip
+        assert run.code == 0, run.err
+    answer = l2v("claims", "mini=true", f"outputs={tmp_path}", "--format", "csv")
+    [row] = [
+        r for r in csv.DictReader(answer.out.splitlines()) if r["claim"] == "table1.l2v" and "target=mini" in r["cells"].split()
+    ]
+    assert (row["verdict"], row["n"]) == ("reproduced", "60")
+    assert float(row["diff"]) == pytest.approx(float(row["value"]) - float(row["other"]), abs=0.01)
+
+
 def test_lengths_are_tested_and_not_their_means_alone(l2v: Callable[..., Any], tmp_path: Path) -> None:
     """Two items cannot show that answers are longer, whatever their means; sixty can."""
     for limit, verdict in ((2, "under-powered"), (60, "reproduced")):

@@ -100,12 +100,19 @@ def test_the_average_is_over_the_five_benchmarks(study: Callable[..., Study]) ->
 @pytest.mark.parametrize(
     ("change", "what"),
     [({"split": "test"}, "splits"), ({"prompt": "cot"}, "prompt styles"), ({"limit": 10}, "limits"), ({"part": None}, "parts"),
-     ({"benchmark_revision": "x"}, "data")],
+     ({"benchmark_revision": "x"}, "data"), ({"processor": "min_pixels=9"}, "processor of llava_next_8b on"),
+     ({"temperature": 0.7}, "temperature of llava_next_8b on"),
+     ({"target_revision": "y"}, "target_revision of llava_next_8b on")],
 )  # fmt: skip
 def test_unlike_figures_are_refused(change: dict[str, Any], what: str, study: Callable[..., Study]) -> None:
     told = study(row(), row(cell="d", method="direct", **change))
-    with pytest.raises(UserError, match=f"mix {what} of mathvista"):
+    with pytest.raises(UserError, match=f"mix {what} {'' if ' of ' in what else 'of '}mathvista"):
         paper.paper_table(told, "table1")
+
+
+def test_each_target_sees_pictures_in_its_own_way(study: Callable[..., Study]) -> None:
+    told = study(row(processor="min_pixels=9"), row(cell="d", target="qwen2_vl_7b", value=0.3))
+    assert figure(paper.paper_table(told, "table1"), "l2v", "mathvista")["measured"] == 40.0
 
 
 def test_another_scorer_is_never_put_in_its_place(study: Callable[..., Study]) -> None:

@@ -21,6 +21,7 @@ from tabs import Opened
 
 from l2v.report.serve import shelf
 from l2v.report.serve.app import application
+from l2v.report.serve.leaderboard import leaderboard
 from l2v.report.serve.shelf import Shelf
 from l2v.study.cell_folder import CellFolder
 from l2v.study.results import write_results
@@ -78,6 +79,18 @@ def test_the_index_is_a_leaderboard(client: TestClient, copied_pair: Path) -> No
         assert f"<b>{100 * value:.1f}" in page
     assert page.index('scope="row">direct') < page.index('scope="row">l2v')
     assert 'href="/studies/pair/"' in page and "torn/study.json is damaged" in page
+
+
+def test_what_tells_two_studies_apart_keeps_their_entries_apart(
+    copied_pair: Path, tiny: Callable[..., Any], outputs: Path
+) -> None:
+    """Another way to decode makes another column; in the names of either study it does not stand."""
+    ran = tiny("--multirun", "study=warm", "method=direct,l2v", "decoding.temperature=0.7")
+    assert ran.code == 0, ran.err
+    shutil.copytree(outputs / "warm", copied_pair.parent / "warm")
+    board = leaderboard(Shelf(str(copied_pair.parent), "official", 100))
+    assert [("temperature 0.7" in items) for _, _, items in board.columns].count(True) == 1 and len(board.columns) == 2
+    assert all(len({entry.study for entry in entries}) <= 1 for _, of_arm in board.rows for entries in of_arm)
 
 
 def test_a_damaged_table_is_not_believed(client: TestClient, copied_pair: Path) -> None:

@@ -12,7 +12,8 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.report.figures import percent, points
-from l2v.study.columns import ITEMS, names
+from l2v.study.columns import ITEMS, key, names
+from l2v.study.statistics.searches import own_baseline
 from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
 
 PRINTED = Path(__file__).parents[1] / "printed" / "lat_dispersion.csv"
@@ -126,12 +127,12 @@ def low_high(results: pd.DataFrame, source: str, target: str, scorer: str) -> pd
     best = chosen.loc[chosen.groupby(["method", "k"])["value"].idxmax()]
     sizes = chosen.groupby(["method", "k"])["value"].transform("size")
     best = best.assign(best_of=sizes.loc[best.index])
-    same = rows["method"].eq("direct")
-    for name in items[:-1]:
-        value = chosen[name].iloc[0]
-        same &= rows[name].isna() if pd.isna(value) else rows[name].eq(value)
+    told, asked = chosen.iloc[0].to_dict(), names(ITEMS)
+    plain: list[Any] = rows[rows["method"] == "direct"].to_dict("records")
+    baseline = own_baseline([row for row in plain if key(row, asked) == key(told, asked)], told)
     columns = ["method", "k", "layer", "alpha", "value", "low", "high", "n", "best_of", "benchmark", "split", "scorer"]
-    return pd.concat([best, rows[same].head(1).assign(best_of=1)])[columns].reset_index(drop=True)
+    lines = [best] if baseline is None else [best, pd.DataFrame([baseline]).assign(best_of=1)]
+    return pd.concat(lines)[columns].reset_index(drop=True)
 
 
 def summary(found: Analysis) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError
 from l2v.report.serve.shelf import Shelf, address
+from l2v.report.study import named
 from l2v.study.store import Store
 from l2v.study.workers.run import runs_of
 
@@ -64,6 +65,9 @@ def leaderboard(shelf: Shelf) -> Leaderboard:
     rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
     if not len(rows):
         return Leaderboard(studies)
+    # Named over all studies: what tells two of them apart, as another checkpoint of one name, stands in no one's own names.
+    rows = named(rows)
+    rows["items"] = pd.concat([named(of)["items"] for _, of in rows.groupby(["where", "bench"])])
     keys = ["where", "bench", "items"]
     columns = sorted({(str(where), str(bench), str(items)) for where, bench, items in rows[keys].itertuples(index=False)})
     table = []
@@ -80,7 +84,7 @@ def _reported(rows: pd.DataFrame, scorer: str | None) -> pd.DataFrame:
     there = [str(name) for name in dict.fromkeys(rows["scorer"])]
     chosen = next((name for name in (scorer, "official") if name in there), there[0])
     own = (rows["scorer"] == chosen) & (rows["metric"] == HEADLINE) & rows["reported"].astype(bool) & rows["value"].notna()
-    return rows[own][["arm", "role", "where", "bench", "items", "value", "low", "high", "n", "selected"]]
+    return rows[own]
 
 
 def _entry(row: dict[Any, Any]) -> LeaderboardEntry:
