@@ -13,6 +13,7 @@ from pathlib import Path
 from l2v.checkpoint import ModelSpec, check_whole, text_config
 from l2v.errors import UserError
 from l2v.generation import check_generation
+from l2v.hub import cached_folder, noted
 from l2v.sizes import check_numbers_of, check_two_processors, check_two_templates
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, tensors_of
 
@@ -44,19 +45,16 @@ def _check_folder(folder: Path, kind: str) -> None:
         _check_weightless(folder)
         return
     _check_settings(folder, kind)
+    _check_revisions(folder)
     told = [(file, file.stat()) for file in (*files, *sorted(folder.glob("*.json"))) if file.is_file()]
     _checked(str(folder), tuple((str(file), stand.st_size, stand.st_mtime_ns) for file, stand in told))
 
 
 def check_cached(spec: ModelSpec, kind: str, weights: bool = True) -> None:
     """As `check_whole` and `check_files`, of what the hub's cache holds of an id after a load; without weights, of the rest."""
-    from huggingface_hub import try_to_load_from_cache
-
     if spec.path is not None or spec.trust_remote_code:
         return
-    file = try_to_load_from_cache(spec.id, "config.json", revision=spec.revision)
-    if isinstance(file, str):
-        folder = Path(file).parent
+    if (folder := cached_folder(spec.id, spec.revision)) is not None:
         check_whole(replace(spec, path=str(folder)))
         _check_settings(folder, kind)
         if weights:
@@ -74,6 +72,19 @@ def _check_settings(folder: Path, kind: str) -> None:
         check_generation(json_object(ends), str(folder))  # transformers takes one that it cannot read for none
     check_numbers_of(json_object(folder / "config.json"), str(folder))
     check_two_processors(folder)
+
+
+def _check_revisions(folder: Path) -> None:
+    """Raise UserError for weights that came from two commits of the hub, as a second download that broke off leaves them: names
+    and shapes are the same in both."""
+    files = {noted(file)[0]: file.name for file in sorted(folder.glob("model*.safetensors"))}
+    found = [(commit, name) for commit, name in files.items() if commit]
+    if len(found) > 1:
+        (first, one), (second, other) = found[:2]
+        raise UserError(
+            f"The weights in '{folder}' are of two revisions of the hub, {one} of {first[:7]} and {other} of {second[:7]}; "
+            "repeat `hf download` of the whole checkpoint there, which fetches what differs."
+        )
 
 
 def _check_weightless(folder: Path) -> None:

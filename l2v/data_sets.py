@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from l2v.errors import UserError
+from l2v.hub import noted
 from l2v.identity import sha256
 
 # A file of the hub as `datasets` names it, and one part of several.
@@ -37,7 +38,7 @@ def read_data_set(data: str, name: str | None, revision: str | None, split: str)
     files = _files(builder, split)
     for file in (*(folder / card for card in CARDS), *map(Path, files)):
         if file.exists():
-            _check_blob(file.resolve(), file.stat().st_size, file.stat().st_mtime_ns)
+            check_blob(file)
     rows = builder.as_streaming_dataset(split)
     table = pyarrow.concat_tables(list(rows.with_format("arrow").iter(1000)))
     parts = {int(found[1]) for file in files if (found := PART.search(Path(file).name))}
@@ -75,12 +76,18 @@ def _fetched(data: str, name: str | None, revision: str | None, split: str) -> P
     return Path(snapshot_download(data, repo_type="dataset", revision=revision, allow_patterns=[*CARDS], local_files_only=True))
 
 
+def check_blob(file: Path) -> None:
+    """Raise UserError where a file of the hub holds something else than the hub keeps: its cache calls it as its digest, and
+    `hf download --local-dir` noted that of a file which nobody changed since. Nothing is known of other files."""
+    blob = file.resolve()
+    known, stand = blob.name if blob.parent.name == "blobs" else noted(file)[1], blob.stat()
+    if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", known):
+        _check_digest(blob, known, stand.st_size, stand.st_mtime_ns)
+
+
 @lru_cache(maxsize=256)
-def _check_blob(blob: Path, size: int, _time: int) -> None:
-    """Raise UserError where a file of the hub's cache, which is called as its digest there, holds something else."""
-    if blob.parent.name != "blobs" or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
-        return
-    large = len(blob.name) == 64
-    found = sha256(blob) if large else hashlib.sha1(f"blob {size}\0".encode() + blob.read_bytes()).hexdigest()
-    if found != blob.name:
-        raise UserError(f"{blob} is not what the hub keeps under this digest; delete it and repeat the command with a network.")
+def _check_digest(file: Path, known: str, size: int, _time: int) -> None:
+    large = len(known) == 64
+    found = sha256(file) if large else hashlib.sha1(f"blob {size}\0".encode() + file.read_bytes()).hexdigest()
+    if found != known:
+        raise UserError(f"{file} is not what the hub keeps under this digest; delete it and repeat the command with a network.")

@@ -10,12 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from l2v.errors import UserError
 
+# Where `hf download --local-dir` notes what it fetched.
+NOTES = ".cache/huggingface/download"
 FLOOR = 1000  # bytes that HF_HUB_DOWNLOAD_TIMEOUT seconds of waiting must bring, from an answer's first byte on
 
 
@@ -66,6 +69,24 @@ def commit_of(kind: str, name: str, revision: str | None) -> str | None:
             # It is not waited for again, for every model of a plan.
             _believe(f"did not answer ({str(error) if isinstance(error, UserError) else type(error).__name__})")
         return None
+
+
+def cached_folder(model: str, revision: str | None) -> Path | None:
+    """The folder of a model in the hub's cache; None where it holds none of that revision."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(model, "config.json", revision=revision)
+    return Path(file).parent if isinstance(file, str) else None
+
+
+def noted(file: Path) -> tuple[str, str]:
+    """The commit and the digest that `hf download --local-dir` noted of a file; "" where it noted none, and for both of a file
+    that was changed afterwards."""
+    with suppress(OSError, ValueError):
+        commit, digest, when = file.with_name(NOTES).joinpath(f"{file.name}.metadata").read_text(encoding="utf-8").split()
+        if file.stat().st_mtime - 1 <= float(when):
+            return commit, digest
+    return "", ""
 
 
 BELIEVED = 60.0  # seconds for which the hub is not asked again whether it answers

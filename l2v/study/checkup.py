@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from l2v.benchmarks.data import rows_fingerprint
+from l2v.data_sets import check_blob
 from l2v.disk import write_atomically
 from l2v.errors import UserError, counted
+from l2v.hub import cached_folder
 from l2v.identity import fingerprint
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import Cell
@@ -37,6 +39,8 @@ class Checkup:
     # Local checkpoints and data: what they are to a cell, where, and with which content; with the number of cells.
     places: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     old_directions: list[Path] = field(default_factory=list)
+    # The folders of sources and targets that are here, in the hub's cache too.
+    models: set[Path] = field(default_factory=set)
 
     def tell(self, problem: str) -> None:
         """Note what is wrong, once."""
@@ -89,6 +93,7 @@ def check_study(store: Store) -> Checkup:
             keys.add(items_key(cell.benchmark))
             found.directions |= {_directions(store, reading.id) for reading in job_readings(cell)}
             found.places.update(_places(cell, folder))
+            found.models.update(_models(cell, folder))
             found.maps |= {one.id: one for one in (fitting(cell),) if one is not None}
             found.cells += 1
         except UserError as error:
@@ -98,6 +103,7 @@ def check_study(store: Store) -> Checkup:
             found.problems.append(f"{path} holds {damaged} damaged rows; repeat `l2v run`, which computes them again.")
     _check_files(store, keys, found)
     _check_places(found)
+    _check_models(found)
     found.problems += lost_cells(store, {folder.id for folder in store.finished()})
     return found
 
@@ -110,6 +116,24 @@ def _places(cell: Cell, folder: CellFolder) -> Iterator[tuple[str, str, str]]:
         revision = getattr(getattr(cell, role), "revision", "")
         if where.get(role) and revision.startswith("local:"):
             yield role, str(where[role]), revision
+
+
+def _models(cell: Cell, folder: CellFolder) -> Iterator[Path]:
+    where = folder.locations()
+    for role in ("target",) if cell.source in (None, cell.target) else ("source", "target"):
+        if where.get(role):
+            yield Path(str(where[role]))
+        elif (here := cached_folder(getattr(cell, role).id, getattr(cell, role).revision)) is not None:
+            yield here
+
+
+def _check_models(found: Checkup) -> None:
+    """Checkpoints that came from the hub, file by file against its digests, where these are known."""
+    for file in (file for folder in sorted(found.models) for file in sorted(folder.glob("*")) if file.is_file()):
+        try:
+            check_blob(file)
+        except (UserError, OSError) as error:
+            found.tell(str(error))
 
 
 def _check_places(found: Checkup) -> None:

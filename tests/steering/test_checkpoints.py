@@ -195,6 +195,27 @@ def test_weights_that_are_there_twice(shards: Path, llava: LoadedModel) -> None:
         check_files(spec(shards), "vision")
 
 
+def note(file: Path, commit: str, digest: str = "0" * 64, later: float = 1.0) -> None:
+    """What `hf download --local-dir` writes of a file that it fetched."""
+    notes = file.parent / ".cache" / "huggingface" / "download"
+    notes.mkdir(parents=True, exist_ok=True)
+    (notes / f"{file.name}.metadata").write_text(f"{commit}\n{digest}\n{file.stat().st_mtime + later}\n")
+
+
+def test_shards_of_two_revisions(shards: Path) -> None:
+    """Their names and shapes tell nothing; one that was changed by hand, and other files, may be of whatever revision."""
+    first, *others = sorted(shards.glob("*.safetensors"))
+    for file in (first, *others):
+        note(file, "a" * 40)
+    note(shards / "config.json", "b" * 40)
+    check_files(spec(shards), "vision")
+    note(others[0], "b" * 40, later=-60.0)
+    check_files(spec(shards), "vision")
+    note(others[0], "b" * 40)
+    with pytest.raises(UserError, match=f"two revisions of the hub, .* of aaaaaaa and {others[0].name} of bbbbbbb; repeat"):
+        load_model(spec(shards), "vision")
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.01, 0.2, 0.5, 0.9, 0.99, 0.99999])
 def test_weights_that_were_cut_off(copy: Path, kept: float) -> None:
     file = copy / WEIGHTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from huggingface_hub import constants
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from steering.test_checkpoints import note
 from study.test_more_faults import put
 from study.test_preflight import BASE, WORDS, text_model, texts
 from study.test_quiet_faults import zeros
 
 from l2v.errors import UserError
+from l2v.identity import sha256
 from l2v.steering.models import ModelSpec, load_model
 
 COMMIT = "1" * 40
@@ -96,3 +99,33 @@ def test_a_damaged_copy_is_told(name: str, llava: Path, hub: Path, tmp_path: Pat
     words = [*BASE, "method=direct", *models, f"contrast.path={texts(tmp_path / 'x.jsonl', 4)}", f"runtime.outputs={tmp_path}"]
     found = json.loads(l2v("preflight", "format=json", *words, *WORDS).out)
     assert [str(place) in one["what"] for one in found["problems"]] == [True], found
+
+
+@pytest.mark.parametrize("place", ["cache", "folder"])
+def test_doctor_holds_weights_against_the_hubs_digests(
+    place: str, llava: Path, hub: Path, tmp_path: Path, l2v: Callable[..., Any]
+) -> None:
+    """One bit of one weight changes no shape, and the model answers."""
+    commit = cached(hub, "one", llava, shutil.copytree)
+    blobs = hub / "models--org--one" / "blobs"
+    blobs.mkdir()
+    for file in sorted(commit.iterdir()):
+        kept = file.rename(blobs / sha256(file)) if file.suffix == ".safetensors" else file
+        if kept != file:
+            file.symlink_to(kept)
+    local = Path(shutil.copytree(llava, tmp_path / "local"))
+    note(local / "model.safetensors", "a" * 40, sha256(local / "model.safetensors"))
+    model = f"target.path={local}" if place == "folder" else "target.id=org/one"
+    own = [f"source.path={text_model(tmp_path / 'source')}", f"contrast.path={texts(tmp_path / 'x.jsonl', 4)}"]
+    words = [*BASE, "method=direct", model, "target.name=far", *own, f"runtime.outputs={tmp_path}", "study=s", *WORDS]
+    ran = l2v("run", *words)
+    assert ran.code == 0, ran.err
+    doctor = ("doctor", "study=s", f"outputs={tmp_path}")
+    assert l2v(*doctor).code == 0
+    damaged = next(blobs.iterdir()) if place == "cache" else local / "model.safetensors"
+    data, times = bytearray(damaged.read_bytes()), damaged.stat()
+    data[-100] ^= 1
+    damaged.write_bytes(data)
+    os.utime(damaged, ns=(times.st_atime_ns, times.st_mtime_ns))
+    answer = l2v(*doctor)
+    assert answer.code == 1 and f"{damaged} is not what the hub keeps under this digest" in answer.out, answer.out
