@@ -264,6 +264,20 @@ def test_marks_of_a_template_that_its_model_does_not_know_are_noted(
         assert (answer.code, len(told)) == (0, bool(noted)) and all(noted in one for one in told), answer.out
 
 
+def test_pictures_of_another_familys_processor_are_noted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
+    """No tower fails with them, and what it sees is another picture."""
+    words = (*BASE, "method=direct", f"source.path={faults / 'sound'}", f"contrast.path={faults / 'short.jsonl'}", *WORDS)
+    sound = json.loads((faults / "llava" / "processor_config.json").read_text())["image_processor"]
+    half, plain = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, {"do_normalize": False}
+    for name, odd, told in (("half", half, "on 0.5, 0.5, 0.5."), ("plain", plain, "on 0.0, 0.0, 0.0."), ("same", {}, "")):
+        changed(faults / "llava", tmp_path / name, "processor_config.json", image_processor=sound | odd)
+        answer = l2v("preflight", "format=json", *words, f"target.path={tmp_path / name}", f"runtime.outputs={tmp_path}")
+        notes = [note["what"] for note in json.loads(answer.out)["notes"] if "centres pictures" in note["what"]]
+        assert answer.code == 0 and notes == (
+            [f"The image processor of '{tmp_path / name}' centres pictures {told}"] if told else []
+        )
+
+
 def test_rows_of_a_contrast_that_make_no_pair_are_counted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:
     """Before, with what follows, and by the run, which computes a direction of the others."""
     rows = [{"question": f"w{i} w2", "cot": "w3 w3", "direct": "w4" if i else " ", "domain": "d"} for i in range(4)]

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, OPENAI_CLIP_MEAN
 
 from l2v.checkpoint import ModelFacts, ModelSpec, check_kind, from_pretrained
 from l2v.checkpoint_files import check_cached, check_files
@@ -41,6 +42,12 @@ from l2v.transfer.extract import drops_thoughts, format_chat, token_ids
 
 AUTO = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
 BASE = "method.weights.base"
+# The shade between 0 and 1 that towers were trained to see as zero: none of them fails with another family's image processor.
+_HALF, _CLIP = (0.5, 0.5, 0.5), tuple(OPENAI_CLIP_MEAN)
+CENTRES = dict.fromkeys(("siglip_vision_model", "idefics2_vision", "idefics3_vision", "smolvlm_vision"), _HALF)
+CENTRES |= dict.fromkeys(("clip_vision_model", "qwen2_vl_vision", "qwen2_5_vl_vision", "mllama_vision_model"), _CLIP)
+CENTRES |= {"internvl_vision": tuple(IMAGENET_DEFAULT_MEAN)}
+NEAR = 0.02
 # Rows of a tensor that tell it from another one.
 BEGINNING = 64
 SAMPLE = Chat("What is 12 + 30?", "<think>12 + 30 = 42.</think>The answer is 42.")
@@ -164,6 +171,13 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
             problems.note(f"The chat template of '{where}' ends a turn with '{mark.content}', which ends no answer.", so, cells)
     if role != "target":
         return
+    with suppress(Exception):
+        images, kind = found.processor.image_processor, found.config.vision_config.model_type
+        own = [round(float(n), 3) for n in images.image_mean] if images.do_normalize else [0.0] * 3
+        usual = None if found.spec.id.startswith("l2v/") else CENTRES.get(kind)  # our own miniatures have a centre of their own
+        if usual and max(abs(a - b) for a, b in zip(own, usual, strict=True)) > NEAR:
+            so = f"{kind} was trained on pictures centred on {', '.join(f'{n:.3f}' for n in usual)}; this one may not have been"
+            problems.note(f"The image processor of '{where}' centres pictures on {', '.join(map(str, own))}.", so, cells)
     with suppress(Exception):
         if _opens_no_answer(found.processor or found.tokenizer, found.kind):
             so = "an answer begins where the question ends, which is right for a model that was trained so"
