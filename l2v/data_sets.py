@@ -82,11 +82,11 @@ def check_blob(file: Path) -> None:
     blob = file.resolve()
     known, stand = blob.name if blob.parent.name == "blobs" else noted(file)[1], blob.stat()
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", known):
-        _check_digest(blob, known, stand.st_size, stand.st_mtime_ns)
+        _check_digest(blob, known, stand.st_size, (stand.st_mtime_ns, stand.st_ctime_ns))
 
 
 @lru_cache(maxsize=256)
-def _check_digest(file: Path, known: str, size: int, _time: int) -> None:
+def _check_digest(file: Path, known: str, size: int, _times: tuple[int, int]) -> None:
     large = len(known) == 64
     found = sha256(file) if large else hashlib.sha1(f"blob {size}\0".encode() + file.read_bytes()).hexdigest()
     if found != known:

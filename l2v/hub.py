@@ -83,7 +83,7 @@ def noted(file: Path) -> tuple[str, str]:
     """The commit and the digest that `hf download --local-dir` noted of a file; "" where it noted none, and for both of a file
     that was changed afterwards."""
     with suppress(OSError, ValueError):
-        commit, digest, when = file.with_name(NOTES).joinpath(f"{file.name}.metadata").read_text(encoding="utf-8").split()
+        commit, digest, when = (file.parent / NOTES / f"{file.name}.metadata").read_text(encoding="utf-8").split()
         if file.stat().st_mtime - 1 <= float(when):
             return commit, digest
     return "", ""
