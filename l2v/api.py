@@ -81,9 +81,9 @@ def compare(first: str, second: str, outputs: str = "outputs", scorer: str = "of
 
     from l2v.report.comparison import CellPair
     from l2v.report.comparison import compare as compared
-    from l2v.report.study import read_study
+    from l2v.report.study import read_study, told_apart
 
-    one, other = (read_study(outputs, name, scorer) for name in (first, second))
+    one, other = told_apart(*(read_study(outputs, name, scorer) for name in (first, second)))
     rows = [vars(pair) for pair in compared(one, other, most=None).pairs]
     table = pd.DataFrame(rows, columns=list(CellPair.__dataclass_fields__))
     values = pd.DataFrame(table["values"].tolist(), columns=["value_first", "value_second"], index=table.index)
@@ -158,14 +158,15 @@ def _planned(configs: Sequence[Config]) -> pd.DataFrame:
     import pandas as pd
 
     from l2v.study.columns import settings
+    from l2v.study.jobs import plan_jobs
     from l2v.study.plan import distinct
-    from l2v.study.protocol import plan_jobs
 
     return pd.DataFrame([settings(job.cell) for job in distinct(plan_jobs(configs))])
 
 
 def _run(configs: Sequence[Config]) -> pd.DataFrame:
     from l2v.study.cells import Job
+    from l2v.study.jobs import planned
     from l2v.study.protocol import run_study
     from l2v.study.results import read_selection
     from l2v.study.store import Store
@@ -174,19 +175,18 @@ def _run(configs: Sequence[Config]) -> pd.DataFrame:
     from l2v.track.follower import followed
 
     first = configs[0]
-    store = Store(first.runtime.outputs, first.study)
+    store, plan = Store(first.runtime.outputs, first.study), planned(configs)
     with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)) as lost:
         try:
-            came = run_study(configs)
+            outcome = run_study(plan, first)
         except Submitted as message:
             print(message)
-            came = None
-    if came is None:
+            outcome = None
+    if outcome is None:
         table = results(first.study, first.runtime.outputs)
         if lost:
             raise FailedCellsError(lost, table)
         return table
-    plan, outcome = came
     chosen = set(read_selection(store).reports.values()) if first.protocol.name != "none" else set()
     table = outcome.results
     table = table[table["cell"].isin(chosen | {one.cell.id for one in plan if isinstance(one, Job)})].reset_index(drop=True)

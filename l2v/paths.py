@@ -1,4 +1,4 @@
-"""Where the packaged data lies: the same places in a checkout and in an installed wheel."""
+"""Where the packaged data lies, in a checkout and in an installed wheel, and what paths and names that a user gives may be."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from l2v.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 CHECKPOINTS = PACKAGE / "mini" / "checkpoints"  # the shipped miniature's models
-
-
+LONGEST_NAME = 120  # characters of a study's name: with what is put around it, a file's name has room
 # What stands for itself in Hydra's grammar.
 PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)
 
@@ -73,3 +72,12 @@ def quoted(word: str) -> str:
 
 def _in_quotes(text: str) -> str:
     return "'" + text.replace("'", "\\'") + "'"
+
+
+def plain_name(study: str) -> str:
+    """A study's name, which is that of a folder directly under outputs. Raises UserError for another one."""
+    odd = not study.strip() or study in (".", "..", "cache") or any(sign in "/\\" or not sign.isprintable() for sign in study)
+    if odd or study != study.strip() or len(study.encode("utf-8", "replace")) > LONGEST_NAME:
+        shown = study if len(study) <= LONGEST_NAME else f"{study[:LONGEST_NAME]}…"
+        raise UserError(f"study={shown!r} must be a plain folder name other than 'cache', of at most {LONGEST_NAME} bytes.")
+    return study

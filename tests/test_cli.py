@@ -129,18 +129,17 @@ def test_choices_and_settings_fit_a_terminal() -> None:
     text = verb_help("run")
     fitted = folded(text, 80)
     settled = fitted.partition("\nChoices")[2]
-    assert fitted.split() == text.split(), "nothing is lost"
+    assert fitted.replace(" \\\n", " ").split() == text.split(), "nothing is lost"
     assert max(map(len, settled.splitlines())) <= 80
     assert "\n               demo" not in text and "\n               " in settled, "a list goes on below its first choice"
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_the_help_of_every_verb_fits_a_terminal_but_for_commands(verb: str) -> None:
+def test_the_help_of_every_verb_fits_a_terminal(verb: str) -> None:
     text = verb_help(verb)
     fitted = folded(text, 80)
-    assert fitted.split() == text.split(), "nothing is lost"
-    long = [line for line in fitted.splitlines() if len(line) > 80]
-    assert all(re.match(r" *(l2v|ssh|python|hf|wandb) ", line) for line in long), long
+    assert fitted.replace(" \\\n", " ").split() == text.split(), "nothing is lost, and a shell puts commands together again"
+    assert [line for line in fitted.splitlines() if len(line) > 80] == []
 
 
 def leaves(schema: Any, prefix: str = "") -> list[str]:

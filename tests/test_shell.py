@@ -67,10 +67,12 @@ def test_an_unknown_verb_lists_the_verbs(l2v: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "heavy"),
-    [("intervention.layer=99", {"torch", "pandas"}), ("intervention.alpha=-1", {"torch", "pandas", "numpy", "PIL"})],
-)
-def test_what_is_out_of_range_is_told_before_much_is_loaded(word: str, heavy: set[str], tmp_path: Path) -> None:
+    "word",
+    ["intervention.layer=99", "intervention.source_layer=99", "intervention.alpha=-1", "intervention.cutoff=999",
+     "intervention.alhpa=0.5", "method=l2w"],
+)  # fmt: skip
+def test_what_has_no_sense_is_told_before_much_is_loaded(word: str, tmp_path: Path) -> None:
+    heavy = {"torch", "pandas", "scipy", "numpy", "PIL", "tqdm", "l2v.study.store", "l2v.track.tracker"}
     probe = f"import sys; from l2v.cli import main; code = main(sys.argv[1:]); print(code, *{heavy} & {{*sys.modules}})"
     words = [sys.executable, "-c", probe, "run", word, f"runtime.outputs={tmp_path}"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

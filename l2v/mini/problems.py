@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image, ImageFont
 
 LETTERS = ("a", "b", "c", "d", "e", "f")
 CELL = 12  # pixels along one side of a cell, and of a patch of the vision tower
@@ -181,6 +183,9 @@ def shows_steps(response: str) -> bool:
 
 def render(problem: SumProblem, rng: np.random.Generator) -> Image.Image:
     """The picture of a problem: RGB, 36 x 36 pixels, dark digits on light grey, jittered, with pixel noise."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
     side = CELL * GRID
     picture = Image.new("L", (side, side), int(rng.integers(190, 251)))
     draw = ImageDraw.Draw(picture)
@@ -204,4 +209,6 @@ def vocabulary() -> list[str]:
 
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    from PIL import ImageFont
+
     return ImageFont.load_default(size)

@@ -27,14 +27,14 @@ import yaml
 from l2v.benchmarks.metrics import HEADLINE, Marked, Score
 from l2v.disk import UNREADABLE, SafeLoader
 from l2v.errors import UserError
-from l2v.paths import conf_dir
+from l2v.paths import conf_dir, plain_name
 from l2v.report.figures import points
 from l2v.report.lat.kept import difference, kept_shares
 from l2v.report.paper import COLUMNS, printed_table
 from l2v.report.study import Study, on_same_items, open_study
 from l2v.study.statistics.paired import Paired, paired_means, paired_scores
 from l2v.study.statistics.power import items_needed
-from l2v.study.store import Store, plain_name
+from l2v.study.store import Store
 
 VERDICTS = ("reproduced", "contradicted", "under-powered", "not run")
 POWER, LEVEL = 0.8, 0.05

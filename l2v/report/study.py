@@ -28,12 +28,17 @@ ASKED = [c for c in ASKED_ALIKE if {c.name, c.behind}.isdisjoint(("target", "ben
 
 @dataclass(frozen=True)
 class Study:
-    """One study, seen by one scorer. `results`: its table by every scorer (see `build_results`)."""
+    """One study, seen by one scorer.
+
+    results: its table by every scorer (see `build_results`). beside: those of studies that are shown beside it, from whose
+    arms the names of its own tell them apart.
+    """
 
     store: Store
     scorer: str
     results: pd.DataFrame
     selection: Selection
+    beside: tuple[pd.DataFrame, ...] = ()
 
     @property
     def name(self) -> str:
@@ -43,7 +48,12 @@ class Study:
     @cached_property
     def rows(self) -> pd.DataFrame:
         """The table with the columns of `named`."""
-        return named(self.results)
+        return named(self.results).assign(arm=self.arms()) if self.beside else named(self.results)
+
+    def arms(self, without: str = "") -> list[str]:
+        """The arm of each row, as `arm_names` tells it among the rows of this study and of those beside it."""
+        tables = [named(table) for table in (self.results, *self.beside) if len(table)]
+        return arm_names(pd.concat(tables, ignore_index=True), without)[: len(self.results)] if tables else []
 
     @cached_property
     def reported(self) -> pd.DataFrame:
@@ -144,6 +154,11 @@ def open_study(store: Store, scorer: str | None = None, results: pd.DataFrame | 
     return study.seen_by(scorer)
 
 
+def told_apart(first: Study, second: Study) -> tuple[Study, Study]:
+    """Two studies that are shown together: equal names of arms mean equal arms."""
+    return replace(first, beside=(second.results,)), replace(second, beside=(first.results,))
+
+
 def named(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with columns for a reader.
 
@@ -156,8 +171,10 @@ def named(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(
         where=_with_revision(rows, "target"),
         bench=_with_revision(rows.assign(bench=rows["task"].where(rows["task"].notna(), rows["benchmark"])), "bench"),
-        items=_joined(rows, ASKED, _varying(rows, ASKED) | {"split", "part"}),
     )
+    rows["items"] = ""
+    for _, of in rows.groupby(["where", "bench"], sort=False):
+        rows.loc[of.index, "items"] = _joined(of, ASKED, _varying(of, ASKED) | {"split", "part"})
     rows["arm"] = arm_names(rows)
     rows["panel"] = _panels(rows)
     steered = rows["layer"].notna()

@@ -10,9 +10,10 @@ from l2v.benchmarks.data import count_rows
 from l2v.config import BenchmarkConfig
 from l2v.errors import UserError
 from l2v.study.cells import Job, Refusal
-from l2v.study.heats import RACES, rule_of
+from l2v.study.heats import rule_of
+from l2v.study.jobs import RACES, for_report
 from l2v.study.plan import grouped, units
-from l2v.study.protocol import arms_of, for_report
+from l2v.study.protocol import arms_of
 from l2v.study.race import TAKEN, cost, looks, most
 
 

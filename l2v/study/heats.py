@@ -22,9 +22,6 @@ from l2v.study.score import benchmark_items
 from l2v.study.store import Store
 from l2v.study.workers.targets import Targets
 
-RACES = ("race", "halving")
-PRIORS = ("none", "order", "strict")
-
 
 def rule_of(protocol: ProtocolConfig) -> Rule:
     """The rule that a protocol names; `halving` never drops a cell as proven worse."""

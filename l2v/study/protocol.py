@@ -5,137 +5,41 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 from l2v.benchmarks.base import Item
-from l2v.benchmarks.scoring import check_scorers
 from l2v.benchmarks.twins import shared
-from l2v.config import Config, ImpossibleConfig
-from l2v.errors import StudyError, UserError, printable, unknown
-from l2v.identity import held_still
+from l2v.config import Config
+from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
 from l2v.study.columns import CHOOSABLE, SETTINGS, Value, short
 from l2v.study.compute import Outcome, failures, run_jobs, unread
 from l2v.study.digests import tell_once
-from l2v.study.heats import PRIORS, RACES, Heat, heats_of, run_heats
+from l2v.study.heats import Heat, heats_of, run_heats
+from l2v.study.jobs import RACES, for_report
 from l2v.study.plan import distinct
-from l2v.study.questions import part_of
-from l2v.study.resolve import resolve
 from l2v.study.results import ChosenArm, write_results
-from l2v.study.score import benchmark_items, check_scoring
+from l2v.study.score import benchmark_items
 from l2v.study.store import Store
-from l2v.study.workers.devices import check_device
-from l2v.study.workers.executors import check_executor
 from l2v.study.workers.targets import Targets
 
-# The parts of a configuration that all cells of one run have in common.
-SHARED = ("protocol", "runtime", "tracker", "executor", "judge", "scorer")
-PROTOCOLS = ("none", "select_then_test", *RACES)
 
-
-def plan_jobs(configs: Sequence[Config]) -> list[Job]:
-    """The jobs of the first phase, without the configurations that make no cell. Raises UserError as `planned` does."""
-    return [job for job in planned(configs) if isinstance(job, Job)]
-
-
-def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Refusal]:
-    """The first phase, one job per configuration, in order; what is wrong with one of them refuses that one alone.
-
-    Raises UserError for what concerns all of them, and when none makes a cell (not so with refuse_all=False).
-    """
-    first = configs[0]
-    name = first.protocol.name
-    if name not in PROTOCOLS:
-        raise unknown("protocol", name, PROTOCOLS)
-    shared = _shared(first)
-    _check_runtime(first)
-    for config in configs:
-        # Configs that share these parts agree in them.
-        if all(getattr(config, name) == getattr(first, name) for name in SHARED) and config.study == first.study:
-            continue
-        _check_runtime(config)
-        for key, value in _shared(config).items():
-            if value != shared[key]:
-                raise UserError(f"All cells of one run must share {key}=…; sweep something else.")
-    if name != "none":
-        _check_splits(configs)
-        configs = [_for_selection(config) for config in configs]
-    if (tasks := sys.modules.get("l2v.benchmarks.lm_tasks")) is not None:
-        tasks.open_task.cache_clear()  # who plans anew, in a notebook, means tasks and their data as they are now
-    with held_still():
-        found = [_job(config) for config in configs]
-    refused = [one for one in found if isinstance(one, Refusal)]
-    if refuse_all and len(refused) == len(found):
-        raise UserError(" ".join(dict.fromkeys(one.reason for one in refused)))
-    return found
-
-
-def _job(config: Config) -> Job | Refusal:
-    """The job of a configuration, or why it makes no cell."""
-    if isinstance(config, ImpossibleConfig):
-        return Refusal(config, config.why)
-    try:
-        check_scoring(config.scorer, config.benchmark, config.judge)
-        return Job(resolve(config), config)
-    except StudyError:
-        raise
-    except UserError as error:
-        return Refusal(config, str(error))
-
-
-def _check_splits(configs: Sequence[Config]) -> None:
-    """Raise UserError unless choosing and reporting happen on different items, and only known settings are chosen."""
-    protocol = configs[0].protocol
-    if (protocol.select is None) != (protocol.report is None):
-        raise UserError("Give both protocol.select and protocol.report, or neither (the split is then divided by problem).")
-    if protocol.select is not None and protocol.select == protocol.report:
-        raise UserError("protocol.select and protocol.report name the same split; choose on one, report on another.")
-    if any(config.benchmark.part is not None for config in configs):
-        raise UserError(f"protocol.name={protocol.name} sets benchmark.part itself; leave it out.")
-    if any(config.benchmark.part_first is not None or config.benchmark.part_last is not None for config in configs):
-        raise UserError("A race sets benchmark.part_first and part_last itself; leave them out.")
-    if protocol.prior not in PRIORS:
-        raise unknown("protocol.prior", protocol.prior, PRIORS)
-    if protocol.name not in RACES and protocol.prior != "none":
-        raise UserError(f"protocol.prior={protocol.prior} ranks the cells of a race; add protocol.name=race, or leave it out.")
-
-
-def _shared(config: Config) -> dict[str, Any]:
-    """What all cells of one run have in common, by its full key."""
-    parts = {name: asdict(getattr(config, name)) for name in ("protocol", "runtime", "tracker", "executor")}
-    nested = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
-    return {"study": config.study, "scorer": config.scorer, "judge": asdict(config.judge), **nested}
-
-
-def _check_runtime(config: Config) -> None:
-    """What is no part of a cell and still must make sense before anything is computed."""
-    if not config.scorer:
-        raise UserError("scorer=[] names no scorer; give at least one.")
-    for name in config.protocol.choose:
-        if name not in CHOOSABLE:
-            raise unknown("protocol.choose", name, sorted({column.name for column in CHOOSABLE.values()}))
-    check_device(config.runtime.device)
-    check_scorers(config.scorer)
-    check_executor(config.executor)
-
-
-def run_study(configs: Sequence[Config]) -> tuple[list[Job | Refusal], Outcome]:
-    """Run one study; the jobs come back in the order of the configurations, with the outcome over all phases."""
-    plan = planned(configs)
+def run_study(plan: Sequence[Job | Refusal], config: Config) -> Outcome:
+    """Run what was planned as one study; the outcome over all phases. config: one of its configurations, which agree in that."""
     refused = [one for one in plan if isinstance(one, Refusal)]
     for line in failures({f"refused {place}": f"{one.describe()}: {one.reason}" for place, one in enumerate(refused)}):
         print(printable(line), file=sys.stderr)
     jobs = [one for one in plan if isinstance(one, Job)]
-    store = Store(configs[0].runtime.outputs, configs[0].study)
-    outcome = run_jobs(jobs) if configs[0].protocol.name == "none" else _select_then_report(store, jobs, configs[0])
+    store = Store(config.runtime.outputs, config.study)
+    outcome = run_jobs(jobs) if config.protocol.name == "none" else _select_then_report(store, jobs, config)
     outcome.refused = refused
     try:
         outcome.results = write_results(store, {job.cell.id: job.cell for job in jobs})
     except StudyError as error:
         raise StudyError(f"{error} `l2v report study={store.study} page=false` shows what is stored.") from error
-    return plan, outcome
+    return outcome
 
 
 def _select_then_report(store: Store, jobs: list[Job], config: Config) -> Outcome:
@@ -290,21 +194,3 @@ def arms_of(jobs: Sequence[Job], chosen: Sequence[str]) -> dict[tuple[Value, ...
     for job in sorted(distinct(jobs), key=lambda job: preference(job.cell)):
         arms.setdefault(arm_key(job.cell, chosen), []).append(job)
     return arms
-
-
-def _for_selection(config: Config) -> Config:
-    """The configuration on the items that settings are chosen on."""
-    return _on(config, config.protocol.select, "select")
-
-
-def _on(config: Config, split: str | None, part: str) -> Config:
-    """The configuration on a split, without one on a part of its own."""
-    own = config.benchmark
-    return replace(config, benchmark=replace(own, part=part) if split is None else replace(own, split=split))
-
-
-def for_report(job: Job) -> Job:
-    """A job of the selection on the items that are reported."""
-    config = _on(job.config, job.config.protocol.report, "report")
-    benchmark = replace(job.cell.benchmark, split=config.benchmark.split, part=part_of(config.benchmark))
-    return Job(replace(job.cell, benchmark=benchmark), config)

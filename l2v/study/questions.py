@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from l2v.benchmarks.catalogue import ANY_TASK, DataRef, benchmark_names
+from l2v.benchmarks.catalogue import ANY_TASK, OUTSIDE, TASKS, DataRef, benchmark_names
 from l2v.benchmarks.parts import Part, check_part
 from l2v.config import BenchmarkConfig, ContrastConfig, ModelConfig, NeutralConfig
 from l2v.errors import UserError, unknown
@@ -15,7 +15,7 @@ from l2v.study.cells import BenchmarkId, ContrastId, ModelId, NeutralId
 
 def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
     """The identity of the questions. Raises UserError for a limit below 1 or a missing path."""
-    if config.name not in benchmark_names():
+    if not any(config.name in known for known in (TASKS, (ANY_TASK,), OUTSIDE)):
         raise unknown("benchmark.name", config.name, benchmark_names())
     if config.name != ANY_TASK and (config.task or config.num_fewshot is not None or config.include_path):
         raise UserError("benchmark.task, num_fewshot and include_path belong to benchmark=lm_eval.")

@@ -17,13 +17,13 @@ from l2v.errors import UserError, unknown
 from l2v.hub import commit_of
 from l2v.identity import fingerprint
 from l2v.images import ImageSettings
+from l2v.paths import plain_name
 from l2v.steering.positions import POSITIONS
 from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
 from l2v.study.defaults import check_contrast, check_source
 from l2v.study.mapping import mapping_settings
 from l2v.study.model_files import MERGINGS, check_models, kind_of_target, model_facts
 from l2v.study.questions import benchmark_id, data_ref, data_revision, pinned
-from l2v.study.store import plain_name
 from l2v.transfer.arms import ARMS
 from l2v.transfer.contrast import INSTRUCTED, KINDS
 from l2v.transfer.cutoff import Cutoff, parse_cutoff
@@ -45,7 +45,8 @@ def resolve(config: Config) -> Cell:
     of range; alpha negative or not finite; a cutoff of a wrong form or above the smaller width.
     """
     method = config.method.name
-    if method not in (*PROMPT_METHODS, *WEIGHT_METHODS, *ARMS):
+    # One after the other: what other distributions bring is looked for only where a name is none of ours.
+    if not any(method in known for known in (PROMPT_METHODS, WEIGHT_METHODS, ARMS)):
         raise unknown("method", method, (*PROMPT_METHODS, *WEIGHT_METHODS, *ARMS))
     plain_name(config.study)
     if config.contrast.kind not in KINDS:

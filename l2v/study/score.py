@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from l2v.benchmarks.base import Answer, Benchmark, Item, Verdict
-from l2v.benchmarks.catalogue import ANY_TASK, DataRef, open_benchmark
+from l2v.benchmarks.catalogue import ANY_TASK, DataRef
 from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.parts import WHOLE, take_block, take_part
-from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
-from l2v.benchmarks.scoring.judge_settings import PROMPTS
+from l2v.benchmarks.scoring import Scoring, recorded, score_answers
 from l2v.config import BenchmarkConfig, JudgeConfig
 from l2v.disk import Record
-from l2v.errors import UserError, unknown
+from l2v.errors import UserError
 from l2v.identity import digest, fingerprint
 from l2v.study.cells import BenchmarkId
 from l2v.study.digests import tell_once
@@ -35,20 +34,6 @@ def scoring_of(judge: JudgeConfig, outputs: str, progress: bool) -> Scoring:
 
         settings = JudgeSettings(**vars(judge), cache=str(Path(outputs) / "cache" / "judge"))
     return Scoring(judge=settings, progress=progress)
-
-
-def check_scoring(names: Sequence[str], benchmark: BenchmarkConfig, judge: JudgeConfig) -> None:
-    """Raise UserError for scorers that could not score this benchmark, before anything is computed."""
-    check_scorers(names, None if benchmark.name == ANY_TASK else open_benchmark(benchmark.name))
-    if benchmark.name == ANY_TASK and set(names) - {"official", "judge"}:
-        raise UserError(
-            "An lm-eval task is scored by its own rule (scorer=official) or by a judge; robust and lenient need the "
-            "annotations of a packaged benchmark."
-        )
-    if "judge" in names and not (judge.model or judge.lm_eval):
-        raise UserError("The scorer 'judge' needs a model: set judge.model=… with judge.base_url=…, or judge.lm_eval=….")
-    if "judge" in names and judge.prompt not in PROMPTS:
-        raise unknown("judge.prompt", judge.prompt, PROMPTS)
 
 
 def score_cell(

@@ -20,23 +20,14 @@ from typing import Any
 
 from l2v.disk import Record, alone, make_folder, read_bytes, whole_lines, write_atomically
 from l2v.errors import UserError
+from l2v.paths import plain_name
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import SCHEMA
 from l2v.study.digests import DIGEST, content_digest, has_check, open_lines, read_sealed, sealed, sealed_line, tell_once
 
-__all__ = ["CellFolder", "Store", "plain_name"]
+__all__ = ["CellFolder", "Store"]
 
 TOLD = 36  # studies that are named where another one was asked for
-LONGEST_NAME = 120  # characters of a study's name: with what is put around it, a file's name has room
-
-
-def plain_name(study: str) -> str:
-    """A study's name, which is that of a folder directly under outputs. Raises UserError for another one."""
-    odd = not study.strip() or study in (".", "..", "cache") or any(sign in "/\\" or not sign.isprintable() for sign in study)
-    if odd or study != study.strip() or len(study.encode("utf-8", "replace")) > LONGEST_NAME:
-        shown = study if len(study) <= LONGEST_NAME else f"{study[:LONGEST_NAME]}…"
-        raise UserError(f"study={shown!r} must be a plain folder name other than 'cache', of at most {LONGEST_NAME} bytes.")
-    return study
 
 
 class Store:

@@ -51,8 +51,8 @@ def agent_run(configs: Sequence[Config]) -> AgentRun | None:
             "Runs of a W&B sweep are compared by official/accuracy, which this command would not log; add it: "
             f"scorer={','.join(['official', *configs[0].scorer])} (a sweep may name another scorer's metric all the same)."
         )
+    from l2v.study.jobs import plan_jobs
     from l2v.study.plan import distinct
-    from l2v.study.protocol import plan_jobs
 
     cells = [job.cell.id for job in distinct(plan_jobs(configs))]
     if len(cells) != 1:

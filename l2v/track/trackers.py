@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from l2v.config import TrackerConfig
 from l2v.errors import UserError, unknown
-from l2v.track.tracker import Tracker
+
+if TYPE_CHECKING:
+    from l2v.track.tracker import Tracker
 
 MODES = ("auto", "online", "offline")
 

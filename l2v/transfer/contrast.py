@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from l2v.data_sets import read_data_set
 from l2v.disk import read_parquet, read_records
 from l2v.errors import UserError, unknown
@@ -177,6 +175,8 @@ def sample_questions(
 
     `per_domain` None takes all. Raises UserError when a domain is missing or holds too few.
     """
+    import numpy as np
+
     by_domain: dict[str, list[ContrastQuestion]] = {}
     for question in questions:
         by_domain.setdefault(question.domain, []).append(question)

@@ -40,19 +40,30 @@ def verb_help(verb: str) -> str:
 
 
 def folded(text: str, width: int) -> str:
-    """Text within a terminal's width: paragraphs, and columns, each going on below what it tells; commands stay whole."""
+    """Text within a terminal's width: paragraphs, columns, each going on below what it tells, and commands as a shell has them."""
+
+    def wrap(line: str, most: int, first: str, hang: str) -> list[str]:
+        return textwrap.wrap(
+            line, most, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False
+        )
 
     def fold(line: str) -> str:
+        start = len(line) - len(line.lstrip())
         told = [found.end() for found in re.finditer(r"\s{2,}(?=\S)", line) if found.end() < 0.6 * width]
-        hang = " " * (told[-1] if told else 4)
-        return "\n".join(textwrap.wrap(line, width, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False))
+        if max(told, default=0) <= start and line.startswith("l2v ", start):
+            command, *remark = re.split(r"(?<=\S)\s{2,}", line, maxsplit=1)
+            below = " " * (start + 4)
+            lines = wrap(command, width - 2, "", below)
+            return " \\\n".join(lines) + "".join(f"\n{more}" for told in remark for more in wrap(told, width, below, below))
+        return "\n".join(wrap(line, width, "", " " * (told[-1] if told else 4)))
 
     found: list[str] = []
     for prose, lines in itertools.groupby(text.split("\n"), lambda line: bool(re.match(r"(?!l2v [\w-]+ )\S(?!.*  )", line))):
         if prose:
-            found += textwrap.wrap(" ".join(lines), width, break_on_hyphens=False, break_long_words=False)
+            found += wrap(" ".join(lines), width, "", "")
         else:
-            found += [fold(line) if re.match(r" {0,2}\S.*  | {8}", line) and len(line) > width else line for line in lines]
+            long = re.compile(r" {0,2}\S.*  | {8}| *l2v ")
+            found += [fold(line) if long.match(line) and len(line) > width else line for line in lines]
     return "\n".join(found)
 
 

@@ -77,35 +77,41 @@ def composed(words: list[str], verb: str = "run") -> list[Config]:
 
 def run_configs(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
     """Run (or, with dry_run, list) the cells; returns value and failure per config, and prints what a person wants to know."""
-    from l2v.track.agent import agent_run
-    from l2v.track.follower import followed
+    from l2v.study.jobs import planned
+    from l2v.track.trackers import check_names
 
     if (kept := KEPT.get()) is not None:
         kept.extend(configs)
         return [None] * len(configs), [None] * len(configs)
     first = configs[0]
+    check_names(first.tracker)
+    plan = planned(configs)
     if first.dry_run:
-        return [None] * len(configs), _list(configs)
+        return [None] * len(configs), _list(plan, first)
+    # What is refused waits for nothing that only work needs, which takes time to load.
+    from l2v.track.agent import agent_run
+    from l2v.track.follower import followed
+
     with followed(first.runtime.outputs, first.study, first.tracker, agent_run(configs)) as lost:
-        came = _carried_out(configs)
+        came = _carried_out(plan, first)
     FAILED.extend(lost.values())
     return came
 
 
-def _carried_out(configs: Sequence[Config]) -> tuple[list[float | None], list[str | None]]:
+def _carried_out(plan: Sequence[Job | Refusal], config: Config) -> tuple[list[float | None], list[str | None]]:
     from l2v.study.cells import Job
     from l2v.study.protocol import run_study
     from l2v.study.workers.executors import Submitted
 
     try:
-        plan, outcome = run_study(configs)
+        outcome = run_study(plan, config)
     except Submitted as message:
         print(message)
-        return [None] * len(configs), [None] * len(configs)
+        return [None] * len(plan), [None] * len(plan)
     found = [job if isinstance(job, Job) else None for job in plan]
     values = [outcome.values.get(job.cell.id) if job else None for job in found]
     FAILED.extend(outcome.failed.values())
-    _tell(configs[0], {job.cell.id for job in found if job}, outcome)
+    _tell(config, {job.cell.id for job in found if job}, outcome)
     refused = _refused(plan)
     return values, [outcome.failed.get(job.cell.id) if job else why for job, why in zip(found, refused, strict=True)]
 
@@ -122,7 +128,7 @@ def _refused(plan: Sequence[Job | Refusal]) -> list[str | None]:
     return [reasons.get(place) for place in range(len(plan))]
 
 
-def _list(configs: Sequence[Config]) -> list[str | None]:
+def _list(plan: Sequence[Job | Refusal], config: Config) -> list[str | None]:
     """How many cells, what they would cost, and on demand which; for an executor that sends files away, the file.
 
     Returns why there is no cell.
@@ -131,25 +137,20 @@ def _list(configs: Sequence[Config]) -> list[str | None]:
     from l2v.study.estimate import estimate, summary
     from l2v.study.model_files import answers_changed
     from l2v.study.plan import distinct
-    from l2v.study.protocol import planned
     from l2v.study.workers.executors import preview
-    from l2v.track.trackers import check_names
 
-    check_names(configs[0].tracker)
-    plan = planned(configs)
     jobs = distinct([one for one in plan if isinstance(one, Job)])
     print(printable(summary(plan)))
-    if configs[0].list_cells:
+    if config.list_cells:
         print()
-    for job in jobs if configs[0].list_cells else ():
+    for job in jobs if config.list_cells else ():
         print(printable(f"{job.cell.id}  {job.cell.describe()}"))
     print(estimate(jobs), file=sys.stderr)
     targets = {job.config.target.path: job.config.target for job in jobs}
     for told in filter(None, map(answers_changed, targets.values())):
         print(printable(told), file=sys.stderr)
-    first = configs[0]
-    path = str((Path(first.runtime.outputs) / first.study / "runs" / "ID").absolute())
-    if (sent := preview(first.executor, path)) is not None:
+    path = str((Path(config.runtime.outputs) / config.study / "runs" / "ID").absolute())
+    if (sent := preview(config.executor, path)) is not None:
         print(f"\n{sent}", end="")
     return _refused(plan)
 

@@ -137,7 +137,8 @@ def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answe
     from l2v.benchmarks.catalogue import ANY_TASK, DataRef
     from l2v.config import BenchmarkConfig
     from l2v.study.answer_files import read_answered, score_file
-    from l2v.study.score import check_scoring, scoring_of
+    from l2v.study.jobs import check_scoring
+    from l2v.study.score import scoring_of
 
     named = {"benchmark": settings.benchmark.name, "responses": settings.responses}
     lacking = [key for key, value in named.items() if value is None]

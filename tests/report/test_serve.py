@@ -15,14 +15,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from page_helpers import write_lat
+from page_helpers import block, write_lat
 from starlette.testclient import TestClient
 from tabs import Opened
 
+from l2v import api
+from l2v.report.page.page import write_page
 from l2v.report.serve import shelf
 from l2v.report.serve.app import application
 from l2v.report.serve.leaderboard import leaderboard
 from l2v.report.serve.shelf import Shelf
+from l2v.report.study import read_study
 from l2v.study.cell_folder import CellFolder
 from l2v.study.results import write_results
 from l2v.study.store import Store
@@ -91,6 +94,27 @@ def test_what_tells_two_studies_apart_keeps_their_entries_apart(
     board = leaderboard(Shelf(str(copied_pair.parent), "official", 100))
     assert [("temperature 0.7" in items) for _, _, items in board.columns].count(True) == 1 and len(board.columns) == 2
     assert all(len({entry.study for entry in entries}) <= 1 for _, of_arm in board.rows for entries in of_arm)
+
+def test_equal_names_mean_equal_arms_and_items_in_all_studies(copied_pair: Path, tiny: Callable[..., Any]) -> None:
+    """In a study of its own an arm needs no source in its name, and items need no limit; beside others they do."""
+    outputs = copied_pair.parent
+    for words in (
+        ("study=sources", "method=direct,l2v", "source=mini_kin,mini_stranger_a"),
+        ("study=short", "method=direct", "benchmark.limit=4"),
+    ):
+        assert tiny("--multirun", f"runtime.outputs={outputs}", *words).code == 0
+    board = leaderboard(Shelf(str(outputs), "official", 100))
+    assert [items for *_, items in board.columns] == ["test · first 4", "test · first 8"]
+    found = {arm: [[entry.study for entry in entries] for entries in of] for arm, of in board.rows}
+    assert found == {
+        "direct": [["short"], ["pair", "sources"]],
+        "l2v from mini_kin": [[], ["pair", "sources"]],
+        "l2v from mini_stranger_a": [[], ["sources"]],
+    }
+    tables = block(write_page(read_study(str(outputs), "pair"), compare="sources").read_text(encoding="utf-8"), "data")["tables"]
+    arms = [set(column.get("words") or column.get("values")) for column in (table["extra"]["arm"] for table in tables)]
+    assert arms == [{"direct", "l2v from mini_kin"}, {"direct", "l2v from mini_kin", "l2v from mini_stranger_a"}]
+    assert set(api.compare("pair", "sources", str(outputs))["arm"]) == {"direct", "l2v from mini_kin"}
 
 
 def test_a_damaged_table_is_not_believed(client: TestClient, copied_pair: Path) -> None:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
 from l2v.benchmarks.base import Answer, Benchmark, Question, Verdict
 from l2v.errors import UserError, unknown
 from l2v.outside import Registry
@@ -120,6 +118,8 @@ def score_answers(
 
     Raises UserError for an unknown scorer, one that the benchmark has not, or a judge without settings.
     """
+    from tqdm import tqdm
+
     scoring = scoring or Scoring()
     check_scorers([name], docs)
     with tqdm(

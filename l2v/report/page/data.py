@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from l2v.report.study import MODIFIERS, Study, arm_names
+from l2v.report.study import MODIFIERS, Study
 from l2v.study.columns import COLUMNS, COMPARED, OUTPUT, SETTINGS, SWEPT
 
 
@@ -61,7 +61,7 @@ def table_for_page(study: Study) -> dict[str, Any]:
     extra["chosen"] = ["1" if cell in chosen or b else "" for cell, b in zip(rows["cell"], best, strict=True)]
     along = sweeps(rows) if len(rows) else []
     for name in set(along) & {column.name for column in MODIFIERS}:
-        extra[f"arm~{name}"] = arm_names(rows, without=name)
+        extra[f"arm~{name}"] = study.arms(without=name)
     return {
         "study": study.name,
         "rows": len(rows),

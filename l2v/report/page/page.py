@@ -28,7 +28,7 @@ from l2v.report.page.data import column_names, table_for_page
 from l2v.report.page.facts import facts, protocol, still_open
 from l2v.report.page.outline import outline, scripts
 from l2v.report.page.race import races
-from l2v.report.study import Study, read_study
+from l2v.report.study import Study, read_study, told_apart
 from l2v.report.tables import MINIATURE_NOTE
 from l2v.report.verdicts import KINDS, RULE, ArmVerdict, few_nulls, verdicts
 from l2v.study.results import HOLM
@@ -74,6 +74,8 @@ def styles() -> str:
 
 def render(first: Study, second: Study | None, most: int, served: str = "", mark: str = "") -> str:
     """The page as text. `served`: the path under which a server hands out more of the study, and `mark` the state it is of."""
+    if second is not None:
+        first, second = told_apart(first, second)
     script = _joined(scripts())
     packed, plotly_hash = _plotly()
     together = None if second is None else compare_or_none(first, second)

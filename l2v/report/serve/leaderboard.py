@@ -58,16 +58,15 @@ def leaderboard(shelf: Shelf) -> Leaderboard:
     for name in shelf.names():
         trouble = ""
         try:
-            found.append(_reported(shelf.table(name), shelf.scorer).assign(study=name))
+            found.append(_reported(named(shelf.table(name)), shelf.scorer).assign(study=name))
         except (UserError, OSError, ValueError, KeyError) as error:
             trouble = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: it could not be read"
         studies.append(_line(shelf, name, trouble))
-    rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame()
-    if not len(rows):
+    found = [rows for rows in found if len(rows)]
+    if not found:
         return Leaderboard(studies)
-    # Named over all studies: what tells two of them apart, as another checkpoint of one name, stands in no one's own names.
-    rows = named(rows)
-    rows["items"] = pd.concat([named(of)["items"] for _, of in rows.groupby(["where", "bench"])])
+    # Named all together: equal names mean equal arms, models and items, whichever study they are of.
+    rows = named(pd.concat(found, ignore_index=True))
     keys = ["where", "bench", "items"]
     columns = sorted({(str(where), str(bench), str(items)) for where, bench, items in rows[keys].itertuples(index=False)})
     table = []

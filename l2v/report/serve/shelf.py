@@ -14,11 +14,12 @@ from urllib.parse import quote
 import pandas as pd
 
 from l2v.errors import UserError
+from l2v.paths import plain_name
 from l2v.report.page.facts import still_open
 from l2v.report.page.page import render
-from l2v.report.study import Study, named, read_study
+from l2v.report.study import Study, read_study
 from l2v.study.status import studies
-from l2v.study.store import Store, plain_name
+from l2v.study.store import Store
 
 REST = 5.0  # of a study that grows: so many times as long as reading it took passes before it is read again
 LEAST_REST = 2.0  # seconds
@@ -117,15 +118,14 @@ class Shelf:
             return None
 
     def table(self, name: str) -> pd.DataFrame:
-        """A study's rows with names for a reader, as they were read last, as its results.csv has them, or, of a small one that
-        still runs, as its cells do.
+        """A study's rows as they were read last, as its results.csv has them, or, of a small one that still runs, as its cells do.
 
         Raises UserError for a large one without results.csv, which its own page reads.
         """
         path = self.outputs / name / "results.csv"
         shown, data = self._shown.get(name), Store(self.outputs, name).results()
         if data is not None and (shown is None or self._stamp(name) != shown.table):
-            return named(pd.read_csv(BytesIO(data), low_memory=False))
+            return pd.read_csv(BytesIO(data), low_memory=False)
         if shown is None and sum(1 for _ in path.parent.glob("cells/*/DONE")) > MOST_READ:
             raise UserError("its results are on its page: no run has come to its end yet")
-        return self.shown(name).study.rows
+        return self.shown(name).study.results

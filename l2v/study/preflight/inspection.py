@@ -17,14 +17,14 @@ from l2v.steering.merging import FORM, common_keys
 from l2v.steering.prompts import encode_prompts
 from l2v.steering.weights import language_tensors
 from l2v.study.cells import Job, Refusal
-from l2v.study.heats import RACES
+from l2v.study.jobs import RACES, for_report, planned
 from l2v.study.model_files import MERGINGS, model_spec
 from l2v.study.plan import Group, Reading, distinct, grouped, job_readings, readings
 from l2v.study.preflight.checkpoints import BASE, Checkpoint, look
 from l2v.study.preflight.costs import Card, Cost, answering, reading
 from l2v.study.preflight.lengths import check_contrast, prompt_tokens
 from l2v.study.preflight.problems import Problem, Problems
-from l2v.study.protocol import arms_of, check_held_out, for_report, planned
+from l2v.study.protocol import arms_of, check_held_out
 from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
 from l2v.study.workers.maps import neutral_chats

@@ -20,7 +20,8 @@ from l2v.steering.engine.rows import Request, Steering
 from l2v.study.cells import Job
 from l2v.study.compute import Outcome
 from l2v.study.digests import sealed_line
-from l2v.study.protocol import arm_key, choose, plan_jobs
+from l2v.study.jobs import plan_jobs
+from l2v.study.protocol import arm_key, choose
 from l2v.study.resolve import resolve
 from l2v.study.workers import answer as answering
 from l2v.study.workers import directions, finish, worker

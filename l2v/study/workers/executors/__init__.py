@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from l2v.config import ExecutorConfig, RuntimeConfig
 from l2v.errors import UserError, unknown
-from l2v.study.workers.aside import set_aside
 
 if TYPE_CHECKING:
     from l2v.study.workers.run import Run
@@ -68,6 +67,7 @@ def execute(work: Workload, run: Run) -> dict[str, str]:
     Raises UserError for what ends the whole command, and Submitted when the run goes on elsewhere.
     """
     if run.executor != "local":
+        from l2v.study.workers.aside import set_aside
         from l2v.study.workers.executors.fetch import fetch_models
 
         pending = [job for job in work.jobs if not work.store.folder(job.cell.id).done]
