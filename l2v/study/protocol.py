@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
 
 from l2v.benchmarks.base import Item
 from l2v.benchmarks.twins import shared
@@ -27,7 +26,7 @@ from l2v.study.workers.targets import Targets
 
 
 def run_study(plan: Sequence[Job | Refusal], config: Config) -> Outcome:
-    """Run what was planned as one study; the outcome over all phases. config: one of its configurations, which agree in that."""
+    """Run what was planned as one study; the outcome over all phases. config: any of its cells', which agree in what counts."""
     refused = [one for one in plan if isinstance(one, Refusal)]
     for line in failures({f"refused {place}": f"{one.describe()}: {one.reason}" for place, one in enumerate(refused)}):
         print(printable(line), file=sys.stderr)

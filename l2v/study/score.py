@@ -14,7 +14,7 @@ from l2v.benchmarks.catalogue import ANY_TASK, DataRef
 from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.parts import WHOLE, take_block, take_part
-from l2v.benchmarks.scoring import Scoring, recorded, score_answers
+from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
 from l2v.config import BenchmarkConfig, JudgeConfig
 from l2v.disk import Record
 from l2v.errors import UserError

@@ -16,10 +16,15 @@ from l2v.config import TrackerConfig
 from l2v.disk import write_atomically
 from l2v.errors import StudyError, UserError
 from l2v.report.study import Study
+from l2v.report.style import ARM_COLOURS, PALETTE
 from l2v.report.tables import study_report
 from l2v.track.grid import heatmaps
+from l2v.transfer.arms import title
 
-SWEPT = ("layer", "alpha", "cutoff", "seed")  # axes of the parallel coordinates, where a study varies them
+SWEPT = ("layer", "alpha", "cutoff", "seed")
+AXES = ("method", "source", "target", "split", "part", *SWEPT)  # of the parallel coordinates, where a study varies them
+HUES = 6  # of the palette, the rest is grey and black
+MOST_SETS, MOST_NAMED = 12, 60  # sets of runs, and cells that one of them names
 FILE, REPORT = "workspace.json", "report.json"
 
 
@@ -28,17 +33,29 @@ def _compared(study: Study) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     figure = f"{study.scorer}/{HEADLINE}"
-    varying = [name for name in SWEPT if name in study.results and study.results[name].nunique() > 1]
-    columns = [*(wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in ("method", *varying))]
+    varying = [name for name in AXES if study.results[name].nunique(dropna=False) > 1]
+    columns = [*(wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in varying)]
     columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(figure), display_name="accuracy"))
     return [
         wr.ParallelCoordinatesPlot(title="Every cell", columns=columns),
         wr.ParameterImportancePlot(with_respect_to=figure),
         *(
-            wr.BarPlot(title=f"Mean accuracy by {name}", metrics=[wr.Metric(figure)], groupby=wr.Config(name), orientation="h")
-            for name in ("method", *varying)
+            wr.BarPlot(
+                title=f"Mean accuracy by {name}, of all its cells (line: least to most)",
+                title_x=f"share right, scorer {study.scorer}",
+                metrics=[wr.Metric(figure)],
+                groupby=wr.Config(name),
+                groupby_aggfunc="mean",
+                groupby_rangefunc="minmax",
+                orientation="h",
+            )
+            for name in varying
         ),
-        wr.ScatterPlot(title="Length against accuracy", x=wr.SummaryMetric(f"{figure}/tokens"), y=wr.SummaryMetric(figure)),
+        wr.ScatterPlot(
+            title="Mean output tokens (x) against the share right (y)",
+            x=wr.SummaryMetric(f"{figure}/tokens"),
+            y=wr.SummaryMetric(figure),
+        ),
     ]
 
 
@@ -49,12 +66,42 @@ def _grids(study: Study) -> list[Any]:
     return [wr.MediaBrowser(title="Layer by alpha", media_keys=names, num_columns=2)] if names else []
 
 
-def _runs(study: Study) -> str:
-    return f"Config('study') = '{study.name}'" if "'" not in study.name else ""
+def _where(**settings: str) -> str:
+    """The runs whose settings are these; what a filter cannot quote is left out."""
+    return " and ".join(f"Config('{name}') = '{value}'" for name, value in settings.items() if "'" not in value)
+
+
+def _colours(study: Study) -> dict[str, str]:
+    """Every cell in its method's colour, as in all other pictures; null arms in grey."""
+    cells = study.rows.drop_duplicates("cell")
+    roles = dict(zip(cells["method"], cells["role"], strict=True))
+    others = [name for name in roles if name not in ARM_COLOURS]
+    found = {name: PALETTE[others.index(name) % HUES] for name in others}
+    found |= ARM_COLOURS | {name: ARM_COLOURS["null"] for name, role in roles.items() if role == "null"}
+    return {cell: found[method] for cell, method in zip(cells["cell"], cells["method"], strict=True)}
+
+
+def _sets(study: Study, place: dict[str, str]) -> list[Any]:
+    """What is reported, and every method by its source, as sets of runs."""
+    import wandb_workspaces.reports.v2 as wr
+
+    colours, own = _colours(study), _where(study=study.name)
+    told = list(dict.fromkeys(study.reported["cell"]))
+    named = {"reported cells": " and ".join(filter(None, (own, f"ID in {told}")))} if len(told) <= MOST_NAMED else {}
+    for method, source in study.rows[["method", "source"]].drop_duplicates().itertuples(index=False):
+        several = study.rows[study.rows["method"] == method]["source"].nunique() > 1
+        settings = {"study": study.name, "method": str(method)} | ({"source": str(source)} if several else {})
+        named[title(str(method)) + (f" from {source}" if several else "")] = _where(**settings)
+    return [
+        wr.Runset(
+            **place, name=name, filters=filters, run_settings={c: wr.RunSettings(color=hue) for c, hue in colours.items()}
+        )
+        for name, filters in [*named.items()][:MOST_SETS]
+    ]
 
 
 def workspace(study: Study, tracker: TrackerConfig) -> Any:
-    """The view: what is compared, the grids, and the study's runs by method."""
+    """The view: what is compared, the grids, and the study's runs, each in its arm's colour."""
     import wandb_workspaces.reports.v2 as wr
     import wandb_workspaces.workspaces as ws
 
@@ -67,7 +114,11 @@ def workspace(study: Study, tracker: TrackerConfig) -> Any:
             ws.Section(name="Cells", panels=_compared(study), is_open=True),
             ws.Section(name="Grids", panels=grids, is_open=True),
         ],
-        runset_settings=ws.RunsetSettings(filters=_runs(study), groupby=[ws.Config("method")]),
+        # Not grouped: a chart would show a group's mean in the place of its cells.
+        runset_settings=ws.RunsetSettings(
+            filters=_where(study=study.name),
+            run_settings={cell: ws.RunSettings(color=hue) for cell, hue in _colours(study).items()},
+        ),
     )
 
 
@@ -76,7 +127,6 @@ def report(study: Study, tracker: TrackerConfig) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     place = {"entity": tracker.entity or "", "project": tracker.project}
-    runs = wr.Runset(**place, name=study.name, filters=_runs(study), groupby=["config.method"])
     return wr.Report(
         **place,
         title=f"l2v {study.name}",
@@ -85,7 +135,7 @@ def report(study: Study, tracker: TrackerConfig) -> Any:
             wr.H1("Table"),
             wr.MarkdownBlock(study_report(study, format="md")),
             wr.H1("Cells"),
-            wr.PanelGrid(runsets=[runs], panels=[*_compared(study), *_grids(study)]),
+            wr.PanelGrid(runsets=_sets(study, place), panels=[*_compared(study), *_grids(study)]),
         ],
     )
 

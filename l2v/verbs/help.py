@@ -40,7 +40,7 @@ def verb_help(verb: str) -> str:
 
 
 def folded(text: str, width: int) -> str:
-    """Text within a terminal's width: paragraphs, columns, each going on below what it tells, and commands as a shell has them."""
+    """Text within a terminal's width: paragraphs, columns that go on below what they tell, and commands as a shell has them."""
 
     def wrap(line: str, most: int, first: str, hang: str) -> list[str]:
         return textwrap.wrap(

@@ -111,7 +111,9 @@ def test_equal_names_mean_equal_arms_and_items_in_all_studies(copied_pair: Path,
         "l2v from mini_kin": [[], ["pair", "sources"]],
         "l2v from mini_stranger_a": [[], ["sources"]],
     }
-    tables = block(write_page(read_study(str(outputs), "pair"), compare="sources").read_text(encoding="utf-8"), "data")["tables"]
+    tables = block(write_page(read_study(str(outputs), "pair"), compare="sources").read_text(encoding="utf-8"), "data")[
+        "tables"
+    ]
     arms = [set(column.get("words") or column.get("values")) for column in (table["extra"]["arm"] for table in tables)]
     assert arms == [{"direct", "l2v from mini_kin"}, {"direct", "l2v from mini_kin", "l2v from mini_stranger_a"}]
     assert set(api.compare("pair", "sources", str(outputs))["arm"]) == {"direct", "l2v from mini_kin"}

@@ -118,7 +118,7 @@ class Shelf:
             return None
 
     def table(self, name: str) -> pd.DataFrame:
-        """A study's rows as they were read last, as its results.csv has them, or, of a small one that still runs, as its cells do.
+        """A study's rows: as read last, as its results.csv has them or, of a small one that still runs, as its cells do.
 
         Raises UserError for a large one without results.csv, which its own page reads.
         """
