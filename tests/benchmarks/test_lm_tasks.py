@@ -20,7 +20,7 @@ from l2v.benchmarks.catalogue import DataRef
 from l2v.benchmarks.lm_data import data_commit
 from l2v.benchmarks.lm_tasks import TaskDecoding, decoding_of, open_task
 from l2v.errors import UserError
-from l2v.study.protocol import plan_jobs
+from l2v.study.jobs import plan_jobs
 from l2v.study.score import benchmark_items
 
 pytestmark = pytest.mark.usefixtures("one_index")

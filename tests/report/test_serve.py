@@ -95,6 +95,7 @@ def test_what_tells_two_studies_apart_keeps_their_entries_apart(
     assert [("temperature 0.7" in items) for _, _, items in board.columns].count(True) == 1 and len(board.columns) == 2
     assert all(len({entry.study for entry in entries}) <= 1 for _, of_arm in board.rows for entries in of_arm)
 
+
 def test_equal_names_mean_equal_arms_and_items_in_all_studies(copied_pair: Path, tiny: Callable[..., Any]) -> None:
     """In a study of its own an arm needs no source in its name, and items need no limit; beside others they do."""
     outputs = copied_pair.parent
@@ -104,7 +105,7 @@ def test_equal_names_mean_equal_arms_and_items_in_all_studies(copied_pair: Path,
     ):
         assert tiny("--multirun", f"runtime.outputs={outputs}", *words).code == 0
     board = leaderboard(Shelf(str(outputs), "official", 100))
-    assert [items for *_, items in board.columns] == ["test · first 4", "test · first 8"]
+    assert [items for *_, items in board.columns] == ["dev · first 4", "dev · first 8"]
     found = {arm: [[entry.study for entry in entries] for entries in of] for arm, of in board.rows}
     assert found == {
         "direct": [["short"], ["pair", "sources"]],
