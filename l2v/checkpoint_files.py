@@ -14,7 +14,7 @@ from l2v.checkpoint import ModelSpec, check_whole, text_config
 from l2v.errors import UserError
 from l2v.generation import check_generation
 from l2v.hub import cached_folder, noted
-from l2v.sizes import check_numbers_of, check_two_processors, check_two_templates
+from l2v.sizes import check_numbers_of, check_two_processors, check_two_templates, check_vocabulary
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, tensors_of
 
 # Files of which a checkpoint has one.
@@ -34,8 +34,10 @@ def check_files(spec: ModelSpec, kind: str) -> None:
     if spec.path is None or spec.trust_remote_code:
         return
     folder = Path(spec.where())
+    # Of an id of the hub it is for its owners to mend.
+    check_vocabulary(folder)
     if kind == "vision":
-        check_two_templates(folder)  # of an id of the hub it is for its owners to mend
+        check_two_templates(folder)
     _check_folder(folder, kind)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,49 @@ def check_two_processors(folder: Path) -> None:
 
 
 def check_two_templates(folder: Path) -> None:
-    """Raise UserError for an older chat_template.json beside another chat_template.jinja: a processor reads the older one."""
-    older, newer = folder / "chat_template.json", folder / "chat_template.jinja"
-    if not (older.is_file() and newer.is_file()):
-        return
-    if str(json_object(older).get("chat_template")).strip().encode() != newer.read_bytes().strip():
-        raise UserError(
-            f"'{folder}' holds two chat templates that differ, {older.name} and {newer.name}; delete the one or the other."
-        )
+    """Raise UserError for a template in chat_template.json or processor_config.json beside another chat_template.jinja: a
+    processor reads the older one."""
+    newer = folder / "chat_template.jinja"
+    for older in (folder / "chat_template.json", folder / "processor_config.json") if newer.is_file() else ():
+        told = json_object(older).get("chat_template") if older.is_file() else None
+        if told is not None and str(told).strip().encode() != newer.read_bytes().strip():
+            raise UserError(
+                f"'{folder}' holds two chat templates that differ, {older.name} and {newer.name}; delete the one or the other."
+            )
+
+
+def check_vocabulary(folder: Path) -> None:
+    """Raise UserError where a tokenizer's files, or two entries of one, give a word two numbers or a number to two words: one
+    of them is another model's, and which is read is told nowhere. What is no such file at all, loading tells."""
+    if (file := folder / "tokenizer.json").is_file():
+        with suppress(KeyError, TypeError, AttributeError, ValueError):
+            _check_words(file, json_object(file))
+
+
+def _check_words(file: Path, core: Mapping[str, Any]) -> None:
+    held = (core.get("model") or {}).get("vocab")
+    numbers = held if isinstance(held, dict) else {}
+    words = {number: word for word, number in numbers.items()}
+    if len(words) < len(numbers):
+        word = next(word for word, number in numbers.items() if words[number] != word)
+        raise _two_words(file, numbers[word], word, words[numbers[word]])
+    for place, added in _added(file.parent, core):
+        for number, word in added:
+            if words.setdefault(number, word) != word:
+                raise _two_words(place, number, word, words[number])
+            if numbers.setdefault(word, number) != number:
+                raise UserError(f"'{place}' gives '{word}' the number {number}, and {file.name} {numbers[word]}; {AGAIN}.")
+
+
+def _added(folder: Path, core: Mapping[str, Any]) -> Iterator[tuple[Path, list[tuple[int, str]]]]:
+    """The words that each file of a tokenizer adds to its vocabulary, with their numbers."""
+    yield folder / "tokenizer.json", [(one["id"], one["content"]) for one in core.get("added_tokens") or ()]
+    if (file := folder / "added_tokens.json").is_file():
+        yield file, [(number, word) for word, number in json_object(file).items()]
+    if (file := folder / "tokenizer_config.json").is_file():
+        told = json_object(file).get("added_tokens_decoder") or {}
+        yield file, [(int(number), str(one["content"])) for number, one in told.items()]
+
+
+def _two_words(file: Path, number: int, one: str, other: str) -> UserError:
+    return UserError(f"'{file}' gives the number {number} to '{one}', and it is that of '{other}', too; {AGAIN}.")

@@ -39,6 +39,32 @@ def change(file: Path, part: str | None, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(told))
 
 
+def added(**words: int) -> dict[str, Any]:
+    return {"added_tokens_decoder": {str(n): {"content": word, "special": True} for word, n in words.items()}}
+
+
+# What a file of a checkpoint becomes (None: of a key of its own), and what is told of it.
+DISAGREEING: dict[str, tuple[str, dict[str, Any], str]] = {
+    "a word of another number": ("added_tokens.json", {"w1": 30}, "gives the number 30 to 'w1', and it is that of"),
+    "a word beyond": ("added_tokens.json", {"w1": 9000}, r"gives 'w1' the number 9000, and tokenizer\.json "),
+    "a number of another word": ("tokenizer_config.json", added(w1=2), "gives the number 2 to 'w1', and it is that of '</s>'"),
+    "two words of a number": ("tokenizer.json", {"w1": 30}, "gives the number 30 to "),
+    "two templates": (PICTURES, {"chat_template": "x"}, f"two chat templates that differ, {PICTURES} and chat_template"),
+}
+
+
+@pytest.mark.parametrize("name", DISAGREEING)
+def test_files_that_disagree_on_words_are_refused(name: str, copy: Path) -> None:
+    """Each answered without a word, and answered other things."""
+    file, values, told = DISAGREEING[name]
+    held = json.loads((copy / file).read_text()) if (copy / file).exists() else {}
+    (held["model"]["vocab"] if file == "tokenizer.json" else held).update(values)
+    (copy / file).write_text(json.dumps(held))
+    with pytest.raises(UserError, match=told) as error:
+        load(copy)
+    assert str(copy) in str(error.value)
+
+
 SEARCHES: list[dict[str, Any]] = [
     {"num_beams": 4}, {"num_return_sequences": 2}, {"penalty_alpha": 0.6}, {"guidance_scale": 2.0}, {"max_time": 1.0},
     {"stop_strings": ["w1"]}, {"forced_eos_token_id": 2}, {"watermarking_config": {"bias": 9.0}}, {"dola_layers": "low"},

@@ -269,13 +269,17 @@ def test_pictures_of_another_familys_processor_are_noted(faults: Path, l2v: Call
     words = (*BASE, "method=direct", f"source.path={faults / 'sound'}", f"contrast.path={faults / 'short.jsonl'}", *WORDS)
     sound = json.loads((faults / "llava" / "processor_config.json").read_text())["image_processor"]
     half, plain = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}, {"do_normalize": False}
-    for name, odd, told in (("half", half, "on 0.5, 0.5, 0.5."), ("plain", plain, "on 0.0, 0.0, 0.0."), ("same", {}, "")):
+    large, raw = {"size": {"shortest_edge": 56}}, {"do_resize": False}
+    for name, odd, told in (
+        ("half", half, "centres pictures on 0.5, 0.5, 0.5."), ("plain", plain, "centres pictures on 0.0, 0.0, 0.0."),
+        ("large", large, "keeps the middle 28 pixels of pictures that it scales to 56."),
+        ("raw", raw, "keeps the middle 28 pixels of pictures as they are."), ("same", {}, ""),
+    ):  # fmt: skip
         changed(faults / "llava", tmp_path / name, "processor_config.json", image_processor=sound | odd)
         answer = l2v("preflight", "format=json", *words, f"target.path={tmp_path / name}", f"runtime.outputs={tmp_path}")
-        notes = [note["what"] for note in json.loads(answer.out)["notes"] if "centres pictures" in note["what"]]
-        assert answer.code == 0 and notes == (
-            [f"The image processor of '{tmp_path / name}' centres pictures {told}"] if told else []
-        )
+        notes = [note["what"] for note in json.loads(answer.out)["notes"] if "image processor" in note["what"]]
+        wanted = [f"The image processor of '{tmp_path / name}' {told}"] if told else []
+        assert answer.code == 0 and notes == wanted, answer.out
 
 
 def test_rows_of_a_contrast_that_make_no_pair_are_counted(faults: Path, l2v: Callable[..., Any], tmp_path: Path) -> None:

@@ -179,6 +179,12 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
             so = f"{kind} was trained on pictures centred on {', '.join(f'{n:.3f}' for n in usual)}; this one may not have been"
             problems.note(f"The image processor of '{where}' centres pictures on {', '.join(map(str, own))}.", so, cells)
     with suppress(Exception):
+        scaled = dict(images.size).get("shortest_edge") if images.do_resize else None
+        if images.do_center_crop and scaled != (cut := max(filter(None, dict(images.crop_size).values()))):
+            how = f" that it scales to {scaled}" if scaled else " as they are"
+            what = f"The image processor of '{where}' keeps the middle {cut} pixels of pictures{how}."
+            problems.note(what, "what lies around them is not seen, or black", cells)
+    with suppress(Exception):
         if _opens_no_answer(found.processor or found.tokenizer, found.kind):
             so = "an answer begins where the question ends, which is right for a model that was trained so"
             problems.note(f"The chat template of '{where}' writes nothing before an answer.", so, cells)
