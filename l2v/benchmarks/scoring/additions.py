@@ -13,12 +13,11 @@ from l2v.benchmarks.scoring.asking import DIGITS, PLACE, PRONOUN, SOME, Wanted, 
 
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
-    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, as\s.*|(?<!\bsame) as (?:it|the|they|its|this)\b.*|"
-    r", which\b(?! (?:is|equals|gives|makes|totals|(?:rounds|simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|"
-    r"them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)(?!.*(?:answer|option|\([A-J]\))).*|"
-    r", (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|followed|compared|unlike|"
-    r"not)\b(?!.*(?:answer|option|\([A-J]\))).*|"
-    r" if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
+    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, (?:as|where|in which)\s.*|(?<!\bsame)(?<!known)"
+    r"(?<!referred to)(?<![a-z]ed) as (?:it|the|they|its|this)\b.*|, which\b(?! (?:is|equals|gives|makes|totals|(?:rounds|"
+    r"simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)"
+    r"(?!.*(?:answer|option|\([A-J]\))).*|, (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|"
+    r"followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
     r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
@@ -29,38 +28,35 @@ HOW_FAR = re.compile(
 )
 # "The highest amount, as the chart shows, is 70."
 _INSERTED = re.compile(
-    r", (?:as|according|based|which|who|whose)\b[^,=]*, (?=(?:is|are|was|were|has|have|had|equals|reaches|reads|measures)\b)"
+    r", (?:(?:as|according|based|which|who|whose)\b[^,=]*|\W?[A-Za-z]\W?), (?=(?:is|are|was|were|has|have|had|equals|reaches|"
+    r"reads|measures)\b)"
 )
 # A guess is an answer; tags are no words.
 EMPTY = re.compile(
-    r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|"
-    r"ed)? up (?:with|as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|"
-    r"choose)|</?\w{1,6}>|"
-    r"^\W*(?:solving|simplifying|"
-    r"(?:adding|counting|summing)\b(?: (?:them|these|those|it all)\b)?(?: (?:up|together))?(?: all)?|"
+    r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|ed)? up (?:with|"
+    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
+    r"^\W*(?:multiply|divid|squar|apply|plugg|substitut)ing\b.*?\b(?=(?:gives|yields|results in|"
+    r"we (?:get|obtain|find|have))\b)|\bhits? (?=(?:its|their|the|an?)\b)|\bturns? out (?=to be\b)|\b(?:bright|solid|"
+    r"plain) (?=[a-z])|^\W*(?:that|it|this) would be\b|\bwould (?=(?:still |now )?have\b.*\bleft\b(?!.*\bif\b))|^\W*(?:solving|"
+    r"simplifying|(?:adding|counting|summing)\b(?: (?:them|these|those|it all)\b)?(?: (?:up|together))?(?: all)?|"
     r"of (?:all )?(?:the|these|those) (?:\w+ )?\w+,|in general|you (?:need|have) to)\b,?|"
     # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".
-    r"\bthe (?:mean|average) of (?:the (?:two )?\w+ \w+, )?[0-9.]+ and [0-9.]+(?=[:=,]|\sis\b)|"
-    r"\b(?:makes?|takes?|made|taken) up\b|(?<=est) (?:point|level)\b|"
-    r"\b(?:bowl|cup|glass|slice|piece|plate) of (?=[a-z])|\bhits? (?=its)|(?<=%) of (?:the )?[A-Z]{3}\b|"
+    r"\bthe (?:mean|average) of (?:the (?:two )?\w+ \w+, )?[0-9.]+ and [0-9.]+(?=[:=,]|\sis\b)|\b(?:makes?|takes?|made|"
+    r"taken) up\b|(?<=est) (?:point|level)\b|\b(?:bowl|cup|glass|slice|piece|plate) of (?=[a-z])|(?<=%) of (?:the )?[A-Z]{3}\b|"
     r"\b(?:standing|sitting|lying|located|placed|positioned|situated) (?=(?:in|on|at|under|next|near|behind|beside)\b)|"
     r"^\W*the (?:sign|thermometer|clock|scale|ruler|label|title|map|legend|needle) (?:is )?(?:show|indicat|display|read)\w*\b|"
-    r"\b(?:side|segment) (?=(?-i:[A-Z]{2}\b))|\b(?:this|that|which) means\b|"
-    r"\bwithout (?:more|further|additional) \w+|\bwhat(?:'s| is) left is\b|"
-    r"\bby (?:the )?(?-i:[A-Z])\w+(?:'s)?(?: (?:theorem|law|rule|formula)|,)|\b(?:is|are) (?:a )?part of\b|"
-    r"^\W*(?:based on|looking at|considering|judging|given|from|since|because|using|applying|by)\b[^,]*,",
+    r"\b(?:side|segment) (?=(?-i:[A-Z]{2}\b))|\b(?:this|that|which) means\b|\bwithout (?:more|further|additional) \w+|"
+    r"\bwhat(?:'s| is) left is\b|\bby (?:the )?(?-i:[A-Z])\w+(?:'s)?(?: (?:theorem|law|rule|formula)|,)|\b(?:is|"
+    r"are) (?:a )?part of\b|^\W*(?:based on|looking at|considering|judging|given|from|since|because|using|applying|by)\b[^,]*,",
     re.IGNORECASE,
 )
 _OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W)\s+(?=\w)", re.IGNORECASE)
-
-
 # "… is half of it: 7", "… is half of ∠A, i.e. 35°"
 _IN_WORDS = re.compile(
     r"\b(?:is|are|equals|measures) (?=(?:half|twice|double|a third|a quarter)(?: of)? [\d(])[^,:;]{0,80}, which (is|equals|"
-    r"gives) (?=[\d-]\S*\W*$)|"
-    r"\b(is|are|equals|measures)\s[^,:;=\d]{0,60}\b(?:half|twice|double|third|quarter|sum|difference|product|opposite|"
-    r"\w+plement\w*)\b[^,:;=\d]{0,60}"
-    r"(?::|, (?:i\.e\.|that is|so|or|namely),?|=) (?=[$√π\d-]\S*(?: \S{1,6})?\W*$)"
+    r"gives) (?=[\d-]\S*\W*$)|\b(is|are|equals|measures)\s[^,:;=\d]{0,60}\b(?:half|twice|double|third|quarter|sum|difference|"
+    r"product|opposite|\w+plement\w*)\b[^,:;=\d]{0,60}(?::|, (?:i\.e\.|that is|so|or|namely),?|=) (?=[$√π\d-]\S*(?: \S{1,6})"
+    r"?\W*$)"
 )
 
 
@@ -71,41 +67,42 @@ def core(text: str) -> str:
 
 # Words that change what is said of the rest.
 _NARROWS = re.compile(
-    r"\b(?:second|third|fourth|fifth|last|next|other|others|another|only|just|except|excluding|besides|nearly|almost|part|"
-    r"some|several|many|half|each|every|per|both|neither|either|or|nor|if|when|unless|before|after|until|without|than|not|no|"
-    r"least|most|more|less|fewer|up to|would|could|might|may|should|must|between|remaining|rest|like|similar|opposite|"
-    r"compared|larger|smaller|bigger|longer|shorter|upper|inner|outer|un(?!der|til|it|ion|i)[a-z]{4,}|"
-    r"total|altogether|whole|entire|instead|unlike|first|one|double|twice|wants?|tries|used|usually)\b",
+    r"\b(?:second|third|fourth|fifth|last|next|other|others|another|only|just|except|excluding|besides|nearly|almost|part|some|"
+    r"several|many|half|each|every|per|both|neither|either|or|nor|if|when|unless|before|after|until|without|than|not|no|least|"
+    r"most|more|less|fewer|(?<!goes )(?<!rises )up to|would|could|might|may|should|must|between|remaining|rest|like|similar|"
+    r"opposite|compared|larger|smaller|bigger|longer|shorter|upper|inner|outer|un(?!der|til|it|ion|i)[a-z]{4,}|total|"
+    r"altogether|whole|entire|instead|unlike|first|one|double|twice|wants?|tries|used|usually)\b",
     re.IGNORECASE,
 )
 # And of how many there are.
 _SOME = re.compile(
-    r"\b(?:left|right|front|back|behind|with|top|bottom|upper|lower|background|foreground|outside|inside)\b", re.IGNORECASE
+    r"\b(?:left|right|front(?! of)|back|behind|with|top|bottom|upper|lower|background|foreground|outside|inside)\b",
+    re.IGNORECASE,
 )
 # A place or a company behind the answer, with which a sentence ends.
 _PLACE = re.compile(
-    r"\W*$|\W*(?:[a-z]+ing )?(?:in|on|at|near|beside|with|from|together|around|over|through|by|along|across|towards|"
-    r"to)\b(?! (?:total|all)\b)[^,;=0-9]*$",
+    r"\W*$|\W*(?:[a-z]+ing )?(?:in|on|at|near|beside|with|from|together|around|(?:down|up|off)(?= (?:the|an?)\b)|over|through|"
+    r"by|along|across|towards|to)\b(?! (?:total|all)\b)[^,;=0-9]*$",
     re.IGNORECASE,
 )
 _IT = re.compile(r"\W*(?:it|he|she|they)(?:'s|'re)?\b(?<!it's)(?! is (?!\w+ing\b))", re.IGNORECASE)
-# "reading a newspaper"
-_READ = re.compile(r"^ (?:(?:an?|the|some|his|her|their) )?[a-z]+(?: [a-z]+)?(?=\W*$| (?:in|on|at|near|with)\b)")
 _LINK = re.compile(
-    r"(?:\b(?:is|are|was|were|has|have|had|shows?|sees?|equals?|reach(?:es|ed)?|in|on|at|by|of|to|an?|the|with|wins?|won|got|"
-    r"\w+ing|\w+ed)|[=:≈])\W*(?:about |around |approximately |roughly |exactly )?$",
+    r"(?:\b(?:is|are|was|were|be|seen|shown|has|have|had|shows?|sees?|equals?|reach(?:es|ed)?|in|on|at|by|of|to|an?|the|with|"
+    r"wins?|won|got|\w+ing|\w+ed)|[=:≈])\W*(?:about |around |approximately |roughly |exactly )?$",
     re.IGNORECASE,
 )
 _IS = re.compile(
-    r"(?:\b(?:is|are|was|were|be|equals?)(?: (?:labell?ed|marked|called|named))?|[=:≈])\W*"
-    r"(?:(?:about|around|approximately|an?|the)\s)?$",
+    r"(?:\b(?:is|are|was|were|be|equals?|(?:labell?ed|marked|called|named|termed|(?:known|referred to|identified) as|"
+    r"dates? (?:from|back to)|(?:comes?|amounts?|works out) to|(?:stands|lies|sits|peaks) at|\w+ (?:up|all the way) to|"
+    r"(?:sells|goes) for|priced at|engaged in|busy|reads|lasts|weighs|costs))|[=:≈])\W*(?:(?:about|around|approximately|an?|"
+    r"the)\s)?$",
     re.IGNORECASE,
 )
 _ADJECTIVE = re.compile(r"\b(?:an?|his|her|their|its)\s+([a-z]+)\W*$", re.IGNORECASE)
 # "Norway has the highest value with 87.3": whose it is.
 BEARER = re.compile(
-    r"^\W*(?:[A-Z][\w'-]* ){1,3}(?:has|had|shows|reached|recorded) (the [a-z ]{0,60}(?:est|most|least|maximum|"
-    r"minimum)\b[a-z ]{0,60}),? (?:with|at|of)\b(?=[^a-z]*\d)"
+    r"^\W*(?:(?:[A-Z][\w'-]* ){1,3}|[Tt]he \w+ (?:for|of|in) \w+ )(?:is|was|has|had|shows|reached|recorded) (the [a-z "
+    r"]{0,60}(?:est|most|least|maximum|minimum)\b[a-z ]{0,60}),? (?:with|at|of)\b(?: an? (?:\w+ )?\w+ of)?(?=[^a-z]*\d)"
 )
 _RELATIVE = re.compile(r"\b(?:which|who|whose|that|where|while|but|and)\b", re.IGNORECASE)
 
@@ -127,7 +124,7 @@ def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) 
         return False
     if not foreign and not _narrowed(text, question, foreign, counted):
         return True
-    if not own or not _IT.match(text) and (asked.main | asked.rest) - asked.noun - own - {*named(text)}:
+    if not own or not _IT.match(text) and (asked.main | asked.rest) - asked.noun - own - {*named(text)} - of_units(text):
         return False
     words = list(_WORD.finditer(text))
     at = [i for i, word in enumerate(words) if own & {*named(word.group()), *named(word.group().lower())}]
@@ -154,7 +151,7 @@ def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) 
         elif not behind:
             last = word
     tail, doing = text[last.end() :], first.group().endswith("ing")
-    place = _PLACE.match(_READ.sub("", tail) if doing else tail)
+    place = doing or _PLACE.match(tail)
     if {*named(tail)} & foreign and not place or _elsewhere(tail, question):
         return False
     if _narrowed(text if counted or not place else text[: last.end()], question, foreign, counted):
@@ -165,25 +162,34 @@ def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) 
     return not named(front) or (_IS if {*named(front)} & foreign else _LINK).search(front) is not None
 
 
+# What a unit tells of what is measured.
+_OF_UNITS = (
+    (re.compile(r"\d\s?(?:km/h|m/s|kmh|mph|km per hour)"), "~speed"),
+    (re.compile(r"\d\s?(?:c|m|k)?m\^?2\b|\bsquare (?:c|cent|met|inch|f|km|m\b)"), "area"),
+    (re.compile(r"\d\s?(?:c|m)?m\^?3\b|\bcubic (?:c|met|inch|f)"), "volum"),
+    (re.compile(r"\d\s?(?:kg|grams?|kilograms?|tons?|pounds?|lbs)\b"), "~mass"),
+    (re.compile(r"[$€£]\s?\d|\d\s?(?:dollars|euros|cents)\b"), "~price"),
+)
+
+
+def of_units(text: str) -> set[str]:
+    """The quantities that the units in a text are of."""
+    return {name for pattern, name in _OF_UNITS if pattern.search(text)}
+
+
 _POSSESSED = re.compile(r"\w's (\w+)")
 _SMALL_WORD = re.compile(r"in|on|at|near|beside|with|from|by|to|through|over|around|an?|the|and|of|for", re.IGNORECASE)
 # What is done where it is asked what is: "6 chairs surround the table", "Oslo is situated".
 _ADVERB = re.compile(
-    r"\b(?!only\b|near|hard|bare|rare|part|scarce|seldom|early|daily|weekly|monthly|yearly|family|"
-    r"most)[a-z]{3,}ly ",
+    r"\b(?!only\b|near|hard|bare|rare|part|scarce|seldom|early|daily|weekly|monthly|yearly|family|most)[a-z]{3,}ly ",
     re.IGNORECASE,
 )
 _DONE = re.compile(
-    r"\b([\w'-]+) ((?!(?:lost|los|ga?ve|given|s[oe]ld?|buy|bought|ate|eat|receiv|took|take|add|remov|br[eo]k|spen|pay|"
-    r"paid|thr[eo]w|us|"
-    r"won|win|drop|miss|lack|borrow|lend|lent|return|leav|left|join|want|need|expect|plan|hop|tri|exclud|differ|follow|"
-    r"preced|exce|avoid|"
-    r"increas|decreas|f[ae]ll|ris|rose|gr[eo]w|than|then|before|after|above|below|under|until|with|outside|inside|"
-    r"between|other|as)"
-    r"[a-z]*\b)(?:[a-z]{2,}(?:s|ed)|(?<=s )[a-z]{4,})) "
-    r"(?=(?:the|an?|at|by|of|on|in|to|from|with|around|over|under|into|through|as|for|up|about|far\w*|more|most|less|"
-    r"its|their|his|"
-    r"her|[$€£]?[0-9]|[a-z]+ly)\b)",
+    r"\b([\w'-]+) ((?!(?:lost|los|ga?ve|given|s[oe]ld?|buy|bought|ate|eat|receiv|took|take|add|remov|br[eo]k|spen|pay|paid|"
+    r"thr[eo]w|us|won|win|drop|miss|lack|borrow|lend|lent|return|leav|left|join|want|need|expect|plan|hop|tri|exclud|differ|"
+    r"follow|preced|exce|avoid|increas|decreas|f[ae]ll|ris|rose|gr[eo]w|than|then|before|after|above|below|under|until|with|"
+    r"outside|inside|between|other|as)[a-z]*\b)(?:[a-z]{2,}(?:s|ed)|(?<=s )[a-z]{4,})) (?=(?:the|an?|at|by|of|on|in|to|from|"
+    r"with|around|over|under|into|through|as|for|up|about|far\w*|more|most|less|its|their|his|her|[$€£]?[0-9]|[a-z]+ly)\b)",
     re.IGNORECASE,
 )
 _LINKED = {"is", "are", "was", "were", "be", "been", "it", "they", "which", "that", "who", "we", "you", "can", "to"}

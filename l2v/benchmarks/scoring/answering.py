@@ -10,22 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from l2v.benchmarks.scoring.additions import core, may_add
+from l2v.benchmarks.scoring.additions import core, may_add, of_units
 from l2v.benchmarks.scoring.asking import COUNTS, SOME, Wanted, asked_of, named, stem
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.numeric import BOUND
 from l2v.benchmarks.scoring.wording import DEFINITE, IN_ALL, LABEL, OF_SO_MANY, Sentence, read_sentence, unknown
 
 # "31 matchsticks": an answer and no sentence.
-_COUNT = re.compile(
+COUNT = re.compile(
     rf"[\s≈=$€£*]*(?:[0-9][0-9.,]*|{'|'.join(COUNTS)})\s?%?(?:\s(?!(?:out|or|to|of|per|is|are|was|were|have|has|"
     rf"had)\b)[a-z]+){{0,2}}\W*",
     re.IGNORECASE,
 )
 _STANDS_FOR = re.compile(
-    r"\W*(?:(?:so|thus|hence|therefore|consequently|and|yes|no|then|finally),? )*(?:(?:it|this|that|he|she|they|we|i|"
-    r"its|their|here|"
-    r"the one|(?:gives|makes|yields|leaves)(?: us)?)\b|\W*[=≈→])",
+    r"\W*(?:(?:so|thus|hence|therefore|consequently|and|yes|no|then|finally),? )*(?:(?:it|this|that|he|she|they|we|i|its|their|"
+    r"here|the (?:graph|curve|line) (?:reaches|peaks|hits)|the one|(?:gives|makes|yields|leaves)(?: us)?)\b|\W*[=≈→])",
     re.IGNORECASE,
 )
 _TITLE = re.compile(r"\W*[^\W\d][^:]{1,40}:\s*\S[^:]{0,30}(?::\d\d\W*)?")
@@ -46,7 +45,9 @@ def _missing(sentence: Sentence, asked: Wanted, response: str) -> set[str]:
         return missing | wanted - there
     if sentence.worked or _STANDS_FOR.match(text) or _TITLE.fullmatch(text) and asked.main & said:
         short = sentence.alone or ":" in text
-        return missing | {n for n in asked.main - there if (n[0] == "~" if short else n not in named(response))}
+        return missing | {
+            n for n in asked.main - there if (n[0] == "~" and n != "~person" if short else n not in named(response))
+        }
     does = _DOES.search(asked.text)
     doer = does is not None and does[1].lower() == word.lower()
     if (
@@ -71,9 +72,18 @@ def account(
     asked = asked_of(question)
     sentence, foreign = read_sentence(text, asked, answer, response, options)
     said = set(sentence.said)
+    if asked.counts:
+        # "5 apples on a wooden table": what a place is like, where things in it are counted.
+        places = (asked.main | asked.rest) - asked.noun
+        foreign -= {
+            name
+            for a, b in _A_KIND_OF.findall(text)
+            if places & {*named(b)} or len(b) > 3 and not named(b)
+            for name in named(a)
+        }
     if foreign >= sentence.own and sentence.own:
         return foreign, set()
-    if said <= sentence.fixed | (frozenset() if asked.counts else asked.noun) or _COUNT.fullmatch(sentence.text):
+    if said <= sentence.fixed | (frozenset() if asked.counts else asked.noun) or COUNT.fullmatch(sentence.text):
         return set(), set()
     if not _WORD.search(sentence.text):
         # No words but mathematics: only a symbol in front of "=" may be another one's.
@@ -84,34 +94,24 @@ def account(
         foreign |= said & asked.known - asked.near - sentence.own
     # Of a share, what is done with it need not be said.
     share = _SHARED if asked.noun & {"percen", "fracti"} and (asked.main | asked.rest) & said else frozenset()
-    share |= _of_units(sentence)
+    share |= of_units(text) | ({"~left"} if _LEFT.search(text) else set())
     if _ELLIPTIC.search(sentence.text) or asked.counts and _SO_MANY.match(sentence.text):
         # "Four are smiling", "Beef has the most": of what was named before.
         share |= {*named(response)}
+    if {"~difference", "more"} & said and (pairs := [{x, y} for x, by, y in asked.pairs if by == "than"]) and pairs[0] <= said:
+        # "The difference between tea and coffee": what is done with them need not be said.
+        share |= asked.main - pairs[0]
     share |= {"~age"} if _YEARS.search(sentence.text) else set()
     return foreign, _missing(sentence, asked, response) - share | _half(set(named(text)), asked, sentence.own)
 
 
+_A_KIND_OF = re.compile(r"\b(?:an?|the) ([a-z]+)(?= ([a-z]+))")
 _ELLIPTIC = re.compile(r"\bthe (?:most|least|highest|largest|lowest|smallest|best|fewest)\W*$", re.IGNORECASE)
 _SO_MANY = re.compile(
-    rf"\W*(?:so |thus |only )?(?:[0-9]+|{SOME}) (?:of (?:them|these|those) )?(?:is|are|was|were|has|"
-    rf"have|had)\b",
-    re.IGNORECASE,
+    rf"\W*(?:so |thus |only )?(?:[0-9]+|{SOME}) (?:of (?:them|these|those) )?(?:is|are|was|were|has|have|had)\b", re.IGNORECASE
 )
-# What a unit tells of what is measured.
-_OF_UNITS = (
-    (re.compile(r"\d\s?(?:km/h|m/s|kmh|mph|km per hour)"), "~speed"),
-    (re.compile(r"\d\s?(?:c|m|k)?m\^?2\b|\bsquare (?:c|cent|met|inch|f|km|m\b)"), "area"),
-    (re.compile(r"\d\s?(?:c|m)?m\^?3\b|\bcubic (?:c|met|inch|f)"), "volum"),
-    (re.compile(r"\d\s?(?:kg|grams?|kilograms?|tons?|pounds?|lbs)\b"), "~mass"),
-    (re.compile(r"[$€£]\s?\d|\d\s?(?:dollars|euros|cents)\b"), "~price"),
-)
-
-
-def _of_units(sentence: Sentence) -> set[str]:
-    return {name for pattern, name in _OF_UNITS if pattern.search(sentence.text)}
-
-
+# "He still has 3", "This leaves him with 3"
+_LEFT = re.compile(r"\b(?:(?:still|now) ha(?:s|ve|d)|ends? up with|leav(?:es|ing))\b", re.IGNORECASE)
 _YEARS = re.compile(r"\d years?\b")
 _SHARED = frozenset({"~price", "chosen", "choos", "prefer", "lik", "us", "watch", "own", "vot", "speak", "play"})
 
@@ -125,7 +125,8 @@ def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
 
 _APPLIED = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)(?=\s*[=≈])")
 _WORD = re.compile(r"[^\W\d_]{3,}")
-_OPERATIONS = {"~average", "~difference", "~total", "~highest", "~lowest", "~left", "~fewer", "fewer"}
+_RESULTS = {"~average", "~difference", "~total"}
+_OPERATIONS = _RESULTS | {"~highest", "~lowest", "~left", "~fewer", "fewer"}
 
 
 def touches(text: str, question: str) -> bool:
@@ -148,7 +149,9 @@ def new_number(text: str, question: str) -> str | None:
 _COUNTED = re.compile(rf"\b(?!one\b)(?:{SOME})\b(?!-)", re.IGNORECASE)
 _ORDINAL = re.compile(r"[0-9]+(?:st|nd|rd|th)\b")
 _OPERATION = re.compile(r"[0-9]\s?[-+*/×÷·:]\s?[0-9]|[±<>≤≥≠=\\]|\bor\b")
-_NUMBER = re.compile(r"(?<![\w.,^/-])-?([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)(?![0-9/:^A-Za-z]|\.[0-9])(?:\s?%|\s?°|\s[a-z]+)?")
+_NUMBER = re.compile(
+    r"(?<![\w.,^/√-])(?<!√\{)-?([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)(?![0-9/:^A-Za-zπ]|\.[0-9])(?:\s?%|\s?°|\s[a-z]+)?"
+)
 
 
 def answers(
@@ -186,6 +189,14 @@ def answers(
     orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (text, question)]
     if all(orders) and not orders[0] & orders[1]:
         return False
+    act = _ACT.search(question[-60:])
+    if act and act[1] != "doing" and act[1] not in text and _ACTS.search(text):
+        # "is looking for a book" where it is asked what is held
+        return False
+    if any({*named(behind)} & asked_of(question).noun for word, behind in _NEARBY.findall(text) if word not in question):
+        return False
+    if _FUTURE.search(text) and not _WILL.search(question):
+        return False
     if _OTHER.search(text) and not _OTHER.search(question):
         return False
     other = _BESIDE.search(text)
@@ -212,11 +223,19 @@ def answers(
     if _MORE.search(text) and " than " not in text:
         # "Ann got 7 more votes": than Bob, who was asked of.
         missing = missing - {y for _, by, y in asked_of(question).pairs if by == "than"}
+    if _NEEDED.search(question):
+        foreign = foreign - {"need", "requir"}
     if _WILL.search(question):
-        foreign = foreign - {"would"}
+        foreign = foreign - {"would", "expect"}
     if foreign and not missing and may_add(core(text), question, answer, foreign):
         return True
-    doubt = foreign and missing or any(n[0] == "~" or n in _UNREAL for n in foreign)
+    doubt = (
+        foreign
+        and missing
+        or not _CONCLUDING.match(text)
+        and _RESULTS & missing
+        or any(n[0] == "~" or n in _UNREAL for n in foreign)
+    )
     if len(text.split()) < 4 and concludes is None:
         return not foreign | _OPERATIONS & missing
     return not doubt if leads else not (foreign or missing)
@@ -228,16 +247,13 @@ def equated(text: str) -> set[str]:
 
 
 _NEXT_TO = re.compile(
-    r"\b(after|before|near|beside|next to|behind|above|below|(?<!looks )like|than|against) (?:(?:an?|"
-    r"the) )?(?:(?:label|option|letter) )?"
-    r"(?=(\w.{0,60}))",
+    r"\b(after|before|near|beside|next to|behind|above|below|(?<!looks )like|than|against|(?:of|from|without|"
+    r"\w+ed)(?= \w+ing\b)) (?:(?:an?|the) )?(?:(?:label|option|letter) )?(?=(\w.{0,60}))",
     re.IGNORECASE,
 )
 # "It will soon be winter", "a second ladder"
 _OTHER = re.compile(
-    r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to|stopped|"
-    r"tired)\b(?! than| words?\b)",
-    re.IGNORECASE,
+    r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to)\b(?! than| words?\b)", re.IGNORECASE
 )
 _ORDINAL_WORD = re.compile(r"\b(?:first|second|third|fourth|fifth|last)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE)
 # "What does the arrow point to?": "The arrow is …" tells something else.
@@ -254,18 +270,25 @@ _OF_THEM = re.compile(r"\b(?:some|most|many|few|part|half) of (?:them|whom|which
 _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b", re.IGNORECASE)
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
-_SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) it is|making it|which makes it)\b(.+)")
+_SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) (?:it|that|this) is|making it|which makes it)\b(.+)")
 # "adds 4 each time": no total, unless that is asked for.
 _EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNORECASE)
 _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,])", re.IGNORECASE)
 # "the second highest"
 _RANK = re.compile(r"\b((?:second|third|fourth|fifth|2nd|3rd|[4-9]th|next)[ -])?(?:\w{3,}est|most|least)\b", re.IGNORECASE)
+_ACT, _ACTS = re.compile(r"\b(\w+ing)\W*$"), re.compile(r"\b(?:is|are|was|were) (?:\w+ly )?\w+ing (?:for|at)\b")
+# "Maine is north of the highlighted state."
+_NEARBY = re.compile(
+    r"\b((?<!est )(?:north|south|east|west|left|right) of|next to|beside|behind|above|below|near|borders) ((?:\w+ ){0,3}\w+)"
+)
+_FUTURE = re.compile(r"\b(?:will (?!have\b|need\b)|going to (?!be\b))", re.IGNORECASE)
 # Asked what will be, an answer may say what would.
-_WILL = re.compile(r"\b(?:will|costs?|price|if|when|happens?|needed|required)\b", re.IGNORECASE)
+_WILL = re.compile(r"\b(?:will|would|next|costs?|price|if|when|happens?|needed|required)\b", re.IGNORECASE)
+_NEEDED = re.compile(r"\b(?:needed|required|necessary)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
 _CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)
 _IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)
-_MORE = re.compile(r"\bmore\b")
+_MORE = re.compile(r"\b(?:more|\w{2,}er)\b")
 # "3 times the sum of …"
 _TIMES = re.compile(rf"\b(?:[0-9.]+|{SOME}) times (?:the|as|that|its|more)\b(?!.*=)", re.IGNORECASE)
 _DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ [-+*×÷] [$€£]?[0-9.]+(?![0-9.]*\s?(?:\\|π|√|[a-z](?![a-z])))")

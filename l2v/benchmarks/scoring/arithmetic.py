@@ -6,7 +6,6 @@ import math
 import re
 
 LONGEST, DEEPEST, LARGEST_EXPONENT = 120, 12, 400
-
 NUMBER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
 _SPACED = re.compile(r"^[+-]?\d{1,3}(?: \d{3})+(?:\.\d+)?$")
 _MIXED = re.compile(r"^([+-]?)(\d{1,9})(?: and)? +(\d{1,9}) ?/ ?(\d{1,9})$")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import in_english, plain
-from l2v.benchmarks.scoring.topics import ASKING
+from l2v.benchmarks.scoring.topics import asking as sentences_asking
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
 
 # Words that name nothing: they may stand in any sentence, and be left out of one.
@@ -33,8 +33,10 @@ i'll you'd celsius cubic match matches fit fits coordinates finally still thing 
 happens after recorded achieved accounts account magnitude size belong belongs toward towards relationship relation
 section slice category set doing needed required painted colored coloured labeled labelled example tag identify any
 consequently amounts covers works used consist consists averages travels moves stand stands standing sit sits sitting
-hang hangs hanging surveyed polled"""
+hang hangs hanging surveyed polled present feature capture include portray exhibit demonstrate highlight
+illustrate reveal group cast"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
+_NEUTRAL |= {word + end for word in _NEUTRAL - {"like", "slice"} if len(word) > 3 for end in ("s", "d", "ed")}
 # Words with one meaning here, a line each.
 _GROUPS = """average mean
 median middle
@@ -61,6 +63,8 @@ age old
 person people individual
 object item
 subtract remove
+probability chance likelihood
+wrong incorrect false mistake mistaken error flaw
 receive return back"""
 _FORMS = """win won
 sell sold
@@ -72,7 +76,8 @@ chosen chose picked selected
 grow grew grown
 drive drove driven
 run ran
-hold held"""
+hold held
+build built"""
 
 
 def stem(word: str) -> str:
@@ -96,8 +101,6 @@ _TOKEN = re.compile(
 DIGITS = set("0123456789")
 SOME = "|".join(COUNTS)
 _SPELT = re.compile(rf"\b(?:{SOME})(?:[ -](?:and )?(?:{SOME}|hundred|thousand|million))+\b", re.IGNORECASE)
-
-
 _SHORTENED = re.compile(r"'(?:s|re|ve|ll|d)$|n't$")
 
 
@@ -121,36 +124,38 @@ def _name(token: str, first: bool) -> str:
 
 
 # "the red one" at an end
-_ONE = re.compile(r"\b(the [a-z]+) one(?=\W*$)", re.IGNORECASE)
+_ONE = re.compile(r"\b(the [a-z]+) one(?=\W*$| (?:is|was|has)\b)", re.IGNORECASE)
 _SIDES = re.compile(
-    r"(?:(?<=the )|(?<=his )|(?<=her )|(?<=its )|(?<='s )|(?<=pper )|(?<=ower )|(?<=top )|"
-    r"(?<=far ))(left|right)\b",
+    r"(?:(?<=the )|(?<=his )|(?<=her )|(?<=its )|(?<='s )|(?<=pper )|(?<=ower )|(?<=top )|(?<=far ))(left|right)\b",
     re.IGNORECASE,
 )
 # One form of what may be said in several, in a question and of it.
 _REWORDED = [
-    (re.compile(rf"\b(?:(?:less|fewer|lower|smaller) than|under) (?=[$€£]?[0-9]|(?:{SOME})\b)", re.IGNORECASE), "below "),
-    (
-        re.compile(
-            rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|"
-            rf"(?:{SOME})\b)",
-            re.IGNORECASE,
+    (cue, re.compile(pattern, re.IGNORECASE), form)
+    for cue, pattern, form in (
+        ("", rf"\b(?:(?:less|fewer|lower|smaller) than|under) (?=[$€£]?[0-9]|(?:{SOME})\b)", "below "),
+        ("", rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|(?:{SOME})\b)", "above "),
+        ("", r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", ""),
+        (
+            "most",
+            r"\b(?:number|value|score)s? (?:that |which )?(?:appear|occur)(?:s|ring|ing)? (?:the )?most (?:often|frequently)|"
+            r"\bmost (?:frequent|common) (?=number|value|score)",
+            "mode ",
         ),
-        "above ",
-    ),
-    (re.compile(r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", re.IGNORECASE), ""),
-    (
-        re.compile(
-            r"\b(?:number|value|score)s? (?:that |which )?(?:appear|occur)(?:s|ring|ing)? (?:the )?most (?:often|"
-            r"frequently)|\bmost (?:frequent|common) (?=number|value|score)",
-            re.IGNORECASE,
+        (" up", r"\b(?:go(?:es)?|went|gone) up\b", "rise"),
+        (" down", r"\b(?:go(?:es)?|went|gone) down\b", "fall"),
+        (
+            " the ",
+            r"\b(?:receiv\w*|got|gets|ha[sd]|have|with|won) the (?:most|(?:high|larg|great)est number of) (?:votes|students|"
+            r"responses|pupils|people)\b",
+            "most popular",
         ),
-        "mode ",
-    ),
-    (re.compile(r"\b(?:go(?:es)?|went|gone) up\b", re.IGNORECASE), "rise"),
-    (re.compile(r"\b(?:go(?:es)?|went|gone) down\b", re.IGNORECASE), "fall"),
-    (re.compile(r"\bin common\b", re.IGNORECASE), ""),
-    (re.compile(r"\badds? up to\b|\bsums? (?:up )?to\b", re.IGNORECASE), "total"),
+        ("er than ", r"\b(\w{2,})er than (?:all|any|every|each)(?: of)?(?: the)?(?: others?)?\b", r"\1est"),
+        (" on", r"\bha(?:s|ve|d) (?:an? )?(\w+) on(?=\W*$| (?:his|her|their) )", r"wear \1"),
+        ("left over", r"\bleft over\b", "left"),
+        ("in common", r"\bin common\b", ""),
+        (" to", r"\badds? up to\b|\bsums? (?:up )?to\b", "total"),
+    )
 ]
 
 
@@ -158,8 +163,8 @@ _REWORDED = [
 def named(text: str) -> tuple[str, ...]:
     """What a text names, in order."""
     text = _ONE.sub(r"\1", _SIDES.sub(r"\1hand", text).replace("the one ", ""))
-    for pattern, form in _REWORDED:
-        text = pattern.sub(form, text)
+    for cue, pattern, form in _REWORDED:
+        text = pattern.sub(form, text) if cue in text else text
     text = text if text.isascii() else in_english(text)
     text = plain(text).replace("i.e.", " ").replace("∠", " angle ")[:600]
     text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
@@ -204,11 +209,10 @@ _HINT = re.compile(
     re.IGNORECASE,
 )
 PLACE = re.compile(
-    r"\b(?:in|from|on|of|according to|based on|using) (?:the|this|these|that) (?:\w+ )?"
-    r"(?:figure|image|picture|photo|photograph|diagram|graph|chart|plot|table|food web|map|data|clock|ecosystem|sequence|"
-    r"series|pattern|puzzle|scene|list)s?\b|"
-    r"(?:shown|given|figure) (?:above|below)|"
-    r", \w+ or \w+(?=\W*$)|\b(?:does|do|did) (?:the|this|these) (?:\w+ )?\w+ (?=(?:have|contain|show)\b)",
+    r"\b(?:in|from|on|of|according to|based on|using) (?:the|this|these|that) (?:\w+ )?(?:figure|image|picture|photo|"
+    r"photograph|diagram|graph|chart|plot|table|food web|map|data|clock|ecosystem|sequence|series|pattern|puzzle|scene|"
+    r"list)s?\b|(?:shown|given|figure) (?:above|below)|, \w+ or \w+(?=\W*$)|\b(?:does|do|did) (?:the|this|"
+    r"these) (?:\w+ )?\w+ (?=(?:have|contain|show)\b)",
     re.IGNORECASE,
 )
 _LEAD = re.compile(r"^\s*(?:in|from|on|at|according|based|given|if|when|since|for|as|looking)\b[^,?]*,\s", re.IGNORECASE)
@@ -244,12 +248,13 @@ _WH = re.compile(
 )
 # "the car parked behind it" is the car behind it.
 _PARTICIPLE = re.compile(
-    r"(?<!has )(?<!have )(?<!had )(?<!is )(?<!are )(?<!was )(?<!were )\b[a-z]{2,}(?:ed|ing) "
-    r"(?=(?:behind|under|on|in|at|next|near|above|below|between|beside|inside|"
-    r"outside)\b)"
+    r"(?<!has )(?<!have )(?<!had )(?<!is )(?<!are )(?<!was )(?<!were )\b[a-z]{2,}(?:ed|ing) (?=(?:behind|under|on|in|at|next|"
+    r"near|above|below|between|beside|inside|outside)\b)"
 )
 # "the total number of cars" is the number of cars.
 _TOTAL = re.compile(r"\btotal (?=(?:number|amount)\b)", re.IGNORECASE)
+# "the two angles" are the angles.
+_ALL_OF = re.compile(r"(?<=\bthe )(?:two|three|four|five) (?=[a-z]+s\b)", re.IGNORECASE)
 _BESIDE = re.compile(r"\b(to|into|than|from|before|after)\b", re.IGNORECASE)
 _AND = re.compile(r"\b(and)\b", re.IGNORECASE)
 
@@ -278,11 +283,11 @@ def asked_of(question: str) -> Wanted:
     """What a question asks for; of the sentence that asks, or the last one."""
     text, question = question, question if question.isascii() else in_english(question)
     stated = LIKELY.sub(" ", _HINT.sub(" ", question))
-    found = ASKING.findall(stated) or [part for part in _SENTENCE.split(stated) if part.strip()] or [stated]
+    found = sentences_asking(stated) or [part for part in _SENTENCE.split(stated) if part.strip()] or [stated]
     found[-1] = _ASKS.split(found[-1])[-1]
     blank = _BLANK.search(found[-1])
     asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])
-    asking = _TOTAL.sub("", _PARTICIPLE.sub("", asking))
+    asking = _ALL_OF.sub("", _TOTAL.sub("", _PARTICIPLE.sub("", asking)))
     free = {name for match in _WH.finditer(asking) for name in named(match.group())}
     parts = [[n for n in named(part) if n not in free] for part in _PART.split(PLACE.sub(" ", asking))]
     first = next((i for i, part in enumerate(parts) if part), 0)

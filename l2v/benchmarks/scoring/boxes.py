@@ -39,8 +39,6 @@ def _closing(text: str, opening: int) -> int | None:
 
 
 _TOGETHER = re.compile(r"^(?:[\s,;$\\()]|and|or|text|quad|\{|\}){0,16}$")
-
-
 # What makes a box a piece of something larger: "2\\boxed{3}", "-\\boxed{7}", "\\boxed{3}^2", "\\boxed{9}\\pi".
 _BEFORE = re.compile(r"(?:(?<![\w.^{-])\d+(?:\.\d+)?|(?<=[=\s$(:])-|^-|\\sqrt)$")
 _BEHIND = re.compile(r"\^(?!\s?\{?\s?\\circ)(?:\{[^{}]{1,6}\}|\w)|\\pi(?![a-z])|\\sqrt\{[^{}]{1,6}\}|[a-zπ](?![a-z])")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 
+from l2v.benchmarks.scoring.phrases import LABELLED, TAKEN_BACK
 from l2v.benchmarks.scoring.tables import PatternTable
 
 # A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
 # lone letter at the beginning of a line ("B. text") or an abbreviation does not.
 STOP = re.compile(
-    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)"
-    r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bby [A-Z]\.)"
-    r"(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
+    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)"
+    r"(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bby [A-Z]\.)(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)"
+    r"(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
     # What begins like this is a sentence of its own, even where no stop stands before it.
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
     r"Is (?:the|it|this)|(?:It|That|This) (?:is|was) not|(?:It|That|This) isn.t|Suppose|Imagine) )"
@@ -23,12 +26,10 @@ BREAK = PatternTable(
     r",?\s+(?:however|although|though|even though|whereas),?\s+",
     r",\s+(?:and\s+)?not\s+(?=\S)",
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
-    r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
-    r"the (?!answer)\w+(?: \w+)? (?:is|are|was|were)|leaving|giving|making|yielding|resulting in|"
-    r"which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d| \W?[a-z] ?=| (?-i:[A-Z])))|"
-    r"(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|no,? wait|no,|wait|sorry|"
-    r"i mean|actually|"
-    r"or rather)[\s,])",
+    r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|the (?!answer)\w+(?: \w+)? "
+    r"(?:is|are|was|were)|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d|"
+    r" \W?[a-z] ?=| (?-i:[A-Z])))|(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|"
+    r"no,? wait|no,|wait|sorry|i mean|actually|or rather)[\s,])",
     r"(?:—|–|-)\s+(?=no\b|wait\b)",
     r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
@@ -41,29 +42,55 @@ CONCESSION = re.compile(
 # What only leads to a statement: a heading, a reason or a way in front of it ("By Pythagoras, the side …", "With no mice, the
 # owls …"), or what shows it ("The long shadows suggest that …"). Nothing that supposes, doubts or tries an option.
 _WAY = (
-    r"(?:based on|judging|by|with|using|applying|following|comparing|counting|adding|subtracting|solving|"
-    r"after (?:carefully )?(?:examin|look|analy[sz]|review|observ|inspect|consider|stud)\w*ing|after (?:the|this|that|"
-    r"these|both|all)(?: of)?(?: these| the)? \w*(?:ion|al|step|ing)s?|"
+    r"(?:based on|judging|looking (?:at|closely)|putting|upon|by|with|using|applying|following|comparing|counting|adding|"
+    r"subtracting|solving|after (?:\w+ly )?(?:examin|look|analy[sz]|review|observ|inspect|consider|stud|count|check|read|"
+    r"measur|compar)\w*ing|after (?:the|this|that|these|both|all)(?: of)?(?: these| the)? \w*(?:ion|al|step|ing)s?|"
     r"as (?:the \w+ (?:shows?|indicates?|illustrates?)|shown|seen|we can|you can|can be))\b"
 )
+_ADVERB = r"(?:(?:\w+ly|also|now|then|thus|hence|therefore|quite|very|fairly|indeed|only) )*"
+# The main clause of "It is clear that …", "We can conclude that …", which affirms what it governs.
+_AFFIRMS = (
+    rf"(?:\b(?:i'd|i'll|i would|i|we|you|one) (?:can |could |may |must |do |have to )?{_ADVERB}(?:see|conclude|confirm|observe|"
+    rf"notice|note|"
+    r"find|say|deduce|infer|determine|verify|know|tell|get|believe|think|estimate|state|have)|"
+    rf"\b(?:i'm|(?:i|we) (?:am|are|feel)|we're) {_ADVERB}(?:confident|certain|sure|convinced|positive)|\b(?:it(?: is|'s|"
+    rf" becomes| was)|this is) {_ADVERB}(?:clear|evident|obvious|apparent|plain|true|certain|visible|"
+    r"correct|easy to (?:see|tell|show|verify|check)|safe to say|fair to say)(?: from (?:the|this) \w+)?|"
+    rf"\bit {_ADVERB}(?:follows|turns out|means|seems|appears|looks like)|\bit (?:can|may) (?:\w+ly )?be (?:seen|observed|"
+    rf"concluded|shown|inferred|said)|\b(?:my|our|the) (?:final |own |only )?(?:conclusion|result|finding|observation|upshot|"
+    rf"impression|best guess|"
+    r"estimate) is)(?: from (?:the|this) \w+)? that\s"
+)
+_LED = r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|ok(?:ay)?|now)\b,? )*"
+AFFIRMS = re.compile(_LED + r"(?:from (?:the|this|these|that) [^,]{1,40}?,? )?" + _AFFIRMS, re.IGNORECASE)
+# Any other "It is … that", "Nobody can say that", "Some claim that": what it governs is not asserted.
+FRAME = re.compile(
+    r"^\W{0,4}(?:(?:so|thus|and|but|then|now|also|still|however|yet),? )*(?:it(?=(?:'s)? (?:(?!\bthat\b)[^,.]){0,40}?\b(?:not|"
+    r"never|hardly|seems|remains|would|could|might|may|wrong|untrue|false|incorrect|case|doubt|mistake|error|\w*likely|"
+    r"\w+(?:able|ible|ful|ing|ed|own|en))\b)(?:'s)?|there(?:'s| is| are| was)(?= (?:no|little|hardly)\b)|i|we|you|one|nobody|"
+    r"no one|nothing|some|many|most|few|others|people|they|he|she|who|let's|let us|rumou?r|my \w+|the (?:claim|idea|notion|"
+    r"belief|rumou?r|assumption|hypothesis)|(?-i:[A-Z][a-z]+)(?= (?:\w+ly )?(?:say|sa[iy]d|claim|think|thought|insist|argue|"
+    r"believe|guess|suggest)))\b(?=(?:(?!\b(?:the|an|a|one|two|three|four|five|six|seven|eight|nine|ten|only|his|her|its|their|"
+    r"all|any)\b)[a-z' ]){0,60}\b(?:that|whether)\s|[a-z' ]{0,60}\b(?:say|think|believe|claim|assume|conclude|suppose|argue|"
+    r"suggest|evidence|reason|case|way|mistake|doubt|impression|opinion|chance|error) (?:that|whether)\s)",
+    re.IGNORECASE,
+)
 EVIDENCE = re.compile(
-    r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then),? )?(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|"
-    r"option|choice|"
-    r"answers?|guess\w*|unless|whether|whose)\b)"
-    r"(?:(?:to (?:sum up|conclude)|in (?:short|sum|other words)|all in all|simply put|upon closer \w+), |"
-    r"(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|explanation)\W{0,3}:\W{0,3}|"
-    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i)\b)|"
-    rf"(?:{_WAY}|since\b|because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
+    r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?(?:(?:to (?:sum up|conclude|answer (?:your|"
+    r"the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|simply put|upon (?:closer )?\w+|(?!possib|"
+    r"suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|tentativ|purported|ostensib|typical|usual|"
+    r"general|apparent|common)\w{2,}ly), |(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|"
+    r"guess\w*|unless|whether|whose)\b)(?:(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|"
+    r"explanation)\W{0,3}:\W{0,3}|"
+    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i)\b)|(?:{_WAY}|since\b|"
+    rf"because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
     r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their)\b|(?-i:[A-Z])|[$\\∠]|"
-    r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|"
-    r"\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)|"
+    r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)|"
     r"\w+ing\b[^,=;]{1,120}?\b(?:gives|yields|leaves|results in|leads to|produces)(?: us)? (?=\W{0,3}[a-z] ?=|the )|"
     r"(?!which (?:indicat|suggest|show|impl))(?:(?!\b(?:not|no|may|might|could|would|does|do|did|say|claim)\b|"
-    r"n't)[^;?]){0,150}?"
-    r"(?:\b(?:suggest|indicat|mean|imply|impli|show|reveal|tell)(?:e?s|ing)?|"
-    r"\b(?:it is|it's|it becomes) (?:clear|evident|obvious|apparent)(?: from (?:the|this) \w+)?|"
-    r"\b(?:we|you|i|one) (?:can )?(?:clearly )?(?:see|observe|notice)|\b(?:can|may) be seen)"
-    r"(?: us)? that\s+(?!is\b|of\b|the answer\b))",
+    r"n't)[^;?]){0,150}?\b(?:suggest|indicat|mean|imply|impli|show|reveal|tell)(?:e?s|ing)?(?: us)? that\s+(?!is\b|of\b|"
+    r"the answer\b)|"
+    rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)))",
     re.IGNORECASE,
 )
 CONTRASTED = re.compile(
@@ -84,3 +111,83 @@ NOT_BUT = re.compile(
     r"actually\s+)?(.+)$",
     re.IGNORECASE,
 )
+
+
+def framed(text: str) -> bool:
+    """Whether a text is governed by a main clause that does not affirm it: "Nobody can say that …"."""
+    that = " that " in text or " whether " in text
+    return that and FRAME.match(text) is not None and AFFIRMS.match(text) is None
+
+
+_INSTEAD = re.compile("rather than|instead of|as opposed to|, followed by", re.IGNORECASE)
+
+
+def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:
+    """(offset, clause, whether it is only the other half of "this, not that"); a concession or reason in front is left out."""
+    if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
+        yield 0, sentence, False
+        return
+    concession = CONCESSION.match(sentence)
+    start = concession.end() if concession else 0
+    if " but " in sentence and (instead := NOT_BUT.match(sentence, start)):
+        yield start, sentence[start : instead.end(2)], False
+        whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
+        yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
+        return
+    contrast = False
+    breaks = [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
+    if FRONT.match(sentence, start):
+        breaks = [
+            b
+            for b in breaks
+            if b.group().strip() != ","
+            or not re.match(r"(?:it|there|this|that|the)\b|则|那么", sentence[b.end() :], re.IGNORECASE)
+        ]
+    breaks = [b for b in breaks if not _WITHIN.search(sentence, start, b.start())]
+    for match in [*breaks, None]:
+        end = match.start() if match else len(sentence)
+        clause = sentence[start:end]
+        clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause) else clause
+        while (led := None if framed(clause) else EVIDENCE.match(clause)) and clause.count(" ", led.end()) > 1:
+            if led.group().endswith("that ") and _UNSURE.search(led.group()):
+                break
+            start, clause = start + led.end(), clause[led.end() :]
+        for offset, piece in _prefixed(clause, asked, bits):
+            yield start + offset, piece, contrast
+        if match:
+            start = match.end()
+            word = match.group().strip(" ,;").lower()
+            contrast = word.endswith("not") or word in ("although", "though", "even though", "whereas")
+
+
+# "It is not true that for the circle, the radius is …": the comma ends nothing.
+_WITHIN = re.compile(
+    r"\b(?:that|whether) (?:for|in|on|at|of|with|from|by)\b[^,]*$|^\W*(?:perhaps|maybe|possibly)\b[^,]*$", re.IGNORECASE
+)
+_UNSURE = re.compile(
+    r"\b(?:doubt|perhaps|maybe|possibly|had|were|wrong|mistake|guess|believe|thought|suppose|people|hard|if|whether)\b",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=4096)
+def asks_yes_no(asked: str) -> bool:
+    """Whether a question or its options speak of yes and no."""
+    return re.search(r"\b(?:yes|no|true|false)\b", asked, re.IGNORECASE) is not None
+
+
+_YES_NO_FIRST = re.compile(
+    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|"
+    r"that|they|we|i)\b))(?=\w)(?!i (?:can|will|would) (?:\w+ )?help|i'd|let me|happy to|of course|problem)",
+    re.IGNORECASE,
+)
+
+
+def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
+    """A clause, apart from a "No, " or "Correction: " in front of it."""
+    yes_no = _YES_NO_FIRST.match(piece) if asks_yes_no(asked) else None
+    match = yes_no or TAKEN_BACK.match(piece, bits)
+    cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0
+    for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
+        if part.strip():
+            yield start + len(part) - len(part.lstrip()), part.strip()

@@ -44,8 +44,8 @@ from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, W
 from l2v.benchmarks.scoring.polar import ABLE, restated
 
 _VERB = re.compile(
-    r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|shows?|depends?|not|because|since|needs?|i|we|gets?|"
-    r"takes?|costs?|gives?|makes?)\b|[有是为]",
+    r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|must|should|be|equals?|leaves|remains?|measures|"
+    r"occurs?|comes|shows?|depends?|not|because|since|needs?|i|we|gets?|takes?|costs?|gives?|makes?)\b|[有是为]",
     re.IGNORECASE,
 )
 # Two signs of a script without spaces are about a word.
@@ -55,8 +55,7 @@ _LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|units?|[a-z]{1,2}(?:\^?\d)?)$")
 _BARE_LINE = re.compile(
     r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|(?:m ?)?∠ ?\w{1,3}|"
-    r"[a-z]{1,3}(?:\(\w{1,4}\))?(?=\s?=)|"
-    r"[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
+    r"[a-z]{1,3}(?:\(\w{1,4}\))?(?=\s?=)|[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
     r"\\?[a-zA-Z]{1,12}(?:\^?[23])?)?|[A-J][.):]\s?\S.{0,60}|\(?[A-J]\)\s?\S.{0,60})[\s*_$)\].\\]{0,6}$",
     re.IGNORECASE,
 )
@@ -95,14 +94,10 @@ _SUBJECT = re.compile(
     rf"solution|true|possible|valid)|(?:is|are|was) (?:\w+ly |also )?{JUDGED_WRONG}|(?:cannot|can't|can not) be)\b",
     re.IGNORECASE,
 )
-
-
 _IS_ANSWER = re.compile(
     r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but|clearly|obviously)\b[\s,]*)?(?:(?:i|we) (?:think|believe|"
-    r"conclude) (?:that )?)?"
-    r"((?-i:\(?[A-J]\)?)|[^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+"
-    r"(?:therefore |thus |indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|"
-    r"right)\W*$)",
+    r"conclude) (?:that )?)?((?-i:\(?[A-J]\)?)|[^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+(?:therefore |thus |"
+    r"indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|right)\W*$)",
     re.IGNORECASE,
 )
 
@@ -179,7 +174,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     one = said[0].text if len(said) == len(lines) == 1 and len(one) > len(said[0].text) else one
     alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
-    if len(set(lines)) == 1 and alone and is_bare(short := _shortly(one) or one):
+    if len(set(lines)) == 1 and alone and not _CUT.search(one) and is_bare(short := _shortly(one) or one):
         return [ResponseClaim(short, WHOLE, short, sentence=one)]
     found = [*_ending(said, lines), *_focal(said, lines, asked, explicit), *filled(said, asked)]
     found += titled(said, asked) if not found else []
@@ -198,19 +193,13 @@ _NUMBERED = re.compile(r"\d{1,2}[.)]\s+\S")
 # "So I'd say it's …": what follows is the answer, where it is short and no sentence.
 _LEAD_IN = re.compile(
     r"^\W{0,4}(?:(?:of course|clearly|obviously|so|therefore|thus|hence|then|well|and|but|yes|no|now|finally|actually|"
-    r"consequently|step \d{1,2}|conclusion|"
-    r"leaving|giving|making|yielding)\b[\s,.:]*)*"
-    r"(?:(?:i|we)(?:'d|'ll| would| will| must| can| have to)?\s+(?:say|answer|guess|think|believe|conclude|estimate|get|find|"
-    r"obtain|"
-    r"have|see|count|am (?:sure|certain|confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|"
-    r"going with)\s+(?:that\s+)?|"
-    r"this (?:means|shows|implies|tells us)\s+(?:that\s+)?)?"
-    r"(?:(?:it|this|that|there|the "
-    r"(?:(?!\w*(?:est|imum|most|first|second|third|last|other|given|initial)\b)\w+ )?(?:result|value|total|sum|number|"
-    r"expression|difference|product))(?:'s|\s(?:is|"
-    r"are|equals|"
-    r"becomes|comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?"
-    r"(?:(?:\w+ly|indeed|of course|just|still)\b[\s,]*)*",
+    r"consequently|step \d{1,2}|conclusion|leaving|giving|making|yielding)\b[\s,.:]*)*(?:(?:i|we)(?:'d|'ll| would| will| must|"
+    r" can| have to)?\s+(?:say|answer|guess|think|believe|conclude|estimate|get|find|obtain|have|see|count|am (?:sure|certain|"
+    r"confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|going with)\s+(?:that\s+)?|this (?:means|shows|implies|"
+    r"tells us)\s+(?:that\s+)?)?(?:(?:it|this|that|there|the (?:(?!\w*(?:est|imum|most|first|second|third|last|other|given|"
+    r"initial)\b)\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|are|equals|becomes|"
+    r"comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?(?:(?:\w+ly|indeed|"
+    r"of course|just|still)\b[\s,]*)*",
     re.IGNORECASE,
 )
 
@@ -231,8 +220,8 @@ def _shortly(text: str) -> str | None:
 # A last word on which no sentence ends.
 _CUT = re.compile(
     r"\b(?:is|are|was|were|the|an|of|to|that|and|or|but|therefore|thus|with|for|by|we|which|than|as|at|from|be|if|because|"
-    r"since|not|"
-    r"its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|^\W*(?:step 1|first(?:ly)?|let'?s)\b[^.!?]*$",
+    r"since|not|its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|\d\s?[×+÷=]\s*$|^\W*(?:step 1|first(?:ly)?|"
+    r"let'?s)\b[^.!?]*$",
     re.IGNORECASE,
 )
 

@@ -7,12 +7,12 @@ or withdraws; what reads answers (claims.py, options.py, numeric.py) only ever s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 
-from l2v.benchmarks.scoring.breaks import BREAK, CONCESSION, CONTRASTED, EVIDENCE, FRONT, NOT_BUT, STOP
+from l2v.benchmarks.scoring.breaks import AFFIRMS, STOP, asks_yes_no, framed, pieces
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
     APPROVED,
@@ -35,7 +35,6 @@ from l2v.benchmarks.scoring.phrases import (
     REMARKS,
     SUBJECT,
     SUPPOSES,
-    TAKEN_BACK,
     WITHDRAWS,
 )
 from l2v.benchmarks.scoring.tables import possible
@@ -106,8 +105,6 @@ def unreal(text: str) -> bool:
 YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no|true|false)\W*", re.IGNORECASE)
 # A question that supposes something itself; asked what would happen, an answer says what would.
 _SUPPOSED = re.compile(r"\b(?:if|would|when|suppose|happens?|assum\w+)\b", re.IGNORECASE)
-
-
 # A guess is an answer; a domain may be all but one number.
 _GUESSES = re.compile(
     r"\bi(?:'d| would| will|'ll| must| have to) (?:still )?(?:guess|say|estimate|go with|choose|pick)\b(?! to\b)", re.IGNORECASE
@@ -115,16 +112,20 @@ _GUESSES = re.compile(
 # What a reason denies is not the answer.
 _BECAUSE = re.compile(r"\s(?:because|since)\s", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]{1,60}"')
+_SHORT = re.compile(r"\b(it|that|this|there|he|she|which|who|what)'s\b", re.IGNORECASE)
+# "Multiplying the width by the height gives 48": what leads to a quantity is not what is spoken of.
+_WAY = re.compile(r"^\W*\w+ing\b.*?\b(?=(?:gives|yields|results in)\b)", re.IGNORECASE)
 # "❌ The answer is 42."
-_CROSSED = re.compile(r"[^\w✗✘❌]{0,6}[✗✘❌]\s*\w")
+_CROSSED = re.compile(r"^[^\w✗✘❌]{0,6}[✗✘❌]\s*\w|\s[-(]+\s?(?:wrong|incorrect)\W*$")
 _UNEQUAL = re.compile(r"[\s$\\(]*[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*")
 
 
 def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
-    bits = possible(text) if bits is None else bits
+    text, shortened = _SHORT.subn(r"\1 is", text) if "'s" in text else (text, 0)
+    bits = possible(text) if bits is None or shortened else bits
     said = _QUOTED.sub('""', _BECAUSE.split(text, maxsplit=1)[0])
-    if _CROSSED.match(text):
+    if _CROSSED.search(text):
         return Kind.DENIAL
     if REMARKS.match(text, bits):
         return Kind.HYPOTHESIS if IF.search(text) and SUPPOSES.search(text, bits) else Kind.REMARK
@@ -132,7 +133,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.QUESTION
     if INSTRUCTION.search(text, bits):
         return Kind.INSTRUCTION
-    if len(text) < 20 and YES_NO.fullmatch(text) and _asks_yes_no(asked):
+    if len(text) < 20 and YES_NO.fullmatch(text) and asks_yes_no(asked):
         return Kind.ASSERTION
     if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
@@ -147,9 +148,9 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL
-    if OWN_VERB.match(text):
+    if OWN_VERB.match(text) or framed(text):
         return Kind.QUOTATION
-    if off_topic(said, asked):
+    if off_topic(_WAY.sub("", said), asked):
         return Kind.REMARK
     if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
         return Kind.LIST
@@ -188,101 +189,51 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
     found = []
     for number, (at, sentence, line) in enumerate(sentences(text)):
         bits = possible(sentence)
-        for offset, piece, contrast in _pieces(sentence, asked, bits):
+        for offset, piece, contrast in pieces(sentence, asked, bits):
             own = bits if piece == sentence else possible(piece)
             rest = line[offset:].strip() if offset else line
             found.append(Clause(piece, at + offset, rest, number, own, asked, Kind.REMARK if contrast else None))
+    governed = False
     for i, (before, clause) in enumerate(zip(found, found[1:], strict=False), 1):
-        tried = clause.sentence == before.sentence and _TRIED.match(before.text)
-        if tried or _THEN.match(clause.text) and _SUPPOSING.match(before.text):
+        if clause.sentence != before.sentence:
+            governed = bool(_THEN.match(clause.text) and _SUPPOSING.match(before.text))
+        elif _RESERVED.match(clause.text):
+            found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
+        else:
+            between = text[before.at + len(before.text) : clause.at]
+            turned = _TURNED.search(between)
+            governed = (governed or _governs(before.text)) and not turned
+            if turned and _SEEMS.search(before.text):
+                found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
+        if governed:
             found[i] = replace(clause, given=Kind.HYPOTHESIS)
     return _lists(found, asked, options)
 
 
+def _governs(text: str) -> bool:
+    """Whether what a clause says of itself holds of the rest of its sentence too: "It is false that x = 2, so y = 3"."""
+    return bool(_SUPPOSING.match(text) or _TRIED.match(text) or framed(text) or QUOTES.search(text) and not AFFIRMS.match(text))
+
+
+_TURNED = re.compile(r";|\b(?:but|however|although|though|whereas)\b", re.IGNORECASE)
+# "It looks like B, but the sides differ."
+_SEEMS = re.compile(r"\b(?:looks?|seems?|appears?|might|may|could)\b", re.IGNORECASE)
 # "Suppose it is a square. Then y = 8."
 _THEN = re.compile(r"\W*(?:then|in that case|that would)\b", re.IGNORECASE)
-_SUPPOSING = re.compile(r"\W*(?:suppose|assum\w+|imagine|say|let'?s (?:say|assume|suppose|try))\b", re.IGNORECASE)
+_SUPPOSING = re.compile(
+    r"\W*(?:suppose|assum\w+|imagine|say|let'?s (?:say|assume|suppose|pretend|try)|provided|unless|had|were|far from)\b",
+    re.IGNORECASE,
+)
+# "Yes, but only if the bars are equally wide."
+_RESERVED = re.compile(r"\W*(?:only (?:if|when|where)|provided|unless)\b", re.IGNORECASE)
 # "Looking at option B, it is 40°."
 _TRIED = re.compile(r"\W*(?:looking at|considering|testing|checking|trying) (?:option|choice)\b", re.IGNORECASE)
-_INSTEAD = re.compile("rather than|instead of|as opposed to|, followed by", re.IGNORECASE)
-
-
-def _pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:
-    """(offset, clause, whether it is only the other half of "this, not that"); a concession or reason in front is left out."""
-    if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
-        yield 0, sentence, False
-        return
-    concession = CONCESSION.match(sentence)
-    start = concession.end() if concession else 0
-    if " but " in sentence and (instead := NOT_BUT.match(sentence, start)):
-        yield start, sentence[start : instead.end(2)], False
-        whole = re.search(r"\b(?:is|are|was|were|must|i)\b", instead.group(3), re.IGNORECASE)
-        yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
-        return
-    contrast = False
-    breaks = [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
-    if FRONT.match(sentence, start):
-        breaks = [
-            b
-            for b in breaks
-            if b.group().strip() != ","
-            or not re.match(r"(?:it|there|this|that|the)\b|则|那么", sentence[b.end() :], re.IGNORECASE)
-        ]
-    breaks = [b for b in breaks if not _WITHIN.search(sentence, start, b.start())]
-    for match in [*breaks, None]:
-        end = match.start() if match else len(sentence)
-        clause = sentence[start:end]
-        clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause) else clause
-        led = EVIDENCE.match(clause)
-        if led and clause[led.end() :].count(" ") > 1 and not (led.group().endswith("that ") and _UNSURE.search(led.group())):
-            start, clause = start + led.end(), clause[led.end() :]
-        for offset, piece in _prefixed(clause, asked, bits):
-            yield start + offset, piece, contrast
-        if match:
-            start = match.end()
-            word = match.group().strip(" ,;").lower()
-            contrast = word.endswith("not") or word in ("although", "though", "even though", "whereas")
-
-
-# "It is not true that for the circle, the radius is …": the comma ends nothing.
-_WITHIN = re.compile(
-    r"\b(?:that|whether) (?:for|in|on|at|of|with|from|by)\b[^,]*$|^\W*(?:perhaps|maybe|"
-    r"possibly)\b[^,]*$",
-    re.IGNORECASE,
-)
-_UNSURE = re.compile(
-    r"\b(?:doubt|perhaps|maybe|possibly|had|were|wrong|mistake|guess|believe|thought|suppose|people|"
-    r"hard|if|whether)\b",
-    re.IGNORECASE,
-)
-
-
-@lru_cache(maxsize=4096)
-def _asks_yes_no(asked: str) -> bool:
-    return re.search(r"\b(?:yes|no|true|false)\b", asked, re.IGNORECASE) is not None
-
-
-_YES_NO_FIRST = re.compile(
-    r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|"
-    r"that|they|we|i)\b))(?=\w)",
-    re.IGNORECASE,
-)
 
 
 @lru_cache(maxsize=4096)
 def _asks_negatively(asked: str) -> bool:
     """Whether a question may ask for how many did not: it says so, or nothing is known of it."""
     return len(asked) < 30 or re.search(r"\bnot\b|n't|\bno\b|without|absent|miss|fail", asked, re.IGNORECASE) is not None
-
-
-def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
-    """A clause, apart from a "No, " or "Correction: " in front of it."""
-    yes_no = _YES_NO_FIRST.match(piece) if _asks_yes_no(asked) else None
-    match = yes_no or TAKEN_BACK.match(piece, bits)
-    cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0
-    for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
-        if part.strip():
-            yield start + len(part) - len(part.lstrip()), part.strip()
 
 
 def _label(clause: Clause) -> str | None:

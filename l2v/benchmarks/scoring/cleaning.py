@@ -9,7 +9,6 @@ from unicodedata import normalize
 
 # A commitment stands near the end of a response; what comes before so many characters cannot matter, and costs time.
 TAIL = 20_000
-
 _SPACES = dict.fromkeys(map(ord, "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u3000\t"), " ")
 _GONE = dict.fromkeys([0, 0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x206A)], None)
 _SAME = {ord(a): b for a, b in zip("−‐‑‒–—∕⁄：（），．；＝％＄［］？！’‘“”＋／", "------//:(),.;=%$[]?!''\"\"+/", strict=True)}
@@ -19,7 +18,6 @@ _MEND |= dict.fromkeys((0x0B, 0x0C, 0x85, 0x2028, 0x2029), "\n")
 # "⅜" is 3/8.
 _HALVES = {ord(c): " " + normalize("NFKC", c).replace("⁄", "/") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, **_HALVES}
-
 _THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
 _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(rf"</(?:{_THOUGHTS})>", re.IGNORECASE)
 _TURN = re.compile(
@@ -46,6 +44,8 @@ def clean(response: str | None) -> str:
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
     text = _RUN.sub(r"\1\n\2", text).replace("here's ", "here is ")
+    text = _EXACTLY.sub("", text) if "xactly " in text or "recisely " in text else text
+    text = _IT_IS.sub(r"It is \1", text) if " it is." in text or text.endswith(" it is") else text
     if not text.isascii():
         text = _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text)))
         text = _MARKED.sub(r"\1\n", _MARKED_AHEAD.sub(_marked_behind, text))
@@ -56,9 +56,12 @@ def clean(response: str | None) -> str:
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
 
 
+_EXACTLY = re.compile(r"\b(?:exactly|precisely) (?=\W{0,3}\d)")
+# "So 45 it is."
+_IT_IS = re.compile(
+    r"(?:^|(?<=[.!?,] )|(?<=\bso )|(?<=\bthus ))(\w\S{0,19}) it is(?=[.!]\s|[.!]?$)", re.IGNORECASE | re.MULTILINE
+)
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
-
-
 # Signs without a word say nothing, however many; but the last may belong to what follows (\boxed, -5, $x$).
 _RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
 # Scripts without spaces: "有3个人" is "有 3 个人".
@@ -105,11 +108,13 @@ def _spoken(text: str) -> str:
 
 
 _FENCED = re.compile(r"^\s*```\w*\s*(.*?)\s*```\s*$", re.DOTALL)
+_FENCED_LINE = re.compile(r"(?<=\n)```\w*\n([^\n`]{1,60})\n```[^\S\n]*$", re.MULTILINE)
 _KEY = re.compile(r"(?:final|correct|predicted)?[\s_-]*(?:answer|option|choice|prediction|result)", re.IGNORECASE)
 
 
 def _unpacked(text: str) -> str:
     """The answer of a response that is one JSON object: of a key such as "final_answer", or of its only one."""
+    text = _FENCED_LINE.sub(r"\1", text) if "```" in text else text
     fenced = _FENCED.match(text)
     inner = fenced.group(1) if fenced else text.strip()
     if not inner.startswith("{") or not inner.endswith("}") or len(inner) > 5000:
@@ -167,8 +172,6 @@ _LATEX = [
     (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), "×"),
     (re.compile(r"\\(?=[%$#&_{}])|\\[()\[\]]|\$|`|\*\*|__"), ""),
 ]
-
-
 # Those that need no backslash.
 _UNSLASHED = [(pattern, put) for pattern, put in _LATEX if not re.fullmatch(r"(?:\\\\[^|]*\|?)+", pattern.pattern)]
 # Without one of these there is nothing to unwrap.

@@ -104,7 +104,7 @@ _OPPOSITES = [
     [re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in pair]
     for pair in (
         ("more", "fewer|less"), ("longer|taller", "shorter"), ("older", "younger"), ("faster", "slower"),
-        ("higher|greater|larger|bigger", "lower|smaller|less"), ("later", "earlier"), ("heavier", "lighter"),
+        ("higher|greater|larger|bigger", "lower|smaller|less"), ("later", "earlier"), ("heavier", "lighter")
     )
 ]  # fmt: skip
 
@@ -144,8 +144,6 @@ def _shown(value: Value) -> str:
 _RATIO = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?) ?(?::|out of) ?([1-9]\d{0,8}(?:\.\d{1,9})?)$")
 _LABEL = re.compile(r"^([^=≈≤≥<>≠+*/√^-]{0,60})[=≈](?!=)(.+)$", re.DOTALL)
 _SYMBOL = re.compile(r"^[A-Za-z](?:_?\w)?(?:\([A-Za-z]\))?$")
-
-
 # "2x = 6" is not solved.
 _COEFFICIENT = re.compile(r"^\s*\d+\s?[a-z]\s*$")
 
@@ -207,11 +205,9 @@ def _last_parts(text: str) -> list[str]:
     """What stands after the last "is", "are" or colon: the answer proper of "The function is even"."""
     parts = re.split(
         r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|belongs to|"
-        r"gives|yields|becomes|says|"
-        r"reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|peaked) (?:in|on|at)|"
-        r"colou?red|named|called|"
-        r"(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|as))\s|\b(?:it|that)'s\s|"
-        r",\sor\s(?:in \w+ (?:notation|form),? )?|:\s|∈|\\in(?![a-z])",
+        r"gives|yields|becomes|says|reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|"
+        r"peaked) (?:in|on|at)|colou?red|named|called|(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|"
+        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|:\s|∈|\\in(?![a-z])",
         text,
     )
     # "the red one"
@@ -230,15 +226,12 @@ def _compare_sides(gold: str, text: str) -> Comparison | None:
 _SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(
-    r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which(?! (?:simplifies|reduces) to)|so that)\b|"
-    r"\s\((?:see|as|because|from)\b|,\s(?:written|created|published|directed|located) |"
-    r"\sin \w+ (?:notation|form)(?=\W*$)|"
+    r"[,;]?\s+(?:because|since|as (?:the|we|it|shown|you|can)|which(?! (?:simplifies|reduces) to)|so that)\b|\s\((?:see|as|"
+    r"because|from)\b|,\s(?:written|created|published|directed|located) |\sin \w+ (?:notation|form)(?=\W*$)|"
     r"\s[-–—]\s(?=because|since|as)|,?\s(?:of course|no doubt|and nothing else|i (?:think|believe|guess))\b|\s[✓✔✅]|(?:です|"
     r"입니다|이다)?[。.]*$",
     re.IGNORECASE,
 )
-
-
 _BRACKETED = re.compile(r"^([\[({])(.*)([\])}])$", re.DOTALL)
 
 

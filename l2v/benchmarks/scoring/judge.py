@@ -24,7 +24,6 @@ from l2v.benchmarks.scoring.judge_settings import PROMPTS, TEMPERATURE, Judgemen
 from l2v.identity import digest
 
 __all__ = ["JudgeSettings", "judge_many", "summary"]
-
 UNJUDGED = "unjudged"
 
 

@@ -16,7 +16,6 @@ from l2v.identity import digest, fingerprint
 TEMPERATURE = 0.0
 # Settings that would carry a secret into configs and stored files.
 SECRETS = {"api_key", "api-key", "apikey", "auth_token", "token", "access_token", "header", "key", "password"}
-
 _OPEN = "<<<<< ANSWER TO BE GRADED: BEGIN >>>>>"
 _CLOSE = "<<<<< ANSWER TO BE GRADED: END >>>>>"
 

@@ -13,12 +13,8 @@ from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_W
 from l2v.benchmarks.scoring.tables import PatternTable
 
 DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌])[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
-
-
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
 WRONG_BOX = re.compile(rf"^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
-
-
 # Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
 _IS = (
     r"(?:is|are|was|would be|will be|should be|must be|has to be|might be|could be|may be|cannot be|can't be|can not be|isn't|"
@@ -27,43 +23,33 @@ _IS = (
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = PatternTable(
-    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?"
-    rf"|(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)"
-    rf"|\b(?:final|correct)\s+answer{_EMPHASIS}:"
-    rf"|\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|"
-    rf"statement)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
+    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
+    rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
+    rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
+    rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
-    r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$"
-    r"|(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|"
-    r"(?:정답|답)[은는:]"
-    r"|^\W{0,4}(?:\w+ )?(?:letter|option)\s?:(?=\W{1,6}[A-J]\W*$)"
-    r"|\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?"
-    r"\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)"
-    r"|(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)"
-    r"|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)"
-    r"|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|"
-    r"\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]"
-    r"|(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
-    r"pick(?:ing)?|select|go(?:ing)? with|"
+    r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
+    r":)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)"
+    r"[은는:]|^\W{0,4}(?:\w+ )?(?:letter|option)\s?:(?=\W{1,6}[A-J]\W*$)|\b(?:antwort|lösung|réponse|respuesta|risposta|"
+    r"resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)|"
+    r"(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|"
+    r"just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|"
+    r"response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]|(?<![/\w])(?:i|we)(?:'d|'ll|'m|"
+    r" am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|pick(?:ing)?|select|go(?:ing)? with|"
     r"opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|mind)) to|switch(?:ing)? to|"
-    r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)",
+    r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)"
 )
 _RIGHT_AFTER = PatternTable(
-    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|"
-    r"[Tt]herefore|that|and|"
-    r"but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+"
-    r"(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)?(?:(?:correct|right|best|better)\s+"
-    r"(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|answer) (?:that|"
-    r"which) (?:fits|holds|is true|matches|works|agrees|remains|makes sense))\b|"
-    r"(?<!not )\bonly\s+(?:option\s+)?\(?([A-J])\)?\s+(?:works|fits|"
-    r"matches|remains|is left|(?:shows|does|has) (?:this|that|so|it))\b)",
+    r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|"
+    r"and|but)\s{1,2})[(*]{0,3}([A-J])[)*]{0,3}\s+(?:is|must be|has to be)\s+(?:therefore\s+)?(?:the\s+)?(?:only\s+)"
+    r"?(?:(?:correct|right|best|better)\s+(?:answer|option|choice|one)|correct|right|the answer|(?:option|choice|one|"
+    r"answer) (?:that|which) (?:fits|holds|is true|matches|works|agrees|remains|makes sense))\b|(?<!not )\bonly\s+(?:option\s+)"
+    r"?\(?([A-J])\)?\s+(?:works|fits|matches|satisfies|remains|is left|(?:shows|does|has) (?:this|that|so|it))\b)"
 )
 _NOT_YET = re.compile(
     r"^\W{0,6}(?:(?:correct|right)\W*$|true that|either\b(?=.*\bor\b)|clear\b|given (?:by|as)?|based|determined|found|"
-    r"calculated|obtained|computed|"
-    r"as follows|"
-    r"derived|the (?:one|option|choice) (?:that|which|with)\b|in the form|one of|among)",
+    r"calculated|obtained|computed|as follows|derived|the (?:one|option|choice) (?:that|which|with)\b|in the form|one of|"
+    r"among)",
     re.IGNORECASE,
 )
 _UNKNOWN = re.compile(
@@ -83,21 +69,14 @@ _OTHER_QUESTION = re.compile(
 _SKIPPED = ("\\[", "$$", "```", "\\]", "\\(", "**", "$")
 # Kinds of clauses in which a marker asserts nothing; denials are told apart by where the marker stands.
 SILENT = (Kind.HYPOTHESIS, Kind.QUESTION, Kind.QUOTATION, Kind.INSTRUCTION, Kind.CONDITION)
-
-
 # A derivation that says "Let" or "may" still ends in its box; these do not.
 UNBOXED = (Kind.INSTRUCTION, Kind.QUESTION, Kind.QUOTATION, Kind.HYPOTHESIS)
-
-
 _NEAREST = re.compile(
     r"^\W{0,3}(?:(?:closest|nearest|most similar|equal|equivalent) to|(?:most |very )?(?:probably|likely|certainly|definitely|"
-    r"clearly|"
-    r"surely|indeed|simply|obviously|of course|therefore|thus|then|exactly|precisely|still|now|just|actually|in (?:short|fact)|"
-    r"(?:la|le|el|die|der)(?= (?:\w+ )?\(?[A-J]\b)|none other than|(?:with(?:out)? )(?:a |any )?doubt)),?\s+",
+    r"clearly|surely|indeed|simply|obviously|of course|therefore|thus|then|exactly|precisely|still|now|just|actually|"
+    r"in (?:short|fact)|(?:la|le|el|die|der)(?= (?:\w+ )?\(?[A-J]\b)|none other than|(?:with(?:out)? )(?:a |any )?doubt)),?\s+",
     re.IGNORECASE,
 )
-
-
 _FIRST_OPTION = re.compile(r"^(?:(?:options?|choices?)\s?:\s*)?\(?([A-I])[).:]", re.IGNORECASE)
 
 
@@ -122,27 +101,21 @@ def _lists_options(line: str, after: str) -> bool:
 # Before "answer": what makes it the response's own. "Tom's answer", "a possible answer", "the bonus answer" are not.
 _OWN = re.compile(
     r"(?:^|[^\w'’\s]\s*|\b(?:the|my|our|question's|problem's|this|so|is|that|and|but|thus|hence|therefore|only|as|to|yes|no|"
-    r"final)\s+)"
-    r"(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|proper|only|"
-    r"most|more|"
-    r"remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|approximate|resulting|real|"
-    r"closest|nearest|"
-    r"logical|complete|definitive|single|valid|obvious|clear|decimal|integer|rounded|written|full|unique|corrected|new|revised|"
-    r"updated|expected|least|plausible|and|or)\s+)*$",
+    r"final)\s+)(?:(?:final|correct|right|best|true|actual|exact|numerical|numeric|simplified|required|desired|requested|"
+    r"proper|only|most|more|remaining|likely|probable|suitable|appropriate|plausible|reasonable|accurate|short|overall|"
+    r"approximate|resulting|real|closest|nearest|logical|complete|definitive|single|valid|obvious|clear|decimal|integer|"
+    r"rounded|written|full|unique|corrected|new|revised|updated|expected|least|plausible|and|or)\s+)*$",
     re.IGNORECASE,
 )
 # "I doubt that the answer is", "there is no reason to say that"; behind it: "is false", "which is wrong".
 _GOVERNED = re.compile(r"\b(?:that|whether|if|to (?:say|think|conclude|believe|claim))\b[^,;]{0,30}$", re.IGNORECASE)
 _REFUTED = re.compile(
     rf"^(?:(?!\b(?:because|since|as|while|and|but)\b)[^,;]){{1,30}}?,? ?(?:which )?\b(?:is|was|seems|are) (?:\w+ly )?(?:an? )?"
-    rf"(?:{JUDGED_WRONG}|not (?:true|right|correct|valid))\b|^[^,;]{{1,30}}, which (?:contradicts|fails|is not|cannot)\b",
+    rf"(?:{JUDGED_WRONG}|not (?:true|right|correct|valid))\b|^[^;]{{1,80}}?, which (?:contradicts|fails|is not|cannot|can't|"
+    rf"(?:is|was|seems) (?:\w+ly )?{JUDGED_WRONG})\b|^[^,;]{{1,30}}\s[-(]+\s?(?:wrong|incorrect|not)\W*$",
     re.IGNORECASE,
 )
-
-
 _ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
-
-
 _SPEAKS_OF_ONE = re.compile("answer|choice", re.IGNORECASE)
 
 
@@ -159,12 +132,18 @@ def owned(clause: Clause) -> Clause:
     return replace(clause, given=Kind.QUOTATION) if other else clause
 
 
+def _in_quotes(before: str) -> bool:
+    """Whether what stands in front opens a quotation and does not begin with it: "Translate: 'The answer is 6.'"."""
+    head, quote, tail = before.rpartition('"') if before.count('"') % 2 else before.rpartition(" '")
+    return bool(quote) and "'" not in tail and any(map(str.isalnum, head))
+
+
 def _disowned(clause: Clause, start: int, end: int) -> bool:
     """Whether a marker is governed ("I doubt that") or followed ("which is wrong") by what refutes it."""
     before = clause.text[:start]
     if clause.kind in (Kind.DENIAL, Kind.REFUSAL, Kind.WITHDRAWAL, Kind.QUOTATION) and _GOVERNED.search(before):
         return True
-    return bool(_REFUTED.match(clause.text[end:].lstrip(" *_:$\"'")))
+    return clause.text[:1] in "✗✘❌" or bool(_REFUTED.match(clause.text[end:].lstrip(" *_:$\"'")))
 
 
 def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
@@ -175,7 +154,7 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
             content = f"not {content}"
         if not content or "\\boxed" in content or (content not in clause.text and classify(content, asked) in SILENT):
             continue
-        if _disowned(clause, match.start(), match.end()):
+        if _in_quotes(clause.text[: match.start()]) or _disowned(clause, match.start(), match.end()):
             continue
         if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
             continue
@@ -195,9 +174,9 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
             yield claim, negative is not None and not asked_for(negative.group(), asked)
     right = _RIGHT_AFTER.finditer(clause.text, clause.bits)[-4:]
     for match in right if right and clause.kind not in (Kind.REFUSAL, Kind.LIST) else []:
-        before = clause.text[max(0, match.start() - 30) : max(match.start(1), match.start(2))]
+        before = clause.text[max(0, match.start() - 30) : match.start(match.lastindex or 0)]
         refuted = bool(re.search(r"\bnot\s+(?:option |choice )?\(?$|n't .{0,12}$", before, re.IGNORECASE))
-        letter = match.group(1) or match.group(2)
+        letter = match.group(match.lastindex or 0)
         yield ResponseClaim(letter, MARKER, letter, clause.at + match.start()), refuted
 
 
@@ -211,9 +190,8 @@ def first_sentence(line: str) -> str:
 
 _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
-    r"query|example|variation|bonus|practice|challenge|"
-    r"q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)"
-    r"|^\s*(?:<image>|hint:\s*please)|\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
+    r"query|example|variation|bonus|practice|challenge|q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|hint:\s*please)|"
+    r"\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
 )
 _NEXT_ONE = re.compile(
@@ -225,20 +203,15 @@ _TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
     r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|"
-    r"guess)\w+)\b"
-    r"[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
+    r"guess)\w+)\b[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
     re.IGNORECASE,
 )
-
-
 _DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclear)\b", re.IGNORECASE)
 _QUESTION = re.compile(r"[^\n?]{1,600}\?")
 # Words that every question may have.
 _COMMON = {
-    "what", "which", "where", "when", "many", "much", "does", "that", "this", "there", "have", "with", "following", "question",
+    "what", "which", "where", "when", "many", "much", "does", "that", "this", "there", "have", "with", "following", "question"
 }  # fmt: skip
-
-
 # A list of words that only names what was counted: "There are 4 people:" over "1. The man", "2. The boy".
 _GLOSS = re.compile(r":[ *]*\n+(?:\s*(?:\d{1,2}[.)]|[-*•])\s+[^=\d\n:]{2,120}(?:\n+|$)){2,}$")
 # "Therefore, it is 5.", and then "Here is a table of the values:".
@@ -262,7 +235,7 @@ def own_part(text: str, asked: str) -> str:
         # Whether the number in front is an answer or counts a line, nobody can tell.
         return ""
     if _DIALOGUE.match(text):
-        text = re.sub(r"^A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
+        text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     heads = [*_HEADER.finditer(text)]
     if "another" in text or "similar" in text or "next" in text or "Next" in text:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)

@@ -7,10 +7,9 @@ import re
 from l2v.benchmarks.scoring.values import UNITS
 
 LONGEST_EXPRESSION = 200
-
 _FUNCTIONS = {
     "sin", "cos", "tan", "cot", "sec", "csc", "log", "lim", "exp", "max", "min", "sqrt", "frac", "arcsin", "arccos",
-    "arctan",
+    "arctan"
 }  # fmt: skip
 _UNIT_WORDS = set(UNITS) | {"units", "unit", "litres", "liters", "square", "cubic", "metres", "meters", "left", "right", "text"}
 
@@ -26,17 +25,8 @@ def is_mathematics(text: str) -> bool:
     return len(text) <= LONGEST_EXPRESSION and bool(re.search(r"[\dA-Za-zπ∞]", text)) and prose_words(text) == 0
 
 
-_BACK = {
-    "π": r"\pi ",
-    "≤": r"\leq ",
-    "≥": r"\geq ",
-    "≠": r"\neq ",
-    "∪": r"\cup ",
-    "∞": r"\infty ",
-    "×": r"\times ",
-    "ƒ": r"\frac",
-    "°": "",
-}
+_LATEX = r"\pi ", r"\leq ", r"\geq ", r"\neq ", r"\cup ", r"\infty ", r"\times ", r"\frac", ""
+_BACK = dict(zip("π≤≥≠∪∞×ƒ°", _LATEX, strict=True))
 _UNIT_TAIL = re.compile(r"\s(?:square |cubic )?(?:units?|mm|cm|km|m|in|ft|lit(?:re|er)s?|met(?:re|er)s?)\s?(?:\^[23])?$")
 
 

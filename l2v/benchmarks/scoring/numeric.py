@@ -14,44 +14,38 @@ from l2v.benchmarks.scoring.values import Value, known_unit, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
 RELATIVE, EXACT = 1e-3, 1e-9
-
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _EQUALS = re.compile(r"[=≈](?!=)")
 _VERBS = re.compile(
     r"\b(?:is|are|was|were|be|equals?|has|have|had|gets?|gives|makes?|takes?|costs?|needs?|earns?|earned|spent|contains?|"
-    r"shows?|(?:simplifies|reduces|evaluates|works out|boils down|narrows down) to|"
-    r"reads?|holds?|remains?|becomes?|measures?|(?:comes?|came|amounts?|sums?|adds?(?: up)?) to|totals?|count|see|find|"
-    r"obtain)\b|\b(?:exceeds?|differs?)\b.*?\bby\b|(?<=it)'s\b|(?<=that)'s\b"
+    r"shows?|(?:simplifies|reduces|evaluates|works out|boils down|narrows down) to|reads?|holds?|remains?|becomes?|measures?|"
+    r"(?:comes?|came|amounts?|sums?|adds?(?: up)?) to|(?<!in )(?<!a )(?<!the )totals?|count|see|find|obtain)\b|\b(?:exceeds?|"
+    r"differs?)\b.*?\bby\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
     r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
-    r"\s(?:when|if|where|since|because|given|after|before|which|so that|so|"
-    r"for|at|as|than|while|with|during|"
-    r"between|and|on|in|from|left|per|older|younger|more|less|among)\s"
+    r"\s(?:when|if|where|since|because|given|after|before|which|so that|so|for|at|as|than|while|with|during|between|and|on|in|"
+    r"from|left|per|older|younger|more|less|among)\s"
 )
 _NUMBER = r"\W{0,3}\d[\d.,]*"
 # "more than 42", "half of 42", "Figure 42" and "42 to the power of 2" do not state 42.
 BOUND = re.compile(
     r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|"
-    r"(?<!add )(?<!adds )(?<!sum )(?<!sums )(?<!added )up to|"
-    r"between|"
-    r"before|after|until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|no (?:more|less|fewer|"
-    r"longer)(?: than)?|anything but|double|twice|"
-    r"triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|compared|added|close|next|parallel) to|"
-    r"(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part|(?:root|third|quarter|fourth|fifth|sixth|eighth|"
-    r"tenth)s?) of|fig(?:ure|\.)|labell?ed|numbered|"
-    r"image|picture|photo|question|problem|step|table|root|log|ln|sin|cos|tan|"
-    r"page|eq(?:uation|\.)|"
-    r"example|exercise|section|chapter|case|part|line|row|column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|"
-    r"[<>≤≥≠±]\s*)"
+    r"(?<!go )(?<!goes )(?<!rises )(?<!extends )(?<!add )(?<!adds )(?<!sum )(?<!sums )(?<!added )up to|between|before|after|"
+    r"until|earlier than|later than|over|under|above|below|beyond|exceeds|not|never|except|nearly|almost|no (?:more|less|fewer|"
+    r"longer)(?: than)?|anything but|double|twice|triple|(?:supplementary|complementary|adjacent|proportional|similar|relative|"
+    r"compared|added|close|next|parallel) to|(?<!the )number|half|(?:multiple|power|factor|half|twice|double|part|(?:root|"
+    r"third|quarter|fourth|fifth|sixth|eighth|tenth)s?) of|fig(?:ure|\.)|labell?ed|numbered|image|picture|photo|question|"
+    r"problem|step|table|root|log|ln|sin|cos|tan|page|eq(?:uation|\.)|example|exercise|section|chapter|case|part|line|row|"
+    r"column|grade|option)\s+(?:equal to\s+)?(?:the\s+)?|n't\s+|[<>≤≥≠±]\s*)"
     rf"{_NUMBER}(?:(?:\s?[a-z°%]{{1,4}})?\s+and\s+\d[\d.,]*)?|"
     r"\d[\d.,]*\s+(?:(?:more|less|fewer|greater|larger|smaller|higher|lower|older|younger)\s+than|(?:raised )?to the power of|"
     rf"divided by|multiplied by|times|plus|minus)\s+{_NUMBER}|"
     r"\d[\d.,]*\s+to the\s+(?:\d+(?:st|nd|rd|th)|second|third|fourth|fifth|nth)\b|"
     # "1 in 4", "3 over 4"; "3 or more", "3 at most", "3+"
-    r"(?:\d[\d.,]*|\bone)\s+(?:in|over|mod)\s+(?:\d{1,3}|two|three|four|five|six|ten)(?![\w.,]*\d)\b|"
-    r"\d[\d.,]*\s+(?:(?:\w+\s+)?(?:at (?:most|least)|or (?:more|less|fewer|higher|lower|greater|above|below)))\b|"
-    r"\d\+(?=\W*$)|\d[\d.,]*\s+score(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
+    r"(?:\d[\d.,]*|\bone)\s+(?:in|over|mod)\s+(?:\d{1,3}|two|three|four|five|six|ten)(?![\w.,]*\d)\b|\d[\d.,]*\s+(?:(?:\w+\s+)"
+    r"?(?:at (?:most|least)|or (?:more|less|fewer|higher|lower|greater|above|below)))\b|\d[\d.,]*\s?[<>≤≥≠±]|\d\+(?!\s?[\d(])|"
+    r"\d!(?=\s?[a-z(])|\d[\d.,]*\s+score(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
 # A box with two quantities, or a number in words that nobody works out: "2 hours 30 minutes", "10% of 50", "1 to 4".
@@ -59,9 +53,8 @@ OPEN_BOX = re.compile(
     rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
-    r"million|billion|trillion)\b)?(?![\d:^]|\.\d|/|"
-    r"[a-zA-Z](?![a-zA-Z]))"
+    r"(?<![\w.,^/√])(?<!√\{)[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
+    r"million|billion|trillion)\b)?(?![\d:^π]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
@@ -101,6 +94,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         behind = _BEHIND_COLON.search(text)
         if behind and (named := read_value(behind.group(1))) is not None:
             return named
+        text = _FRONTED.sub("", text)
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
@@ -123,6 +117,10 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+# "In 1990, the population was 540."
+_FRONTED = re.compile(
+    r"^\W*(?:In|At|On|For|After|By|From|During|When)\b[^,=]{1,40}, (?=[^,]*\b(?:is|are|was|were|has|have|had)\b)"
+)
 # "…, for a total cost of $6.50"
 _IN_TOTAL = re.compile(r", (?:for|giving|making|with|which (?:gives|makes)) an? (?:\w+ )?total(?: \w+)? of ([^,]{1,30}?)\W*$")
 # A reason, or a number that leads to another one behind it.
@@ -172,8 +170,7 @@ def _counts(text: str, asked: str) -> bool:
 
 
 _COUNTED = re.compile(
-    rf"(?:\d|\b(?:{_COUNTS}|(?:[Oo]nly|[Jj]ust|[Ee]xactly) one))(?![-\w])\s?([%°]|"
-    rf"[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})"
+    rf"(?:\d|\b(?:{_COUNTS}|(?:[Oo]nly|[Jj]ust|[Ee]xactly) one))(?![-\w])\s?([%°]|[a-zA-Z]\S*(?:\s[a-zA-Z]+){{0,2}})"
 )
 
 
@@ -233,8 +230,7 @@ def _first_clause(rest: str) -> Value | None:
 # Where a sentence states its only number without a verb before it: "10 people did not vote", "It was lowest in 1970".
 _AT_AN_END = re.compile(
     rf"(?:^|, )\W*(?:(?:so|thus|hence|therefore),? )?(?:(?:only|just|exactly) )?(?:\d|(?:{_COUNTS})\b)|"
-    r"\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|"
-    r"\d\W*(?:[^\W\d_]+\W*){0,2}$",
+    r"\bthere (?:is|are|was|were) (?!.*\band (?:one|an?)\b)|\d\W*(?:[^\W\d_]+\W*){0,2}$",
     re.IGNORECASE,
 )
 

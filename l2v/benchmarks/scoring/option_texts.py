@@ -62,8 +62,6 @@ def beginning(options: tuple[str, ...]) -> int:
 
 
 _PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)
-
-
 _TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 
 

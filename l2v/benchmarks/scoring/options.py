@@ -28,7 +28,7 @@ def read_option(
         reading = (
             _same_text(text, known, to_the_letter=True)
             or _same_text(_IS.split(text)[-1], known, to_the_letter=True)
-            or (_letter(text, known) if letters and (text == claim.text or _leads(text, known)) else None)
+            or (_letter(text, known, asked) if letters and (text == claim.text or _leads(text, known)) else None)
             or _same_text(text, known)
         )
         if reading is not None:
@@ -39,7 +39,7 @@ def read_option(
         or _same_text(plain(text).rsplit("=", 1)[-1], known)
         or _value(text, how, known, asked)
         or _pair(text, known)
-        or _mention(text, how, known, asks_not)
+        or _mention(text, how, known, asks_not, asked)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
 
@@ -107,18 +107,19 @@ _FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(])|\s(?:because|since
 _BETWEEN = re.compile(r"(?<![A-Za-z])(?:and|or|either|both)(?![A-Za-z])|[\s,;&/()\[\].*-]")
 _DENIED = re.compile(
     r"\b(?:incorrect|wrong|not|false|cannot|can't|isn't|aren't|eliminate[ds]?|ruled? out|rather than|instead of|neither|"
-    r"except|excluding|other than)\b"
+    r"except|excluding|other than|never|opposite|unlike|far from|hardly)\b"
 )
 
 
-def _letter(text: str, known: Options) -> OptionReading | None:
+def _letter(text: str, known: Options, asked: str) -> OptionReading | None:
     """An option letter in one of its usual forms: "B", "(b)", "B.", "C.144", "option B", "B, because"."""
     text = plain(text)
+    denied = next((m for m in _DENIED.finditer(text.lower()) if m.group() not in asked.lower()), None)
     singles = _BETWEEN.sub(" ", text).split()
     if len(singles) > 1 and all(len(w) == 1 and w.upper() in known.letters for w in singles):
         return OptionReading(frozenset(w.upper() for w in singles), "letter")
     ordinal = _ORDINAL.search(text)
-    if ordinal and known.texts and not _DENIED.search(text.lower()):
+    if ordinal and known.texts and not denied:
         at = ("first", "second", "third", "fourth", "fifth", "last").index(ordinal.group(1).lower())
         at = at if at < 5 else len(known.texts) - 1
         return OptionReading(frozenset(known.letters[at : at + 1]), "letter")
@@ -127,7 +128,7 @@ def _letter(text: str, known: Options) -> OptionReading | None:
         if pattern is _NAMED:
             matches = [m for m in matches if m.group(1).isupper() or _SMALL_LETTER.match(m.group() + text[m.end() :])]
         found = frozenset(m.group(1).upper() for m in matches)
-        if not found or (pattern in (_IN_BRACKETS, _NAMED) and _DENIED.search(text.lower())):
+        if not found or (pattern in (_IN_BRACKETS, _NAMED) and denied):
             continue
         if len(found) == 1:
             match = matches[0]
@@ -177,10 +178,8 @@ def _value(text: str, how: str, known: Options, asked: str) -> OptionReading | N
 
 # Mentioned in passing too often to be read as a choice.
 _SMALL_WORDS = {
-    "yes", "no", "true", "false", "none", "nan", "na", "nothing", "both", "neither", "all", "other", "left", "right",
+    "yes", "no", "true", "false", "none", "nan", "na", "nothing", "both", "neither", "all", "other", "left", "right"
 }  # fmt: skip
-
-
 # Chinese words stand without spaces.
 _HAN = re.compile("[\u4e00-\u9fff]")
 
@@ -195,14 +194,17 @@ def _pair(text: str, known: Options) -> OptionReading | None:
 _PAIR = re.compile(r"\(-?[\w./]+, ?-?[\w./]+(?:, ?-?[\w./]+)?\)")
 
 
-def _mention(text: str, how: str, known: Options, asks_not: bool) -> OptionReading | None:
+def _mention(text: str, how: str, known: Options, asks_not: bool, asked: str) -> OptionReading | None:
     """The only option whose text is mentioned; longer texts hide the shorter ones inside them."""
     if known.bare:
         return None
-    spaced = spaced_words(BOUND.sub("…", plain(text[-300:] if how in SENTENCES else text)))
-    if bool(_DENIED.search(spaced)) != (asks_not and how in SENTENCES):
+    text = plain(text[-300:] if how in SENTENCES else text)
+    # "Step 3" is a bound of no answer where it is an option.
+    spaced = spaced_words(text if any(map(BOUND.search, known.texts)) else BOUND.sub("…", text))
+    denied = any(asks_not or m.group() not in asked.lower() for m in _DENIED.finditer(spaced))
+    if denied != (asks_not and how in SENTENCES):
         return None
-    if is_mathematics(plain(text)):
+    if is_mathematics(text):
         return None
     # Where both sides are options, either is a direction.
     small = _SMALL_WORDS - ({"left", "right"} if {" left ", " right "} <= {*known.spaced} else set())
@@ -228,14 +230,16 @@ def _is_short(spaced: str) -> bool:
     return len(token) == 1 or token.replace(".", "").replace(",", "").replace("°", "").replace(" ", "").isdigit()
 
 
-_TRAILING = re.compile(r"([A-Za-z:=]+)\s+[*\"'(]{0,3}([A-J])[*\"').\]]{0,4}$")
+_TRAILING = re.compile(
+    r"((?:(?:points?|leads?|pointing|leading|corresponds?) )?[A-Za-z:=]+)\s+[*\"'(]{0,3}([A-J])[*\"').\]]{0,4}$"
+)
 _SAYING = {
     "is", "s", "be", "so", "therefore", "thus", "hence", "as", "with", "say", "select", "choose", "pick", "leaves", "option",
-    "choice", "letter", "matches",
+    "choice", "letter", "matches"
 }  # fmt: skip
 _POINTS = {
     "angle", "point", "line", "segment", "side", "triangle", "vertex", "of", "and", "to", "from", "than", "or", "figure",
-    "grade", "step", "part",
+    "grade", "step", "part"
 }  # fmt: skip
 
 
@@ -258,7 +262,7 @@ def _last_letter(text: str, known: Options) -> OptionReading | None:
     if match is None or match.group(2) not in known.letters or _DENIED.search(text.lower()):
         return None
     word = match.group(1).lower()
-    said = word in _SAYING or (word.endswith(":") and word[:-1] not in _POINTS)
+    said = word in _SAYING or word.endswith(" to") or (word.endswith(":") and word[:-1] not in _POINTS)
     if said or (known.bare and bool(known.texts) and len(word) > 1 and word not in _POINTS):
         return OptionReading(frozenset(match.group(2)), "letter")
     return None

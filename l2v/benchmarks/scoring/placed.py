@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, Question, Verdict
 from l2v.benchmarks.scoring.additions import BEARER, core
-from l2v.benchmarks.scoring.answering import answers, equated, new_number, touches
+from l2v.benchmarks.scoring.answering import COUNT, answers, equated, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
+from l2v.benchmarks.scoring.mathematics import prose_words
 from l2v.benchmarks.scoring.option_texts import LETTERS, beginning
 from l2v.benchmarks.scoring.options import whole_option
 from l2v.benchmarks.scoring.topics import off_topic
@@ -37,13 +38,19 @@ _PIECE = re.compile(
 )
 # "The animal is a spider, and spiders have 8 legs", "A prism has 9 edges": what a kind of thing has, it has.
 _KIND = re.compile(
-    r"^\W*(?:((?:the|this|it)\b[^,]{0,40}?) (?:is|are) an? (?:\w+ )?(\w+),? (?:which|that|and (?:thus|therefore|so|"
-    r"hence)|and (?:an? )?\2\w*) "
-    r"(have|has|belongs|is|are)|an? (?:\w+ ){1,2}has) ",
+    r"^\W*(?:((?:the|this|it)\b[^,]{0,40}?) (?:is|are) an? (?:\w+ )?(\w+),? (?:which|that|and (?:thus|therefore|so|hence)|"
+    r"and (?:an? )?\2\w*) (have|has|belongs|is|are)|an? (?:\w+ ){1,2}has) ",
     re.IGNORECASE,
 )
 # "… is Graph D": the label in the place of an answer, where the options are labels.
 _LABEL = re.compile(r"\b(?:is|are) (?:indeed |clearly )?(?:the )?(?:[a-z]+ )?\(?(?-i:[A-J])\)?\W*$", re.IGNORECASE)
+# "Everything points to (C).", "36° corresponds to option B.": where the letter is written as an option's.
+_NAMES_OPTION = re.compile(
+    r"\b(?:(?<!which )is|(?:points?|leads?|leading|pointing|corresponds?) (?:us )?to|match(?:es|ing)?|fits?|gives?|yields?|"
+    r"suggests?|indicates?|supports?|favou?rs)\W{1,3}(?:(?:the )?(?:option|choice|answer) \(?(?-i:[A-J])\)?|"
+    r"\((?-i:[A-J])\))\W*$",
+    re.IGNORECASE,
+)
 # What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
 _FRONT = re.compile(r"^\W*(?:for|when|if|in|on|with|without|after|before|while|during|until)\b[^,]*,", re.IGNORECASE)
 
@@ -63,7 +70,12 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
-    if claim.how in (WHOLE, LAST_LINE) and (read_value(said) is not None or whole_option(said, question.options) is not None):
+    if by_letter and _NAMES_OPTION.search(said):
+        return True
+    short = prose_words(said) < 2 or prose_words(said) < 3 and (not said[:1].isdigit() or COUNT.fullmatch(said) is not None)
+    if claim.how in (WHOLE, LAST_LINE) and (
+        short and read_value(said) is not None or whole_option(said, question.options) is not None
+    ):
         return True
     read = verdict.extraction or "" if isinstance(verdict, Verdict) else ""
     if read and set(read) <= {*LETTERS, " ", "a", "n", "d"} and question.kind == CHOICE:
@@ -87,11 +99,17 @@ def in_pieces(
     """The one piece of a sentence that answers the question ("14 chose tennis and 9 chose judo"), or None."""
     if claim.how in (OPENING, LAST_LINE) or not question.text.strip():
         return None
+    if _AND_MORE.search(claim.sentence or claim.text):
+        return None
     found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
     whole = _KIND.sub(lambda m: f"{m[1] or 'it'} {m[3] or 'has'} ", claim.sentence or claim.text)
     whole = BEARER.sub(r"\1 is", whole) if question.kind in (INTEGER, FLOAT) else whole
     whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(whole))
-    pieces = _PIECE.split(whole) if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) else [whole]
+    pieces = (
+        _PIECE.split(whole)
+        if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) or _AND_IT.search(whole)
+        else [whole]
+    )
     if _SUPERLATIVE.search(question.text) and _COMPARES.search(whole):
         # "B is longer than C" where the longest is asked for.
         return None
@@ -107,7 +125,7 @@ def in_pieces(
     if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
         last = pieces[-1:] if _ITS.match(pieces[-1]) else [whole]
         pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or last
-    for piece in pieces:
+    for piece in [*pieces, *(f"{made[2]} is {made[1]}" for made in _MAKING.finditer(whole))]:
         if len(piece.split()) < 3 or _NO_PIECE.match(piece):
             continue
         appended = _APPENDED.match(piece) if piece != whole else None
@@ -116,6 +134,8 @@ def in_pieces(
                 continue
             # "…, and lowest on Friday" goes on with the subject before it.
             piece = f"it is {piece[appended.end() :] if appended else piece}"
+        elif piece != whole and _IS_SO.match(piece):
+            piece = f"it {piece}"
         own = replace(claim, text=piece, line=piece, sentence=piece, how=how)
         verdict = judge(own)
         if not verdict and question.kind == CHOICE and (letter := _LETTER_IS.match(piece)):
@@ -129,14 +149,17 @@ def in_pieces(
     return found[-1] if len({read_of(v) for v in found}) == 1 or found and _HENCE.search(whole) else None
 
 
+# "The number 7 occurs most often, making it the mode."
+_MAKING = re.compile(
+    r"^\W*(.{1,40}?) (?:is|has|had|was|\w+(?:s|ed))\b.*, (?:making|which makes) (?:it|this|that|him|her) (the .+?)\W*$"
+)
 # ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
 _APPENDED = re.compile(
-    r"\W*(?:(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|"
-    r"an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|"
-    r"him|her|them) (?=\d)|"
-    r"which (?:(?:is|equals) (?=the )|gives |makes |totals |(?:adds? up|sums?|"
-    r"comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|"
-    r"(?:for|giving|making|with) (?=an? total(?: \w+)? of)|(?=an? (?:\w+ )?\w+ of \W*\d))",
+    r"\W*(?:(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
+    r"(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|"
+    r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
+    r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"
+    r"making|with) (?=an? total(?: \w+)? of)|(?=an? (?:\w+ )?\w+ of \W*\d))",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(r"\b(?:\w{2,}est|most|least)\b", re.IGNORECASE)
@@ -151,6 +174,10 @@ _BARE_NUMBER = re.compile(r"\d")
 _SAYS = re.compile(
     r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b"
 )
+# "There are 5 triangles and some hidden ones."
+_AND_MORE = re.compile(r"\b(?:and|plus)\s(?:some|several|a few|many|possibly)\b[^,]*\b(?:more|others?|ones)\b", re.IGNORECASE)
+_IS_SO = re.compile(r"(?:is|are|was|were|has|have)\b")
+_AND_IT = re.compile(r" and (?:its?|they|there|their|he|she|his|her) (?:\w+ ){0,2}(?:is|are|was|were|has|have|equals)\b")
 # "B lies on the circle", "Statement C is true", "(D) fits".
 _LETTER_IS = re.compile(
     r"(?i:\W*(?:(?:the|only|statement|option|point|graph|figure|picture|shape|line) )*)\(?([A-J])\)? "
@@ -158,9 +185,8 @@ _LETTER_IS = re.compile(
 )
 # What is said of something before it, or only tried.
 _NO_PIECE = re.compile(
-    r"\W*(?:which (?!(?:gives|makes|totals|adds?|sums?|comes|(?:is|equals) the)\b[^=]*\d)|who|whose|where|or|as|with|"
-    r"including|not|(?:let'?s |i )?try|test|suppose|assume|let|"
-    r"an? \w+ (?:lies|stands|sits|hangs))\b",
+    r"\W*(?:which (?!(?:gives|makes|totals|adds?|sums?|comes|(?:is|equals) the)\b[^=]*\d)|who|whose|where|or|as|with|including|"
+    r"not|(?:let'?s |i )?try|test|suppose|assume|let|an? \w+ (?:lies|stands|sits|hangs))\b",
     re.IGNORECASE,
 )
 

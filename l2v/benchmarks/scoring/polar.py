@@ -73,29 +73,9 @@ FORMULA = re.compile(r"(?:(?<=function)|(?<=equation)) \$?(?:y|[a-z]\(x\)) ?= ?[
 _EQUAL = re.compile(r"\b(?:equal to|the same as)(?= )")
 _ORDERS = "less fewer smaller lower shorter", "greater more larger bigger higher longer taller", "equal"
 _ORDER = {stem(word): i for i, words in enumerate(_ORDERS) for word in words.split()}
-_SMALL = {
-    "the",
-    "a",
-    "an",
-    "of",
-    "in",
-    "any",
-    "there",
-    "this",
-    "that",
-    "these",
-    "those",
-    "are",
-    "have",
-    "has",
-    "had",
-    "shown",
-    "given",
-}
-_LINKS = {"not", "is", "indeed", "does", "do", "did", "was", "were", "than", "so", "since", "it", "can", "will"}
-_UNNAMED = {
-    stem(word) for word in (*_SMALL, *_LINKS, "this", "they", "he", "she", "yes", "no", "therefore", "thus", "hence", "and")
-}
+_SMALL_WORDS = "the a an of in any there this that these those are have has had shown given"
+_LINKS = "not is indeed does do did was were than so since it can will they he she yes no therefore thus hence and"
+_SMALL, _UNNAMED = {*_SMALL_WORDS.split()}, {stem(word) for word in f"{_SMALL_WORDS} {_LINKS}".split()}
 _NOT = re.compile(r"\bnot\b|n't\b|\bno\b|\bnever\b", re.IGNORECASE)
 # "It is true that …", "The statement that … is false."
 _TRUTH = re.compile(r"\W*(?:yes, )?it is (?:true|correct) that (.+)$", re.IGNORECASE)
@@ -106,7 +86,7 @@ _FALSE = re.compile(
 )
 # "Ann's age" is the age of Ann.
 _OF_ITS = re.compile(r"\b([A-Z]\w+(?: [A-Z]\w+)?)'s ([a-z]+)")
-_ONCE = re.compile(r"\b(?:used to|stopped|about to)\b")
+_ONCE = re.compile(r"\b(?:used to|about to|\w+ed(?= \w+ing\b))\b")
 # What may stand for anything that the picture shows.
 _PRONOUN = re.compile(r"(?:it|he|she|they)\b|(?:this|that|these|those)(?= (?:an?|the|for|in|on|from)\b)", re.IGNORECASE)
 _HE = re.compile(r"\W*(?:so |no,? |yes,? )?(?:it|this|that|he|she|they|these|those) ", re.IGNORECASE)

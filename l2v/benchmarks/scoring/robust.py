@@ -20,17 +20,7 @@ from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.counted import none_counted
 from l2v.benchmarks.scoring.equality import Comparison, compare
-from l2v.benchmarks.scoring.forms import (
-    BOXED,
-    CONCLUSION,
-    LAST_LINE,
-    MARKER,
-    OPENING,
-    SENTENCES,
-    WHOLE,
-    Claims,
-    ResponseClaim,
-)
+from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, SENTENCES, WHOLE, Claims, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
 from l2v.benchmarks.scoring.numeric import OPEN_BOX
 from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading
@@ -49,9 +39,7 @@ def robust(question: Question, response: str | None) -> Verdict:
 
 
 def robust_many(
-    pairs: Sequence[tuple[Question, str | None]],
-    progress: Callable[[int], object] = lambda n: None,
-    workers: int | None = None,
+    pairs: Sequence[tuple[Question, str | None]], progress: Callable[[int], object] = lambda n: None, workers: int | None = None
 ) -> list[Verdict]:
     """The verdicts on many responses, the same as one at a time; symbolic comparisons run in `workers` processes.
 
@@ -92,8 +80,8 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
     whole = letters and not claims.own.endswith("?") and whole_option(claims.own, question.options) is not None
     found = [ResponseClaim(claims.own, WHOLE, claims.own)] * bool(whole) + list(claims.explicit)
     marked = [c for c in found if c.how == MARKER]
-    if len(marked) > 2 and len({v.extraction for v in map(judge, marked) if isinstance(v, Verdict)} & {*LETTERS}) > 2:
-        return Verdict(None, None, "ambiguous", "claims more than two options")
+    if len(marked) > 2 and len({v.extraction for v in map(judge, marked) if isinstance(v, Verdict)}) > 2:
+        return Verdict(None, None, "ambiguous", "claims more than two answers")
     for claim in _in_turn(found, claims):
         verdict = judge(claim)
         if claim.how in PLACED and not (verdict and answered(question, claim, verdict, claims.own)):
@@ -195,15 +183,14 @@ def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | P
         return Pending(question, claim, (to_latex(option), to_latex(text)))
     if claim.how == BOXED:
         return Verdict(
-            False,
-            shown(claim.text),
-            f"{BOXED}+no_option",
-            f"read {shown(claim.text)}, which no option is; gold {gold}",
+            False, shown(claim.text), f"{BOXED}+no_option", f"read {shown(claim.text)}, which no option is; gold {gold}"
         )
     return None
 
 
 def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending | None:
+    if claim.how == BOXED and _FACTORIAL.search(claim.text) and "!" not in question.gold:
+        return _unread(question, claim)
     if claim.how == OPENING and read_value(claim.line) is None:
         # An expression in front: read where it agrees; what it does else is open.
         first = compare(question, claim.line, BOXED) if is_mathematics(plain(claim.line)) else None
@@ -213,7 +200,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
         whole = compare(question, claim.line, BOXED)
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
-    if found is not None and found.equal is False and len(forms := _FORMS.split(claim.text)) == 2:
+    if (found is None or found.equal is False) and len(forms := _FORMS.split(claim.text)) == 2:
         # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
         either = (compare(question, form, claim.how) for form in forms)
         found = next((other for other in either if other is not None and other.equal), found)
@@ -224,6 +211,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
     return _verdict(question, claim, found)
 
 
+_FACTORIAL = re.compile(r"[\w)]!")
 _FORMS = re.compile(r"≈|\\approx|, (?:i\.e\.|that is|or (?:about|roughly|approximately|equivalently|(?=\d)))")
 
 

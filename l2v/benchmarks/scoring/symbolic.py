@@ -28,7 +28,6 @@ from l2v.benchmarks.scoring.symbolic_worker import UNANSWERED, WALL_SECONDS
 SECONDS, START_SECONDS, LONGEST = WALL_SECONDS + 2 if hasattr(os, "fork") else 1.8, 300.0, 200
 # Whether two are equal; None where one cannot be read or is too large; UNANSWERED where the machine had no time for it.
 Equality = bool | str | None
-
 _WORKER = Path(__file__).with_name("symbolic_worker.py")
 _HUGE = re.compile(
     r"\^\s*[{(]?\s*-?\s*(?:[2-9]\d|\d{3})|\d{25}|!|\^\s*[{(][^{}()]{0,200}\^|\^\s*\w\s*\^|\\(?:int|sum|prod|lim)(?![a-z])"

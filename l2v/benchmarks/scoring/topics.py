@@ -57,8 +57,6 @@ def _squeezed(question: str) -> str:
 
 
 _asked_for = lru_cache(maxsize=4096)(_measured)
-
-
 # What says nothing of what is asked for.
 _EMPTY_WORDS = """what which where when who how many much the and are was were for this that these those with from into given
 find does did has have had can will would there their then than following shown show shows figure image
@@ -85,15 +83,20 @@ his grams kilograms metres meters appear appears seem seems reads tell tells cle
 inches hours minutes seconds years dollars cents percent measures measure picked"""
 )
 # "0.5 %" and "Fig. 2" end no sentence.
-ASKING = re.compile(r"(?:[^.?!\n]|\.(?=\d)|(?<=\bFig)\.|(?<=\bfig)\.)*\?")
+_END = re.compile(r"[?!\n]|(?<!\bFig)(?<!\bfig)\.(?!\d)")
+
+
+def asking(text: str) -> list[str]:
+    """The sentences of a text that end in a question mark."""
+    ends = [match.end() for match in _END.finditer(text)]
+    return [text[start:end] for start, end in zip((0, *ends), ends, strict=False) if text[end - 1] == "?"]
 
 
 @lru_cache(maxsize=4096)
 def _named(asked: str) -> tuple[frozenset[str], frozenset[str]]:
     """The words of the sentence that asks, and these with the options' words."""
     question, _, options = asked.rpartition("\n\n") if "\n\n" in asked else (asked, "", "")
-    asking = ASKING.findall(question)
-    words = focus(asking[-1] if asking else question)
+    words = focus((asking(question) or [question])[-1])
     return frozenset(word for word in words - _GLUE if word.isascii()), words | focus(
         " ".join((options, *_NAMES.findall(question)))
     ) | _GLUE

@@ -62,14 +62,14 @@ _NAMES = {
     "km": "kilometer kilometre", "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "mg": "milligram",
     "g": "gram gramme", "kg": "kilogram", "lb": "pound", "oz": "ounce", "ml": "milliliter millilitre", "l": "liter litre",
     "s": "sec second", "min": "minute", "h": "hr hour", "day": "", "°": "degree deg", "rad": "radian", "m/s": "mps ms^-1",
-    "km/h": "kmh kph km/hr", "cm/s": "", "km/s": "", "mph": "mi/h", "ft/s": "fps", "m/s^2": "ms^-2",
+    "km/h": "kmh kph km/hr", "cm/s": "", "km/s": "", "mph": "mi/h", "ft/s": "fps", "m/s^2": "ms^-2"
 }  # fmt: skip
 UNITS = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 _ONE_LETTER = set("mgslhNJWVAKCFT")
 # Words that never count what a number counts.
 _NO_UNITS = {
     "or", "and", "to", "than", "was", "were", "has", "have", "had", "do", "did", "but", "not", "is", "are", "if", "times",
-    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be", "at", "score",
+    "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be", "at", "score"
 }  # fmt: skip
 _WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
 _SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
@@ -128,8 +128,6 @@ def _unbracketed(text: str) -> str:
 
 # m/s^2, kg·m^2, km/h
 _COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·×*]\s?[A-Za-z]{1,4}(?:\^?-?\d)?|\s[A-Za-z]{1,4}\^-\d){1,3}$")
-
-
 _PER = re.compile(r"^(met(?:re|er)s?|kilomet(?:re|er)s?|centimet(?:re|er)s?|feet) per (second|hour)$")
 
 

@@ -22,9 +22,7 @@ _WORKED = re.compile(
 )
 # "The total surface area": the whole of what is asked for.
 _TOTAL = re.compile(
-    r"\btotal (?=(?:\w+ )?(?:area|volume|length|distance|cost|price|perimeter|time|weight|"
-    r"mass)\b)",
-    re.IGNORECASE,
+    r"\btotal (?=(?:\w+ )?(?:area|volume|length|distance|cost|price|perimeter|time|weight|mass)\b)", re.IGNORECASE
 )
 _APART = re.compile(r"(\d\s?(?:[ckm]?m|(?:kilo|centi)?meters?|miles?|feet|ft|units?)) apart\b")
 _POWER = re.compile(r"(?<=[a-z])\^\{?-?[123]\}?")
@@ -32,10 +30,9 @@ _RUN = re.compile(r"[0-9.,]*[0-9](?:[0-9.,/^×·e'{}\\ƒ√ ]|(?<= )x(?= )|and a
 _NTH_OPTION = re.compile(r"\b(?:first|second|third|fourth|fifth|last) (?:option|choice|answer|one)\b", re.IGNORECASE)
 IN_ALL = re.compile(r"\b(?:in (?:total|all)|altogether|(?:for )?(?:a |the )?total(?: number| of)?)(?!\w)", re.IGNORECASE)
 DEFINITE = re.compile(
-    r"\W*(?:(?:so|thus|hence|therefore|consequently|and|then|finally),? )*(?:the (\w+)(?: of \w+)?|(\w+) [A-J]) (?:is|"
-    r"are|was|were|equals|"
-    r"measures|(?:should|must|has to) be|simplifies to|(?:comes?|works?|turns?) out (?:as|at|to(?: be)?)|amounts to|"
-    r"comes to|stands at)\b",
+    r"\W*(?:(?:so|thus|hence|therefore|consequently|and|then|finally),? )*(?:the (\w+)(?: of \w+)?|(\w+) [A-J]) (?:is|are|was|"
+    r"were|equals|measures|(?:should|must|has to) be|simplifies to|(?:comes?|works?|turns?) out (?:as|at|to(?: be)?)|"
+    r"amounts to|comes to|stands at)\b",
     re.IGNORECASE,
 )
 # "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
@@ -112,9 +109,11 @@ def read_sentence(
     words = [(word, known_unit([word])) for word in _LETTERS_ONLY.findall(text)]
     units = {name for word, unit in words if unit and (forms or not _clashes(unit, asked)) for name in named(word)}
     symbols = labels(text, asked)
-    allowed = asked.known | own | units | symbols | unknown(asked) | ({"f"} if "functi" in asked.known else set())
+    allowed = asked.known | own | units | symbols | unknown(asked) | ({"f"} if "functi" in asked.known else set()) | {"best"}
+    allowed |= {"~age", "~difference"} if {"older", "younge"} & asked.main else set()
+    allowed |= {"~height", "~length"} if "bar" in asked.known else set()
     if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):
-        allowed |= {n for n in said if n[0] in DIGITS}
+        allowed |= {n for n in said if n[0] in DIGITS or n == "half"}
     definite = DEFINITE.match(text)
     worked = bool(definite and definite[1] in _WORKED_OUT) and not alone and not any(n[0] == "~" for n in asked.near)
     allowed |= _RESULT if worked else set()

@@ -18,10 +18,11 @@ from l2v.benchmarks.scoring.clauses import Kind, classify, sentences
 from l2v.benchmarks.scoring.cleaning import clean
 from l2v.benchmarks.scoring.robust import robust, robust_many
 from l2v.benchmarks.scoring.tables import PatternTable
+from l2v.benchmarks.scoring.topics import asking
 
 CLAIMS = Path(__file__).parent / "claims"
 HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth", "sixth", "sixth_kept")
-HALVES += ("seventh", "seventh_kept", "eighth", "eighth_kept", "ninth", "ninth_kept")
+HALVES += ("seventh", "seventh_kept", "eighth", "eighth_kept", "ninth", "ninth_kept", "tenth", "tenth_kept")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 
@@ -170,6 +171,12 @@ def test_the_last_assertion_that_is_not_withdrawn_stands_first() -> None:
     claims = read_claims(clean("The answer is A. Wait, I misread it. The answer is B."))
     assert [c.text for c in claims.asserted][:1] == ["B."] and "A." not in [c.text for c in claims.asserted]
     assert not read_claims(clean("The answer is A. No, that is wrong.")).asserted
+
+
+def test_a_long_question_without_a_stop_is_read_in_one_pass() -> None:
+    start = Computing()
+    assert asking("word " * 200_000) == [] and asking("In Fig. 2, x is 0.5. What is y? Say it") == [" What is y?"]
+    assert start.seconds < 2.0
 
 
 LONG = {

@@ -101,6 +101,13 @@ AROUND = [
     "Upon closer inspection, {claim}.",
     "Step 1: Look at the picture.\nStep 2: {claim}.",
     "{claim}, as can be seen from the picture.",
+    "It turns out that {claim}.",
+    "I can confirm that {claim}.",
+    "My conclusion is that {claim}.",
+    "To answer your question, {claim}.",
+    "Looking closely, we find that {claim}.",
+    "From the picture it follows that {claim}.",
+    "{claim}. This can be seen in the picture.",
 ]
 # What may, and makes it no claim.
 UNSAID = [
@@ -121,6 +128,17 @@ UNSAID = [
     "Had it been drawn to scale, {claim}.",
     "{claim} only if the picture is drawn to scale.",
     "To check whether {claim}, we need",
+    "Nobody can say that {claim}.",
+    "My neighbour insists that {claim}.",
+    "It remains to be shown that {claim}.",
+    "It is tempting to say that {claim}.",
+    "Let's pretend that {claim}.",
+    "I am not convinced that {claim}.",
+    "It is false that {claim}, so nothing else is known.",
+    "{claim}, or so it seems at first.",
+    "{claim}, said no one ever.",
+    "{claim}. On reflection, no.",
+    "{claim}. Actually, I have no idea.",
 ]
 
 
