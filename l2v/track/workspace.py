@@ -33,7 +33,7 @@ def _compared(study: Study) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     figure = f"{study.scorer}/{HEADLINE}"
-    varying = [name for name in AXES if study.results[name].nunique(dropna=False) > 1]
+    varying = [name for name in AXES if name == "method" or study.results[name].nunique() > 1]
     columns = [*(wr.ParallelCoordinatesPlotColumn(wr.Config(name)) for name in varying)]
     columns.append(wr.ParallelCoordinatesPlotColumn(wr.SummaryMetric(figure), display_name="accuracy"))
     return [

@@ -192,3 +192,24 @@ def test_an_address_leads_to_its_section_and_back_to_where_a_cell_was_chosen(tab
     assert other.page.input_value("#examples-cell") == cell
     assert [*opened.close(), *other.close()] == []
     page.close()
+
+
+def test_the_way_back_leads_out_of_a_cell_where_nothing_else_was_chosen(tab: Any, seen_page: Path) -> None:
+    """The address that one comes back to holds no view, and so does one that a link within the page leaves."""
+    opened = Opened(tab, seen_page)
+    page = opened.page
+    row = page.locator("#cells tbody tr td").first
+    row.click()
+    expect(page.locator("#examples-cell")).not_to_have_value("")
+    page.go_back()
+    expect(page.locator("#examples-cell")).to_have_value("")
+    expect(page.locator("#cells thead th").first).to_be_in_viewport()
+    page.go_forward()
+    expect(page.locator("#examples-cell")).not_to_have_value("")
+    page.go_back()
+    expect(page.locator("#examples-cell")).to_have_value("")
+    page.select_option("#grid-value", "diff")
+    page.click(".bar a[href='#table']")
+    expect(page.locator("#grid-value")).to_have_value("diff")
+    assert page.url.endswith("#table?grid-value=diff")
+    assert opened.close() == []

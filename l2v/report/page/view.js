@@ -9,9 +9,11 @@ function remember(id, value) {
 }
 
 function writeAddress(section = location.hash.split("?")[0] || "#") {
-  const words = new URLSearchParams([...VIEW]).toString();
+  const words = viewWords();
   history.replaceState(history.state, "", section + (words && `?${words}`));
 }
+const viewWords = () => new URLSearchParams([...VIEW]).toString();
+const addressWords = () => new URLSearchParams(location.hash.split("?")[1] || "").toString();
 
 /* A link within the page keeps the view; an address with another view is begun anew. */
 function followAddress() {
@@ -21,15 +23,21 @@ function followAddress() {
   if ($(id)) keepInPlace($(id), top);
   else if (section) keepInPlace(section);
   addEventListener("scrollend", notePlace);
-  addEventListener("hashchange", () => (location.hash.includes("?") ? location.reload() : writeAddress()));
+  addEventListener("hashchange", () => {
+    if (addressWords() === viewWords()) return;
+    // An entry that was left has its view, be it none; a link's is new and has no state.
+    if (addressWords() || history.state) location.reload();
+    else writeAddress();
+  });
 }
 
 /* The place that one reads stands with the page's entry in the browser's history: to come back to, or to load again. */
 function notePlace() {
+  if (addressWords() !== viewWords()) return; // on the way to another view
   const sections = [...document.querySelectorAll("main section:not([hidden])")];
   const topOf = (section) => section.getBoundingClientRect().top;
   const read = sections.filter((section) => topOf(section) < 160).pop() || sections[0];
-  history.replaceState(scrollY && read ? { at: [read.id, topOf(read)] } : null, "", location.href);
+  history.replaceState({ at: scrollY && read ? [read.id, topOf(read)] : null }, "", location.href);
 }
 
 /* What was gone to stays where it is while figures above it are drawn: until one moves, or all stand. */
