@@ -16,6 +16,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_com
 from wandb.sdk.lib.config_util import save_config_file_from_dict
 
 from l2v.report.study import read_study
+from l2v.report.style import ARM_COLOURS
 from l2v.report.tables import study_report
 
 DASHBOARDS = Path(__file__).parents[2] / "docs" / "dashboards.md"
@@ -113,4 +114,10 @@ def test_the_saved_view_lies_beside_the_runs_without_a_key(copied_pair: Path, l2
     assert table == study_report(read_study(str(copied_pair.parent), copied_pair.name), format="md")
     (grid,) = [block["metadata"] for block in report["spec"]["blocks"] if block["type"] == "panel-grid"]
     assert {panel["viewType"] for panel in grid["panelBankSectionConfig"]["panels"]} <= set(panels)
+    # A group would be one line: cells stand alone, coloured by method, in sets of what is reported and of every method.
+    assert view["spec"]["section"]["runSets"][0]["grouping"] == []
+    assert [runs["name"] for runs in grid["runSets"]] == ["reported cells", "direct", "l2v"]
+    colours = view["spec"]["section"]["customRunColors"]
+    cells = {row["cell"]: row["method"] for row in pd.read_csv(copied_pair / "results.csv").to_dict("records")}
+    assert {cells[cell]: colours[cell] for cell in cells} == {name: ARM_COLOURS[name] for name in ("direct", "l2v")}
     assert l2v("track", *words, "workspace=true", "tracker=trackio").code == 2
