@@ -45,6 +45,8 @@ SPOILT: dict[str, tuple[str, str, dict[str, Any], str]] = {
                     r"other shapes of tiles in image_grid_pinpoints \(\[42, 14\]"),
     "few_tiles": ("internvl", "image_processor", {"min_patches": 5, "max_patches": 2}, "at least 5 and at most 2 tiles"),
     "edges": ("idefics2", "image_processor", {"size": {"shortest_edge": 40, "longest_edge": 28}}, "at least 40 and at most 28"),
+    "long_patches": ("qwen2_vl", "image_processor", {"temporal_patch_size": 4}, r"another size .* \(192 values a patch"),
+    "wide_patches": ("qwen2_5_vl", "image_processor", {"patch_size": 8}, r"another size .* \(384 values a patch"),
     "many_tiles": ("mllama", "image_processor", {"max_image_tiles": 6}, "do not fit each other, .* fails with its processor"),
     "unpunished": ("mllama", ANSWERS, {"repetition_penalty": 0}, "repetition_penalty=0, which must be a number above 0"),
     "spelt": ("llava_next", ANSWERS, {"no_repeat_ngram_size": "3"}, "no_repeat_ngram_size=3, which must be a whole number"),

@@ -144,7 +144,8 @@ def _check_patches(target: LoadedModel, inputs: Mapping[str, Tensor], vision: An
     """Raise UserError where a patch has another number of values than its model's (temporal_patch_size and the like)."""
     frames, side = getattr(vision, "temporal_patch_size", None), getattr(vision, "patch_size", None)
     values = inputs["pixel_values"].shape[-1]
-    if isinstance(frames, int) and isinstance(side, int) and values % (frames * side * side):
+    channels = getattr(vision, "in_channels", 3)
+    if isinstance(frames, int) and isinstance(side, int) and values != channels * frames * side * side:
         raise _another_size(target, f"{values} values a patch")
 
 
