@@ -3,9 +3,9 @@
 l2v doctor
 l2v doctor study=demo      reads what a study's figures are made from: cells, verdicts, items, selection, results.csv, analyses,
                            directions, maps, states of neutral texts, a source's texts; and whether local checkpoints and
-                           data are still those of the cells, and checkpoints of the hub what it keeps, byte for byte (seconds
-                           per 10 GB); says what is damaged and what to do; to a study of a version without digests it adds
-                           them. Exit code 1 when something is damaged
+                           data are still those of the cells, and checkpoints of the hub what it keeps, for which it
+                           reads them whole; says what is damaged and what to do; to a study of a version without
+                           digests it adds them. Exit code 1 when something is damaged
 """
 
 from __future__ import annotations
