@@ -285,7 +285,7 @@ class Counted(Scheduler):
         target = SimpleNamespace(
             model=SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=END)),
             tokenizer=SimpleNamespace(eos_token_id=END, decode=lambda *_, **__: ""),
-            spec=SimpleNamespace(where=lambda: "a counted model"),
+            spec=SimpleNamespace(place="a counted model"),
         )
         known: Any = SimpleNamespace(
             anatomy=SimpleNamespace(target=target), shares={False: True}, verdicts={},

@@ -53,7 +53,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(folder: Path, caplog: pytest.LogCaptureFixture) -> tuple[LoadedModel, list[str]]:
     """The model, and what was told of it."""
     caplog.clear()
-    with caplog.at_level(logging.WARNING, "l2v.steering.models"):
+    logger = logging.getLogger("l2v.steering.models")
+    with caplog.at_level(logging.WARNING, logger.name), pytest.MonkeyPatch.context() as patched:
+        # Whatever a library that another test loaded has made of the loggers that were there.
+        for name, value in (("disabled", False), ("propagate", False), ("handlers", [caplog.handler])):
+            patched.setattr(logger, name, value)
         model = load_model(ModelSpec("tests/copy", path=str(folder), dtype="float32"), "text")
     return model, [record.message for record in caplog.records]
 

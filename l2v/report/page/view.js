@@ -23,13 +23,18 @@ function followAddress() {
   if ($(id)) keepInPlace($(id), top);
   else if (section) keepInPlace(section);
   addEventListener("scrollend", notePlace);
-  addEventListener("hashchange", () => {
-    if (addressWords() === viewWords()) return;
-    // An entry that was left has its view, be it none; a link's is new and has no state.
-    if (addressWords() || history.state) location.reload();
-    else writeAddress();
-  });
+  followed = true;
 }
+
+/* From the first moment on: who goes back before all is drawn means the entry that was left, too. */
+let followed = false;
+addEventListener("hashchange", () => {
+  const shown = followed ? viewWords() : new URLSearchParams([...WANTED]).toString();
+  if (addressWords() === shown) return;
+  // An entry that was left has its view, be it none; a link's is new and has no state.
+  if (addressWords() || history.state || !followed) location.reload();
+  else writeAddress();
+});
 
 /* The place that one reads stands with the page's entry in the browser's history: to come back to, or to load again. */
 function notePlace() {
