@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from l2v.errors import UserError
+from l2v.identity import digest
 from l2v.report.page.sections import lat
 from l2v.report.study import read_study
 from l2v.study.cells import Job
@@ -17,7 +18,7 @@ from l2v.study.checkup import check_study
 from l2v.study.digests import PICTURE, TABLE, content_digest, sealed
 from l2v.study.resolve import resolve
 from l2v.study.workers.heartbeat import host_key, workers_folder
-from l2v.study.workers.run import Run, read_jobs, write_jobs
+from l2v.study.workers.run import Run, read_jobs, read_run, write_jobs
 from l2v.track.cells import CellRuns
 from l2v.track.ledger import Planned
 from l2v.track.study import whole_study
@@ -94,6 +95,20 @@ def test_jobs_of_a_run_are_read_whole_or_not_at_all(config: Callable[..., Any], 
         path.unlink() if harmed is None else path.write_bytes(harmed)
         with pytest.raises(UserError, match=r"jobs\.jsonl is missing or damaged; repeat the command of `l2v run`"):
             read_jobs(run)
+
+
+@pytest.mark.parametrize("name", ["attempt", "executor", "command", "cells", "items"])
+def test_the_record_of_a_run_without_a_digest_holds_texts_and_numbers(name: str, tmp_path: Path) -> None:
+    told = {"attempt": "a", "executor": "local", "workers": 1, "retries": 0, "command": "l2v run"}
+    told |= {"cells": {"c": "a cell"}, "items": {"c": 1}}
+    path = tmp_path / "s" / "runs" / digest(["c"])
+    path.mkdir(parents=True)
+    (path / "run.json").write_text(json.dumps(told))
+    assert read_run(path).attempt == "a"
+    for odd in (float("nan"), {"c": float("nan")}):
+        (path / "run.json").write_text(json.dumps(told | {name: odd}))
+        with pytest.raises(UserError, match=r"run\.json holds no record of a run; repeat the command of `l2v run`"):
+            read_run(path)
 
 
 def test_a_table_and_an_analysis_that_were_changed_are_not_passed_on(copied_pair: Path) -> None:

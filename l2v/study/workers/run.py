@@ -137,8 +137,11 @@ def read_run(path: Path, attempt: str | None = None) -> Run:
     record.pop(DIGEST, None)
     try:
         found = Run(path, **record)
+        texts = (found.attempt, found.executor, found.command or "", *found.cells.values())
+        if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, int) for n in found.items.values()):
+            raise TypeError("other kinds of values")
         whole = path.name == digest(sorted(found.cells))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}/run.json holds no record of a run; repeat the command of `l2v run`.") from error
     if not whole:
         raise UserError(f"{path}/run.json is not of this run; delete it and repeat the command of `l2v run`.")
