@@ -46,13 +46,18 @@ class Study:
         return self.store.study
 
     @cached_property
+    def _own(self) -> pd.DataFrame:
+        return named(self.results)
+
+    @cached_property
     def rows(self) -> pd.DataFrame:
         """The table with the columns of `named`."""
-        return named(self.results).assign(arm=self.arms()) if self.beside else named(self.results)
+        return self._own.assign(arm=self.arms()) if self.beside else self._own
 
     def arms(self, without: str = "") -> list[str]:
         """The arm of each row, as `arm_names` tells it among the rows of this study and of those beside it."""
-        tables = [named(table) for table in (self.results, *self.beside) if len(table)]
+        tables = [self._own, *(named(table) for table in self.beside)]
+        tables = [table for table in tables if len(table)]
         return arm_names(pd.concat(tables, ignore_index=True), without)[: len(self.results)] if tables else []
 
     @cached_property

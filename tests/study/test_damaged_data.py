@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from l2v.benchmarks.catalogue import DataRef
-from l2v.benchmarks.data import rows_fingerprint
+from l2v.benchmarks.data import _may_name_pictures, rows_fingerprint
 from l2v.benchmarks.harness import load_items
 from l2v.config import BenchmarkConfig
 from l2v.errors import UserError
@@ -261,3 +261,18 @@ def test_each_tensor_of_a_large_file_is_part_of_its_identity(changed: str, tmp_p
             file.write_bytes((2**63).to_bytes(8, "little"))
             os.truncate(file, 2**27)
     assert len(known) == (1 if changed == "empty" else 2)
+
+
+@pytest.mark.parametrize("beside", [{}, {"decoded_image": [{"bytes": b"x", "path": "b.png"}]}], ids=["alone", "beside bytes"])
+def test_pictures_that_a_parquet_file_names_are_known_beside_a_column_of_bytes(beside: dict[str, Any], tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    file, picture = tmp_path / "rows.parquet", tmp_path / "a.png"
+    parquet.write_table(pyarrow.table({"image": ["a.png"], "question": ["q"], **beside}), file)
+    picture.write_bytes(b"one")
+    known = rows_fingerprint(str(file))
+    picture.write_bytes(b"another")
+    assert rows_fingerprint(str(file)) != known
+    parquet.write_table(pyarrow.table({"image": [{"bytes": b"x", "path": "a.png"}]}), file)
+    assert not _may_name_pictures(file)
