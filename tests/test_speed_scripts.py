@@ -102,3 +102,19 @@ def test_tracking_is_measured_on_as_many_cells_as_are_asked_for(script: Script) 
     words = script("track").words(Path("outputs"), "s", Namespace(cells=2, items=3))
     (alphas,) = (word.partition("=")[2].split(",") for word in words if word.startswith("intervention.alpha="))
     assert len(set(alphas)) == 2 and "method=l2v" in words
+
+
+def test_halves_and_floats_answer_in_turns(
+    script: Script, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"}, raising=False)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(sys, "argv", ["half", str(MINI), "--requests=4", "--tokens=6", "--repeats=1"])
+    script("half_precision").main()
+    torch.set_num_threads(threads)
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert min(told["native"], told["float"], told["ratio"]) > 0
+    assert 0 <= told["equal"] <= 1
+    assert 0 < told["bytes"][0] < told["bytes"][1]

@@ -25,6 +25,7 @@ from l2v.collector import resume
 from l2v.errors import UserError, unknown
 from l2v.generation import check_choice, check_generation
 from l2v.steering.chat_templates import check_template, dated
+from l2v.steering.half_precision import widen
 from l2v.steering.pictures import image_token_ids as image_token_ids
 from l2v.steering.processor import apply_settings, check_scaling, check_tiles
 from l2v.steering.soundness import check_finite, misread
@@ -77,6 +78,7 @@ def load_model(spec: ModelSpec, kind: str, device: str = "cpu") -> LoadedModel:
     model = whole_model(AutoModelForImageTextToText if kind == "vision" else AutoModelForCausalLM, spec, options).eval()
     if "device_map" not in options:
         model.to(device)
+    widen(model)
     check_generation(model.generation_config.to_dict() if model.generation_config is not None else {}, spec.where())
     check_ends(model.generation_config, model, spec.where())
     tokenizer, processor = load_tokenizer(spec, kind)
