@@ -7,7 +7,7 @@ Targets: LLaVA-NeXT, Qwen2-VL, Idefics2, Llama 3.2 Vision, and InternVL2 in its 
 of other widths, LLMs to merge with, checkpoints fine-tuned by `l2v finetune`; stand-in questions in each benchmark's own file
 format, and lm-eval tasks in the place of those of `limits`. The configs are those of conf/, with paths, depths and widths put
 in; grids are cut to a few cells. It ends with the paper's tables, how many of the printed figures have a measured one beside
-them, whether the claims that need an `l2v analyze` find it, and every cell that failed without one of the reasons named here.
+them, which claims find nothing to be held against, and every cell that failed without one of the reasons named here.
 Exit code: 0 all of it is there, 1 something is not.
 """
 
@@ -70,6 +70,8 @@ CUTS: dict[str, tuple[str, ...]] = {
 }
 # Why cells of an experiment are expected to fail.
 NAMED = {"fig8": ("Phi-3",)}
+# Claims on settings that the cuts, or the stand-ins of lm-eval's tasks, leave out; and on a target that is named above.
+UNHELD = ("fig2.low", "fig2.high", "fig5", "fig7b", "limits", "internvl2_4b")
 # What stands in limits.yaml -> the stand-in of tests/lm_eval_tasks.py.
 TASKS = {"chartqa": "tiny_pictures", "mmmu_val": "tiny_sums"}
 # The analysis of Figures 1 and 2b: words of `l2v analyze`.
@@ -92,6 +94,11 @@ def source(folder: Path, kind: str, width: int) -> None:
     if (folder / "config.json").exists():
         return
     tokens = families.tokenizer("<image>")
+    if kind == "Qwen2":  # transformers takes its type for a byte-level vocabulary whatever its files say
+        folder.mkdir(parents=True, exist_ok=True)
+        internvl2_original.byte_level(folder)
+        tokens = transformers.AutoTokenizer.from_pretrained(folder)
+        tokens.chat_template = families.TEMPLATE
     torch.manual_seed(width)
     heads = (6, 2) if width == 48 else (4, 2)
     inner = internvl2_original.INNER if width == 48 else 64
@@ -211,14 +218,26 @@ def configs(folder: Path, models: dict[str, dict[str, Any]], paths: dict[str, st
 
 
 def analyze(l2v: Any, outputs: Path) -> int:
-    """Figures 1 and 2b, and whether the claim on them finds the analysis; 0 when it does."""
+    """Figures 1 and 2b; 0 when they are there."""
     small = ("contrast.per_domain=2", "runtime.device=cpu", "runtime.progress=false", f"runtime.outputs={outputs}")
-    code = int(l2v(["analyze", *FIG1, *small]))
-    claims = [one for one in read_claims(ROOT / "experiments" / "paper" / "claims.yaml") if one.lat is not None]
-    lost = [f"{claim.id}: {found.why}" for claim in claims for found in ClaimLedger(str(outputs), "official").findings(claim)
-            if found.verdict == "not run"]  # fmt: skip
-    print("\n".join(lost) or f"fig1: {len(claims)} claims find their analysis")
-    return code or int(bool(lost))
+    return int(l2v(["analyze", *FIG1, *small]))
+
+
+def unheld(outputs: Path, experiment: str) -> int:
+    """How many comparisons of an experiment's claims find nothing to be held against, but for those of UNHELD; prints them."""
+    claims = [
+        one for one in read_claims(ROOT / "experiments" / "paper" / "claims.yaml") if experiment in (one.experiment, one.id)
+    ]
+    ledger = ClaimLedger(str(outputs), "official")
+    found = [(claim.id, one) for claim in claims for one in ledger.findings(claim)]
+    lost = [f"{name}: {one.why}" for name, one in found if one.verdict == "not run"]
+    unnamed = [why for why in lost if not any(name in why for name in UNHELD)]
+    for why in unnamed:
+        print(f"{experiment}: UNHELD {why}")
+    print(
+        f"{experiment}: {len(found)} comparisons of {len(claims)} claims, {len(lost)} not run, {len(unnamed)} of them unnamed"
+    )
+    return len(unnamed)
 
 
 def missing(outputs: Path, experiment: str) -> int:
@@ -237,7 +256,8 @@ def run(l2v: Any, outputs: Path, experiment: str) -> int:
     words_ = ["run", "--multirun", f"+experiment={experiment}", f"runtime.outputs={outputs}", *given, *CUTS[experiment]]
     code = int(l2v(words_))
     unnamed = [why for why in FAILED if not any(name in why for name in NAMED.get(experiment, ()))]
-    print("\n".join(f"{experiment}: FAILED without a named reason: {why}" for why in unnamed))
+    for why in unnamed:
+        print(f"{experiment}: FAILED without a named reason: {why}")
     print(f"{experiment}: exit code {code}, {len(FAILED)} cells failed, {len(unnamed)} of them without a named reason")
     return int(bool(unnamed) or code > 1)
 
@@ -265,6 +285,7 @@ def main(arguments: Sequence[str]) -> int:
         if name in asked:
             command(["report", f"+experiment={name}", f"outputs={outputs}", "--format", "md"])
             wrong += [name] if missing(outputs, name) else []
+    wrong += [name for name in asked if unheld(outputs, name)]
     print(f"wrong: {', '.join(dict.fromkeys(wrong)) or 'nothing'}, of {', '.join(asked)}")
     return int(bool(wrong))
 

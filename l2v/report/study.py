@@ -107,7 +107,9 @@ class Study:
         if not len(rows):
             return []
         for role in ("target", "source", "benchmark"):
-            if (rows.groupby(role)[f"{role}_revision"].nunique() > 1).any():
+            # The tasks of lm-eval are one benchmark by name, and a revision is of one of them.
+            name = [role, "task"] if role == "benchmark" else role
+            if (rows.groupby(name, dropna=False)[f"{role}_revision"].nunique() > 1).any():
                 found.append(
                     f"One {role} name stands for several revisions in this study (column {role}_revision of results.csv); they "
                     "are kept and compared apart. A new study=… name gives a clean table."

@@ -141,6 +141,23 @@ def test_one_name_for_two_revisions_is_kept_apart_and_told(copied_pair: Path) ->
     assert "One target name stands for several revisions" in page
 
 
+def test_two_tasks_of_lm_eval_are_no_two_revisions(copied_pair: Path) -> None:
+    rows = build_results(Store(copied_pair.parent, "pair"))
+    steered = rows["method"] == "l2v"
+
+    def told() -> bool:
+        study = read_study(str(copied_pair.parent), "pair", "official", rows)
+        return any("One benchmark name stands for several revisions" in line for line in study.warnings())
+
+    rows["task"] = "chartqa"
+    rows.loc[steered, ["task", "benchmark_revision"]] = ["mmmu_val", "mmmu_val@1"]
+    assert not told()
+    rows.loc[steered, "task"] = "chartqa"
+    assert told()
+    rows["task"] = None
+    assert told()
+
+
 def test_what_must_be_known_of_a_study_is_told_of_the_one_beside_it_too(seen: Path, tmp_path: Path) -> None:
     """No baseline, what is not finished, on which items settings were chosen, what it was run with."""
     whole, less = (Path(shutil.copytree(seen, tmp_path / name)) for name in ("whole", "less"))
