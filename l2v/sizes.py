@@ -6,6 +6,7 @@ transformers takes them without a word, or with a warning, and computes another 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,12 @@ from l2v.tensors import json_object
 AGAIN = "get the checkpoint again"
 # Numbers that must be above 0, lists of blocks, and lists of a number for each rotary frequency.
 POSITIVE = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "sliding_window")
+# What is added to a variance; those of published models lie between 1e-12 and 1e-5.
+EPS = re.compile(r"norm_eps(ilon)?$")
+MOST_EPS = 1e-2
 PLACES = ("fullatt_block_indexes", "deepstack_visual_indexes", "cross_attention_layers", "intermediate_layers_indices")
+# What every word has that is a mark and no text.
+MARKS = re.compile(r"[<\[|]")
 STRETCHES = ("short_factor", "long_factor")
 
 
@@ -32,6 +38,8 @@ def check_numbers_of(config: Mapping[str, Any], where: str) -> None:
             unused = key == "sliding_window" and part.get("use_sliding_window") is False
             if numbers.get(key, 1) <= 0 and not unused:
                 raise _wrong(where, key, part[key], "above 0")
+        if key := next((key for key in numbers if EPS.search(key) and numbers[key] > MOST_EPS), None):
+            raise _wrong(where, key, part[key], f"at most {MOST_EPS}, for it only keeps a division from failing")
         if part.keys() & {"rope_type", "type"} and numbers.get("factor", 1) < 1:
             raise _wrong(where, "factor", part["factor"], "at least 1, for it stretches positions")
         depth = numbers.get("depth", numbers.get("num_hidden_layers", math.inf))
@@ -51,15 +59,24 @@ def _check_turns(part: Mapping[str, Any], where: str) -> None:
     new, old = part.get("rope_parameters"), part.get("rope_scaling")
     if not isinstance(new, dict):
         return
+    if isinstance(kinds := new.get("full_attention"), dict):  # Gemma 3, which turns its sliding blocks in another way
+        sliding, base = new.get("sliding_attention") or {}, part.get("rope_local_base_freq")
+        if base is not None and sliding.get("rope_theta", base) != base:
+            raise _two_turns(where, "rope_local_base_freq", base, sliding["rope_theta"])
+        new = kinds
     older = {key: value for key, value in (old if isinstance(old, dict) else {}).items() if value != "mrope"}
     older |= {"rope_theta": part["rope_theta"]} if "rope_theta" in part else {}
     older |= {"rope_type": older.pop("type")} if "type" in older else {}
     for key, value in older.items():
         if value is not None and new.get(key, value) != value:
-            raise UserError(
-                f"The config.json of '{where}' says {key}={str(value)[:40]} of its rotary positions, and {str(new[key])[:40]} "
-                "in rope_parameters; delete the one or the other."
-            )
+            raise _two_turns(where, key, value, new[key])
+
+
+def _two_turns(where: str, key: str, one: Any, other: Any) -> UserError:
+    return UserError(
+        f"The config.json of '{where}' says {key}={str(one)[:40]} of its rotary positions, and {str(other)[:40]} in "
+        "rope_parameters; delete the one or the other."
+    )
 
 
 def _check_stretches(part: Mapping[str, Any], numbers: Mapping[str, Any], where: str) -> None:
@@ -94,16 +111,44 @@ def check_two_processors(folder: Path) -> None:
     """Raise UserError where processor_config.json and preprocessor_config.json set pictures differently: one of them is not
     read, and nobody who changes that one would notice."""
     files = [folder / name for name in ("processor_config.json", "preprocessor_config.json")]
-    if not all(file.is_file() for file in files):
-        return
-    read, other = (json_object(file) for file in files)
+    read, other = (json_object(file) if file.is_file() else {} for file in files)
     images = read.get("image_processor")
-    for key, value in (images if isinstance(images, dict) else {}).items():
-        if type(theirs := other.get(key)) is type(value) and theirs != value and not isinstance(value, str):
+    own = images if isinstance(images, dict) else {}
+    for file, settings in zip(files, (own, other), strict=True):
+        _check_areas(file, settings)
+    for key, value in own.items():
+        if key in other and _differ(value, theirs := other[key]):
             raise UserError(
                 f"'{folder}' sets pictures twice, {key}={str(value)[:40]} in {files[0].name} and {str(theirs)[:40]} in "
                 f"{files[1].name}; delete the one or the other."
             )
+
+
+def _check_areas(file: Path, settings: Mapping[str, Any]) -> None:
+    """Qwen-VL's area of pictures has an older spelling, which is read where both are there."""
+    size = settings.get("size")
+    for older, newer in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        for key in (newer, older) if isinstance(size, dict) else ():
+            if _number(one := settings.get(older)) and _number(other := size.get(key)) and one != other:
+                raise UserError(
+                    f"'{file}' says {older}={one} of the area of pictures, and {key}={other} in size; delete the one or the "
+                    "other."
+                )
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two files mean other pictures: a size may be a number or an object, and its keys have changed over time, as names of
+    classes have."""
+    if isinstance(one, str) or isinstance(other, str) or None in (one, other):
+        return False
+    renamed = isinstance(one, dict) and isinstance(other, dict) and not one.keys() & other.keys()
+    return _numbers(one) != _numbers(other) if renamed or type(one) is not type(other) else bool(one != other)
+
+
+def _numbers(value: Any) -> set[float]:
+    """Numbers of a setting, whatever they are called; those that stand for nothing are left out."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    return {float(one) for one in inner if isinstance(one, (int, float))}
 
 
 def check_two_templates(folder: Path) -> None:
@@ -119,11 +164,45 @@ def check_two_templates(folder: Path) -> None:
 
 
 def check_vocabulary(folder: Path) -> None:
-    """Raise UserError where a tokenizer's files, or two entries of one, give a word two numbers or a number to two words: one
-    of them is another model's, and which is read is told nowhere. What is no such file at all, loading tells."""
+    """Raise UserError where a tokenizer's files, or two entries of one, give a word two numbers or a number to two words, or
+    disagree on what begins and ends a text: one of them is another model's, and which is read is told nowhere. So for a
+    setting that makes a mark of an ordinary word. What is no such file at all, loading tells."""
     if (file := folder / "tokenizer.json").is_file():
         with suppress(KeyError, TypeError, AttributeError, ValueError):
-            _check_words(file, json_object(file))
+            _check_words(file, core := json_object(file))
+            _check_named(folder, core)
+
+
+def _check_named(folder: Path, core: Mapping[str, Any]) -> None:
+    """The marks that settings name: special_tokens_map.json goes before tokenizer_config.json where that lists no added tokens,
+    as transformers 5 writes it. One that is an ordinary word would be cut out of answers, and texts be cut at it."""
+    files = [folder / "tokenizer_config.json", folder / "special_tokens_map.json"]
+    read, older = (json_object(file) if file.is_file() else {} for file in files)
+    if "added_tokens_decoder" in read:
+        older = {}
+    for key in ("bos_token", "eos_token", "unk_token"):
+        if (one := _word(read.get(key))) and (other := _word(older.get(key))) and one != other:
+            raise UserError(
+                f"'{folder}' names two words as {key}, '{one}' in {files[0].name} and '{other}' in {files[1].name}; delete the "
+                "one or the other."
+            )
+    vocabulary = (core.get("model") or {}).get("vocab") or ()
+    words = set(vocabulary) if isinstance(vocabulary, dict) else {piece[0] for piece in vocabulary}
+    known = {word for _, added in _added(folder, core) for _, word in added}
+    for file, settings in zip(files, (read, older), strict=True):
+        named = [(key, value) for key, value in settings.items() if key.endswith("_token")]
+        for key in ("extra_special_tokens", "additional_special_tokens"):
+            more = settings.get(key) or ()
+            named += [(key, value) for value in (more.values() if isinstance(more, dict) else more)]
+        for key, value in named:
+            word = _word(value)
+            if word in words - known and not MARKS.search(word):
+                raise UserError(f"'{file}' names '{word}' as {key}, and it is a word like others of its vocabulary; {AGAIN}.")
+
+
+def _word(value: Any) -> str:
+    """A token as settings write it, "" for none."""
+    return str(value.get("content", "") if isinstance(value, dict) else value) if isinstance(value, (str, dict)) else ""
 
 
 def _check_words(file: Path, core: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ WEIGHTS = ("F64", "F32", "F16", "BF16")
 # Above this a header is no header (safetensors' own limit).
 MOST_HEADER = 100_000_000
 # Matrices that a trained model has no use for when they are zeros throughout: embeddings, heads and projections.
-USED = re.compile(r"(embed_tokens|lm_head|_proj|qkv|wqkv|fc[12]|linear_[12]|w[123]|out_proj)\.weight$")
+USED = re.compile(r"(embed_tokens|position_embedding|lm_head|_proj|qkv|wqkv|fc[12]|linear_[12]|w[123]|out_proj)\.weight$")
 BLOCK_BYTES = 2**20
 # How a file begins that Git left in the place of a large one.
 POINTER = b"version https://git-lfs"

@@ -11,6 +11,11 @@ from l2v.errors import UserError
 
 # How marks around pictures are spelt: <row_1_col_2>, <|vision_start|>, <img>.
 MARK = re.compile(r"</?\|?[A-Za-z][\w-]*\|?>")
+# What configs call the marks before and behind a picture.
+AROUND = [
+    ("vision_start_token_id", "vision_end_token_id"), ("image_start_token_id", "image_end_token_id"),
+    ("boi_token_index", "eoi_token_index"), ("boi_token_id", "eoi_token_id"),
+]  # fmt: skip
 _HOMELESS: WeakKeyDictionary[Any, dict[int, str]] = WeakKeyDictionary()
 
 
@@ -65,12 +70,19 @@ def check_marks(model: Any, tokenizer: Any, ids: Sequence[int], bare: str) -> No
             f"The tokenizer of '{where}' does not know {min(lost)}, and its processor does: they do not belong together; get "
             "the checkpoint again."
         )
-    start = getattr(model.config, "vision_start_token_id", None)
-    if start is not None and start not in ids and set(ids) & set(image_token_ids(model)):
-        raise UserError(
-            f"The config.json of '{where}' says that token {start} stands before a picture (vision_start_token_id), and there "
-            "is none in a prompt; mend the chat template, or get the checkpoint again."
-        )
+    if not set(ids) & set(image_token_ids(model)):
+        return
+    rows, needed = int(model.get_input_embeddings().weight.shape[0]), {"vision_start_token_id"}
+    for pair in AROUND:
+        # Ids beyond the vocabulary are a class's own for want of others.
+        marks = {name: id_ for name in pair if isinstance(id_ := getattr(model.config, name, None), int) and id_ < rows}
+        gone = [name for name in marks if marks[name] not in ids]
+        if gone and (needed & set(gone) or len(gone) < len(marks)):
+            side = "before" if gone[0] == pair[0] else "behind"
+            raise UserError(
+                f"The config.json of '{where}' says that token {marks[gone[0]]} stands {side} a picture ({gone[0]}), and there "
+                "is none in a prompt; mend the chat template, or get the checkpoint again."
+            )
 
 
 def _picture_word(where: str, word: str) -> UserError:

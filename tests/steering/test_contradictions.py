@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 from l2v.checkpoint import ModelSpec
 from l2v.errors import UserError
 from l2v.generation import FOLLOWED, followed
+from l2v.sizes import check_numbers_of, check_two_processors, check_vocabulary
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row
 from l2v.steering.engine.reference import generate_apart
 from l2v.steering.models import LoadedModel, check_quantizer, load_model
 from l2v.steering.prompts import chat_prompt, encode_prompts
 
 TEXTS, PICTURES, ANSWERS = "config.json", "processor_config.json", "generation_config.json"
+OLDER, TOKENS, MARKS = "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json"
 
 
 def load(folder: Path) -> LoadedModel:
@@ -49,6 +51,20 @@ DISAGREEING: dict[str, tuple[str, dict[str, Any], str]] = {
     "a word beyond": ("added_tokens.json", {"w1": 9000}, r"gives 'w1' the number 9000, and tokenizer\.json "),
     "a number of another word": ("tokenizer_config.json", added(w1=2), "gives the number 2 to 'w1', and it is that of '</s>'"),
     "two words of a number": ("tokenizer.json", {"w1": 30}, "gives the number 30 to "),
+    "a mark that is a word": (
+        TOKENS,
+        {"pad_token": "w22"},
+        r"tokenizer_config\.json' names 'w22' as pad_token, and it is a word",
+    ),
+    "an end that is a word": (TOKENS, {"eos_token": {"content": "w5"}}, "names 'w5' as eos_token, and it is a word"),
+    "marks that are words": (TOKENS, {"extra_special_tokens": ["</s>", "w57"]}, "names 'w57' as extra_special_tokens"),
+    "a picture that is a word": (TOKENS, {"boi_token": "w1"}, "names 'w1' as boi_token"),
+    "a word in an older file": (MARKS, {"mask_token": "w1"}, r"special_tokens_map\.json' names 'w1' as mask_token"),
+    "two beginnings": (MARKS, {"bos_token": "</s>"}, r"two words as bos_token, '<s>' in .* and '</s>' in special_tokens_map"),
+    "two ends": (MARKS, {"eos_token": {"content": "<pad>"}}, "two words as eos_token, '</s>' in .* and '<pad>' in"),
+    "two sizes": (OLDER, {"size": 14}, r"twice, size=.*28.* in processor_config\.json and 14 in"),
+    "two means": (OLDER, {"image_mean": 0.3}, r"twice, image_mean=\[.* and 0\.3 in"),
+    "two areas": (OLDER, {"min_pixels": 4096, "size": {"shortest_edge": 3136}}, "min_pixels=4096 of .* and shortest_edge=3136"),
     "two templates": (PICTURES, {"chat_template": "x"}, f"two chat templates that differ, {PICTURES} and chat_template"),
 }
 
@@ -63,6 +79,50 @@ def test_files_that_disagree_on_words_are_refused(name: str, copy: Path) -> None
     with pytest.raises(UserError, match=told) as error:
         load(copy)
     assert str(copy) in str(error.value)
+
+
+def test_files_that_say_the_same_in_another_way_are_taken(copy: Path) -> None:
+    """What an earlier transformers wrote beside, and a map that is not read where added tokens are listed."""
+    made = json.loads((copy / PICTURES).read_text())["image_processor"]
+    older = {"image_processor_type": "CLIPFeatureExtractor", "size": 28, "image_mean": made["image_mean"], "crop_size": None}
+    (copy / OLDER).write_text(json.dumps(older))
+    same = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "pad_token": "</s>", "additional_special_tokens": ["<image>"]}
+    (copy / MARKS).write_text(json.dumps(same))
+    check_two_processors(copy)
+    check_vocabulary(copy)
+    change(copy / PICTURES, "image_processor", {"size": {"shortest_edge": 3136, "longest_edge": 5000}})
+    (copy / OLDER).write_text(json.dumps({"size": {"min_pixels": 3136, "max_pixels": 5000}}))
+    check_two_processors(copy)
+    (copy / PICTURES).unlink()
+    (copy / OLDER).write_text(
+        json.dumps({"min_pixels": 3136, "max_pixels": 9, "size": {"min_pixels": 3136, "longest_edge": 9}})
+    )
+    check_two_processors(copy)
+    (copy / MARKS).write_text(json.dumps({"eos_token": "w1"}))
+    change(copy / TOKENS, None, added(**{"</s>": 2}))
+    check_vocabulary(copy)
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "told"),
+    [
+        ({"rms_norm_eps": 0.5}, None, r"rms_norm_eps=0\.5, which must be at most 0\.01"),
+        ({"norm_eps": 1e-5, "layer_norm_epsilon": 0.02}, None, r"layer_norm_epsilon=0\.02, which must be at most"),
+        ({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}, 1e6, "rope_type=linear of its rotary .* and default in"),
+        ({"rope_theta": 1e4}, 1e6, r"rope_theta=10000\.0 of its rotary .* and 1000000\.0 in"),
+        ({"rope_local_base_freq": 5.0}, 1e6, r"rope_local_base_freq=5\.0 of its rotary .* and 10000\.0 in"),
+    ],
+)
+def test_numbers_of_a_config_that_no_model_has(part: dict[str, Any], values: float | None, told: str) -> None:
+    """Of Gemma 3 the rotary settings of each kind of block."""
+    turns: dict[str, dict[str, Any]] = {"full_attention": {"rope_type": "default", "rope_theta": values},
+             "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}  # fmt: skip
+    config = {"text_config": part | ({"rope_parameters": turns} if values else {})}
+    with pytest.raises(UserError, match=told):
+        check_numbers_of(config, "here")
+    turns["full_attention"]["rope_theta"] = 1e6
+    same = {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "rope_scaling": {"type": "default"}, "rope_parameters": turns}
+    check_numbers_of({"text_config": {"rms_norm_eps": 1e-2, **same}}, "here")
 
 
 SEARCHES: list[dict[str, Any]] = [

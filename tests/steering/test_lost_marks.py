@@ -63,6 +63,20 @@ def test_a_lost_mark_is_told_before_an_answer(family: str, word: str, made: Call
         asked(copy)
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "side"),
+    [("tokenizer_config.json", {"eoi_token": "<boi>"}, "behind"), ("config.json", {"boi_token_index": 40}, "before")],
+)
+def test_a_mark_that_is_another_one_than_the_config_names(
+    name: str, told: dict[str, object], side: str, made: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Gemma 3's processor writes what its tokenizer's settings name."""
+    copy = Path(shutil.copytree(made("gemma3_vision"), tmp_path / "copy"))
+    (copy / name).write_text(json.dumps(json.loads((copy / name).read_text()) | told))
+    with pytest.raises(UserError, match=rf"'{copy}' says that token \d+ stands {side} a picture \((boi|eoi)_token_index\)"):
+        asked(copy)
+
+
 def test_a_mark_of_a_text_that_the_vocabulary_lacks(llava: LoadedModel, tmp_path: Path) -> None:
     """As an end of turn that tokenizer_config.json alone names."""
     copy = Path(shutil.copytree(str(llava.spec.path), tmp_path / "copy"))

@@ -69,6 +69,7 @@ TEMPLATES = {
         "template .* ends a question with '</s>'",
     ),
     "bom": ("llava_next", "{{ bos_token }}", "\ufeff{{ bos_token }}", "writes a byte order mark"),
+    "unended": ("qwen2_vl", "<|vision_end|>", "", r"stands behind a picture \(vision_end_token_id\), and there is none"),
     "unmarked": ("qwen2_vl", "<|vision_start|>", "", "vision_start_token_id.*, and there is none in a prompt"),
 }
 
