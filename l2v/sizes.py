@@ -137,8 +137,8 @@ def _check_areas(file: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _differ(one: Any, other: Any) -> bool:
-    """Whether two files mean other pictures: a size may be a number or an object, and its keys have changed over time, as names of
-    classes have."""
+    """Whether two files mean other pictures: a size may be a number or an object, and its keys have changed over the years, as
+    names of classes have."""
     if isinstance(one, str) or isinstance(other, str) or None in (one, other):
         return False
     renamed = isinstance(one, dict) and isinstance(other, dict) and not one.keys() & other.keys()

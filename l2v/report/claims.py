@@ -189,8 +189,8 @@ class ClaimLedger:
     def _study(self, experiment: str) -> Study | None:
         if experiment not in self._studies:
             store = Store(self.outputs, plain_name(self.names.get(experiment, experiment)))
-            there = (store.path / "study.json").exists()
-            study = open_study(store) if there else None
+            there = any((store.path / name).exists() for name in ("study.json", "cells"))
+            study = open_study(store.existing()) if there else None
             self._studies[experiment] = study.seen_by(self.scorer) if study is not None and len(study.results) else None
         return self._studies[experiment]
 

@@ -281,3 +281,9 @@ def test_the_claim_of_states_is_held_against_a_stored_analysis(l2v: Callable[...
         (folder / "lat.json").write_text(json.dumps({"settings": settings} | told))
         answer = l2v(*claims, "mini=true")
         assert answer.code == 2 and f"{folder / file} is damaged; repeat" in answer.err
+    # An older one would say something else. The page is written last, so that one that broke off has none.
+    (folder / "lat.json").unlink()
+    assert l2v(*claims, "mini=true").code == 0
+    (folder / "index.html").touch()
+    answer = l2v(*claims, "mini=true")
+    assert answer.code == 2 and f"'{folder}' lacks its lat.json; repeat its `l2v analyze`, or delete it" in answer.err

@@ -351,3 +351,33 @@ def test_two_studies_are_compared_as_before_or_one_sentence(world: World, turn: 
             assert path.name in str(error) or path.parent.name in str(error), (kind, how, str(error))
             assert ADVICE.search(str(error)), str(error)
         shutil.rmtree(outputs)
+
+
+# A claim on the study, held against it under the name of an experiment.
+CLAIM = "[{id: c, where: x, says: x, experiment: table2, cells: {method: l2v}, against: {method: direct}, effect: 3}]"
+
+
+@pytest.mark.parametrize("verb", ["claims", "power"])
+def test_what_is_told_of_a_study_is_as_before_or_one_sentence(world: World, verb: str, tmp_path: Path) -> None:
+    """Each file has its turn of damage; a study whose own file is gone is none that was not run."""
+    (tmp_path / "claims.yaml").write_text(CLAIM)
+    words = {"claims": [f"file={tmp_path / 'claims.yaml'}", "format=csv"], "power": ["study=table2"]}[verb]
+
+    def said(outputs: Path) -> Any:
+        (outputs / "s").rename(outputs / "table2")
+        return world.call(verb, f"outputs={outputs}", *words)
+
+    wanted = said(world.copied("finished"))
+    assert wanted.code == 0 and ("reproduced" if verb == "claims" else "of 12 items flip") in wanted.out
+    turns = [(kind, OTHERS[place % len(OTHERS)]) for place, kind in enumerate(FINISHED.values())]
+    for kind, how in [*turns, ("study.json", "deleted"), ("{cell}/scores/official.jsonl", "another study's")]:
+        outputs = world.copied("finished")
+        path = world.path(outputs, kind)
+        damage(path, how, world.path(world.folder / "other", kind), 0.31)
+        answer = said(outputs)
+        if answer.code == 0:
+            assert answer.out == wanted.out, (kind, how)
+        else:
+            told = sentence(verb, answer.err)
+            assert answer.code == 2 and (path.name in told or path.parent.name in told) and ADVICE.search(told), (kind, how)
+        shutil.rmtree(outputs)

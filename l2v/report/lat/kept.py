@@ -29,8 +29,10 @@ class KeptShare:
 def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[KeptShare, KeptShare] | None:
     """Source and target in the newest analysis of these names in any study; None where there is none.
 
-    Raises UserError for an analysis that cannot be read.
+    Raises UserError for an analysis that cannot be read, and for one whose page is there and nothing else of it.
     """
+    if lost := next((p.parent for p in Path(outputs).glob("*/lat/*/index.html") if not p.with_name("lat.json").exists()), None):
+        raise UserError(f"The analysis '{lost}' lacks its lat.json; repeat its `l2v analyze`, or delete it.")
     wanted = {"source": source, "target": target, "contrast": contrast}
     for file in sorted(Path(outputs).glob("*/lat/*/lat.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
