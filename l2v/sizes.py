@@ -38,8 +38,9 @@ def check_numbers_of(config: Mapping[str, Any], where: str) -> None:
             unused = key == "sliding_window" and part.get("use_sliding_window") is False
             if numbers.get(key, 1) <= 0 and not unused:
                 raise _wrong(where, key, part[key], "above 0")
-        if key := next((key for key in numbers if EPS.search(key) and numbers[key] > MOST_EPS), None):
-            raise _wrong(where, key, part[key], f"at most {MOST_EPS}, for it only keeps a division from failing")
+        for key in filter(EPS.search, numbers):
+            if numbers[key] > MOST_EPS:
+                raise _wrong(where, key, part[key], f"at most {MOST_EPS}, for it only keeps a division from failing")
         if part.keys() & {"rope_type", "type"} and numbers.get("factor", 1) < 1:
             raise _wrong(where, "factor", part["factor"], "at least 1, for it stretches positions")
         depth = numbers.get("depth", numbers.get("num_hidden_layers", math.inf))
@@ -112,8 +113,8 @@ def check_two_processors(folder: Path) -> None:
     read, and nobody who changes that one would notice."""
     files = [folder / name for name in ("processor_config.json", "preprocessor_config.json")]
     read, other = (json_object(file) if file.is_file() else {} for file in files)
-    images = read.get("image_processor")
-    own = images if isinstance(images, dict) else {}
+    images: Any = read.get("image_processor")
+    own: Mapping[str, Any] = images if isinstance(images, dict) else {}
     for file, settings in zip(files, (own, other), strict=True):
         _check_areas(file, settings)
     for key, value in own.items():
@@ -126,7 +127,7 @@ def check_two_processors(folder: Path) -> None:
 
 def _check_areas(file: Path, settings: Mapping[str, Any]) -> None:
     """Qwen-VL's area of pictures has an older spelling, which is read where both are there."""
-    size = settings.get("size")
+    size: Any = settings.get("size")
     for older, newer in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
         for key in (newer, older) if isinstance(size, dict) else ():
             if _number(one := settings.get(older)) and _number(other := size.get(key)) and one != other:

@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from l2v.checkpoint import ModelSpec
+from l2v.config import ModelConfig
 from l2v.errors import UserError
 from l2v.generation import FOLLOWED, followed
 from l2v.sizes import check_numbers_of, check_two_processors, check_vocabulary
@@ -20,6 +21,8 @@ from l2v.steering.engine.engine import Decoding, Engine, Request, Row
 from l2v.steering.engine.reference import generate_apart
 from l2v.steering.models import LoadedModel, check_quantizer, load_model
 from l2v.steering.prompts import chat_prompt, encode_prompts
+from l2v.study.preflight.checkpoints import look
+from l2v.study.preflight.problems import Problems
 
 TEXTS, PICTURES, ANSWERS = "config.json", "processor_config.json", "generation_config.json"
 OLDER, TOKENS, MARKS = "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json"
@@ -231,6 +234,26 @@ def test_answers_are_those_of_the_models_own_generate(
     assert not same, same
     assert answered(HARMLESS) == plain
     assert not [one for one in recwarn if "Unfeasible" in str(one.message)]
+
+
+def test_what_a_config_asks_of_answers_where_there_is_no_generation_config(copy: Path) -> None:
+    """It is followed by a run, and told before one; what no answer is made by is refused there, too."""
+
+    def told(**values: Any) -> tuple[list[str], list[str]]:
+        change(copy / TEXTS, None, values)
+        change(copy / TEXTS, "text_config", values)
+        problems = Problems()
+        look(ModelConfig(id="tests/copy", name="copy", path=str(copy), dtype="float32"), "target", None, problems, ["x"])
+        return [one.what for one in problems.all()], [one.what for one in problems.notes()]
+
+    (copy / ANSWERS).unlink()
+    faults, notes = told(repetition_penalty=5.0, eos_token_id=[2, 29])
+    assert not faults and any("repetition_penalty=5.0" in note for note in notes), (faults, notes)
+    assert any("ends answers at token 29 ('w21'), a word like others" in note for note in notes), notes
+    assert followed(load(copy).model.generation_config.to_dict(), "here")
+    assert "asks for num_beams=4" in told(num_beams=4)[0][0]
+    with pytest.raises(UserError, match="asks for num_beams=4"):
+        load(copy)
 
 
 def test_a_tokenizer_without_a_bos_adds_what_the_processor_adds(copy: Path) -> None:

@@ -162,11 +162,12 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
         first = next(iter(found.tokenizer(behind, add_special_tokens=False)["input_ids"]), None)
         end = asked.get("eos_token_id") or found.tokenizer.eos_token_id
         mark = found.tokenizer.added_tokens_decoder.get(first)
-        if (
-            role == "target"
-            and mark
-            and first not in (found.tokenizer.unk_token_id, *(end if isinstance(end, list) else [end]))
-        ):
+        ends = end if isinstance(end, list) else [end]
+        plain = {one: found.tokenizer.decode([one]) for one in {*ends} - {None, *found.tokenizer.added_tokens_decoder}}
+        if role == "target" and (words := [f"{one} ('{word}')" for one, word in plain.items() if not MARK.search(word)]):
+            what = f"'{where}' ends answers at token {words[0]}, a word like others."
+            problems.note(what, "an answer is cut there; eos_token_id of its generation_config.json names it", cells)
+        if role == "target" and mark and first not in (found.tokenizer.unk_token_id, *ends):
             so = "answers go on behind it, to decoding.max_new_tokens; decoding.stop=… or eos_token_id of a copy may name it"
             problems.note(f"The chat template of '{where}' ends a turn with '{mark.content}', which ends no answer.", so, cells)
     if role != "target":
@@ -272,11 +273,13 @@ def check_shapes(error: Exception, where: str, part: str) -> None:
 
 
 def _check_answers(found: Checkpoint) -> dict[str, Any]:
-    """What a generation config asks for; that there is none on the hub, or no hub, is no fault of the model."""
+    """What a generation config asks for, and where there is none what the model's own config does."""
     try:
         asked = GenerationConfig.from_pretrained(found.spec.where(), revision=found.spec.revision or "main")
     except (OSError, ValueError):
-        return {}
+        if found.spec.path is None:  # no hub, it may be
+            return {}
+        asked = found.skeleton.generation_config
     check_generation(asked.to_dict(), found.spec.where())
     check_ends(asked, found.skeleton, found.spec.where())
     found.skeleton.generation_config = asked
