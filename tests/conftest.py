@@ -58,6 +58,30 @@ def _libraries_aside() -> None:
 atexit.register(gc.unfreeze)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _composed_once() -> Iterator[None]:
+    """What files of `conf/` make together is composed once in a session: `l2v … --multirun` does little else, hundreds of
+    times. Not where other folders have a say in it, or where a test puts functions of its own in the way."""
+    from l2v.paths import conf_dir
+    from l2v.verbs.grid import JobGrid
+
+    compose, known = JobGrid._composed, dict[Any, Any]()
+    own = {"pkg://hydra.conf", "structured://", f"file://{conf_dir()}", str(conf_dir())}
+
+    def composed(self: JobGrid, files: tuple[str, ...]) -> Any:
+        places = {one.path for one in self.loader.get_search_path().get_path()}
+        if self.search_path or not places <= own:
+            return compose(self, files)
+        key = (self.checked, self.typed, files)
+        if key not in known:
+            known[key] = compose(self, files)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(JobGrid, "_composed", composed)
+        yield
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command came back with."""

@@ -7,10 +7,11 @@ import dataclasses
 import gc
 import random
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import families
 import psutil
@@ -24,6 +25,8 @@ from l2v.steering.engine.engine import Decoding, Engine, Request, Response, Row,
 from l2v.steering.engine.window import capture
 from l2v.steering.models import LoadedModel
 from l2v.steering.prompts import chat_prompt
+
+Generated = Callable[..., list[Response]]
 
 STEPS = 10
 KINDS = ("all", "text", "prompt", "generated", "decode", "release")
@@ -58,6 +61,19 @@ def answers(target: LoadedModel, rows: Sequence[Row], decoding: Decoding, **opti
     return [response for _, response in sorted(found, key=lambda pair: pair[0])]
 
 
+@pytest.fixture(scope="module")
+def by_generate() -> Generated:
+    """What `generate` answers to the mixed rows, once for a model: many tests compare with it."""
+    known: WeakKeyDictionary[Any, list[Response]] = WeakKeyDictionary()
+
+    def answered(target: LoadedModel) -> list[Response]:
+        if target.model not in known:
+            known[target.model] = generate_rows(target, mixed_rows(), Decoding(STEPS))
+        return known[target.model]
+
+    return answered
+
+
 def test_a_target_goes_with_its_last_reference(target: LoadedModel) -> None:
     """What the engine keeps with it makes no cycle: its memory is free at once, without a search for garbage."""
     mine = copy.deepcopy(target)
@@ -75,13 +91,12 @@ def test_a_target_goes_with_its_last_reference(target: LoadedModel) -> None:
 
 
 @pytest.mark.parametrize(("max_rows", "share_from"), [(64, None), (64, 0), (5, 0)])
-def test_mixed_rows_equal_generate(target: LoadedModel, max_rows: int, share_from: int | None) -> None:
+def test_mixed_rows_equal_generate(target: LoadedModel, max_rows: int, share_from: int | None, by_generate: Generated) -> None:
     """All positions, mixed layers, alphas, vectors, pictures and lengths; with few places, rows are refilled all the time.
 
     With prompts that are copied to their rows, and held once for all of them.
     """
-    rows = mixed_rows()
-    expected = generate_rows(target, rows, Decoding(STEPS))
+    rows, expected = mixed_rows(), by_generate(target)
     assert answers(target, rows, Decoding(STEPS), max_rows=max_rows, share_from=share_from) == expected
     plain = {request.id: response for (request, s), response in zip(rows, expected, strict=True) if s is None}
     moved = {s.positions for (r, s), response in zip(rows, expected, strict=True) if s and response != plain[r.id]}
@@ -99,27 +114,31 @@ def test_mixed_rows_equal_a_hand_written_hook(target: LoadedModel, oracle: Any) 
         assert (answer.text, answer.tokens) == (text, len(ids)), (request.id, s and s.layer)
 
 
-def test_sampled_rows_equal_generate(target: LoadedModel) -> None:
+def test_sampled_rows_equal_generate(target: LoadedModel, by_generate: Generated) -> None:
     """With temperature, top_k and top_p; and another seed is another answer."""
     rows, drawn = mixed_rows(), Decoding(STEPS, temperature=1.2, top_p=0.9, top_k=20, seed=3)
     expected = generate_rows(target, rows, drawn)
     assert answers(target, rows, drawn, max_rows=7) == expected
-    greedy = generate_rows(target, rows, Decoding(STEPS))
+    greedy = by_generate(target)
     other = answers(target, rows, dataclasses.replace(drawn, seed=4))
     assert sum(a != b for a, b in zip(expected, greedy, strict=True)) > len(rows) // 2
     assert sum(a != b for a, b in zip(expected, other, strict=True)) > len(rows) // 2
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("max_rows", [1, 2, 17, 512])
-def test_any_batch_size_and_attention(llava: LoadedModel, attention: str, max_rows: int) -> None:
-    """The tokens do not depend on how many rows run together, nor on the budget of prompt tokens."""
+@pytest.fixture(scope="module", params=["sdpa", "eager"])
+def attending(llava: LoadedModel, request: pytest.FixtureRequest) -> LoadedModel:
+    """The model with each kind of attention."""
     model = copy.deepcopy(llava.model)
-    model.set_attn_implementation(attention)
-    target = dataclasses.replace(llava, model=model, layers=model.get_decoder().layers)
-    rows = mixed_rows()
-    expected = generate_rows(target, rows, Decoding(STEPS))
-    assert answers(target, rows, Decoding(STEPS), max_rows=max_rows, prompt_tokens=40 * max_rows) == expected
+    model.set_attn_implementation(request.param)
+    return dataclasses.replace(llava, model=model, layers=model.get_decoder().layers)
+
+
+@pytest.mark.parametrize("max_rows", [1, 2, 17, 512])
+def test_any_batch_size_and_attention(attending: LoadedModel, max_rows: int, by_generate: Generated) -> None:
+    """The tokens do not depend on how many rows run together, nor on the budget of prompt tokens."""
+    target = copy.deepcopy(attending)  # which the engine does not know yet
+    expected = by_generate(attending)
+    assert answers(target, mixed_rows(), Decoding(STEPS), max_rows=max_rows, prompt_tokens=40 * max_rows) == expected
 
 
 def test_one_token(llava: LoadedModel) -> None:
@@ -128,10 +147,10 @@ def test_one_token(llava: LoadedModel) -> None:
     assert answers(llava, rows, Decoding(1), max_rows=9) == generate_rows(llava, rows, Decoding(1))
 
 
-def test_stop_strings_and_end_tokens(llava: LoadedModel) -> None:
+def test_stop_strings_and_end_tokens(llava: LoadedModel, by_generate: Generated) -> None:
     """Rows end in the middle, each for its own reason, and their places are taken by others."""
     rows = mixed_rows()
-    words = [word for response in generate_rows(llava, rows, Decoding(STEPS)) for word in response.text.split()]
+    words = [word for response in by_generate(llava) for word in response.text.split()]
     common = sorted(set(words), key=lambda word: -words.count(word))
     decoding = Decoding(STEPS, (common[0], f"{common[1]} {common[2]}"))
     model = copy.copy(llava.model)
@@ -155,10 +174,9 @@ def test_a_templated_request_is_taken_as_it_is(llava: LoadedModel) -> None:
         answers(llava, [(dataclasses.replace(whole, templated=False), None)], Decoding(STEPS))
 
 
-def test_no_end_before_the_least_number_of_tokens(llava: LoadedModel) -> None:
+def test_no_end_before_the_least_number_of_tokens(llava: LoadedModel, by_generate: Generated) -> None:
     """With rows of several ages in the batch."""
-    rows = mixed_rows()
-    plain = generate_rows(llava, rows, Decoding(STEPS))
+    rows, plain = mixed_rows(), by_generate(llava)
     end = llava.tokenizer.convert_tokens_to_ids(plain[0].text.split()[1])
     ending, longer = configured(llava, eos_token_id=end), Decoding(STEPS, min_new_tokens=5)
     expected = generate_rows(ending, rows, longer)
@@ -374,12 +392,13 @@ def test_rows_that_are_alike_run_the_lower_blocks_once(llava: LoadedModel, traff
 
 @pytest.mark.parametrize("place", ["step", "enter", "opened"])
 @pytest.mark.parametrize("limit", [1, 3])
-def test_rows_survive_a_lack_of_memory(llava: LoadedModel, monkeypatch: pytest.MonkeyPatch, place: str, limit: int) -> None:
+def test_rows_survive_a_lack_of_memory(
+    llava: LoadedModel, monkeypatch: pytest.MonkeyPatch, place: str, limit: int, by_generate: Generated
+) -> None:
     """Steps, entering rows and opening prompts that do not fit are done in smaller parts; no row is lost or changed."""
-    rows = mixed_rows()
-    expected = generate_rows(llava, rows, Decoding(STEPS))
+    expected = by_generate(llava)
     failures = small_memory(monkeypatch, place, limit)
-    assert answers(llava, rows, Decoding(STEPS), max_rows=64) == expected
+    assert answers(llava, mixed_rows(), Decoding(STEPS), max_rows=64) == expected
     assert failures
 
 
