@@ -78,9 +78,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { $(PYTHON) -c '$(NEW_ENOUGH)' && $(PYTHON) -m venv $(VENV); } || { rm -rf $(VENV); exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
-# pip compiles on one core, this on all of them.
+# pip compiles on one core, this on all of them; this package too, for processes that may write no bytecode.
 	-cd $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	  $(abspath $(BIN))/python -m compileall -q -j 0 -x '/tests?/' .
+	  $(abspath $(BIN))/python -m compileall -q -j 0 -x '/tests?/' . $(CURDIR)/l2v $(CURDIR)/hydra_plugins
 	touch $@
 
 clean:
