@@ -195,7 +195,7 @@ def seeds(world: World, random: Random) -> dict[str, bool]:
     start = world.normal(random)
     worlds = [world] + [replace(world, effects={})] * SEEDS
     bests = [float(one.grid(random, start).mean(axis=1).max()) for one in worlds]
-    return {f"best_of_grid_seeds, {SEEDS} seeds": best_of_grid_seeds(bests[0], bests[1:]).p <= 0.05}
+    return {f"best_of_grid_seeds, {SEEDS} seeds": best_of_grid_seeds(bests[0], bests[1:]) <= 0.05}
 
 
 def coverage(world: World, random: Random, gain: float = 0.05) -> dict[str, bool]:

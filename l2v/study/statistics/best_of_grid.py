@@ -12,7 +12,7 @@ They answer different questions. If any push helps, a random one too, the first 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -106,7 +106,6 @@ class GridTest:
     best: int
     diffs: Floats
     p: Floats
-    permutations: int
 
 
 def best_of_grid_permutation(
@@ -115,7 +114,6 @@ def best_of_grid_permutation(
     problems: Sequence[str] | None = None,
     weights: ArrayLike | None = None,
     *,
-    two_sided: bool = False,
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> GridTest:
@@ -130,7 +128,7 @@ def best_of_grid_permutation(
     and Young, Resampling-Based Multiple Testing (1993), algorithm 4.1. Studentised, because differences of cells that flip
     many items scatter more: their maximum would be the noisiest cells' and hide a quiet cell that gains. The denominator is
     the same under every exchange and the statistic has tails no heavier than a normal one's, so cells with few flips need
-    no special care. One-sided by default: "best" is a claim of one direction.
+    no special care. One-sided: "best" is a claim of one direction.
 
     Each cell alone is tested exactly where right and wrong flips are equally likely. The grid is where its vector of
     differences is as likely as its negative; otherwise the exchanges have the right covariances and the level is that of a
@@ -152,10 +150,10 @@ def best_of_grid_permutation(
     differences = verdicts.astype(np.float64) - base
     # Scaled to counts: then equal weights give whole numbers, which float32 adds without error, and ties stay ties.
     by_problem = _sum_by_problem(differences * (share / share.max()), labels)
-    p, observed = _max_t(by_problem.astype(np.float32), two_sided, permutations, np.random.default_rng(seed))
+    p, observed = _max_t(by_problem.astype(np.float32), permutations, np.random.default_rng(seed))
     diffs = differences @ share
     best = int(np.lexsort((observed, np.round(diffs, 12)))[-1])
-    return GridTest(best, diffs, p, permutations)
+    return GridTest(best, diffs, p)
 
 
 def _verdicts(name: str, values: ArrayLike, dimensions: int) -> Bools:
@@ -178,17 +176,13 @@ def _sum_by_problem(differences: Floats, labels: Sequence[object] | range) -> Fl
     return sums
 
 
-def _max_t(
-    by_problem: NDArray[np.float32], two_sided: bool, permutations: int, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+def _max_t(by_problem: NDArray[np.float32], permutations: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Step-down max-T: adjusted p values (cells,) and the observed statistics (cells,)."""
     problems, cells = by_problem.shape
     spread = np.sqrt((by_problem**2).sum(axis=0))
     # A cell that flips nothing has the statistic 0 under every exchange.
     scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
     observed = by_problem.sum(axis=0) * scale
-    if two_sided:
-        observed = np.abs(observed)
     order = np.argsort(-observed, kind="stable")
     by_problem, scale, bound = by_problem[:, order], scale[order], observed[order] - TIE
     reached = np.zeros(cells, dtype=np.int64)
@@ -196,8 +190,6 @@ def _max_t(
         shape = (min(CHUNK, permutations - start), problems)
         signs = rng.integers(0, 2, size=shape, dtype=np.int8).astype(np.float32) * 2 - 1
         drawn = (signs @ by_problem) * scale
-        if two_sided:
-            drawn = np.abs(drawn)
         # Each cell is compared with the maximum over itself and the cells below it.
         maxima = np.maximum.accumulate(drawn[:, ::-1], axis=1)[:, ::-1]
         reached += (maxima >= bound).sum(axis=0)
@@ -206,15 +198,7 @@ def _max_t(
     return p, observed.astype(np.float64)
 
 
-@dataclass(frozen=True)
-class SeedsTest:
-    """p: share of null seeds, the arm counted among them, whose best is at least the arm's. smallest: the least p possible."""
-
-    p: float
-    smallest: float
-
-
-def best_of_grid_seeds(arm_best: float, null_bests: Sequence[float]) -> SeedsTest:
+def best_of_grid_seeds(arm_best: float, null_bests: Sequence[float]) -> float:
     """The best score of an arm's grid among the best scores of S null seeds' grids: p = (1 + #{null >= arm}) / (1 + S).
 
     Exact when arm and seeds were searched alike, whatever the scores' distribution, and coarse: below 19 seeds no result is
@@ -223,67 +207,20 @@ def best_of_grid_seeds(arm_best: float, null_bests: Sequence[float]) -> SeedsTes
     """
     if not len(null_bests):
         raise UserError("There is no null seed to compare the best cell with; run a null arm with the same grid.")
-    smallest = 1 / (1 + len(null_bests))
-    return SeedsTest((1 + sum(null >= arm_best - 1e-12 for null in null_bests)) * smallest, smallest)
+    return (1 + sum(null >= arm_best - 1e-12 for null in null_bests)) * (1 / (1 + len(null_bests)))
 
 
-@dataclass(frozen=True)
-class BestOfGrid:
-    """The best cell of an arm, and what its being the best of many leaves of it.
+def best_of_grid(arm: Grid, baseline: Grid) -> float:
+    """p of the best cell of `arm` against the baseline (a grid of one cell), adjusted for the search; at most 1.
 
-    cell: its index in the grid. value, diff: its score and the difference to the baseline. p: adjusted for the search, twice
-    the one-sided `best_of_grid_permutation`: two-sided as McNemar's beside it, and the exchanges alone call too many useless
-    grids better where baselines are nearly always right (experiments/statistics). budget: cells searched. n: items. seeds:
-    null seeds; with none, the rest is None.
-    p_seeds: `best_of_grid_seeds`, never below p_seeds_smallest. null_bests: 5 %, 50 % and 95 % quantiles of the null seeds'
-    best scores.
-    """
-
-    cell: int
-    value: float
-    diff: float
-    p: float
-    budget: int
-    n: int
-    seeds: int = 0
-    p_seeds: float | None = None
-    p_seeds_smallest: float | None = None
-    null_bests: tuple[float, float, float] | None = None
-
-
-def best_of_grid(
-    arm: Grid, baseline: Grid, nulls: Sequence[Grid] = (), *, permutations: int = PERMUTATIONS, seed: int = 0
-) -> BestOfGrid:
-    """The best cell of `arm` against the baseline (a grid of one cell) and against null arms, one grid per seed.
-
-    Raises UserError when the baseline has several cells, when a null arm was searched over more or fewer cells than the
-    arm, and when any of them was scored on other items. The order of the items may differ.
+    Twice the one-sided `best_of_grid_permutation`: two-sided as McNemar's beside it, and the exchanges alone call too many
+    useless grids better where baselines are nearly always right (experiments/statistics). Raises UserError when the baseline
+    has several cells, and when it was scored on other items. The order of the items may differ.
     """
     if len(baseline.verdicts) != 1:
         raise UserError(f"The baseline has {len(baseline.verdicts)} cells; give one.")
     _check_same_items("The baseline", baseline.items, arm.items)
-    for number, null in enumerate(nulls):
-        _check_same_items(f"Null seed {number}", null.items, arm.items)
-        if len(null.verdicts) != len(arm.verdicts):
-            raise UserError(
-                f"Null seed {number} was searched over {len(null.verdicts)} cells and the arm over {len(arm.verdicts)}; "
-                "a fair maximum needs the same number."
-            )
-    base = baseline.verdicts[0][_places(baseline, arm.items)]
-    found = best_of_grid_permutation(arm.verdicts, base, arm.problems, arm.weights, permutations=permutations, seed=seed)
-    cell, (budget, items) = found.best, arm.verdicts.shape
-    value = float(arm.values[cell])
-    p = min(1.0, 2 * float(found.p[cell]))
-    result = BestOfGrid(cell, value, float(found.diffs[cell]), p, budget, items)
-    if not nulls:
-        return result
-    bests = [float((null.verdicts[:, _places(null, arm.items)] @ arm.weights).max()) for null in nulls]
-    test = best_of_grid_seeds(value, bests)
-    low, middle, high = (float(q) for q in np.quantile(bests, [0.05, 0.5, 0.95]))
-    return replace(result, seeds=len(nulls), p_seeds=test.p, p_seeds_smallest=test.smallest, null_bests=(low, middle, high))
-
-
-def _places(grid: Grid, items: Sequence[str]) -> list[int]:
-    """The columns of `grid` in the order of `items`."""
-    place = {item: i for i, item in enumerate(grid.items)}
-    return [place[item] for item in items]
+    place = {item: i for i, item in enumerate(baseline.items)}
+    base = baseline.verdicts[0][[place[item] for item in arm.items]]
+    found = best_of_grid_permutation(arm.verdicts, base, arm.problems, arm.weights)
+    return min(1.0, 2 * float(found.p[found.best]))

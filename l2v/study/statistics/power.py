@@ -84,25 +84,20 @@ def flip_shares(base: float, diff: float, correlation: float) -> tuple[float, fl
 
 
 def smallest_difference(
-    n: int,
-    discordance: float | None = None,
-    *,
-    base: float | None = None,
-    correlation: float | None = None,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    design_effect: float = 1.0,
+    n: int, discordance: float, *, power: float = 0.8, alpha: float = 0.05, design_effect: float = 1.0
 ) -> float:
     """The smallest gain in accuracy that `n` items show with this power; inf where no gain would be shown.
 
-    discordance: share of items that flip either way, in (0, 1]; or base and correlation, as for `flip_shares`, from which it
-    follows for every difference. design_effect: see `design_effect`; the test over problems is taken to be the exact test
-    over n / design_effect items, rounded down, an approximation. Raises UserError unless exactly one description is given.
+    discordance: share of items that flip either way, in (0, 1]. design_effect: how many times more items versions of one
+    problem cost (L. Kish, Survey Sampling, 1965), at least 1 and at most n; the test over problems is taken to be the exact
+    test over n / design_effect items, rounded down, an approximation. Raises UserError for values out of range.
     """
     from scipy.optimize import brentq
 
-    shares, largest = _described(discordance, base, correlation)
-    effective = _effective(n, design_effect)
+    shares, largest = _described(discordance, None, None)
+    if design_effect < 1 or n < design_effect:
+        raise UserError(f"design_effect={design_effect:g} must be at least 1 and at most n={n}.")
+    effective = math.floor(n / design_effect)
 
     def lacking(diff: float) -> float:
         return _power(effective, *shares(diff), alpha) - power
@@ -125,6 +120,8 @@ def items_needed(
     design_effect: float = 1.0,
 ) -> int:
     """The number of items from which on a gain of `diff` > 0 is shown with this power; the other arguments as above.
+
+    base and correlation, as for `flip_shares`, may stand in the place of the discordance, which follows from them.
 
     Exact tests have a power that falls a little at some n while n grows; the number is past the last such dip. Raises
     UserError for a difference that the flips do not allow, and where a million items are not enough.
@@ -158,17 +155,6 @@ def items_needed(
     return math.ceil(design_effect * (short + 1))
 
 
-def design_effect(versions: float, correlation: float) -> float:
-    """How many times more items a study needs whose problems have several versions each: 1 + (versions - 1) * correlation.
-
-    correlation: of the differences (method minus baseline) of two versions of one problem, in [0, 1]. L. Kish, Survey
-    Sampling (1965). Raises UserError outside.
-    """
-    if versions < 1 or not 0 <= correlation <= 1:
-        raise UserError(f"versions={versions:g} must be at least 1 and correlation={correlation:g} between 0 and 1.")
-    return 1 + (versions - 1) * correlation
-
-
 def measured_design_effect(differences: Sequence[float], problems: Sequence[str]) -> float:
     """The design effect of a run: the variance of the mean difference over problems to that over items, under no effect.
 
@@ -195,13 +181,6 @@ def _described(
     # wrong >= 0 as long as the odds grow by no more than 1 / correlation**2.
     odds = base / (1 - base) / max(correlation, 1e-6) ** 2
     return (lambda diff: flip_shares(base, diff, correlation)), odds / (1 + odds) - base - 1e-9
-
-
-def _effective(n: int, design_effect: float) -> int:
-    """How many independent items `n` clustered ones are worth."""
-    if design_effect < 1 or n < design_effect:
-        raise UserError(f"design_effect={design_effect:g} must be at least 1 and at most n={n}.")
-    return math.floor(n / design_effect)
 
 
 # The public functions have a parameter of the same name.

@@ -107,7 +107,7 @@ def _found(search: Search, baseline: Record | None, searches: Sequence[Search], 
     return {
         "budget": len(search.rows),
         "p_best_of_grid": _p_of_search(search, baseline, marks),
-        "p_best_of_seeds": best_of_grid_seeds(float(search.best["value"]), nulls).p if nulls else None,
+        "p_best_of_seeds": best_of_grid_seeds(float(search.best["value"]), nulls) if nulls else None,
         "null_seeds": len(nulls),
     }
 
@@ -125,7 +125,7 @@ def add_races(rows: Sequence[Record], searched: Mapping[str, Sequence[str]], cho
             values = [float(null["value"]) for null in nulls]
             row["null_cells"] = " ".join(null["cell"] for null in nulls) or None
             row["null_seeds"] = len(nulls)
-            row["p_best_of_seeds"] = best_of_grid_seeds(float(row["value"]), values).p if nulls else None
+            row["p_best_of_seeds"] = best_of_grid_seeds(float(row["value"]), values) if nulls else None
 
 
 def _raced_alike(null: Record, arm: Record, searched: Mapping[str, Sequence[str]], chosen: Collection[str]) -> bool:
@@ -141,7 +141,7 @@ def _p_of_search(search: Search, baseline: Record | None, marks: Marks) -> float
     if (search.best.get("diff") or 0.0) < 0:
         p: float | None = search.best["p"]
         return p
-    return best_of_grid(search.grid, grid([marks.score(baseline)])).p
+    return best_of_grid(search.grid, grid([marks.score(baseline)]))
 
 
 # What two searches must have gone over alike, besides the items and the model, for one to stand against the other.
