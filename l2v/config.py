@@ -5,15 +5,16 @@ Settings marked (science) are part of a cell's identity; the others say where an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from l2v.benchmarks.judging import JudgeConfig
 from l2v.finetune.settings import FinetuneSettings
 
 # OmegaConf's mark of a setting that has no default; help and completion need nothing else of it, which takes time to load.
 MISSING: Any = "???"
+Kind = TypeVar("Kind")
 
 
 @dataclass
@@ -319,6 +320,12 @@ class ImpossibleConfig(Config):
 
     words: str = ""
     why: str = ""
+
+
+def taken(kind: type[Kind], given: Any, **own: Any) -> Kind:
+    """A dataclass with the values that `given` holds under its names; own: values that are others than there."""
+    names = [one.name for one in fields(cast(Any, kind)) if one.name not in own and hasattr(given, one.name)]
+    return kind(**{name: getattr(given, name) for name in names}, **own)
 
 
 @lru_cache(maxsize=1)

@@ -24,7 +24,6 @@ class ImageSettings:
     split_images: bool | None = None
 
     def given(self) -> dict[str, int | bool]:
-        """The settings that differ, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def check(self) -> None:

@@ -145,7 +145,6 @@ def check_ranges(settings: Any, prefix: str = "") -> None:
 
 
 def range_of(key: str) -> Range:
-    """The range of a numeric setting."""
     name = key.rpartition(".")[2]
     if name == "seed" or name.endswith("_seed"):
         return NOT_NEGATIVE

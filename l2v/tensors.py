@@ -154,7 +154,6 @@ def _check_zeros(file: Path, header: Mapping[str, Any], begin: int) -> None:
 
 
 def _zeros(opened: BinaryIO, size: int) -> bool:
-    """Whether the next `size` bytes are zeros."""
     blocks = (opened.read(min(BLOCK_BYTES, size - at)) for at in range(0, size, BLOCK_BYTES))
     return all(block.count(0) == len(block) for block in blocks)
 

@@ -113,7 +113,6 @@ class Benchmark:
         return {"official": self.official}
 
     def question(self, doc: dict[str, Any]) -> Question:
-        """The row as scorers see it."""
         raise NotImplementedError
 
     def current(self, doc: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +136,6 @@ class Benchmark:
         return ()
 
     def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:
-        """The published rule."""
         raise NotImplementedError
 
     def load(
@@ -177,7 +175,6 @@ class Benchmark:
         return ("accuracy",)
 
     def shows_steps(self, response: str) -> bool:
-        """Whether a response writes out intermediate steps."""
         return shows_steps(response)
 
     def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Any]:

@@ -47,7 +47,6 @@ class DataRef:
 
 
 def benchmark_names() -> list[str]:
-    """Every name that benchmark.name may have."""
     return [*TASKS, *OUTSIDE, ANY_TASK]
 
 

@@ -244,7 +244,6 @@ class LmEvalTask(Benchmark):
         return " | ".join(map(str, target)) if isinstance(target, list) else str(target)
 
     def question(self, doc: dict[str, Any]) -> Question:
-        """The row for a judge."""
         return Question(str(self.tasks[doc["task"]].doc_to_text(doc["doc"])), TEXT, self.gold(doc))
 
     def prompt(self, doc: dict[str, Any], style: str) -> str:

@@ -58,7 +58,6 @@ def scores(docs: Benchmark, marked: Sequence[Marked]) -> list[Score]:
 
 
 def share(items: Sequence[Marked]) -> float:
-    """The share of right items."""
     return sum(item.right for item in items) / len(items)
 
 

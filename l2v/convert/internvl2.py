@@ -74,13 +74,11 @@ class Layout:
 
     @property
     def text(self) -> dict[str, Any]:
-        """The language model's settings."""
         found: dict[str, Any] = self.values["llm_config"]
         return found
 
     @property
     def vision(self) -> dict[str, Any]:
-        """The vision tower's settings."""
         found: dict[str, Any] = self.values["vision_config"]
         return found
 
@@ -97,7 +95,6 @@ class Layout:
 
     @property
     def tied(self) -> bool:
-        """Whether the output matrix is the embedding's."""
         return bool(self.text.get("tie_word_embeddings", False))
 
     @property
@@ -151,7 +148,6 @@ def _check(layout: Layout, folder: Path) -> None:
 
 
 def native_config(layout: Layout, image_token_id: int) -> Any:
-    """The InternVLConfig of the converted checkpoint."""
     from transformers import InternVLConfig
 
     text = {key: layout.text[key] for key in KEPT if layout.text.get(key) is not None}

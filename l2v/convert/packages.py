@@ -40,7 +40,6 @@ class Package:
 
 @lru_cache(maxsize=1)
 def packages() -> dict[str, Package]:
-    """Every named package."""
     entries: dict[str, dict[str, Any]] = yaml.safe_load(PACKAGES.read_text(encoding="utf-8"))
     whole = {name: entries[entry["of"]] | entry if "of" in entry else entry for name, entry in entries.items()}
     return {name: Package(**{key: value for key, value in entry.items() if key != "of"}) for name, entry in whole.items()}

@@ -137,7 +137,6 @@ def measure(processor: Any, model: Any, lines: int = 100, seed: int = 1) -> None
 
 
 def main() -> None:
-    """Train or measure."""
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

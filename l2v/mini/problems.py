@@ -100,7 +100,6 @@ def draw_distinct(n: int, rng: np.random.Generator, excluded: Collection[str] = 
 
 
 def text_question(problem: SumProblem) -> str:
-    """The question in words, without an instruction."""
     cells = " ".join(f"{letter} {digit}" for letter, digit in zip(LETTERS, problem.digits, strict=True))
     return f"sum of {cells} ."
 

@@ -78,8 +78,6 @@ KIN_MIX = Mix(step=0.60)
 
 @dataclass(frozen=True)
 class World:
-    """What every training stage shares."""
-
     tokenizer: PreTrainedTokenizerFast
     processor: LlavaProcessor
     held_out: frozenset[str]
@@ -96,11 +94,9 @@ class World:
         return SEEDS[model] + SEEDS_APART * WORLDS.index(self.name)
 
     def folder(self, name: str) -> Path:
-        """Where a model lies."""
         return self.out / "checkpoints" / name
 
     def draw(self, rng: np.random.Generator) -> list[SumProblem]:
-        """A batch of training problems."""
         return [problems.draw_problem(rng, self.held_out) for _ in range(BATCH)]
 
 

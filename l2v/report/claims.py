@@ -49,8 +49,6 @@ UNCOUNTED = ("tokens", KEPT)  # what no number of items is planned for
 
 @dataclass(frozen=True)
 class PaperClaim:
-    """One entry of claims.yaml."""
-
     id: str
     where: str
     says: str

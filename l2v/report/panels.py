@@ -100,7 +100,6 @@ def _marks(heat: HeatMap) -> list[tuple[int, int]]:
 
 
 def save_png(picture: Picture, path: Path) -> None:
-    """Draw the picture with matplotlib."""
     drawn(picture).savefig(path)
 
 

@@ -42,7 +42,6 @@ class Study:
 
     @property
     def name(self) -> str:
-        """The study's name."""
         return self.store.study
 
     @cached_property

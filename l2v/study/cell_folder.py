@@ -29,8 +29,6 @@ OWN = (DIGEST, RESPONSES, SCORES, ROWS)
 
 
 class CellFolder(CellResponses):
-    """The files of one cell."""
-
     def finish(self, stored_twice: int = 0) -> None:
         """Mark the cell as complete; DONE is written last, when the disk has the rest, and only traces are removed after it."""
         with disk_errors(self.path):

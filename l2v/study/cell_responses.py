@@ -95,7 +95,6 @@ class CellResponses(CellConfig):
             self._parts[worker].flush()
 
     def close(self) -> None:
-        """Close the files of responses."""
         parts, self._parts = self._parts, {}
         for file in parts.values():
             with disk_errors(self.path):

@@ -189,7 +189,6 @@ class Cell:
 
     @property
     def steered(self) -> bool:
-        """Whether a vector is injected."""
         return self.method in ARMS
 
     def describe(self) -> str:

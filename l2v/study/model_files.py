@@ -8,7 +8,7 @@ from pathlib import Path
 
 from l2v.checkpoint import ModelFacts, ModelSpec, check_kind, model_type, read_facts, target_kind
 from l2v.checkpoint_files import check_files
-from l2v.config import Config, ModelConfig
+from l2v.config import Config, ModelConfig, taken
 from l2v.errors import UserError, unknown
 from l2v.generation import followed
 from l2v.identity import fingerprint
@@ -70,17 +70,7 @@ def answers_changed(config: ModelConfig) -> str:
 
 
 def model_spec(config: ModelConfig) -> ModelSpec:
-    """What to hand to the loader."""
-    return ModelSpec(
-        id=config.id,
-        revision=config.revision,
-        path=config.path,
-        dtype=config.dtype,
-        trust_remote_code=config.trust_remote_code,
-        device_map=config.device_map,
-        quantization=config.quantization,
-        attention=config.attention,
-    )
+    return taken(ModelSpec, config)
 
 
 def kind_of_target(config: ModelConfig) -> str:

@@ -49,7 +49,6 @@ def note_work(store: Store, command: str | None, device: str) -> None:
 
 
 def notes(store: Store) -> list[Record]:
-    """Every record, oldest first."""
     return read_notes(store.path / "provenance.jsonl")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from l2v.benchmarks.catalogue import ANY_TASK, OUTSIDE, TASKS, DataRef, benchmark_names
 from l2v.benchmarks.parts import Part, check_part
-from l2v.config import BenchmarkConfig, ContrastConfig, ModelConfig, NeutralConfig
+from l2v.config import BenchmarkConfig, ContrastConfig, ModelConfig, NeutralConfig, taken
 from l2v.errors import UserError, unknown
 from l2v.hub import commit_of
 from l2v.identity import fingerprint
@@ -19,18 +19,8 @@ def benchmark_id(config: BenchmarkConfig, prompt: str | None) -> BenchmarkId:
         raise unknown("benchmark.name", config.name, benchmark_names())
     if config.name != ANY_TASK and (config.task or config.num_fewshot is not None or config.include_path):
         raise UserError("benchmark.task, num_fewshot and include_path belong to benchmark=lm_eval.")
-    return BenchmarkId(
-        name=config.name,
-        id=config.id,
-        revision=_task_revision(config) if config.name == ANY_TASK else pinned(config, "benchmark.path"),
-        split=config.split,
-        limit=config.limit,
-        prompt=prompt or config.prompt,
-        part=part_of(config),
-        config_name=config.config_name,
-        task=config.task,
-        num_fewshot=config.num_fewshot,
-    )
+    revision = _task_revision(config) if config.name == ANY_TASK else pinned(config, "benchmark.path")
+    return taken(BenchmarkId, config, revision=revision, prompt=prompt or config.prompt, part=part_of(config))
 
 
 def part_of(config: BenchmarkConfig) -> Part | None:
@@ -44,17 +34,7 @@ def part_of(config: BenchmarkConfig) -> Part | None:
 
 def data_ref(config: BenchmarkConfig) -> DataRef:
     """Where the questions of a configuration are read from."""
-    return DataRef(
-        name=config.name,
-        split=config.split,
-        id=config.id,
-        revision=config.revision,
-        path=config.path,
-        config_name=config.config_name,
-        task=config.task,
-        num_fewshot=config.num_fewshot,
-        include_path=config.include_path,
-    )
+    return taken(DataRef, config)
 
 
 def _task_revision(config: BenchmarkConfig) -> str:

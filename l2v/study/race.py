@@ -7,7 +7,7 @@ is dropped to keep the budget is bounded by nothing, and is told apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from l2v.errors import UserError
+from l2v.ranges import check_ranges
 
 # Stakes of the bets that are mixed, as shares of the capital: spread so that small and large differences are both found.
 STAKES = np.linspace(0.05, 0.95, 19)
@@ -48,15 +49,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Drop:
-    """A cell that answers no more: after so many problems, with its score and the best one's on these, and why.
+    """A cell that answers no more: its score on what it has answered, and why.
 
     evidence: the e-value against "it is as good as the best"; by Ville's inequality it exceeds 1 / a with chance a at most.
     """
 
     cell: int
-    seen: int
     value: float
-    best: float
     evidence: float
     why: str
 
@@ -130,7 +129,7 @@ class Race:
     def __post_init__(self) -> None:
         if sorted(self.order) != list(range(len(self.order))) or not self.order:
             raise UserError("A race needs cells, each once in the order of preference.")
-        check_rule(self.rule)
+        check_ranges(self.rule, "protocol.")
         self.live = tuple(self.order)
         self.rank = {cell: place for place, cell in enumerate(self.order)}
 
@@ -167,9 +166,7 @@ class Race:
         against = evidence(differences)
         self.rows += len(self.live) * (seen - self.seen)
         why = self._why(ranked, against, differences)
-        dropped = tuple(
-            Drop(self.live[i], seen, float(means[i]), float(means[best]), float(against[i]), why[i]) for i in ranked if i in why
-        )
+        dropped = tuple(Drop(self.live[i], float(means[i]), float(against[i]), why[i]) for i in ranked if i in why)
         self.live = tuple(self.live[i] for i in ranked if i not in why)
         self.history.append(Look(seen, self.live, dropped))
         return self.history[-1]
@@ -287,16 +284,3 @@ def _doubled(first: int, problems: int) -> list[int]:
     while found[-1] * 2 < problems:
         found.append(found[-1] * 2)
     return [*(n for n in found if n < problems), problems]
-
-
-def check_rule(rule: Rule) -> None:
-    """Raise UserError for a setting out of range."""
-    bounds: list[tuple[str, float, Callable[[float], bool], str]] = [
-        ("delta", rule.delta, lambda x: 0 <= x < 1, "at least 0 and below 1"),
-        ("margin", rule.margin, lambda x: 0 <= x < 1, "at least 0 and below 1"),
-        ("budget", rule.budget, lambda x: 0 < x <= 1, "above 0 and at most 1"),
-        ("eta", rule.eta, lambda x: 2 <= x <= 4, "from 2 to 4"),
-    ]
-    for name, value, fits, words in bounds:
-        if not fits(value):
-            raise UserError(f"protocol.{name}={value} must be {words}.")

@@ -12,19 +12,18 @@ from typing import Any
 from l2v.benchmarks.base import Benchmark
 from l2v.benchmarks.catalogue import ANY_TASK, benchmark_package, open_benchmark
 from l2v.checkpoint import ATTENTIONS, DTYPES, PLACEMENTS, QUANTIZATIONS, ModelFacts
-from l2v.config import Config, ContrastConfig, ModelConfig
+from l2v.config import Config, ContrastConfig, ModelConfig, NeutralConfig, taken
 from l2v.errors import UserError, unknown
 from l2v.hub import commit_of
 from l2v.identity import fingerprint
 from l2v.images import ImageSettings
 from l2v.paths import plain_name
 from l2v.steering.positions import POSITIONS
-from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, Sampling, Weights
-from l2v.study.defaults import check_contrast, check_source
-from l2v.study.mapping import mapping_settings
+from l2v.study.cells import PROMPT_METHODS, WEIGHT_METHODS, Cell, ContrastId, ModelId, NeutralId, Sampling, Weights
+from l2v.study.defaults import check_contrast, check_neutral, check_source
 from l2v.study.model_files import MERGINGS, check_models, kind_of_target, model_facts
 from l2v.study.questions import benchmark_id, data_ref, data_revision, pinned
-from l2v.transfer.arms import ARMS
+from l2v.transfer.arms import ARMS, MAPS
 from l2v.transfer.contrast import INSTRUCTED, KINDS
 from l2v.transfer.cutoff import Cutoff, parse_cutoff
 
@@ -155,8 +154,23 @@ def _intervention(config: Config) -> dict[str, Any]:
         "positions": chosen.positions,
         "scale": chosen.scale,
         "seed": config.seed if arm.seeded else None,
-        **(mapping_settings(config) if arm.learned else {}),
+        **(_mapping(config) if arm.learned else {}),
     }
+
+
+def _mapping(config: Config) -> dict[str, Any]:
+    """What a cell of a learned map holds besides: the texts that it is fitted on, and of a control which map it is one of."""
+    method = config.method
+    check_neutral(config)
+    control = ARMS[method.name].learned == "chosen"
+    if control and method.map not in MAPS:
+        raise unknown("method.map", str(method.map), MAPS)
+    return {"neutral": _neutral_id(config.neutral), "map": method.map if control else None}
+
+
+def _neutral_id(config: NeutralConfig) -> NeutralId:
+    own = {"columns": dict(vars(config.columns)), "domains": list(config.domains)}
+    return taken(NeutralId, config, revision=pinned(config, "neutral.path"), **own)
 
 
 def weight_settings(config: Config) -> dict[str, Any]:
@@ -286,16 +300,12 @@ def image_settings(config: Config) -> ImageSettings | None:
 def contrast_id(config: ContrastConfig) -> ContrastId:
     """The identity of a contrast set; instructions count only for the kinds that use them."""
     prompted = config.kind in INSTRUCTED
-    return ContrastId(
-        name=config.name,
-        kind=config.kind,
-        id=config.id,
+    return taken(
+        ContrastId,
+        config,
         revision=pinned(config, "contrast.path"),
-        split=config.split,
         columns=dict(vars(config.columns)),
         domains=list(config.domains),
-        per_domain=config.per_domain,
-        seed=config.seed,
         cot_instruction=config.cot_instruction if prompted else None,
         direct_instruction=config.direct_instruction if prompted else None,
         max_new_tokens=config.max_new_tokens if config.kind == "generated" else None,

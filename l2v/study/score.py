@@ -15,7 +15,7 @@ from l2v.benchmarks.harness import load_items, open_docs
 from l2v.benchmarks.metrics import HEADLINE, Score, mark, scores
 from l2v.benchmarks.parts import WHOLE, take_block, take_part
 from l2v.benchmarks.scoring import Scoring, check_scorers, recorded, score_answers
-from l2v.config import BenchmarkConfig, JudgeConfig
+from l2v.config import BenchmarkConfig, JudgeConfig, taken
 from l2v.disk import Record
 from l2v.errors import UserError
 from l2v.identity import digest, fingerprint
@@ -205,23 +205,17 @@ def lost_scorers(folder: CellFolder, scorers: Sequence[str]) -> list[str]:
 def stored_benchmark(benchmark: BenchmarkId, locations: Mapping[str, Any]) -> BenchmarkConfig:
     """The configuration that reads a stored cell's questions again."""
     pinned = benchmark.name != ANY_TASK and not benchmark.revision.startswith("local:")
-    return BenchmarkConfig(
-        name=benchmark.name,
-        id=benchmark.id,
-        config_name=benchmark.config_name,
+    own: dict[str, Any] = {"part": None}
+    if benchmark.part is not None:
+        division = {f"part_{name}": value for name, value in vars(benchmark.part).items() if name != "name"}
+        own = {"part": benchmark.part.name, **division}
+    return taken(
+        BenchmarkConfig,
+        benchmark,
         revision=benchmark.revision if pinned else None,
         path=locations.get("benchmark"),
-        split=benchmark.split,
-        limit=benchmark.limit,
-        prompt=benchmark.prompt,
-        part=benchmark.part.name if benchmark.part else None,
-        part_share=benchmark.part.share if benchmark.part else 0.3,
-        part_seed=benchmark.part.seed if benchmark.part else 0,
-        part_first=benchmark.part.first if benchmark.part else None,
-        part_last=benchmark.part.last if benchmark.part else None,
-        task=benchmark.task,
-        num_fewshot=benchmark.num_fewshot,
         include_path=locations.get("benchmark_include"),
+        **own,
     )
 
 

@@ -52,7 +52,6 @@ class Status:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to compute."""
         return not self.running and not self.waiting
 
     @property

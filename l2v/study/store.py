@@ -31,8 +31,6 @@ TOLD = 36  # studies that are named where another one was asked for
 
 
 class Store:
-    """One study: outputs/<study>."""
-
     def __init__(self, outputs: str | Path, study: str) -> None:
         if not str(outputs).strip():
             raise UserError("The folder of all studies is empty text; name one (outputs=…, of `l2v run` runtime.outputs=…).")
@@ -109,7 +107,6 @@ class Store:
         return found
 
     def write_selection(self, content: Record) -> None:
-        """Replace selection.json."""
         write_atomically(self.path / "selection.json", json.dumps(sealed(content), indent=1), sync=True)
         self._write_stamp()
 

@@ -70,7 +70,6 @@ class CellRuns:
         self.examples = Examples(self.marks, examples)
 
     def finished(self) -> list[CellFolder]:
-        """The cells that are complete now."""
         return self.store.finished()
 
     def cell(self, folder: CellFolder) -> Cell:

@@ -92,7 +92,6 @@ class _Thumbnails:
         self._broken: set[tuple[str, str]] = set()
 
     def of(self, folder: CellFolder, cell: Cell, names: Sequence[str]) -> tuple[dict[str, TrackedPicture], str]:
-        """Pictures by item, and why some are missing in a sentence, or ""."""
         key = items_key(cell.benchmark)
         if not names:
             return {}, ""

@@ -128,7 +128,6 @@ class _Follower:
         self._tell(f"not done after {patience:g} seconds" if late else "")
 
     def knows(self, run: str) -> bool:
-        """Whether a run lies where the tracker puts it."""
         return run in Ledger(Path(self.outputs) / self.study, self.tracker).read()
 
     def _tell(self, late: str) -> None:

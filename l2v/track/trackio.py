@@ -41,7 +41,6 @@ class TrackioTracker:
         self._runs: dict[str, list[Any]] | None = None
 
     def has(self, run_id: str, place: str) -> bool:
-        """Whether the run is in the database."""
         return run_id in self._found()
 
     def upload(self, run: TrackedRun) -> None:
@@ -69,7 +68,6 @@ class TrackioTracker:
         self._found()[run.id] = [trackio.api.Run(self.project, shown.name, run_id=shown.id)]
 
     def told(self) -> str:
-        """The command that shows the runs."""
         return f"TRACKIO_DIR={shlex.quote(str(self.folder))} trackio show --project {shlex.quote(self.project)}"
 
     def finish(self) -> None:

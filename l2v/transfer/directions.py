@@ -67,7 +67,6 @@ class Directions:
 
     @staticmethod
     def has_states(path: Path) -> bool:
-        """Whether a file holds the final states."""
         from safetensors import SafetensorError, safe_open
 
         try:

@@ -21,8 +21,6 @@ FORMATS = ("text", "md", "csv")
 
 @dataclass(frozen=True)
 class ClaimsSettings:
-    """`l2v claims`."""
-
     outputs: str = "outputs"  # folder of all studies
     scorer: str = "official"  # by which answers count
     mini: bool = False  # the miniature's twins in the place of the paper's experiments

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """`l2v convert`."""
-
     model: str | None = None  # a named package, a .gguf file, or the original checkpoint's folder or hub id
     revision: str | None = None  # the hub's commit; None: its newest
     out: str | None = None  # folder of the converted checkpoint, for target.path; a named package has one of its own
@@ -45,7 +43,6 @@ SETTINGS = ConvertSettings
 
 
 def main(arguments: list[str]) -> int:
-    """Convert one checkpoint and print its folder."""
     from l2v.convert.packages import packages
     from l2v.verbs.settings import parse
 

@@ -34,8 +34,6 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class DoctorSettings:
-    """Settings of `l2v doctor`."""
-
     study: str | None = None  # folder under outputs; None: look at this machine
     outputs: str = StudySettings.outputs  # folder of all studies
 

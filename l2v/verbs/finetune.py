@@ -8,10 +8,9 @@ LoRA needs the extra: pip install 'l2v[finetune]'.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
-from l2v.config import Config
+from l2v.config import Config, taken
 from l2v.errors import UserError, unknown
 
 PARTS = ("finetune", "source", "target", "contrast", "runtime")
@@ -45,7 +44,7 @@ def _finetune(config: Config) -> int:
         raise unknown("contrast.kind", config.contrast.kind, KINDS)
     if chosen.model not in ("target", "source"):
         raise unknown("finetune.model", chosen.model, ("target", "source"))
-    settings = FinetuneSettings(**{field.name: getattr(chosen, field.name) for field in fields(FinetuneSettings)})
+    settings = taken(FinetuneSettings, chosen)
     settings.check()
     # Before hours of training, not after.
     check_new(Path(chosen.out))
@@ -58,21 +57,15 @@ def _finetune(config: Config) -> int:
     if spec.path is not None:
         check_kind(spec, kind)
         check_files(spec, kind)
-    from tqdm import tqdm
-
     from l2v.finetune.data import training_chats
     from l2v.finetune.train import finetune
     from l2v.steering.models import load_model
+    from l2v.study.workers.bars import reading_bar
     from l2v.study.workers.directions import contrast_questions
 
     chats = training_chats(contrast_questions(config))
     loaded = load_model(spec, kind, pick_device(config.runtime.device))
-    with tqdm(desc=f"fine-tuning {trained.name}", unit="step", disable=not config.runtime.progress) as bar:
-
-        def tick(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with reading_bar(config, f"fine-tuning {trained.name}", "step", passing=False) as tick:
         record = finetune(loaded, chats, settings, Path(chosen.out), tick)
     print(
         f"{chosen.out}: {trained.name} on {record['n']} texts, {record['steps']} steps, loss {record['loss_before']:.4f} -> "

@@ -189,7 +189,6 @@ def leaves(settings: Any, prefix: str = "") -> Effect:
 
 
 def put(config: Config, key: str, value: Any) -> None:
-    """Set one setting by its full key."""
     *path, leaf = key.split(".")
     node: Any = config
     for name in path:

@@ -17,7 +17,6 @@ from l2v.paths import conf_dir
 
 
 def verb_module(verb: str) -> ModuleType:
-    """The module of a verb."""
     return import_module(f"l2v.verbs.{verb.replace('-', '_')}")
 
 
@@ -68,12 +67,10 @@ def folded(text: str, width: int) -> str:
 
 
 def group_options(group: str) -> list[str]:
-    """The names in one packaged config group."""
     return sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
 
 
 def groups() -> list[str]:
-    """The packaged config groups."""
     return sorted(p.name for p in conf_dir().iterdir() if p.is_dir())
 
 

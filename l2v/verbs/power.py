@@ -16,8 +16,6 @@ from l2v.verbs.settings import StudySettings, parse
 
 @dataclass(frozen=True)
 class PowerSettings(StudySettings):
-    """Settings of `l2v power`."""
-
     scorer: str = "official"  # by whose verdicts items flip
     items: int | None = None  # how many are planned; None: as many as the study has
     diff: float | None = None  # gain in accuracy to be shown, a share above 0; None: the smallest that the items show

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportSettings(StudySettings):
-    """Settings of `l2v report`."""
-
     experiment: str | None = None  # +experiment=NAME reports that experiment's study
     scorer: str = "official"  # one name, or several with commas
     metric: str | None = None  # one score of the benchmark, or all; None: the headline

@@ -135,7 +135,7 @@ def _score_file(settings: ResponseSettings, scorers: list[str]) -> int:
 def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[AnsweredFile, dict[str, list[Verdict]]]:
     """A file's responses beside their rows, and each scorer's verdicts. Raises UserError for a file that does not fit."""
     from l2v.benchmarks.catalogue import ANY_TASK, DataRef
-    from l2v.config import BenchmarkConfig
+    from l2v.config import BenchmarkConfig, taken
     from l2v.study.answer_files import read_answered, score_file
     from l2v.study.jobs import check_scoring
     from l2v.study.score import scoring_of
@@ -157,15 +157,7 @@ def file_verdicts(settings: ResponseSettings, scorers: list[str]) -> tuple[Answe
             raise UserError(f"{key}={place} is no file that is there; name one.")
     if benchmark.name == ANY_TASK and settings.items is not None:
         raise UserError("An lm-eval task reads its items itself: leave items=… out, and set benchmark.path=… for other data.")
-    source = DataRef(
-        benchmark.name,
-        benchmark.split,
-        "",
-        path=benchmark.path,
-        task=benchmark.task,
-        num_fewshot=benchmark.num_fewshot,
-        include_path=benchmark.include_path,
-    )
+    source = taken(DataRef, benchmark, id="")
     check_scoring(scorers, BenchmarkConfig(name=benchmark.name), settings.judge)
     answered = read_answered(source, settings.items, settings.responses, settings.missing)
     scoring = scoring_of(settings.judge, settings.outputs, settings.progress)

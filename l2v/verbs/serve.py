@@ -22,8 +22,6 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Settings of `l2v serve`."""
-
     study: str | None = None  # a study whose page's address is printed
     outputs: str = StudySettings.outputs  # folder of all studies
     port: int = 8642  # 0: any that is free

@@ -30,8 +30,6 @@ SHOWN_FAILURES = 20
 
 @dataclass(frozen=True)
 class StatusSettings:
-    """Settings of `l2v status`."""
-
     study: str | None = None  # folder under outputs; None: a list of all studies
     outputs: str = "outputs"  # folder of all studies
     format: str = "text"  # text or json

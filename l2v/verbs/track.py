@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrackSettings(StudySettings):
-    """Settings of `l2v track`."""
-
     scorer: str | None = None  # whose figures the study's report shows; None: official, or the first there is
     progress: bool = True  # show the progress bar
     workspace: bool = False  # write a saved view and a report of the study too, with a key into the project (wandb)

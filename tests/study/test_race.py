@@ -15,7 +15,6 @@ from l2v.study.race import (
     WORSE,
     Race,
     Rule,
-    check_rule,
     evidence,
     expected_gain,
     looks,
@@ -136,7 +135,7 @@ def test_looks_end_with_all_problems_and_double() -> None:
 @pytest.mark.parametrize("rule", [Rule(delta=1.0), Rule(delta=float("nan")), Rule(margin=-1), Rule(budget=0), Rule(eta=5)])
 def test_settings_out_of_range_are_told(rule: Rule) -> None:
     with pytest.raises(UserError, match=r"protocol\.(delta|margin|budget|eta)="):
-        check_rule(rule)
+        Race([0], [1], rule)
 
 
 def test_scores_of_another_shape_are_refused() -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Benchmark, Question, Verdict
 from l2v.benchmarks.data import SUFFIXES, load_rows
+from l2v.benchmarks.metrics import all_right as worst_case  # noqa: F401  (of the task file)
 from l2v.errors import UserError, unknown
 
 ID = "DynaMath/DynaMath_Sample"
@@ -100,13 +101,6 @@ def _split(text: str) -> tuple[str, tuple[str, ...]]:
     return text.strip(), ()
 
 
-def worst_case(values: list[tuple[str, float]]) -> float:
-    """lm-eval's aggregation of (problem, 0 or 1): the share of problems right in all their variants."""
-    from l2v.benchmarks.metrics import all_right
-
-    return all_right(values)
-
-
 def _short_answer(response: str) -> str | None:
     """The "short answer" of the response's JSON, as text; without JSON its last line less the last character.
 
@@ -139,8 +133,6 @@ def _snake(words: str) -> str:
 
 
 class DynaMath(Benchmark):
-    """See the module."""
-
     TITLE = "DynaMath"
     ID = ID
     ALL_RIGHT = ALL_RIGHT

@@ -14,13 +14,13 @@ Follows ZrrSkywalker/MathVerse: evaluation/extract_answer_s1.py, score_answer_s2
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from PIL import Image
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Answer, Benchmark, Question, Verdict
 from l2v.benchmarks.data import load_rows, read_image
+from l2v.benchmarks.metrics import mean_of_means as mean_of_versions  # noqa: F401  (of the task file)
 from l2v.errors import unknown
 
 ID = "AI4Math/MathVerse"
@@ -135,16 +135,7 @@ def _query(row: dict[str, Any], style: str) -> str:
     return task if inside else f"{task}\nQuestion: {row['question']}"
 
 
-def mean_of_versions(values: Iterable[tuple[str, float]]) -> float:
-    """MathVerse's "All": the unweighted mean of the versions' shares; lm-eval gives (version, 0 or 1) per item."""
-    from l2v.benchmarks.metrics import mean_of_means
-
-    return mean_of_means(values)
-
-
 class MathVerse(Benchmark):
-    """See the module."""
-
     TITLE = "MathVerse"
     ID = ID
     MEANS = MEANS
@@ -168,7 +159,6 @@ class MathVerse(Benchmark):
         return {"test": load_rows(id, split, revision, path, name or split)}
 
     def current(self, doc: dict[str, Any]) -> dict[str, Any]:
-        """The row in the current fields."""
         return _current(doc)
 
     def item_id(self, doc: dict[str, Any]) -> str:
@@ -192,10 +182,6 @@ class MathVerse(Benchmark):
             return (version,)
         subject, subfield = _slug(row["metadata"]["subject"]), _slug(row["metadata"]["subfield"])
         return (version, f"subject/{subject}", f"subfield/{subject}/{subfield}")
-
-    def gold(self, doc: dict[str, Any]) -> str:
-        """The annotated answer as it stands; for multiple choice mostly its letter."""
-        return str(doc["answer"])
 
     def may_be_blank(self, doc: dict[str, Any], column: str) -> bool:
         """The question of Vision Only stands in the picture."""

@@ -48,26 +48,16 @@ def _kind(answer: str) -> str:
 
 
 class MathVision(Benchmark):
-    """See the module."""
-
     TITLE = "MATH-Vision"
     ID = "MathLLMs/MathVision"
     SPLIT = "testmini"
     TEXTS = ("question",)
     LISTS = ("options",)
 
-    def item_id(self, doc: dict[str, Any]) -> str:
-        """The row's id."""
-        return str(doc["id"])
-
     def subsets(self, doc: dict[str, Any]) -> tuple[str, ...]:
         """Accuracy, the level (1 to 5) and the subject (16 of them)."""
         subject = re.sub(r"[^a-z0-9]+", "_", str(doc["subject"]).lower()).strip("_")
         return ("accuracy", f"level/{doc['level']}", f"subject/{subject}")
-
-    def gold(self, doc: dict[str, Any]) -> str:
-        """The annotated answer as it stands; for multiple choice its letter."""
-        return str(doc["answer"])
 
     def question(self, doc: dict[str, Any]) -> Question:
         """The row as scorers see it; a gold loses dollar signs, a box, lost escapes and a unit in braces ("69{degrees}")."""

@@ -132,8 +132,6 @@ def _short(text: str) -> str:
 
 
 class MathVista(Benchmark):
-    """See the module."""
-
     TITLE = "MathVista"
     ID = "AI4Math/MathVista"
     REVISION = "2b6ad69445fbb5695c9b165475e8decdbeb97747"
@@ -150,7 +148,6 @@ class MathVista(Benchmark):
         return {"official": self.official, "official_int": partial(self.official, integer=int)}
 
     def item_id(self, doc: dict[str, Any]) -> str:
-        """The row's pid."""
         return str(doc["pid"])
 
     def fault(self, doc: dict[str, Any]) -> str:
@@ -159,12 +156,7 @@ class MathVista(Benchmark):
             return "" if doc["choices"] else "no choices though it is of the type multi_choice"
         return "no precision though its answer is a float" if doc["answer_type"] == "float" and _decimals(doc) is None else ""
 
-    def gold(self, doc: dict[str, Any]) -> str:
-        """The annotated answer; for multiple choice the text of the option. Empty in the split `test`, which withholds it."""
-        return str(doc["answer"])
-
     def question(self, doc: dict[str, Any]) -> Question:
-        """The row as scorers see it."""
         unit = doc.get("unit") or None
         if doc["question_type"] == "multi_choice":
             options = tuple(doc["choices"])

@@ -18,8 +18,6 @@ INSTRUCTIONS = {"direct": "what is it ?", "raw": "", "cot": "think step by step"
 
 
 class Mini(Benchmark):
-    """See the module."""
-
     TITLE = "mini"
     STYLES = tuple(INSTRUCTIONS)
     # The first word of an answer in steps, in place of "Let's think step by step.".
@@ -30,7 +28,6 @@ class Mini(Benchmark):
     PATH = str(PACKAGE / "mini" / "data")  # lm-eval alone gets the shipped rows
 
     def prompt(self, doc: dict[str, Any], style: str) -> str:
-        """The question followed by the style's instruction."""
         if style not in INSTRUCTIONS:
             raise unknown("prompt style", style, INSTRUCTIONS)
         return problems.instruct(doc["question"], INSTRUCTIONS[style])

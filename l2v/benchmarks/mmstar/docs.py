@@ -62,8 +62,6 @@ def _snake(words: str) -> str:
 
 
 class MMStar(Benchmark):
-    """See the module."""
-
     TITLE = "MMStar"
     ID = "Lin-Chen/MMStar"
     REVISION = "bc98d668301da7b14f648724866e57302778ab27"
@@ -74,12 +72,7 @@ class MMStar(Benchmark):
     WORDS = {"category": (*_PERCEPTION, *_REASONING)}
 
     def item_id(self, doc: dict[str, Any]) -> str:
-        """The row's index."""
         return str(doc["index"])
-
-    def gold(self, doc: dict[str, Any]) -> str:
-        """The letter of the right option."""
-        return str(doc["answer"])
 
     def question(self, doc: dict[str, Any]) -> Question:
         """The row as scorers see it: options are read out of the text, () where it lists none."""

@@ -30,8 +30,6 @@ TURNS = {
 
 
 class Sums(Benchmark):
-    """See the module."""
-
     TITLE = "sums"
     STYLES = tuple(TURNS)
     REASONING_PREFIX = "Let's add one by one:"
@@ -71,7 +69,6 @@ class Sums(Benchmark):
         return [render(line, seed)]
 
     def question(self, doc: dict[str, Any]) -> Question:
-        """The row as scorers see it."""
         return Question(doc.get("terms") or doc["question"], INTEGER, self.gold(doc))
 
     def official(self, doc: dict[str, Any], answer: Answer) -> Verdict:

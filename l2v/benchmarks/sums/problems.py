@@ -81,7 +81,6 @@ def shows_steps(response: str) -> bool:
 
 
 def main() -> None:
-    """Write every set to its file."""
     DATA.mkdir(exist_ok=True)
     for name, rows in draw().items():
         (DATA / f"{name}.jsonl").write_text("".join(json.dumps(asdict(row)) + "\n" for row in rows), encoding="utf-8")

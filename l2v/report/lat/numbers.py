@@ -41,7 +41,6 @@ class Side:
 
     @property
     def title(self) -> str:
-        """How panels name it."""
         return f"{self.role} {self.name}, block {self.block}"
 
 
@@ -65,12 +64,10 @@ class Analysis:
 
     @property
     def title(self) -> str:
-        """The heading of the page."""
         return f"LAT: {self.source.name} and {self.target.name}"
 
     @property
     def sides(self) -> tuple[Side, Side]:
-        """Source and target."""
         return self.source, self.target
 
 

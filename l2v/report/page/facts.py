@@ -24,8 +24,6 @@ REASONS = 3  # of cells that failed, the most frequent ones
 
 @dataclass(frozen=True)
 class Fact:
-    """One line of "what was run"."""
-
     term: str
     lines: list[str]
 
@@ -167,7 +165,6 @@ def _compute(study: Study, once: pd.DataFrame) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time for a reader."""
     if seconds < 120:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -68,7 +68,6 @@ def environment(folder: Path) -> Environment:
 
 
 def styles() -> str:
-    """The page's CSS."""
     return _joined(STYLES)
 
 

@@ -76,7 +76,6 @@ class _Views:
         return JSONResponse(finite(of_cell(study, cell)), headers={"Cache-Control": "no-store"})
 
     def picture(self, request: Request) -> Response:
-        """The pictures of an item, one below the other."""
         shown, cell = self._cell(request)
         item = request.query_params.get("item", "")
         try:
@@ -92,7 +91,6 @@ class _Views:
         return shown, cell
 
     def _pictures(self, study: Study, cell: str) -> dict[str, Read]:
-        """How to read the pictures of the items that a cell answered."""
         key = study.name, items_key(study.marks.cell(cell).benchmark)
         if key not in self._readers:
             folder = study.store.folder(cell)

@@ -77,7 +77,6 @@ def leaderboard(shelf: Shelf) -> Leaderboard:
 
 
 def _reported(rows: pd.DataFrame, scorer: str | None) -> pd.DataFrame:
-    """The headline rows that a study tells."""
     if not len(rows):
         return rows
     there = [str(name) for name in dict.fromkeys(rows["scorer"])]

@@ -76,7 +76,6 @@ class Shelf:
         self._lock = RLock()
 
     def names(self) -> list[str]:
-        """The studies that are there."""
         return sorted(studies(str(self.outputs)))
 
     def shown(self, name: str) -> ServedStudy:

@@ -54,7 +54,6 @@ class Anatomy:
         raise Refused("decoder blocks that are no list of one module")
 
     def block(self, index: int, hidden: Tensor, arguments: dict[str, Any]) -> Tensor:
-        """The output of one block."""
         output = self.layers[index](hidden, **arguments)
         return output[0] if isinstance(output, tuple) else output
 

@@ -71,7 +71,6 @@ class Encoder:
         return inputs
 
     def length(self, request: Request) -> int:
-        """Tokens of its prompt."""
         return int(self.one(request)["input_ids"].shape[1])
 
     def together(self, requests: Sequence[Request]) -> Inputs:

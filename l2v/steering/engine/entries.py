@@ -71,7 +71,6 @@ class Lane:
     writer: Any = None
 
     def advance(self) -> None:
-        """Every row has one token more."""
         self.end, self.top, self.low, self.masks, self.writer = self.end + 1, self.top + 1, self.low + 1, {}, None
 
     def mask(self, window: int | None, dtype: torch.dtype) -> Tensor | None:

@@ -28,7 +28,6 @@ class Limit:
         self.good, self.patience = 0, 2 * self.patience
 
     def worked(self) -> None:
-        """It went well once."""
         if self.now < self.asked:
             self.good += 1
             if self.good >= self.patience:

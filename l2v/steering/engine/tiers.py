@@ -77,7 +77,6 @@ class Tier:
         return new[place], list(zip(used[tail:].tolist(), gaps.tolist(), strict=True))
 
     def move(self, of: Places) -> None:
-        """These are its places from now on."""
         self.of, self.count = of, int(of.max(initial=-1)) + 1
 
     def settle(self, below: Tier | None, device: torch.device) -> None:

@@ -54,7 +54,6 @@ class WaitingPrompts:
         return groups
 
     def put_back(self, groups: Sequence[list[Work]]) -> None:
-        """These wait again, before all others."""
         self.queue.extendleft(reversed(groups))
 
     def _cut(self, queue: Sequence[list[Work]], rows: Callable[[], int], tokens: int) -> list[list[Work]]:

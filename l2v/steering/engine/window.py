@@ -67,7 +67,6 @@ class Window:
 
     @property
     def width(self) -> int:
-        """Tokens of the longest prompt."""
         return self.ids.shape[1]
 
     def close(self) -> None:

@@ -23,7 +23,6 @@ class Search:
 
     @property
     def best(self) -> Record:
-        """Its best row."""
         return best_row(self.rows)
 
 

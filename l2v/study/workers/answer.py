@@ -97,7 +97,6 @@ def cell_steering(job: Job, width: int) -> Steering | None:
 
 
 def cell_decoding(cell: Cell) -> Decoding:
-    """How a cell's answers are generated."""
     drawn = asdict(cell.sampling) if cell.sampling else {}
     return Decoding(cell.max_new_tokens, tuple(cell.stop), **drawn, min_new_tokens=cell.min_new_tokens or 0)
 

@@ -30,7 +30,6 @@ class Claim:
 
     @property
     def path(self) -> Path:
-        """Its file."""
         return self.folder / f"{self.key}.{self.generation}"
 
     def current(self) -> bool:

@@ -55,7 +55,6 @@ POLL_SECONDS = 0.5
 
 
 def directions_path(outputs: str, reading_id: str) -> Path:
-    """Where a reading is kept."""
     return Path(outputs) / "cache" / "directions" / f"{reading_id}.safetensors"
 
 

@@ -152,7 +152,6 @@ class Heartbeat:
 
     @property
     def asked_to_end(self) -> bool:
-        """Whether it should end."""
         return self._asked.is_set()
 
     def _clear_up(self) -> None:
@@ -218,7 +217,6 @@ class Watch:
         return now - self._seen[name][1] < patience
 
     def shown(self, worker: str) -> dict[str, Any]:
-        """What a worker last showed."""
         return read_heartbeat(self.folder / f"{worker}.json")
 
 

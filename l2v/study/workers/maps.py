@@ -38,7 +38,6 @@ Failed = Callable[[str, Exception], None]
 
 
 def map_path(outputs: str | Path, fitting_id: str) -> Path:
-    """Where a map is kept."""
     return Path(outputs) / "cache" / "maps" / f"{fitting_id}.safetensors"
 
 
@@ -134,7 +133,6 @@ def _made(path: Path) -> bool:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a map is there and can be read."""
     if not path.exists():
         return False
     try:
@@ -146,8 +144,6 @@ def _whole(path: Path) -> bool:
 
 
 class _Models:
-    """The model that was loaded last."""
-
     def __init__(self, device: str) -> None:
         self.device = device
         self.known: tuple[ModelId, str] | None = None
@@ -162,7 +158,6 @@ class _Models:
         return self.loaded
 
     def release(self) -> None:
-        """Drop it."""
         if self.loaded is not None:
             model, self.loaded = ref(self.loaded.model), None
             release_memory(model)

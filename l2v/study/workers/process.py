@@ -128,7 +128,6 @@ def work_on(
 
 
 def log(message: str) -> None:
-    """A line of a worker's log."""
     print(printable(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {message}"), file=sys.stderr, flush=True)
 
 

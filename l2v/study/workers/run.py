@@ -48,7 +48,6 @@ class Run:
 
     @property
     def id(self) -> str:
-        """The name of its folder."""
         return self.path.name
 
     @property
@@ -58,7 +57,6 @@ class Run:
 
     @property
     def store(self) -> Store:
-        """The study it belongs to."""
         study = self.path.parents[1]
         return Store(study.parent, study.name)
 
@@ -121,12 +119,10 @@ def mend_run(store: Store, jobs: Sequence[Job]) -> None:
 
 
 def run_path(store: Store, jobs: Sequence[Job]) -> Path:
-    """The folder of a command's record."""
     return store.path / "runs" / digest(sorted(job.cell.id for job in jobs))
 
 
 def rewrite(run: Run) -> None:
-    """Write run.json."""
     content = {name: getattr(run, name) for name in ("attempt", "executor", "workers", "retries", "cells", "items", "command")}
     write_atomically(run.path / "run.json", json.dumps(sealed(content), indent=1))
 

@@ -75,12 +75,10 @@ class Targets:
         return self._loaded
 
     def restore(self) -> None:
-        """Give the target its own weights back."""
         self._weights_of = None
         self._weights.close()
 
     def release(self) -> None:
-        """Drop the target."""
         self.restore()
         if self._loaded is not None:
             from l2v.steering.models import release_memory

@@ -37,7 +37,6 @@ class Workload:
         self.groups = [group for group in grouped(self.jobs) if any(job.cell.id in pending for job in group.jobs)]
 
     def drop(self, cells: set[str]) -> None:
-        """Take cells out of the work."""
         self.jobs = [job for job in self.jobs if job.cell.id not in cells]
         kept = [replace(g, jobs=tuple(job for job in g.jobs if job.cell.id not in cells)) for g in self.groups]
         self.groups = [group for group in kept if group.jobs]
