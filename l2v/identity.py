@@ -42,11 +42,8 @@ def digest(value: Any, length: int = 16) -> str:
 
 def sha256(path: Path) -> str:
     """The whole SHA-256 of a file, as package indexes and download pages print it."""
-    held = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(2**20):
-            held.update(block)
-    return held.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(path: str | Path, beside: Callable[[], Mapping[str, Path]] | None = None) -> str:

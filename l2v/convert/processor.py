@@ -14,7 +14,7 @@ from l2v.tensors import json_object
 
 # What stands around and for the tiles of a picture.
 IMAGE_TOKENS = {"start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>"}
-VIDEO_TOKEN = "<video>"
+NAMED = {**IMAGE_TOKENS, "video_token": "<video>"}
 # Of the picture's pixels, as InternVL's own preprocessing has them: those of ImageNet.
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -82,10 +82,6 @@ def build_tokenizer(folder: Path, template: str) -> Any:
     return tokenizer
 
 
-def _named() -> dict[str, str]:
-    return {**IMAGE_TOKENS, "video_token": VIDEO_TOKEN}
-
-
 def _known(folder: Path, settings: dict[str, Any]) -> Any:
     """A tokenizer of a class that transformers has, from copies of its files without the checkpoint's own code."""
     from transformers import AutoTokenizer
@@ -100,7 +96,7 @@ def _known(folder: Path, settings: dict[str, Any]) -> Any:
         }
         (Path(copies) / "tokenizer_config.json").write_text(json.dumps(plain), encoding="utf-8")
         try:
-            return AutoTokenizer.from_pretrained(copies, extra_special_tokens=_named(), trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(copies, extra_special_tokens=NAMED, trust_remote_code=False)
         except (OSError, ValueError, ImportError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"The tokenizer files in '{folder}' could not be read: {reason}") from error
@@ -140,7 +136,7 @@ def _sentencepiece(folder: Path, settings: dict[str, Any]) -> Any:
         unk_token=unknown_piece,
         pad_token=str(settings.get("pad_token") or settings.get("eos_token") or "</s>"),
         model_max_length=int(settings.get("model_max_length") or 8192),
-        extra_special_tokens=_named(),
+        extra_special_tokens=NAMED,
         clean_up_tokenization_spaces=False,
     )
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
-
-import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
@@ -73,9 +71,8 @@ def compare(first: Study, second: Study, most: int | None = MOST_PAIRS) -> Compa
     told = set(first.reported["cell"]) | set(second.reported["cell"])
     shared.sort(key=lambda both: not {both[0]["cell"], both[1]["cell"]} & told)
     pairs = [_pair(first, second, *both) for both in shared[:most]]
-    tested = [i for i, pair in enumerate(pairs) if pair.p is not None]
-    adjusted = dict(zip(tested, holm([pairs[i].p or 0.0 for i in tested]), strict=True)) if tested else {}
-    pairs = [_with_holm(pair, adjusted.get(i)) for i, pair in enumerate(pairs)]
+    adjusted = iter(holm([pair.p for pair in pairs if pair.p is not None]))
+    pairs = [pair if pair.p is None else replace(pair, p_holm=next(adjusted)) for pair in pairs]
     left = len(shared) - len(pairs)
     return Compared(pairs, len(ours) - len(shared), len(theirs) - len(shared), left)
 
@@ -128,9 +125,6 @@ def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[
     if a is None or b is None or not {i.id for i in a.items} & {i.id for i in b.items}:
         return pair
     result = paired_scores(b, a)
-    figures = {"diff": result.diff, "low": result.low, "high": result.high, "right": result.right, "wrong": result.wrong}
-    return CellPair(**(vars(pair) | figures | {"p": result.p, "n": result.n}))
-
-
-def _with_holm(pair: CellPair, p_holm: float | None) -> CellPair:
-    return pair if p_holm is None or pd.isna(p_holm) else CellPair(**(vars(pair) | {"p_holm": float(p_holm)}))
+    return replace(
+        pair, diff=result.diff, low=result.low, high=result.high, right=result.right, wrong=result.wrong, p=result.p, n=result.n
+    )

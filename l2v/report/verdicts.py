@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from l2v.benchmarks.metrics import Score
-from l2v.report.figures import p_value, points
+from l2v.report.figures import figure, p_value, points
 from l2v.report.study import Study
 from l2v.study.columns import FAMILY, SETTINGS, SWEPT, short
 from l2v.study.statistics.paired import paired_scores
@@ -256,15 +256,11 @@ def _against(study: Study, cell: str, null: Mapping[Any, Any], scores: dict[str,
 
 def told_of(row: Mapping[Any, Any]) -> Told:
     """What the rule looks at, from a row of the results."""
-
-    def figure(name: str) -> float | None:
-        return None if pd.isna(row[name]) else float(row[name])
-
     figures = ("low", "high", "diff", "diff_low", "diff_high", "p_holm", "p_best_of_grid", "p_best_of_seeds")
     return Told(
         value=float(row["value"]),
         n=int(row["n"]),
-        **{name: figure(name) for name in figures},
+        **{name: figure(row, name) for name in figures},
         selected=row["selected"] if isinstance(row["selected"], str) else None,
         budget=1 if pd.isna(row["budget"]) else int(row["budget"]),
         steered=not pd.isna(row["layer"]),

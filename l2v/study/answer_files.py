@@ -59,15 +59,13 @@ def read_answered(source: DataRef, items: str | None, responses: str, missing: s
     """
     if missing not in (SKIP, WRONG):
         raise UserError(f"missing={missing}: items without an answer are left out (missing=skip) or wrong (missing=wrong).")
-    file = read_answer_file(responses)
+    form, found = read_answer_file(responses)
     docs = open_docs(source)
-    if source.name != ANY_TASK and any(set(s.row) == {"doc_id"} for s in file.said):
-        raise UserError(
-            f"'{responses}' ({file.form}) has no 'doc' beside its doc_id, which only counts; write samples with docs."
-        )
-    known = _known(source, docs, items, responses, file.said)
+    if source.name != ANY_TASK and any(set(s.row) == {"doc_id"} for s in found):
+        raise UserError(f"'{responses}' ({form}) has no 'doc' beside its doc_id, which only counts; write samples with docs.")
+    known = _known(source, docs, items, responses, found)
     ids, rows, answers = [], [], []
-    for said in file.said:
+    for said in found:
         name = said.id if said.id in known else f"{source.task}:{said.row.get('doc_id', said.id)}"
         if name not in known:
             raise UserError(f"'{responses}' answers item '{said.id}', which {_place(items, source)} does not hold.")
@@ -75,10 +73,10 @@ def read_answered(source: DataRef, items: str | None, responses: str, missing: s
         rows.append(known[name])
         whole = said.unfiltered if source.name == ANY_TASK else None
         answers.append(said.answer if whole is None else Answer(whole))
-    _check_fit(docs, rows, file.said, responses)
+    _check_fit(docs, rows, found, responses)
     answered = {id(row) for row in rows}
     absent = {id(row): (name, row) for name, row in reversed(known.items()) if id(row) not in answered}
-    return AnsweredFile(source.name, docs, ids, rows, answers, file.form, tuple(reversed(absent.values())), missing == WRONG)
+    return AnsweredFile(source.name, docs, ids, rows, answers, form, tuple(reversed(absent.values())), missing == WRONG)
 
 
 def _place(items: str | None, source: DataRef) -> str:

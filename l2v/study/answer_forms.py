@@ -36,16 +36,8 @@ class Said:
     unfiltered: str | None = None
 
 
-@dataclass(frozen=True)
-class AnswerFile:
-    """A file's responses in order, and the name of its form."""
-
-    form: str
-    said: tuple[Said, ...]
-
-
-def read_answer_file(path: str) -> AnswerFile:
-    """The responses of a file in any known form.
+def read_answer_file(path: str) -> tuple[str, tuple[Said, ...]]:
+    """The name of a file's form, and its responses in order.
 
     Raises UserError for a file that cannot be read, holds none, is of no known form (with the columns it has), or answers an
     item twice (with the ids).
@@ -60,7 +52,7 @@ def read_answer_file(path: str) -> AnswerFile:
     if twice:
         told = ", ".join(f"item '{name}'" for name in twice[:10]) + (f" and {len(twice) - 10} more" if len(twice) > 10 else "")
         raise UserError(f"'{path}' answers {told} twice; keep one answer of each.")
-    return AnswerFile(form, said)
+    return form, said
 
 
 def _form(file: Path, records: Sequence[Record]) -> str:
@@ -168,11 +160,7 @@ def _table(path: Path) -> list[Record]:
         raise UserError(f"The file '{path}' could not be read: {error.strerror or error}.") from error
     except Exception as error:
         raise UserError(f"The file '{path}' is no table that can be read: {' '.join(str(error).split())[:160]}") from error
-    return [{str(k): v for k, v in row.items() if not _empty(v)} for row in frame.to_dict("records")]
-
-
-def _empty(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return [{str(k): v for k, v in row.items() if not pd.isna(v)} for row in frame.to_dict("records")]
 
 
 def parsed(value: Any) -> Any:

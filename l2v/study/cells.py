@@ -244,6 +244,11 @@ class Job:
     cell: Cell
     config: Config
 
+    def locations(self) -> dict[str, str | None]:
+        """Where this machine finds what the cell names; kept for later scoring, no part of its identity."""
+        places = {role: getattr(self.config, role).path for role in ("source", "target", "contrast", "benchmark")}
+        return {**places, "benchmark_include": self.config.benchmark.include_path}
+
     def on(self, first: int, last: int) -> Job:
         """This job on one block of the problems that it asks: by their rank, from `first` to the one before `last`."""
         asked = self.config.benchmark

@@ -19,7 +19,7 @@ from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import Cell
 from l2v.study.digests import DIGEST, check_analysis, read_sealed, sealed
 from l2v.study.marks import Marks
-from l2v.study.plan import Fitting, NeutralReading, fitting, job_readings
+from l2v.study.plan import Fitting, NeutralReading, directions_path, fitting, job_readings, map_path, states_path
 from l2v.study.score import items_key
 from l2v.study.store import Store
 from l2v.study.workers.run import read_run
@@ -91,7 +91,7 @@ def check_study(store: Store) -> Checkup:
             if folder.mark() is None:
                 found.old_cells.append(folder)
             keys.add(items_key(cell.benchmark))
-            found.directions |= {_directions(store, reading.id) for reading in job_readings(cell)}
+            found.directions |= {directions_path(store.path.parent, reading.id) for reading in job_readings(cell)}
             found.places.update(_places(cell, folder))
             found.models.update(_models(cell, folder))
             found.maps |= {one.id: one for one in (fitting(cell),) if one is not None}
@@ -154,10 +154,6 @@ def _check_places(found: Checkup) -> None:
             )
 
 
-def _directions(store: Store, reading: str) -> Path:
-    return store.path.parent / "cache" / "directions" / f"{reading}.safetensors"
-
-
 def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
     """The study's own small files, its items and analyses, and the directions, maps and states of neutral texts."""
     checks: list[Callable[[], object]] = [store.selection, *(partial(store.items, key) for key in sorted(keys))]
@@ -179,14 +175,13 @@ def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
 
 
 def _check_map(outputs: Path, one: Fitting) -> None:
-    from l2v.study.workers.maps import load_map, map_path
+    from l2v.study.workers.maps import load_map
 
     if (path := map_path(outputs, one.id)).exists():
         load_map(path)
 
 
 def _check_neutral(outputs: Path, reading: NeutralReading) -> None:
-    from l2v.study.workers.maps import states_path
     from l2v.transfer.neutral import block_count, load_states
 
     if (folder := states_path(outputs, reading.id)).exists():

@@ -16,10 +16,9 @@ from l2v.study.digests import tell_once
 from l2v.study.plan import distinct
 from l2v.study.score import rescore, scoring_of, unjudged
 from l2v.study.store import Store
-from l2v.study.workers.aside import set_aside
 from l2v.study.workers.devices import pick_device
 from l2v.study.workers.executors import execute, worker_count
-from l2v.study.workers.run import mend_run, open_run
+from l2v.study.workers.run import mend_run, open_run, set_aside
 from l2v.study.workers.targets import Targets
 from l2v.study.workers.workload import Workload
 
@@ -107,9 +106,7 @@ def reopen_damaged(store: Store, jobs: Sequence[Job]) -> None:
             folder.reopen()
             print(f"Cell {folder.id} is taken up again: {reason.split('; ')[0]}.", file=sys.stderr)
         if not (folder.path / "config.yaml").exists():
-            from l2v.study.workers.answer import locations
-
-            folder.begin(job.cell, locations(job))
+            folder.begin(job.cell, job.locations())
 
 
 def _unreadable(work: Workload) -> list[tuple[Job, UserError]]:

@@ -53,7 +53,7 @@ def planned(configs: Sequence[Config], refuse_all: bool = True) -> list[Job | Re
                 raise UserError(f"All cells of one run must share {key}=…; sweep something else.")
     if name != "none":
         _check_splits(configs)
-        configs = [_for_selection(config) for config in configs]
+        configs = [_on(config, config.protocol.select, "select") for config in configs]
     if (tasks := sys.modules.get("l2v.benchmarks.lm_tasks")) is not None:
         tasks.open_task.cache_clear()  # who plans anew, in a notebook, means tasks and their data as they are now
     with held_still():
@@ -125,11 +125,6 @@ def check_scoring(names: Sequence[str], benchmark: BenchmarkConfig, judge: Judge
         raise UserError("The scorer 'judge' needs a model: set judge.model=… with judge.base_url=…, or judge.lm_eval=….")
     if "judge" in names and judge.prompt not in PROMPTS:
         raise unknown("judge.prompt", judge.prompt, PROMPTS)
-
-
-def _for_selection(config: Config) -> Config:
-    """The configuration on the items that settings are chosen on."""
-    return _on(config, config.protocol.select, "select")
 
 
 def _on(config: Config, split: str | None, part: str) -> Config:

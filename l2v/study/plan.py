@@ -6,6 +6,7 @@ import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from l2v.identity import canonical_json, digest, settings_of
@@ -42,6 +43,21 @@ class Reading:
         contrast = self.contrast.identity()
         del contrast["name"]
         return {"model": _anonymous(self.model), "contrast": contrast}
+
+
+def directions_path(outputs: str | Path, reading_id: str) -> Path:
+    """The file of a reading in the cache."""
+    return Path(outputs) / "cache" / "directions" / f"{reading_id}.safetensors"
+
+
+def map_path(outputs: str | Path, fitting_id: str) -> Path:
+    """The file of a map in the cache."""
+    return Path(outputs) / "cache" / "maps" / f"{fitting_id}.safetensors"
+
+
+def states_path(outputs: str | Path, reading_id: str) -> Path:
+    """The folder of a model's states of neutral texts in the cache."""
+    return Path(outputs) / "cache" / "neutral" / reading_id
 
 
 def _anonymous(model: ModelId) -> dict[str, Any]:

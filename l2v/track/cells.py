@@ -17,7 +17,7 @@ from l2v.identity import digest
 from l2v.study.cells import Cell
 from l2v.study.columns import ITEMS, Value, key, names, settings
 from l2v.study.marks import Marks
-from l2v.study.plan import job_readings
+from l2v.study.plan import directions_path, job_readings
 from l2v.study.statistics.searches import grouped, own_baseline
 from l2v.study.store import CellFolder, Store
 from l2v.track.examples import Examples
@@ -65,7 +65,6 @@ class CellRuns:
 
     def __init__(self, outputs: str | Path, study: str, examples: int) -> None:
         self.store = Store(outputs, study)
-        self.directions = Path(outputs) / "cache" / "directions"
         self.marks = Marks(self.store)
         self.examples = Examples(self.marks, examples)
 
@@ -137,7 +136,7 @@ class CellRuns:
 
     def _artifact(self, reading: str) -> Artifact | None:
         """A file of directions; None where the cache no longer has it."""
-        path = self.directions / f"{reading}.safetensors"
+        path = directions_path(self.store.path.parent, reading)
         return Artifact(f"directions-{reading}", "directions", {path.name: File(path, fixed=True)}) if path.exists() else None
 
     def _extract(self, reading: str, artifact: Artifact) -> TrackedRun:

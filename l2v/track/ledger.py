@@ -10,7 +10,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,13 +69,6 @@ class Ledger:
         entry = {"id": planned.id, "job_type": planned.job_type, "content": planned.content, "place": place}
         append_line(self.path, entry | {"time": round(time.time(), 3)})
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Only one process uploads a study at a time; the others wait. Ends with the process, however it ends."""
-        make_folder(self.path.parent)
-        with alone(self.path.parent):
-            yield
-
 
 def distinct(planned: Iterable[Planned]) -> Iterator[Planned]:
     """Each run once, where it comes first: cells share directions."""
@@ -100,7 +92,9 @@ def sweep(
     """
     swept = Swept()
     in_a_row = 0
-    with ledger.held():
+    make_folder(ledger.path.parent)
+    # Only one process uploads a study at a time; the others wait.
+    with alone(ledger.path.parent):
         known = ledger.read()
         for run in planned:
             entry = known.get(run.id)

@@ -154,21 +154,16 @@ def _refused() -> Iterator[None]:
         ) from error
 
 
-def _default_entity() -> str | None:
-    with _refused():
-        import wandb
-
-        found: str | None = wandb.Api().default_entity
-        return found
-
-
 def write_workspace(study: Study, tracker: TrackerConfig, online: bool) -> str:
     """Write both beside the uploads, and save them in the project where runs go there too; what was done, in a sentence.
 
     Raises UserError where the project does not take them.
     """
     if online and tracker.entity is None:
-        tracker = replace(tracker, entity=_default_entity())
+        with _refused():
+            import wandb
+
+            tracker = replace(tracker, entity=wandb.Api().default_entity)
     folder = study.store.path / "track"
     shown = {FILE: workspace(study, tracker), REPORT: report(study, tracker)}
     with _refused():

@@ -72,14 +72,7 @@ def load_questions(
     chain-of-thought response, its solution block the direct one). `columns` renames: {"question": "problem"}.
     Raises UserError for a missing file, an unreachable hub, or missing columns.
     """
-    names = {
-        "question": "question",
-        "domain": "domain",
-        "cot": "cot",
-        "direct": "direct",
-        "combined_text": "combined_text",
-    }
-    names |= columns or {}
+    names = {name: name for name in ("question", "domain", "cot", "direct", "combined_text")} | (columns or {})
     rows = read_rows(data, revision, split)
     if not rows:
         raise UserError(f"The contrast data {data} holds no rows.")

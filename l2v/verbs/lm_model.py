@@ -37,7 +37,7 @@ from l2v.study.workers.maps import ensure_maps
 from l2v.study.workers.weights import target_spec
 from l2v.verbs.compose import compose
 
-ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task asks for {}."
+ONLY_GENERATION = "The model 'l2v' answers generate_until tasks only; this task asks for likelihoods."
 
 
 def task_manager(include_path: str | Sequence[str] | None = None, metadata: dict[str, Any] | None = None) -> TaskManager:
@@ -155,13 +155,11 @@ class L2VModel(LM):
         """For lm-eval's record: which cell this model is."""
         return {"l2v_cell": self.cell.describe(), "model_dtype": str(self.target.model.dtype)}
 
-    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Not supported. Raises UserError."""
-        raise UserError(ONLY_GENERATION.format("likelihoods"))
+    def loglikelihood(self, requests: list[Instance]) -> Any:
+        """Not supported, nor the rolling ones. Raises UserError."""
+        raise UserError(ONLY_GENERATION)
 
-    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        """Not supported. Raises UserError."""
-        raise UserError(ONLY_GENERATION.format("likelihoods"))
+    loglikelihood_rolling = loglikelihood
 
 
 def _content(text: str) -> list[dict[str, str]]:

@@ -23,8 +23,6 @@ from rapidfuzz.distance import Levenshtein
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, LIST, TEXT, Answer, Benchmark, Official, Question, Verdict
 from l2v.errors import unknown
 
-# raw: question and choices alone; solution: the repository's zero-shot prompt with its opener "Solution:".
-
 _KINDS = {"integer": INTEGER, "float": FLOAT, "list": LIST}
 _COLUMNS = {"general-vqa": "general", "math-targeted-vqa": "math"}
 
@@ -52,10 +50,8 @@ def _ask(doc: dict[str, Any]) -> str:
 
 
 def _through_float(text: str) -> int:
+    """As the script of today reads integers ("12.0" is 12); the one of the first released runs did not."""
     return int(float(text))
-
-
-# The script of today reads integers through float ("12.0" is 12); the one of the first released runs did not.
 
 
 _OPENER, _CLOSER = 'The answer is "', '".'
@@ -169,7 +165,8 @@ class MathVista(Benchmark):
         """`<image>` and the question in one of STYLES.
 
         direct: the data set's own `query` (hint, question with unit, choices), built from the fields. cot: the same with
-        "reason step by step first, then" put into the hint. Raises UserError for another style.
+        "reason step by step first, then" put into the hint. raw: question and choices alone. solution: the repository's
+        zero-shot prompt with its opener "Solution:". Raises UserError for another style.
         """
         if style not in self.STYLES:
             raise unknown("prompt style", style, self.STYLES)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from l2v.errors import StudyError, UserError, counted
 from l2v.report import style
 from l2v.report.answers import writable
-from l2v.report.comparison import Compared, compare
+from l2v.report.comparison import compare
 from l2v.report.page import examples as browser
 from l2v.report.page import sections as page_sections
 from l2v.report.page.data import column_names, table_for_page
@@ -77,7 +77,7 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
         first, second = told_apart(first, second)
     script = _joined(scripts())
     packed, plotly_hash = _plotly()
-    together = None if second is None else compare_or_none(first, second)
+    together = compare(first, second) if second is not None and len(first.rows) and len(second.rows) else None
     printed, why_not_printed = page_sections.printed(first)
     lat, lat_notes = page_sections.lat(first)
     shown = browser.for_page(first, most) if len(first.rows) else None
@@ -101,7 +101,7 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
         "served": served,
         "study": first,
         "second": second,
-        "title": _title(first, second),
+        "title": first.name if second is None else f"{first.name} beside {second.name}",
         "heads": [_head(study, second is not None) for study in (first, second) if study is not None],
         "note": MINIATURE_NOTE if len(first.rows) and set(first.rows["benchmark"]) == {"mini"} else "",
         "blocks": _blocks([s for s in (first, second) if s is not None]),
@@ -122,15 +122,6 @@ def render(first: Study, second: Study | None, most: int, served: str = "", mark
 
 def _joined(names: Sequence[str]) -> str:
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
-
-
-def compare_or_none(first: Study, second: Study) -> Compared | None:
-    """The cells of both studies side by side, where both have any."""
-    return compare(first, second) if len(first.rows) and len(second.rows) else None
-
-
-def _title(first: Study, second: Study | None) -> str:
-    return first.name if second is None else f"{first.name} beside {second.name}"
 
 
 def _head(study: Study, several: bool) -> dict[str, Any]:

@@ -7,12 +7,13 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 from PIL import Image
 
-from l2v.benchmarks.base import Benchmark, Item
+from l2v.benchmarks.base import Benchmark
 from l2v.benchmarks.catalogue import ANY_TASK
 from l2v.benchmarks.harness import load_task, open_docs
 from l2v.errors import UserError
@@ -70,7 +71,7 @@ def image_readers(folder: CellFolder, ids: Iterable[str]) -> dict[str, Read]:
     config = stored_benchmark(benchmark, locations)
     if benchmark.name == ANY_TASK:
         by_id = {item.id: item for item in benchmark_items(benchmark, config)}
-        return {i: _of_item(by_id[i]) for i in ids if i in by_id}
+        return {i: partial(list, by_id[i].images) for i in ids if i in by_id}
     if benchmark_id(config, benchmark.prompt).revision != benchmark.revision:
         raise UserError(f"the data of benchmark '{benchmark.name}' is no longer what the cells were computed on")
     return _of_rows(benchmark, config, set(ids))
@@ -91,10 +92,6 @@ def _of_rows(benchmark: BenchmarkId, config: Any, ids: set[str]) -> dict[str, Re
 
 def _of_row(docs: Benchmark, row: dict[str, Any]) -> Read:
     return lambda: docs.doc_to_image(row) or []
-
-
-def _of_item(item: Item) -> Read:
-    return lambda: list(item.images)
 
 
 def _side(wanted: Mapping[tuple[str, str], Read]) -> int:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.errors import UserError
+from l2v.report.figures import figure
 from l2v.report.serve.shelf import Shelf, address
 from l2v.report.study import named
 from l2v.study.store import Store
@@ -86,12 +87,9 @@ def _reported(rows: pd.DataFrame, scorer: str | None) -> pd.DataFrame:
 
 
 def _entry(row: dict[Any, Any]) -> LeaderboardEntry:
-    def figure(name: str) -> float | None:
-        return None if pd.isna(row[name]) else float(row[name])
-
-    n = figure("n")
+    n = figure(row, "n")
     return LeaderboardEntry(
-        str(row["study"]), address(str(row["study"])), float(row["value"]), figure("low"), figure("high"),
+        str(row["study"]), address(str(row["study"])), float(row["value"]), figure(row, "low"), figure(row, "high"),
         0 if n is None else int(n), row["selected"] == "test",
     )  # fmt: skip
 

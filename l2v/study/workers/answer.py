@@ -117,15 +117,3 @@ def cell_requests(job: Job, items: Sequence[Item]) -> list[Request]:
     return [
         Request(item.id, item.text, item.images, prefix=cell.prefix or "", history=history + item.history) for item in items
     ]
-
-
-def locations(job: Job) -> dict[str, str | None]:
-    """Where this machine finds what the cell names; kept for later scoring, no part of its identity."""
-    config = job.config
-    return {
-        "source": config.source.path,
-        "target": config.target.path,
-        "contrast": config.contrast.path,
-        "benchmark": config.benchmark.path,
-        "benchmark_include": config.benchmark.include_path,
-    }

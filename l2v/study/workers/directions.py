@@ -27,12 +27,21 @@ from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import has_check, open_line, sealed_line, tell_once
 from l2v.study.model_files import check_declared, reader
-from l2v.study.plan import EXTRACTION_SCHEMA, Reading, fitting, job_readings, norm_reading, readings
+from l2v.study.plan import (
+    EXTRACTION_SCHEMA,
+    Reading,
+    directions_path,
+    fitting,
+    job_readings,
+    map_path,
+    norm_reading,
+    readings,
+)
 from l2v.study.questions import check_planned
 from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
-from l2v.study.workers.maps import load_map, map_path
+from l2v.study.workers.maps import load_map
 from l2v.transfer.arms import ARMS, build_vector
 from l2v.transfer.contrast import (
     ANSWERED,
@@ -52,10 +61,6 @@ from l2v.transfer.extract import extract
 GENERATED_ROWS = 64
 # How soon a worker looks again at what another one reads.
 POLL_SECONDS = 0.5
-
-
-def directions_path(outputs: str, reading_id: str) -> Path:
-    return Path(outputs) / "cache" / "directions" / f"{reading_id}.safetensors"
 
 
 def partial_path(path: Path) -> Path:

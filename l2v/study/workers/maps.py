@@ -22,7 +22,7 @@ from l2v.steering.models import LoadedModel, load_model, release_memory
 from l2v.study.cells import Job, ModelId
 from l2v.study.digests import tell_once
 from l2v.study.model_files import reader
-from l2v.study.plan import MAP_SCHEMA, Fitting, NeutralReading, fitting
+from l2v.study.plan import MAP_SCHEMA, Fitting, NeutralReading, fitting, map_path, states_path
 from l2v.study.questions import check_planned
 from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
@@ -37,19 +37,9 @@ POLL_SECONDS = 0.5
 Failed = Callable[[str, Exception], None]
 
 
-def map_path(outputs: str | Path, fitting_id: str) -> Path:
-    return Path(outputs) / "cache" / "maps" / f"{fitting_id}.safetensors"
-
-
-def states_path(outputs: str | Path, reading_id: str) -> Path:
-    """The folder of a model's states of neutral texts."""
-    return Path(outputs) / "cache" / "neutral" / reading_id
-
-
 def neutral_chats(config: Config) -> list[Chat]:
     """The texts that a configuration draws. Raises UserError where there are too few."""
-    chosen, columns = config.neutral, config.neutral.columns
-    names = {"question": columns.question, "response": columns.response, "domain": columns.domain}
+    chosen, names = config.neutral, vars(config.neutral.columns)
     revision = None if chosen.path else chosen.revision
     where = chosen.path or chosen.id
     bound_requests()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any, get_type_hints
 
 from l2v.config import Config, ExecutorConfig
 from l2v.disk import Record, plain_bytes, read_bytes, read_notes, write_atomically
-from l2v.errors import UserError
+from l2v.errors import StudyError, UserError, printable
 from l2v.identity import canonical_json, digest
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import DIGEST, content_digest, read_sealed, sealed
@@ -27,6 +28,7 @@ from l2v.study.store import CellFolder, Store
 
 # Characters of an error's message that are kept beside its traceback.
 REASON = 300
+DRIVER = "driver"  # who saw a cell fail before a worker takes it up, in the record of failures
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,29 @@ def note_failure(run: Run, folder: CellFolder, worker: str, error: BaseException
     lines = [*read_notes(path), record]
     write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
     return reason
+
+
+def set_aside(run: Run, lost: Sequence[tuple[Job, UserError]]) -> None:
+    """Note each cell's failure on disk, where workers and `l2v status` find it, and tell each reason once."""
+    told: set[str] = set()
+    for job, error in lost:
+        reason = note_aside(run, job, DRIVER, error)
+        if reason not in told:
+            print(printable(f"FAILED {job.cell.id} {job.cell.describe()}: {reason}"), file=sys.stderr)
+        told.add(reason)
+
+
+def note_aside(run: Run, job: Job, worker: str, error: Exception) -> str:
+    """Note on disk that a cell is not tried any more in this attempt; returns the reason in one line."""
+    folder = run.store.folder(job.cell.id)
+    try:
+        folder.begin(job.cell, job.locations())
+    except StudyError:
+        raise
+    except UserError as damaged:
+        # What is wrong with its own folder stands in its own way alone.
+        error = damaged
+    return note_failure(run, folder, worker, error, lambda *_: True)
 
 
 def note_stop(run: Run, worker: str, sentence: str) -> None:

@@ -22,14 +22,13 @@ from l2v.study.plan import Unit, block_key, blocks, fitting, from_place, job_rea
 from l2v.study.provenance import note_work
 from l2v.study.score import prompt_hashes, scoring_of
 from l2v.study.store import CellFolder
-from l2v.study.workers.answer import Answered, answer, locations
-from l2v.study.workers.aside import note_aside
+from l2v.study.workers.answer import Answered, answer
 from l2v.study.workers.claims import DONE, FREE, HELD, Claim, alive, claim_all, states
 from l2v.study.workers.directions import directions_path, ensure_directions
 from l2v.study.workers.finish import Finisher
 from l2v.study.workers.heartbeat import Heartbeat
 from l2v.study.workers.maps import ensure_maps, map_path
-from l2v.study.workers.run import Run, note_failure
+from l2v.study.workers.run import Run, note_aside, note_failure
 from l2v.study.workers.workload import Workload
 
 # How soon and how late a worker looks again at what others hold, and how many units it looks at before it waits.
@@ -301,7 +300,7 @@ class Worker:
             self._may_go_on()
 
         try:
-            for begun in at_once(lambda job: folders[job.cell.id].begin(job.cell, locations(job)), jobs):
+            for begun in at_once(lambda job: folders[job.cell.id].begin(job.cell, job.locations()), jobs):
                 if isinstance(begun, Exception):
                     raise begun
             target = self.targets.of(jobs[0], self.device, self._loading)

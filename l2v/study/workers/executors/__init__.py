@@ -67,8 +67,8 @@ def execute(work: Workload, run: Run) -> dict[str, str]:
     Raises UserError for what ends the whole command, and Submitted when the run goes on elsewhere.
     """
     if run.executor != "local":
-        from l2v.study.workers.aside import set_aside
         from l2v.study.workers.executors.fetch import fetch_models
+        from l2v.study.workers.run import set_aside
 
         pending = [job for job in work.jobs if not work.store.folder(job.cell.id).done]
         lost = fetch_models(pending, partial(print, file=sys.stderr))

@@ -19,12 +19,12 @@ def fetch_models(jobs: Sequence[Job], tell: Callable[[str], None]) -> list[tuple
 
     Local folders are left alone. Returns the jobs of which a checkpoint cannot be had, each with the reason.
     """
-    reasons: dict[_Key, UserError | None] = {}
+    reasons: dict[tuple[str, str | None, str | None], UserError | None] = {}
     lost = []
     for job in jobs:
         for model in _models(job):
-            if _key(model) not in reasons:
-                reasons[_key(model)] = _fetch(model)
+            if (key := _key(model)) not in reasons:
+                reasons[key] = _fetch(model)
         if error := next((e for model in _models(job) if (e := reasons[_key(model)])), None):
             lost.append((job, error))
     fetched = [key[0] for key, error in reasons.items() if error is None and key[2] is None]
@@ -59,8 +59,5 @@ def _fetch(model: ModelConfig) -> UserError | None:
     return None
 
 
-_Key = tuple[str, str | None, str | None]
-
-
-def _key(model: ModelConfig) -> _Key:
+def _key(model: ModelConfig) -> tuple[str, str | None, str | None]:
     return model.id, model.revision, model.path
