@@ -131,7 +131,7 @@ def _leaves(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[
 def _value(key: str, value: object) -> str:
     """A value in Hydra's grammar; a list is swept over, unless it is what the setting holds."""
     from l2v.config import Config
-    from l2v.verbs.grid import leaves
+    from l2v.ranges import leaves
 
     value = value.tolist() if hasattr(value, "tolist") else value  # numpy's numbers and arrays
     if not isinstance(value, (list, tuple, range)):

@@ -175,3 +175,13 @@ def _values(settings: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield from ((key, one) for one in value)
         else:
             yield key, value
+
+
+def leaves(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting of a configuration by its full key."""
+    found: dict[str, Any] = {}
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        key = f"{prefix}{field.name}"
+        found |= leaves(value, f"{key}.") if is_dataclass(value) else {key: value}
+    return found

@@ -47,9 +47,7 @@ def build_lm(tokenizer: PreTrainedTokenizerFast, width: int, layers: int = LAYER
         head_dim=width // HEADS,
         max_position_embeddings=512,
         tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **_special(tokenizer),
     )
     model = LlamaForCausalLM(config)
     model.generation_config = _generation_config(tokenizer)
@@ -77,9 +75,7 @@ def build_vlm(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Lla
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **_special(tokenizer),
     )
     model = LlavaForConditionalGeneration(config)
     model.model.language_model.load_state_dict(base.model.state_dict())
@@ -181,21 +177,21 @@ def _copy_rewritten(
     `read` undoes the change of the normalised stream's scale when the width grows. Norm gains are folded into the
     matrices that read the stream, and set to one. A wider MLP keeps its own extra rows, with zero down-columns.
     """
-    _write(target.embed_tokens.weight, source.embed_tokens.weight.double() @ lift.T)
+    target.embed_tokens.weight.copy_(source.embed_tokens.weight.double() @ lift.T)
     for old, new in zip(source.layers, target.layers, strict=True):
         for name in ("q_proj", "k_proj", "v_proj"):
             weight = getattr(old.self_attn, name).weight
-            _write(getattr(new.self_attn, name).weight, _reading(weight, old.input_layernorm, lift, read))
-        _write(new.self_attn.o_proj.weight, lift @ old.self_attn.o_proj.weight.double())
+            getattr(new.self_attn, name).weight.copy_(_reading(weight, old.input_layernorm, lift, read))
+        new.self_attn.o_proj.weight.copy_(lift @ old.self_attn.o_proj.weight.double())
         rows = old.mlp.gate_proj.out_features
         for name in ("gate_proj", "up_proj"):
             weight = getattr(old.mlp, name).weight
-            _write(getattr(new.mlp, name).weight[:rows], _reading(weight, old.post_attention_layernorm, lift, read))
-        _write(new.mlp.down_proj.weight[:, :rows], lift @ old.mlp.down_proj.weight.double())
+            getattr(new.mlp, name).weight[:rows].copy_(_reading(weight, old.post_attention_layernorm, lift, read))
+        new.mlp.down_proj.weight[:, :rows].copy_(lift @ old.mlp.down_proj.weight.double())
         new.mlp.down_proj.weight[:, rows:] = 0.0
         nn.init.ones_(new.input_layernorm.weight)
         nn.init.ones_(new.post_attention_layernorm.weight)
-    _write(target_head.weight, _reading(source_head.weight, source.norm, lift, read))
+    target_head.weight.copy_(_reading(source_head.weight, source.norm, lift, read))
     nn.init.ones_(target.norm.weight)
 
 
@@ -203,15 +199,13 @@ def _reading(weight: torch.Tensor, norm: LlamaRMSNorm, lift: torch.Tensor, read:
     return (weight.double() * norm.weight.double()) @ lift.T * read
 
 
-def _write(parameter: torch.Tensor, value: torch.Tensor) -> None:
-    parameter.copy_(value)
+def _special(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
 
 
 def _generation_config(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
     return GenerationConfig(
         do_sample=False,
         max_new_tokens=32,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **_special(tokenizer),
     )

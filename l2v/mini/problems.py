@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image, ImageFont
+    from PIL import Image
 
 LETTERS = ("a", "b", "c", "d", "e", "f")
 CELL = 12  # pixels along one side of a cell, and of a patch of the vision tower
@@ -185,6 +184,8 @@ def render(problem: SumProblem, rng: np.random.Generator) -> Image.Image:
     import numpy as np
     from PIL import Image, ImageDraw
 
+    from l2v.boxes import typeface
+
     side = CELL * GRID
     picture = Image.new("L", (side, side), int(rng.integers(190, 251)))
     draw = ImageDraw.Draw(picture)
@@ -192,7 +193,9 @@ def render(problem: SumProblem, rng: np.random.Generator) -> Image.Image:
         row, column = divmod(index, GRID)
         dx, dy = rng.integers(-1, 2, 2)
         centre = (column * CELL + CELL // 2 + int(dx), row * CELL + CELL // 2 + int(dy))
-        draw.text(centre, str(digit), fill=int(rng.integers(0, 91)), font=_font(int(rng.integers(10, 13))), anchor="mm")
+        draw.text(
+            centre, str(digit), fill=int(rng.integers(0, 91)), font=typeface(None, int(rng.integers(10, 13))), anchor="mm"
+        )
     noisy = np.asarray(picture, dtype=np.float32) + rng.normal(0.0, 8.0, (side, side))
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).convert("RGB")
 
@@ -204,10 +207,3 @@ def vocabulary() -> list[str]:
     words = {word for phrase in phrases for word in phrase.split()}
     words.update(digits, LETTERS, STEP_OPENERS, DIRECT_OPENERS, [CONCLUSION], [f"={digit}" for digit in digits])
     return sorted(words)
-
-
-@lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from l2v.config import Config
 from l2v.errors import UserError
-from l2v.ranges import check_ranges
+from l2v.ranges import check_ranges, leaves
 from l2v.verbs.complaints import complaining
 from l2v.verbs.settings_node import SEARCH_PATH, settings_node
 
@@ -175,16 +175,6 @@ def _changed_by(config: Config, effects: Sequence[Effect]) -> Config:
     for effect in effects:
         for key, value in effect.items():
             put(found, key, copy.copy(value))
-    return found
-
-
-def leaves(settings: Any, prefix: str = "") -> Effect:
-    """Every setting of a configuration by its full key."""
-    found: Effect = {}
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        key = f"{prefix}{field.name}"
-        found |= leaves(value, f"{key}.") if is_dataclass(value) else {key: value}
     return found
 
 

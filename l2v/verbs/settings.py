@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeVar, cast
+from dataclasses import dataclass
+from typing import TypeVar, cast
 
 from l2v.errors import UserError, nearest
-from l2v.ranges import check_ranges
+from l2v.ranges import check_ranges, leaves
 
 Settings = TypeVar("Settings")
 
@@ -20,14 +20,6 @@ class StudySettings:
     outputs: str = "outputs"  # folder of all studies
 
 
-def names(kind: type) -> list[str]:
-    """Every setting of a dataclass of defaults, with its full key."""
-    found = []
-    for part, default in _defaults(kind).items():
-        found += [f"{part}.{field.name}" for field in fields(default)] if is_dataclass(default) else [part]
-    return found
-
-
 def parse(arguments: Sequence[str], kind: type[Settings]) -> Settings:
     """The settings from key=value words; `--key value`, `--key=value` and, for what is off, `--key` say the same.
 
@@ -37,7 +29,7 @@ def parse(arguments: Sequence[str], kind: type[Settings]) -> Settings:
     from omegaconf.errors import OmegaConfBaseException
 
     schema = OmegaConf.create(OmegaConf.structured(kind), flags={"readonly": False})
-    known = names(kind)
+    known = list(leaves(kind()))
     for key, value in _pairs(arguments, kind):
         if key not in known:
             close = nearest(key, known) if len(known) > 5 else []
@@ -57,7 +49,7 @@ def parse(arguments: Sequence[str], kind: type[Settings]) -> Settings:
 
 def _pairs(arguments: Sequence[str], kind: type) -> list[tuple[str, str]]:
     """(setting, value) of every word; `tracker=NAME` names the tracker, as in a config group."""
-    defaults = _defaults(kind)
+    defaults = vars(kind())
     found = []
     words = iter(arguments)
     for word in words:
@@ -77,8 +69,3 @@ def _pairs(arguments: Sequence[str], kind: type) -> list[tuple[str, str]]:
 def _unquoted(value: str) -> str:
     """As Hydra's grammar has it: quotes around a value are no part of it."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
-
-
-def _defaults(kind: type) -> dict[str, Any]:
-    usual = kind()
-    return {field.name: getattr(usual, field.name) for field in fields(usual)}

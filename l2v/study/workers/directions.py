@@ -41,7 +41,7 @@ from l2v.study.questions import check_planned
 from l2v.study.workers.bars import reading_bar
 from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
-from l2v.study.workers.maps import load_map
+from l2v.study.workers.maps import can_be_read, load_map
 from l2v.transfer.arms import ARMS, build_vector
 from l2v.transfer.contrast import (
     ANSWERED,
@@ -173,14 +173,7 @@ def _read_missing(
 
 def _complete(path: Path, reading: Reading) -> bool:
     """Whether a reading's file is there, with the states where they are wanted."""
-    if not path.exists():
-        return False
-    try:
-        _load(path, path.stat().st_mtime_ns)
-    except UserError as error:
-        tell_once(f"{str(error).split(';')[0]}; it is computed again.")
-        return False
-    return not reading.states or Directions.has_states(path)
+    return can_be_read(path, load_directions) and (not reading.states or Directions.has_states(path))
 
 
 def read_directions(

@@ -61,7 +61,7 @@ def ensure_maps(
     lost: dict[str, Exception] = {}
     waiting: dict[Path, _Task] = {}
     shelf = _Models(device)
-    missing = [(one, job) for one, job in needed.values() if not _whole(map_path(outputs, one.id))]
+    missing = [(one, job) for one, job in needed.values() if not can_be_read(map_path(outputs, one.id), load_map)]
     readings = {r.id: (r, job) for one, job in missing for r in (one.source, one.target)}
     for reading, job in sorted(readings.values(), key=lambda found: str(found[0].model)):
         waiting[states_path(outputs, reading.id)] = _Task(partial(_read, reading, job, shelf, say))
@@ -119,14 +119,15 @@ def _attend(path: Path, task: _Task, worker: Heartbeat, lost: dict[str, Exceptio
 
 def _made(path: Path) -> bool:
     """Whether a folder of states, or a map, is there; a map is read to tell."""
-    return _whole(path) if path.suffix else path.is_dir()
+    return can_be_read(path, load_map) if path.suffix else path.is_dir()
 
 
-def _whole(path: Path) -> bool:
+def can_be_read(path: Path, load: Callable[[Path], object]) -> bool:
+    """Whether a file of the cache is there and whole; that one is damaged is told."""
     if not path.exists():
         return False
     try:
-        load_map(path)
+        load(path)
     except UserError as error:
         tell_once(f"{str(error).split(';')[0]}; it is computed again.")
         return False
