@@ -29,39 +29,28 @@ def rule_of(protocol: ProtocolConfig) -> Rule:
     return Rule(delta, protocol.margin, protocol.budget, protocol.eta)
 
 
-@dataclass(frozen=True)
-class RaceQuestions:
-    """What a race asks. problems: in the order in which it asks them; problem_of: item -> problem."""
-
-    problems: list[str]
-    problem_of: dict[str, str]
-
-    @classmethod
-    def by(cls, job: Job) -> RaceQuestions:
-        """What the race asks of a job's cell."""
-        docs = open_docs(data_ref(job.config.benchmark))
-        found = {item.id: docs.problem(item.doc) for item in benchmark_items(job.cell.benchmark, job.config.benchmark)}
-        return cls(ranked_problems(found.values(), job.config.benchmark.part_seed), found)
+def race_questions(job: Job) -> tuple[list[str], dict[str, str]]:
+    """What a race asks of a job's cell: its problems in the order in which it asks them, and item -> problem."""
+    docs = open_docs(data_ref(job.config.benchmark))
+    found = {item.id: docs.problem(item.doc) for item in benchmark_items(job.cell.benchmark, job.config.benchmark)}
+    return ranked_problems(found.values(), job.config.benchmark.part_seed), found
 
 
 @dataclass
 class Heat:
     """One arm's race over its jobs, which stand in the order of preference and ask the whole of the part.
 
+    problems: in the order in which it asks them; problem_of: item -> problem.
     promises: of all cells of the arm, where they were ranked beforehand, with those that do not race.
     """
 
     jobs: list[Job]
     race: Race
-    questions: RaceQuestions
+    problems: list[str]
+    problem_of: dict[str, str]
     promises: tuple[Promise, ...] = ()
     rounds: tuple[Round, ...] = ()
     scores: dict[str, list[float]] = field(default_factory=dict)
-
-    @property
-    def problems(self) -> list[str]:
-        """What it asks, in the order in which it asks it."""
-        return self.questions.problems
 
     @property
     def winner(self) -> Job | None:
@@ -81,9 +70,7 @@ class Heat:
         first, last = self.race.block
         for cell in self.race.live:
             verdicts = store.folder(asked[cell].cell.id).scores(scorer)
-            self.scores.setdefault(self.jobs[cell].cell.id, []).extend(
-                self._by_problem(verdicts, self.questions.problems[first:last])
-            )
+            self.scores.setdefault(self.jobs[cell].cell.id, []).extend(self._by_problem(verdicts, self.problems[first:last]))
         live = [self.jobs[cell].cell.id for cell in self.race.live]
         found = np.array([self.scores[name] for name in live])
         self._note(live, found, self.race.answered(found), last - first)
@@ -92,7 +79,7 @@ class Heat:
         """The share of right answers of each problem, in this order."""
         right: dict[str, list[bool]] = {problem: [] for problem in problems}
         for verdict in verdicts:
-            right[self.questions.problem_of[str(verdict["id"])]].append(verdict["correct"] is True)
+            right[self.problem_of[str(verdict["id"])]].append(verdict["correct"] is True)
         return [float(np.mean(right[problem])) for problem in problems]
 
     def _note(self, live: Sequence[str], scores: np.ndarray, look: Look, problems: int) -> None:
@@ -111,13 +98,14 @@ def heats_of(arms: Sequence[list[Job]], protocol: ProtocolConfig, targets: Targe
         from l2v.study.prior import ranked
 
         arms, promised = ranked(arms, protocol.prior == "strict", targets)
-    rule, asked, found = rule_of(protocol), dict[BenchmarkId, RaceQuestions](), []
+    rule, asked, found = rule_of(protocol), dict[BenchmarkId, tuple[list[str], dict[str, str]]](), []
     for jobs, promises in zip(arms, promised, strict=True):
         benchmark = jobs[0].cell.benchmark
         if benchmark not in asked:
-            asked[benchmark] = RaceQuestions.by(jobs[0])
-        race = Race(range(len(jobs)), looks(len(asked[benchmark].problems), rule.budget, rule.eta), rule)
-        found.append(Heat(jobs, race, asked[benchmark], promises))
+            asked[benchmark] = race_questions(jobs[0])
+        problems, problem_of = asked[benchmark]
+        race = Race(range(len(jobs)), looks(len(problems), rule.budget, rule.eta), rule)
+        found.append(Heat(jobs, race, problems, problem_of, promises))
     return found
 
 

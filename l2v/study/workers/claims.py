@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,18 +80,13 @@ def claim(folder: Path, key: str, worker: Heartbeat) -> Claim | None:
 def claim_all(wanted: Iterable[tuple[Path, str]], worker: Heartbeat) -> list[Claim] | None:
     """Claim all of these or, when one of them is held elsewhere, none."""
     held: list[Claim] = []
-    try:
+    with ExitStack() as given_back:
         for folder, key in wanted:
-            got = claim(folder, key, worker)
-            if got is None:
-                for other in held:
-                    other.release()
+            if (got := claim(folder, key, worker)) is None:
                 return None
+            given_back.callback(got.release)
             held.append(got)
-    except BaseException:
-        for other in held:
-            other.release()
-        raise
+        given_back.pop_all()
     return held
 
 
