@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -82,11 +82,7 @@ def open_task(ref: DataRef) -> LmEvalTask:
                 raise  # otherwise: a group that names tasks of lm-eval's own
     manager = _manager(ref.include_path, stand, defaults=True)
     if ref.task not in manager.all_tasks:
-        near = ", ".join(nearest(ref.task, manager.all_tasks))
-        raise UserError(
-            f"lm-eval has no task '{ref.task}'{f'; did you mean {near}?' if near else '.'} A task file of your own must load "
-            "without errors and lie in benchmark.include_path."
-        )
+        raise _no_task(ref.task, manager.all_tasks, "load without errors and lie in benchmark.include_path")
     return LmEvalTask(ref, _loaded(manager, ref))
 
 
@@ -96,11 +92,14 @@ def check_named(task: str, include_path: str | None = None) -> None:
     own = [str(Path(found.origin).parent / "tasks")] if found and found.origin else []
     mentioned, names = _mentioned(task.encode(), (*own, *task_folders(), *([include_path] if include_path else [])))
     if not mentioned:
-        near = ", ".join(nearest(task, names))
-        raise UserError(
-            f"lm-eval has no task '{task}'{f'; did you mean {near}?' if near else '.'} A task file of your own must lie in "
-            "benchmark.include_path."
-        )
+        raise _no_task(task, names, "lie in benchmark.include_path")
+
+
+def _no_task(task: str, known: Iterable[str], must: str) -> UserError:
+    near = ", ".join(nearest(task, known))
+    return UserError(
+        f"lm-eval has no task '{task}'{f'; did you mean {near}?' if near else '.'} A task file of your own must {must}."
+    )
 
 
 @lru_cache(maxsize=16)
