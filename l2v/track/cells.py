@@ -1,7 +1,7 @@
 """The runs of cells and of their directions, built from the store alone.
 
 A cell that is scored again later is uploaded again under its own id, so that a cell is one run; what a scorer gave over the
-whole study is a run of job_type "score" (track_study.py).
+whole study is a run of job_type "score" (study.py).
 """
 
 from __future__ import annotations
