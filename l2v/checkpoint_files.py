@@ -14,7 +14,7 @@ from l2v.checkpoint import ModelSpec, check_whole, text_config
 from l2v.errors import UserError
 from l2v.generation import check_generation
 from l2v.hub import cached_folder, noted
-from l2v.sizes import check_numbers_of, check_two_processors, check_two_templates, check_vocabulary
+from l2v.sizes import check_areas, check_numbers_of, check_two_processors, check_two_templates, check_vocabulary
 from l2v.tensors import check_depth, check_numbers, check_width, json_object, tensors_of
 
 # Files of which a checkpoint has one.
@@ -38,6 +38,7 @@ def check_files(spec: ModelSpec, kind: str) -> None:
     check_vocabulary(folder)
     if kind == "vision":
         check_two_templates(folder)
+        check_areas(folder)
     _check_folder(folder, kind)
 
 

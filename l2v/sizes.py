@@ -115,8 +115,6 @@ def check_two_processors(folder: Path) -> None:
     read, other = (json_object(file) if file.is_file() else {} for file in files)
     images: Any = read.get("image_processor")
     own: Mapping[str, Any] = images if isinstance(images, dict) else {}
-    for file, settings in zip(files, (own, other), strict=True):
-        _check_areas(file, settings)
     for key, value in own.items():
         if key in other and _differ(value, theirs := other[key]):
             raise UserError(
@@ -125,16 +123,18 @@ def check_two_processors(folder: Path) -> None:
             )
 
 
-def _check_areas(file: Path, settings: Mapping[str, Any]) -> None:
-    """Qwen-VL's area of pictures has an older spelling, which is read where both are there."""
-    size: Any = settings.get("size")
-    for older, newer in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
-        for key in (newer, older) if isinstance(size, dict) else ():
-            if _number(one := settings.get(older)) and _number(other := size.get(key)) and one != other:
-                raise UserError(
-                    f"'{file}' says {older}={one} of the area of pictures, and {key}={other} in size; delete the one or the "
-                    "other."
-                )
+def check_areas(folder: Path) -> None:
+    """Raise UserError where min_pixels or max_pixels, the older spelling of the area of Qwen-VL's pictures, which is read where
+    both are there, differs from the size beside it."""
+    for name, part in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
+        told: Any = json_object(folder / name) if (folder / name).is_file() else {}
+        settings = told if part is None else told.get(part)
+        size = settings.get("size") if isinstance(settings, dict) else None
+        for older, newer in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+            for key in (newer, older) if isinstance(size, dict) else ():
+                if _number(one := settings.get(older)) and _number(other := size.get(key)) and one != other:
+                    what = f"'{folder / name}' says {older}={one} of the area of pictures, and {key}={other} in size"
+                    raise UserError(f"{what}; delete the one or the other.")
 
 
 def _differ(one: Any, other: Any) -> bool:

@@ -16,7 +16,7 @@ from l2v.checkpoint import ModelSpec
 from l2v.config import ModelConfig
 from l2v.errors import UserError
 from l2v.generation import FOLLOWED, followed
-from l2v.sizes import check_numbers_of, check_two_processors, check_vocabulary
+from l2v.sizes import check_areas, check_numbers_of, check_two_processors, check_vocabulary
 from l2v.steering.engine.engine import Decoding, Engine, Request, Row
 from l2v.steering.engine.reference import generate_apart
 from l2v.steering.models import LoadedModel, check_quantizer, load_model
@@ -100,7 +100,7 @@ def test_files_that_say_the_same_in_another_way_are_taken(copy: Path) -> None:
     (copy / OLDER).write_text(
         json.dumps({"min_pixels": 3136, "max_pixels": 9, "size": {"min_pixels": 3136, "longest_edge": 9}})
     )
-    check_two_processors(copy)
+    check_areas(copy)
     (copy / MARKS).write_text(json.dumps({"eos_token": "w1"}))
     change(copy / TOKENS, None, added(**{"</s>": 2}))
     check_vocabulary(copy)
