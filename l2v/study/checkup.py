@@ -17,7 +17,7 @@ from l2v.hub import cached_folder
 from l2v.identity import fingerprint
 from l2v.study.cell_folder import CellFolder
 from l2v.study.cells import Cell
-from l2v.study.digests import DIGEST, check_analysis, read_sealed, sealed
+from l2v.study.digests import DIGEST, analyses, check_analysis, read_sealed, sealed
 from l2v.study.marks import Marks
 from l2v.study.plan import Fitting, NeutralReading, directions_path, fitting, job_readings, map_path, states_path
 from l2v.study.score import items_key
@@ -162,10 +162,10 @@ def _check_files(store: Store, keys: set[str], found: Checkup) -> None:
     checks += [partial(_check_map, store.path.parent, one) for one in found.maps.values()]
     readings = {reading.id: reading for one in found.maps.values() for reading in (one.source, one.target)}
     checks += [partial(_check_neutral, store.path.parent, reading) for reading in readings.values()]
-    analyses = sorted(store.path.glob("lat/*/lat.json"))
-    checks += [store.check_tables, *(partial(check_analysis, path) for path in analyses)]
+    told = analyses(store.path)
+    checks += [store.check_tables, *(partial(check_analysis, path) for path in told)]
     # Which texts an analysis was made from is not told; all of them are few.
-    checks += [partial(_check_texts, path) for path in sorted(store.path.parent.glob("cache/texts/*.jsonl")) if analyses]
+    checks += [partial(_check_texts, path) for path in sorted(store.path.parent.glob("cache/texts/*.jsonl")) if told]
     for check in checks:
         try:
             check()

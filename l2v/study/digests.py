@@ -131,6 +131,11 @@ def read_sealed(path: Path, mend: str) -> Record:
     return found
 
 
+def analyses(study: Path) -> list[Path]:
+    """Where the lat.json of every analysis of a study is, or was: its page is written after it."""
+    return sorted({*study.glob("lat/*/lat.json"), *(page.with_name("lat.json") for page in study.glob("lat/*/index.html"))})
+
+
 def check_analysis(path: Path) -> Record:
     """What the lat.json of an analysis tells. Raises UserError where it, or one of its files, is not as written."""
     told = read_sealed(path, ANALYZE_AGAIN)

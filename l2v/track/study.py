@@ -18,7 +18,7 @@ from l2v.report.race import looks_table
 from l2v.report.study import Study, open_study
 from l2v.report.tables import headline
 from l2v.study.columns import COLUMNS, COMPARED, SEARCHED, names
-from l2v.study.digests import check_analysis
+from l2v.study.digests import analyses, check_analysis
 from l2v.track.cells import FORMAT, CellRuns, flat
 from l2v.track.grid import heatmaps
 from l2v.track.ledger import Planned
@@ -136,7 +136,7 @@ def _raced(study: Study) -> dict[str, Scalar]:
 def _lat_pictures(study: Path) -> dict[str, TrackedPicture]:
     """The pictures that `l2v analyze` left in outputs/<study>/lat/<name>/."""
     found = {}
-    for told in sorted((study / "lat").glob("*/lat.json")):
+    for told in analyses(study):
         for figure in check_analysis(told)["figures"]:
             # A name, never a way out of the folder.
             png = told.parent / Path(str(figure["png"])).name

@@ -286,4 +286,4 @@ def test_the_claim_of_states_is_held_against_a_stored_analysis(l2v: Callable[...
     assert l2v(*claims, "mini=true").code == 0
     (folder / "index.html").touch()
     answer = l2v(*claims, "mini=true")
-    assert answer.code == 2 and f"'{folder}' lacks its lat.json; repeat its `l2v analyze`, or delete it" in answer.err
+    assert answer.code == 2 and f"{folder / 'lat.json'} is missing; repeat its `l2v analyze`" in answer.err

@@ -139,3 +139,11 @@ def test_a_table_and_an_analysis_that_were_changed_are_not_passed_on(copied_pair
     (folder / "lat.json").write_text("{")
     with pytest.raises(UserError, match=r"lat\.json is damaged; repeat its `l2v analyze`"):
         runs(copied_pair)[-1].build()
+    # Its page, which is written last, tells of one that is gone.
+    (folder / "lat.json").unlink()
+    assert not lat(study)[1] and not check_study(study.store).problems and not runs(copied_pair)[-1].build().pictures
+    (folder / "index.html").touch()
+    assert lat(study) == ([], ["lat/one could not be read (FileNotFoundError); run `l2v analyze` again."])
+    with pytest.raises(UserError, match=r"lat\.json cannot be read .*; repeat its `l2v analyze`"):
+        runs(copied_pair)[-1].build()
+    assert [problem for problem in check_study(study.store).problems if "lat.json" in problem]

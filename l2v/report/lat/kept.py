@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from l2v.errors import UserError
-from l2v.study.digests import ANALYZE_AGAIN, check_figure, read_sealed
+from l2v.study.digests import ANALYZE_AGAIN, analyses, check_figure, read_sealed
 from l2v.study.statistics.paired import Paired
 
 
@@ -31,8 +31,8 @@ def kept_shares(outputs: str, source: str, target: str, contrast: str) -> tuple[
 
     Raises UserError for an analysis that cannot be read, and for one whose page is there and nothing else of it.
     """
-    if lost := next((p.parent for p in Path(outputs).glob("*/lat/*/index.html") if not p.with_name("lat.json").exists()), None):
-        raise UserError(f"The analysis '{lost}' lacks its lat.json; repeat its `l2v analyze`, or delete it.")
+    if lost := next((path for study in Path(outputs).glob("*") for path in analyses(study) if not path.exists()), None):
+        raise UserError(f"{lost} is missing; {ANALYZE_AGAIN}")
     wanted = {"source": source, "target": target, "contrast": contrast}
     for file in sorted(Path(outputs).glob("*/lat/*/lat.json"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:

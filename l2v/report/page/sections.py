@@ -17,7 +17,7 @@ from l2v.report.agreement import Judged, matrix
 from l2v.report.figures import points
 from l2v.report.paper import paper_table, printed_beside
 from l2v.report.study import Study
-from l2v.study.digests import check_figure, is_whole
+from l2v.study.digests import analyses, check_figure, is_whole
 
 MOST_JUDGED = 100  # cells whose responses are compared between scorers
 MOST_LAT_BYTES = 3_000_000
@@ -86,7 +86,7 @@ def lat(study: Study) -> tuple[list[Record], list[str]]:
     """The LAT pictures under lat/<id>/, checked, and a sentence per folder or figure that could not be shown."""
     shown: list[Record] = []
     notes: list[str] = []
-    for path in sorted((study.store.path / "lat").glob("*/lat.json")):
+    for path in analyses(study.store.path):
         try:
             shown.append(_lat(path, notes))
         except (OSError, ValueError, KeyError, TypeError) as error:
