@@ -129,7 +129,7 @@ def check_areas(folder: Path) -> None:
     for name, part in (("processor_config.json", "image_processor"), ("preprocessor_config.json", None)):
         told: Any = json_object(folder / name) if (folder / name).is_file() else {}
         settings = told if part is None else told.get(part)
-        size = settings.get("size") if isinstance(settings, dict) else None
+        size: Any = settings.get("size") if isinstance(settings, dict) else None
         for older, newer in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
             for key in (newer, older) if isinstance(size, dict) else ():
                 if _number(one := settings.get(older)) and _number(other := size.get(key)) and one != other:
