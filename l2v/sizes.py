@@ -17,7 +17,7 @@ from l2v.tensors import json_object
 
 AGAIN = "get the checkpoint again"
 # Numbers that must be above 0, lists of blocks, and lists of a number for each rotary frequency.
-POSITIVE = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "sliding_window")
+POSITIVE = ("rms_norm_eps", "layer_norm_eps", "rope_theta", "sliding_window", "query_pre_attn_scalar")
 # What is added to a variance; those of published models lie between 1e-12 and 1e-5.
 EPS = re.compile(r"norm_eps(ilon)?$")
 MOST_EPS = 1e-2

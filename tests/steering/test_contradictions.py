@@ -109,6 +109,7 @@ def test_files_that_say_the_same_in_another_way_are_taken(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "values", "told"),
     [
+        ({"query_pre_attn_scalar": -8}, None, "query_pre_attn_scalar=-8, which must be above 0"),
         ({"rms_norm_eps": 0.5}, None, r"rms_norm_eps=0\.5, which must be at most 0\.01"),
         ({"norm_eps": 1e-5, "layer_norm_epsilon": 0.02}, None, r"layer_norm_epsilon=0\.02, which must be at most"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}, 1e6, "rope_type=linear of its rotary .* and default in"),

@@ -272,6 +272,7 @@ def test_pictures_of_another_familys_processor_are_noted(faults: Path, l2v: Call
     large, raw = {"size": {"shortest_edge": 56}}, {"do_resize": False}
     for name, odd, told in (
         ("half", half, "centres pictures on 0.5, 0.5, 0.5."), ("plain", plain, "centres pictures on 0.0, 0.0, 0.0."),
+        ("flat", {"image_std": [0.5] * 3}, "divides pictures by 0.5, 0.5, 0.5."),
         ("large", large, "keeps the middle 28 pixels of pictures that it scales to 56."),
         ("raw", raw, "keeps the middle 28 pixels of pictures as they are."), ("same", {}, ""),
     ):  # fmt: skip

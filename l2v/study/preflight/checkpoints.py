@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, GenerationConfig
-from transformers.image_utils import IMAGENET_DEFAULT_MEAN, OPENAI_CLIP_MEAN
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from l2v.checkpoint import ModelFacts, ModelSpec, check_kind, from_pretrained
 from l2v.checkpoint_files import check_cached, check_files
@@ -42,11 +42,12 @@ from l2v.transfer.extract import drops_thoughts, format_chat, token_ids
 
 AUTO = {"text": AutoModelForCausalLM, "vision": AutoModelForImageTextToText}
 BASE = "method.weights.base"
-# The shade between 0 and 1 that towers were trained to see as zero: none of them fails with another family's image processor.
-_HALF, _CLIP = (0.5, 0.5, 0.5), tuple(OPENAI_CLIP_MEAN)
-CENTRES = dict.fromkeys(("siglip_vision_model", "idefics2_vision", "idefics3_vision", "smolvlm_vision"), _HALF)
-CENTRES |= dict.fromkeys(("clip_vision_model", "qwen2_vl_vision", "qwen2_5_vl_vision", "mllama_vision_model"), _CLIP)
-CENTRES |= {"internvl_vision": tuple(IMAGENET_DEFAULT_MEAN)}
+# The shade between 0 and 1 that towers were trained to see as zero, and what the distance to it is divided by: none of them
+# fails with another family's image processor.
+_HALF, _CLIP = ((0.5,) * 3, (0.5,) * 3), (tuple(OPENAI_CLIP_MEAN), tuple(OPENAI_CLIP_STD))
+SHADES = dict.fromkeys(("siglip_vision_model", "idefics2_vision", "idefics3_vision", "smolvlm_vision"), _HALF)
+SHADES |= dict.fromkeys(("clip_vision_model", "qwen2_vl_vision", "qwen2_5_vl_vision", "mllama_vision_model"), _CLIP)
+SHADES |= {"internvl_vision": (tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD))}
 NEAR = 0.02
 # Rows of a tensor that tell it from another one.
 BEGINNING = 64
@@ -174,11 +175,15 @@ def _notes(found: Checkpoint, role: str, problems: Problems, cells: Sequence[str
         return
     with suppress(Exception):
         images, kind = found.processor.image_processor, found.config.vision_config.model_type
-        own = [round(float(n), 3) for n in images.image_mean] if images.do_normalize else [0.0] * 3
-        usual = None if found.spec.id.startswith("l2v/") else CENTRES.get(kind)  # our own miniatures have a centre of their own
-        if usual and max(abs(a - b) for a, b in zip(own, usual, strict=True)) > NEAR:
-            so = f"{kind} was trained on pictures centred on {', '.join(f'{n:.3f}' for n in usual)}; this one may not have been"
-            problems.note(f"The image processor of '{where}' centres pictures on {', '.join(map(str, own))}.", so, cells)
+        # Our own miniatures have shades of their own.
+        centre, spread = (None, None) if found.spec.id.startswith("l2v/") else SHADES.get(kind, (None, None))
+        own = (images.image_mean, images.image_std) if images.do_normalize else ([0] * 3, [1] * 3)
+        for does, usual, given in (("centres pictures on", centre, own[0]), ("divides pictures by", spread, own[1])):
+            if usual and max(abs(a - b) for a, b in zip(given, usual, strict=True)) > NEAR:
+                so = f"{kind} was trained with {', '.join(f'{n:.3f}' for n in usual)}; this one may not have been"
+                shades = ", ".join(str(round(float(n), 3)) for n in given)
+                problems.note(f"The image processor of '{where}' {does} {shades}.", so, cells)
+                break
     with suppress(Exception):
         scaled = dict(images.size).get("shortest_edge") if images.do_resize else None
         if images.do_center_crop and scaled != (cut := max(filter(None, dict(images.crop_size).values()))):
