@@ -118,3 +118,12 @@ def test_halves_and_floats_answer_in_turns(
     assert min(told["native"], told["float"], told["ratio"]) > 0
     assert 0 <= told["equal"] <= 1
     assert 0 < told["bytes"][0] < told["bytes"][1]
+
+
+def test_a_page_is_measured_on_as_many_cells_as_are_asked_for(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its studies are files of a store, and pass what a store's files must."""
+    monkeypatch.setattr(sys, "argv", ["page", "--cells", "3", "--items", "4", "--keep", str(tmp_path / "studies")])
+    script("page").main()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| 3 | 12 | ")

@@ -28,7 +28,7 @@ from l2v.report.study import open_study
 from l2v.study.cells import BenchmarkId, Cell, ContrastId, ModelId
 from l2v.study.questions import benchmark_id
 from l2v.study.results import build_results
-from l2v.study.score import rescore, stored_benchmark
+from l2v.study.score import benchmark_items, prompt_hashes, rescore, stored_benchmark
 from l2v.study.store import Store
 
 WORDS = ["the", "angle", "of", "triangle", "ABC", "is", "therefore", "equal", "so", "we", "add", "both", "sides", "answer"]
@@ -95,6 +95,7 @@ def write_study(outputs: Path, name: str, count: int, items: int) -> None:
     blank = BenchmarkId("mathvista", "AI4Math/MathVista", "", "testmini", None, "direct")
     config = stored_benchmark(blank, {"benchmark": str(data)})
     benchmark = benchmark_id(config, "direct")
+    prompts = prompt_hashes(benchmark_items(benchmark, config))
     store = Store(outputs, name).open()
     draw = random.Random(0)
     for cell in cells(count, benchmark):
@@ -105,7 +106,8 @@ def write_study(outputs: Path, name: str, count: int, items: int) -> None:
         for i in range(items):
             text = " ".join(draw.choices(WORDS, k=draw.randrange(100, 500))) + " The answer is "
             text += '"20".' if draw.random() < right else f'"{draw.choice([10, 30, 40])}".'
-            rows.append({"id": str(i), "response": text, "tokens": len(text) // 4, "truncated": False, "seconds": 0.2})
+            row = {"id": str(i), "response": text, "tokens": len(text) // 4, "truncated": False, "seconds": 0.2}
+            rows.append({**row, "prompt": prompts[str(i)]})
         write_atomically(folder.path / "responses.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         folder.finish()
     rescore(store.finished(), ["official"])

@@ -138,6 +138,21 @@ def test_what_nobody_looks_at_is_drawn_when_one_comes_near_or_prints(tab: Any, s
     page.close()
 
 
+def test_on_paper_the_verdicts_of_two_studies_stand_one_under_another(tab: Any, seen_page: Path) -> None:
+    """Beside each other the shorter list would leave half of every sheet empty."""
+    opened = Opened(tab, seen_page)
+    opened.page.emulate_media(media="print")
+    try:
+        boxes = [block.bounding_box() for block in opened.page.locator("#verdicts .block").all()]
+        assert len(boxes) == 2
+        assert boxes[0]["x"] == boxes[1]["x"]
+        assert boxes[0]["y"] + boxes[0]["height"] <= boxes[1]["y"]
+        assert boxes[0]["width"] > 0.9 * opened.page.locator("#verdicts").bounding_box()["width"]
+    finally:
+        opened.page.emulate_media(media="screen")
+    assert opened.close() == []
+
+
 def test_the_rest_is_drawn_when_there_is_nothing_else_to_do(tab: Any, seen_page: Path) -> None:
     """A picture of the whole page, which nobody scrolled, holds it."""
     opened = Opened(tab, seen_page, whole=False)
