@@ -18,11 +18,11 @@ from l2v.errors import UserError
 from l2v.study.cells import Cell, Job
 from l2v.study.compute import HERE, run_jobs
 from l2v.study.model_files import model_facts
-from l2v.study.plan import job_readings, norm_reading, readings
+from l2v.study.plan import directions_path, job_readings, norm_reading, readings
 from l2v.study.race import Promise
 from l2v.study.store import Store
 from l2v.study.workers.devices import pick_device
-from l2v.study.workers.directions import cell_vector, directions_path, ensure_directions, load_directions
+from l2v.study.workers.directions import cell_vector, ensure_directions, load_directions
 from l2v.study.workers.targets import Targets
 from l2v.transfer.arms import ARMS
 from l2v.transfer.spectrum import low_pass, resolve_cutoff

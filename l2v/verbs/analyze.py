@@ -130,9 +130,9 @@ def _cutoffs(config: Config) -> list[int]:
 def _read(config: Config, cell: Cell) -> tuple[_ReadModel, _ReadModel]:
     """Source and target; what the cache lacks is read by loading them. Raises UserError for fewer than 3 pairs."""
     from l2v.study.cells import Job
-    from l2v.study.plan import job_readings
+    from l2v.study.plan import directions_path, job_readings
     from l2v.study.workers.devices import pick_device
-    from l2v.study.workers.directions import directions_path, ensure_directions
+    from l2v.study.workers.directions import ensure_directions
     from l2v.transfer.directions import Directions
 
     assert cell.layer is not None and cell.source_layer is not None

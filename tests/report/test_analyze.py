@@ -109,9 +109,8 @@ def test_every_figure_is_there_in_all_its_forms(look: Look) -> None:
 
 def test_the_table_agrees_with_what_the_extraction_measured(look: Look, outputs: Path, config: Callable[..., Any]) -> None:
     """The extraction keeps trace and mean square as running sums over batches, by another way."""
-    from l2v.study.plan import job_readings
+    from l2v.study.plan import directions_path, job_readings
     from l2v.study.resolve import resolve
-    from l2v.study.workers.directions import directions_path
     from l2v.transfer.directions import Directions
 
     shared = ("contrast.per_domain=30", "method.name=ridge", "target.name=mini_drifted")

@@ -13,11 +13,11 @@ import torch
 from l2v.errors import UserError
 from l2v.paths import PACKAGE, world_path
 from l2v.study.cells import Cell, Job
-from l2v.study.plan import fitting
+from l2v.study.plan import fitting, states_path
 from l2v.study.resolve import resolve
 from l2v.study.workers import maps as maps_at_work
 from l2v.study.workers.directions import cell_vector, ensure_directions
-from l2v.study.workers.maps import ensure_maps, load_map, states_path
+from l2v.study.workers.maps import ensure_maps, load_map
 from l2v.transfer import neutral
 
 Config = Callable[..., Any]
