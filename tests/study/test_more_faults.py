@@ -102,7 +102,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     swapped.write_text(swapped.read_text().replace('"cot"', '"x"').replace('"direct"', '"cot"').replace('"x"', '"direct"'))
     blank.write_text(blank.read_text().replace("w1 w2", " "))
     for name, words in (("near", 5), ("long", 1900)):
-        rows = [{"question": f"w{i} w2", "response": "w1 " * words} for i in range(20)]
+        rows = [{"question": f"w{min(i, 17)} w2", "response": "w1 " * words} for i in range(20)]
         (at / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     plain, padded = questions(at / "plain"), questions(at / "padded", query="w1 <|image_pad|>", question="w1 <|image_pad|>")
     lost, closed = questions(at / "lost", image="gone.png"), questions(at / "closed", query="w1 </s> w2", question="w1 </s> w2")
@@ -147,6 +147,7 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return at
 
 
+REPEATED = "2 of 20 neutral texts of 'local' repeat another one"
 TOLD = (
     (r"stranger' refuses question '.*': .*image_pad", "fit each other"),
     (r"silent' has no chat template", "chat_template"),
@@ -207,7 +208,7 @@ def test_all_are_told_in_one_pass_and_two_workers_compute_the_rest(
     odd = [p["what"] for p in found["problems"] if not any(re.search(what, p["what"]) for what, _ in TOLD)]
     assert not odd and len(found["problems"]) == len(TOLD), (odd, answer.out)
     notes = [note["what"] for note in found["notes"] if "suppress_tokens" not in note["what"]]  # every target's here
-    assert [name in note for name, note in zip(("abrupt", "'swapped'"), notes, strict=True)] == [True, True]
+    assert [name in note for name, note in zip(("abrupt", "'swapped'", REPEATED), notes, strict=True)] == [True] * 3
     # `abrupt`, `unpadded` and `swapped` are no faults by themselves.
     assert (found["cells"], found["blocked"]) == (49, 42)
     run = l2v("run", *words, "executor=processes", "executor.workers=2")

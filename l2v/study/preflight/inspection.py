@@ -27,7 +27,7 @@ from l2v.study.preflight.problems import Problem, Problems
 from l2v.study.protocol import arms_of, check_held_out
 from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
-from l2v.study.workers.maps import neutral_chats
+from l2v.study.workers.maps import REPEATED, neutral_chats
 from l2v.study.workers.weights import base_model, calibration, target_spec
 from l2v.transfer.contrast import ContrastQuestion, oddities
 from l2v.transfer.neutral import places_read
@@ -87,8 +87,9 @@ class _Pass:
         for same in _alike(
             self.jobs, lambda job: job.cell.neutral and (repr(job.config.neutral), job.cell.source, target_spec(job))
         ):
-            with self.problems.of([job.cell.id for job in same]):
-                self._neutral(same[0])
+            cells = [job.cell.id for job in same]
+            with self.problems.of(cells):
+                self._neutral(same[0], cells)
 
     def target(self, job: Job) -> Checkpoint:
         """A job's target as it is loaded for it."""
@@ -248,9 +249,9 @@ class _Pass:
                 with self.problems.of([job.cell.id], f"{BASE}=… of the target's own architecture"):
                     check_mergeable(target, base)
 
-    def _neutral(self, job: Job) -> None:
+    def _neutral(self, job: Job, cells: Sequence[str]) -> None:
         """The texts that a learned map is fitted on, as both of its models read them."""
-        chats = neutral_chats(job.config)
+        chats = neutral_chats(job.config, lambda what: self.problems.note(what, REPEATED, cells))
         for reader in (self.source(job.config.source), self.target(job)):
             if (loaded := reader.without_weights()) is not None:
                 vision = loaded.processor is not None

@@ -37,13 +37,20 @@ POLL_SECONDS = 0.5
 Failed = Callable[[str, Exception], None]
 
 
-def neutral_chats(config: Config) -> list[Chat]:
-    """The texts that a configuration draws. Raises UserError where there are too few."""
+REPEATED = "a map is fitted on them as often"
+
+
+def neutral_chats(config: Config, tell: Callable[[str], None] | None = None) -> list[Chat]:
+    """The texts that a configuration draws; how many repeat another, `tell` is told. Raises UserError for too few."""
     chosen, names = config.neutral, vars(config.neutral.columns)
     revision = None if chosen.path else chosen.revision
     where = chosen.path or chosen.id
     bound_requests()
-    return neutral.load_chats(where, revision, chosen.split, names, list(chosen.domains), chosen.texts, chosen.seed)
+    chats = neutral.load_chats(where, revision, chosen.split, names, list(chosen.domains), chosen.texts, chosen.seed)
+    if again := len(chats) - len(set(chats)):
+        what = f"{again} of {len(chats)} neutral texts of '{chosen.name}' repeat another one"
+        tell(f"{what}.") if tell else tell_once(f"{what}: {REPEATED}.")
+    return chats
 
 
 def ensure_maps(

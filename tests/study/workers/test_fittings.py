@@ -19,6 +19,7 @@ from l2v.study.workers import maps as maps_at_work
 from l2v.study.workers.directions import cell_vector, ensure_directions
 from l2v.study.workers.maps import ensure_maps, load_map
 from l2v.transfer import neutral
+from l2v.transfer.contrast import Chat
 
 Config = Callable[..., Any]
 QUIET = ("runtime.progress=false", "runtime.device=cpu", "neutral.texts=40", "contrast.per_domain=20", "intervention.layer=3")
@@ -185,3 +186,19 @@ def test_every_job_of_a_grid_takes_the_worlds_models(capsys: pytest.CaptureFixtu
     words = ["run", "--multirun", "source=mini_kin,mini_stranger_a", f"runtime.outputs={tmp_path}", "dry_run=true"]
     assert main([*words, "runtime.world=nowhere"]) == 2
     assert "runtime.world=nowhere: outputs/worlds/nowhere holds no models" in capsys.readouterr().err
+
+
+def test_texts_that_repeat_are_told(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They weigh more in a map. The same answer to another question, and no answer to the same, are other texts."""
+    asked = [*((f"w{i}", "x") for i in range(10)), ("w0", None), ("w0", "x"), ("w1", "x"), ("w0", "x")]
+    rows = [{"question": question} | ({"response": response} if response else {}) for question, response in asked]
+
+    def chats(name: str, rows: list[dict[str, str]]) -> list[Chat]:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        own = (f"neutral.path={tmp_path / name}", "neutral.name=mine", "neutral.domains=[]", f"neutral.texts={len(rows)}")
+        return maps_at_work.neutral_chats(config(*own))
+
+    assert len(chats("distinct.jsonl", rows[:11])) == 11
+    assert capsys.readouterr().err == ""
+    assert len(chats("repeated.jsonl", rows)) == 14
+    assert "3 of 14 neutral texts of 'mine' repeat another one: a map is fitted on them as often." in capsys.readouterr().err
