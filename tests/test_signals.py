@@ -99,8 +99,8 @@ def test_odd_signs_of_life_are_none(shown: Any, tmp_path: Path) -> None:
     path.write_text(json.dumps(usual | shown if isinstance(shown, dict) else shown))
     assert read_heartbeat(path) == {}
     assert status(str(tmp_path), "s").workers == []
-    with Heartbeat(tmp_path) as worker:
-        assert not worker.others("s/x")
+    with Heartbeat(tmp_path, expire=0) as worker:
+        assert worker.alone("s/x")
     assert Watch(path.parent, 1.0).shown("w") == {}
 
 

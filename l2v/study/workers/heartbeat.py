@@ -112,7 +112,7 @@ class Heartbeat:
         self.listener: Callable[[str], None] = lambda _: None  # hears what is done here, as `l2v status` does elsewhere
         self._told: dict[str, Any] = {}
         self._rows = self._beat = 0
-        self._begun = time.monotonic()
+        self._begun, self._met = time.monotonic(), False
         self._stored: deque[tuple[float, int]] = deque(maxlen=1000)
         self._over = threading.Event()
         self._asked = threading.Event()
@@ -162,7 +162,15 @@ class Heartbeat:
                 with suppress(OSError):
                     path.unlink()
 
-    def others(self, run: str) -> bool:
+    def alone(self, run: str) -> bool:
+        """Whether no other worker of a run lives. Who has met none waits for one as long as for a silent one: of those that are
+        started together the last may begin when the first has tried everything."""
+        if self._others(run):
+            self._met = True
+            return False
+        return self._met or time.monotonic() - self._begun >= self.expire
+
+    def _others(self, run: str) -> bool:
         """Whether another worker of a run lives, as far as this one has seen."""
         for path in self.folder.glob("*.json"):
             shown = read_heartbeat(path)

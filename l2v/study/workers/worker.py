@@ -227,7 +227,7 @@ class Worker:
         done |= {job.cell.id for job in jobs}
 
     def _alone(self) -> bool:
-        return self.run_record.workers == 1 or not self.worker.others(self.run_record.key)
+        return self.run_record.workers == 1 or self.worker.alone(self.run_record.key)
 
     def _failed(self, job: Job, error: Exception) -> None:
         """Count a failure. One broken machine must not fail a whole study: with others at work, two of them have to see it.

@@ -334,3 +334,21 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
         while not worker.asked_to_end:
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+def test_a_worker_is_alone_once_who_was_there_is_gone_or_nobody_came_in_time(tmp_path: Path) -> None:
+    def begun(**more: float) -> Heartbeat:
+        worker = Heartbeat(tmp_path, 0.05, **more)
+        worker.tell(run="study/one")
+        return worker
+
+    with begun() as first:
+        assert not first.alone("study/one"), "those started with it may be a moment late"
+        with begun() as second:
+            assert not first.alone("study/one") and not second.alone("study/one")
+        assert first.alone("study/one"), "it was there, and is gone"
+    with begun(expire=0.2) as first, begun():
+        assert not first.alone("study/other")
+        time.sleep(0.3)
+        assert first.alone("study/other"), "nobody came"
+        assert not first.alone("study/one")

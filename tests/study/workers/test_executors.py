@@ -306,15 +306,28 @@ if "--index" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("--index") +
             raise RuntimeError("this card is broken")
     answering.Engine = Broken
 """
+# The other one begins when the broken one has failed at all five cells, twice each.
+LATE = """
+if "--index" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("--index") + 1] == "1":
+    import pathlib, time
+    study, end = pathlib.Path(__file__).parents[1] / "out" / "grid", time.monotonic() + 60
+    while time.monotonic() < end:
+        failures = [line for path in study.glob("cells/*/failures.*.jsonl") for line in path.read_text().splitlines()]
+        if len(failures) == 10:
+            break
+        time.sleep(0.05)
+"""
 
 
 @pytest.mark.usefixtures("served_workers")
+@pytest.mark.parametrize("late", ["", LATE], ids=["together", "late"])
 def test_one_broken_worker_fails_no_cell(
-    tmp_path: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame, stored_rows: Rows
-) -> None:
-    """It fails at once whatever it claims, before the other has computed anything."""
+    late: str, tmp_path: Path, l2v: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, undisturbed: pd.DataFrame,
+    stored_rows: Rows,
+) -> None:  # fmt: skip
+    """It fails at once whatever it claims, before the other has computed anything, or so much as begun."""
     (tmp_path / "path").mkdir()
-    (tmp_path / "path" / "sitecustomize.py").write_text(BROKEN)
+    (tmp_path / "path" / "sitecustomize.py").write_text(BROKEN + late)
     with monkeypatch.context() as patched:
         patched.setenv("PYTHONPATH", str(tmp_path / "path"))
         answer = l2v(*TWO, f"runtime.outputs={tmp_path / 'out'}", "executor.retries=1")
