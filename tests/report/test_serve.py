@@ -267,6 +267,31 @@ def test_a_page_follows_its_study_and_opens_what_it_does_not_hold(
     assert opened.close() == []
 
 
+def test_a_study_that_changes_meanwhile_takes_nobody_away_from_the_cell_that_he_opened(
+    tab: Any, served: str, copied_pair: Path
+) -> None:
+    """Its responses may take seconds; loaded again in between, the page would stand where it stood before."""
+    opened = Opened(tab, served)
+    opened.address = served.split("studies/")[0]
+    page = opened.page
+    page.evaluate("window.here = true")
+    cell, changed = of(copied_pair, "l2v"), json.dumps({"mark": "another", "open": ""})
+    held: list[Any] = []
+    page.route("**/cells/*?scorer=*", lambda route: held.append(route))
+    page.route("**/state", lambda route: route.fulfill(body=changed, content_type="application/json"))
+    try:
+        page.locator("#cells tr", has_text=cell).locator("td").first.click()
+        with page.expect_response("**/state"):
+            pass
+        page.wait_for_timeout(500)
+        held[0].continue_()
+        page.locator("#cards img.fetched").first.wait_for()
+        assert page.evaluate("window.here") is True
+    finally:
+        page.unroute_all()
+    assert opened.close() == []
+
+
 def test_what_cannot_be_served_is_a_sentence(l2v: Callable[..., Any], tmp_path: Path) -> None:
     for words, said in (
         (f"outputs={tmp_path}/none", "no folder"),
