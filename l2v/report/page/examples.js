@@ -206,13 +206,13 @@ async function openCell(cell, there = true, row = rowOf(cell, state.study) || ro
 
 async function fetchCell(cell) {
   $("found").textContent = "Loading …";
-  opening += 1;
+  opening.add(cell);
   try {
     const answer = await fetch(`${DATA.served}cells/${cell}?scorer=${encodeURIComponent(DATA.scorer)}`);
     if (answer.ok) BOOKS.set(cell, await answer.json());
   } catch (error) {
     console.warn(String(error));
   } finally {
-    opening -= 1;
+    opening.delete(cell);
   }
 }

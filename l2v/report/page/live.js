@@ -1,12 +1,12 @@
 /* A page from a server follows the study: it is loaded again where that has changed and nobody is in the middle of a choice. */
 const LOOK_AGAIN = 2500; // milliseconds
-let opening = 0; // cells whose responses are on their way: where they are to be shown is no place to come back to yet
+const opening = new Set(); // cells whose responses are on their way: where they are to be shown is no place to come back to yet
 
 async function look() {
   try {
     const answer = await fetch(`${DATA.served}state`);
     const { mark, open } = answer.ok ? await answer.json() : { mark: DATA.mark };
-    const busy = opening || document.hidden || document.activeElement?.matches("input, select") || String(getSelection());
+    const busy = opening.size || document.hidden || document.activeElement?.matches("input, select") || String(getSelection());
     if (mark !== DATA.mark && !busy) {
       notePlace();
       location.reload();
