@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from l2v.steering.engine.limits import free_memory
 
+# What a processor has that multiplies such numbers itself.
 HALVES = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}
+# Of the memory that is free, what the copies may take; where they need more there are none.
 SHARE = 0.25
-"""Of the memory that is free, what the copies may take; where they need more there are none."""
 
 
 class FloatLinear(nn.Linear):
@@ -46,10 +47,12 @@ def widen(model: nn.Module) -> int:
     """Let a model's half-precision linear layers compute in float32 where that is quicker and fits; gives their number.
 
     Kept as they are: layers on another device than the CPU or of a class of their own (quantized ones), everything on a
-    processor with arithmetic for halves or that an older torch cannot ask about, and a model whose copies would
-    take more than SHARE of the free memory.
+    processor with arithmetic for halves or that an older torch cannot ask about, and a model whose copies would take more than
+    SHARE of the free memory.
     """
-    found = [part for part in model.modules() if type(part) is nn.Linear and part.weight.device.type == "cpu" and _slow(part)]
+    slow = _slow()
+    linears = [part for part in model.modules() if type(part) is nn.Linear]
+    found = [part for part in linears if part.weight.dtype in slow and part.weight.device.type == "cpu"]
     if not found or 4 * sum(part.weight.numel() for part in found) > SHARE * (free_memory(torch.device("cpu")) or 0):
         return 0
     for part in found:
@@ -57,11 +60,10 @@ def widen(model: nn.Module) -> int:
     return len(found)
 
 
-def _slow(part: nn.Linear) -> bool:
-    """Whether this processor has no arithmetic for the layer's numbers."""
-    ask = getattr(torch.cpu, "get_capabilities", None)
-    wanted = HALVES.get(part.weight.dtype)
-    if wanted is None or ask is None:
-        return False
+def _slow() -> set[torch.dtype]:
+    """The kinds of halves that this processor has no arithmetic for."""
+    ask = getattr(torch.cpu, "get_capabilities", dict)
     known = ask()
-    return known.get("architecture") == "x86_64" and not any(known.get(name) for name in wanted)
+    if known.get("architecture") != "x86_64":
+        return set()
+    return {dtype for dtype, wanted in HALVES.items() if not any(known.get(name) for name in wanted)}

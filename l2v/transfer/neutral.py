@@ -57,6 +57,13 @@ def load_chats(
     return [Chat(str(chosen[i][columns["question"]]), str(chosen[i].get(columns["response"]) or "") or None) for i in order]
 
 
+def oddities(chats: Sequence[Chat], name: str) -> list[tuple[str, str]]:
+    """What is odd of the texts and gives a map all the same: as `contrast.oddities` tells it."""
+    again = len(chats) - len(set(chats))
+    what = f"{again} of {len(chats)} neutral texts of '{name}' repeat another one."
+    return [(what, "a map is fitted on them as often")] if again else []
+
+
 def word_ends(chat: Chat, count: int) -> list[tuple[str, int]]:
     """Where `count` words end, evenly spread over a chat's turns: the turn, and how many characters of it have been read.
 

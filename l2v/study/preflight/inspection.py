@@ -27,10 +27,10 @@ from l2v.study.preflight.problems import Problem, Problems
 from l2v.study.protocol import arms_of, check_held_out
 from l2v.study.score import benchmark_items
 from l2v.study.workers.directions import contrast_questions
-from l2v.study.workers.maps import REPEATED, neutral_chats
+from l2v.study.workers.maps import neutral_chats
 from l2v.study.workers.weights import base_model, calibration, target_spec
+from l2v.transfer import neutral
 from l2v.transfer.contrast import ContrastQuestion, oddities
-from l2v.transfer.neutral import places_read
 
 # What the sentences of texts that are too long have in common.
 TOO_LONG = "the context of"
@@ -251,11 +251,13 @@ class _Pass:
 
     def _neutral(self, job: Job, cells: Sequence[str]) -> None:
         """The texts that a learned map is fitted on, as both of its models read them."""
-        chats = neutral_chats(job.config, lambda what: self.problems.note(what, REPEATED, cells))
+        chats = neutral_chats(job.config)
+        for what, so in neutral.oddities(chats, job.config.neutral.name):
+            self.problems.note(what, so, cells)
         for reader in (self.source(job.config.source), self.target(job)):
             if (loaded := reader.without_weights()) is not None:
                 vision = loaded.processor is not None
-                places_read(loaded.model, loaded.tokenizer, chats, job.config.neutral.places, vision)
+                neutral.places_read(loaded.model, loaded.tokenizer, chats, job.config.neutral.places, vision)
 
     def _calibration(self, job: Job, cells: Sequence[str]) -> None:
         """The texts that MathNeuro calibrates the target with."""

@@ -37,20 +37,13 @@ POLL_SECONDS = 0.5
 Failed = Callable[[str, Exception], None]
 
 
-REPEATED = "a map is fitted on them as often"
-
-
-def neutral_chats(config: Config, tell: Callable[[str], None] | None = None) -> list[Chat]:
-    """The texts that a configuration draws; how many repeat another, `tell` is told. Raises UserError for too few."""
+def neutral_chats(config: Config) -> list[Chat]:
+    """The texts that a configuration draws. Raises UserError where there are too few."""
     chosen, names = config.neutral, vars(config.neutral.columns)
     revision = None if chosen.path else chosen.revision
     where = chosen.path or chosen.id
     bound_requests()
-    chats = neutral.load_chats(where, revision, chosen.split, names, list(chosen.domains), chosen.texts, chosen.seed)
-    if again := len(chats) - len(set(chats)):
-        what = f"{again} of {len(chats)} neutral texts of '{chosen.name}' repeat another one"
-        tell(f"{what}.") if tell else tell_once(f"{what}: {REPEATED}.")
-    return chats
+    return neutral.load_chats(where, revision, chosen.split, names, list(chosen.domains), chosen.texts, chosen.seed)
 
 
 def ensure_maps(
@@ -164,6 +157,8 @@ class _Models:
 def _read(reading: NeutralReading, job: Job, shelf: _Models, say: Any) -> None:
     config, chats = job.config, neutral_chats(job.config)
     check_planned("neutral", config.neutral.path, reading.neutral)
+    for what, so in neutral.oddities(chats, reading.neutral.name):
+        tell_once(f"{what[:-1]}: {so}.")
     loaded, outputs = shelf.get(reading, config), config.runtime.outputs
     with reading_bar(config, f"reading neutral texts, {reading.model.name}", "text") as tick:
         neutral.read_states(

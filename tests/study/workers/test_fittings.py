@@ -19,7 +19,6 @@ from l2v.study.workers import maps as maps_at_work
 from l2v.study.workers.directions import cell_vector, ensure_directions
 from l2v.study.workers.maps import ensure_maps, load_map
 from l2v.transfer import neutral
-from l2v.transfer.contrast import Chat
 
 Config = Callable[..., Any]
 QUIET = ("runtime.progress=false", "runtime.device=cpu", "neutral.texts=40", "contrast.per_domain=20", "intervention.layer=3")
@@ -190,15 +189,16 @@ def test_every_job_of_a_grid_takes_the_worlds_models(capsys: pytest.CaptureFixtu
 
 def test_texts_that_repeat_are_told(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They weigh more in a map. The same answer to another question, and no answer to the same, are other texts."""
-    asked = [*((f"w{i}", "x") for i in range(10)), ("w0", None), ("w0", "x"), ("w1", "x"), ("w0", "x")]
+    asked = [*((f"sum of a {i}", "is 5") for i in range(10)), ("sum of a 0", None)]
+    asked += [("sum of a 0", "is 5"), ("sum of a 1", "is 5"), ("sum of a 0", "is 5")]
     rows = [{"question": question} | ({"response": response} if response else {}) for question, response in asked]
 
-    def chats(name: str, rows: list[dict[str, str]]) -> list[Chat]:
+    def said(name: str, rows: list[dict[str, str]]) -> str:
         (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
         own = (f"neutral.path={tmp_path / name}", "neutral.name=mine", "neutral.domains=[]", f"neutral.texts={len(rows)}")
-        return maps_at_work.neutral_chats(config(*own))
+        ensure_maps([learned(config, tmp_path, "ridge_neutral", *own)], "cpu", silent)
+        return capsys.readouterr().err
 
-    assert len(chats("distinct.jsonl", rows[:11])) == 11
-    assert capsys.readouterr().err == ""
-    assert len(chats("repeated.jsonl", rows)) == 14
-    assert "3 of 14 neutral texts of 'mine' repeat another one: a map is fitted on them as often." in capsys.readouterr().err
+    assert "repeat" not in said("distinct.jsonl", rows[:11])
+    told = "3 of 14 neutral texts of 'mine' repeat another one: a map is fitted on them as often."
+    assert said("repeated.jsonl", rows).count(told) == 1
