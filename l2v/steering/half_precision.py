@@ -8,6 +8,7 @@ halves: what reads, writes or saves them sees no difference.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -62,8 +63,7 @@ def widen(model: nn.Module) -> int:
 
 def _slow() -> set[torch.dtype]:
     """The kinds of halves that this processor has no arithmetic for."""
-    ask = getattr(torch.cpu, "get_capabilities", dict)
-    known = ask()
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     if known.get("architecture") != "x86_64":
         return set()
     return {dtype for dtype, wanted in HALVES.items() if not any(known.get(name) for name in wanted)}
