@@ -13,12 +13,13 @@ from l2v.benchmarks.scoring.asking import DIGITS, PLACE, PRONOUN, SOME, Wanted, 
 
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
-    r"\s\((?!or\b)(?=[^()]*[a-z]{2})[^()]*\)|,? (?:because|since)\s.*|, (?:as|where|in which)\s.*|(?<!\bsame)(?<!known)"
+    r"\s\((?!or\b)(?=[^()\\]*[a-z]{2})[^()\\]*\)|, (?:\d+|[a-z]+) (?:years?|months?|days?|hours?) (?:before|after|earlier|later)\b.*|"
+    r",? (?:because|since)\s.*|, (?:as|where|in which)\s.*|(?<!\bsame)(?<!known)"
     r"(?<!referred to)(?<![a-z]ed) as (?:it|the|they|its|this)\b.*|, which\b(?! (?:is|equals|gives|makes|totals|(?:rounds|"
     r"simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)"
     r"(?!.*(?:answer|option|\([A-J]\))).*|, (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|"
     r"followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
-    r": (?=[a-z]\S*\s\S+\s\S)[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
+    r": (?=[a-z]\S*\s\S+\s\S|[^,:=]+,(?: [^,=]+,)* ?[^,=]* and )[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
 # "Blue is the highest, at 78": how far something goes that is no number itself.

@@ -34,7 +34,7 @@ happens after recorded achieved accounts account magnitude size belong belongs t
 section slice category set doing needed required painted colored coloured labeled labelled example tag identify any
 consequently amounts covers works used consist consists averages travels moves stand stands standing sit sits sitting
 hang hangs hanging surveyed polled present feature capture include portray exhibit demonstrate highlight
-illustrate reveal group cast"""
+illustrate reveal group cast however nevertheless nonetheless approximate"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 _NEUTRAL |= {word + end for word in _NEUTRAL - {"like", "slice"} if len(word) > 3 for end in ("s", "d", "ed")}
 # Words with one meaning here, a line each.
@@ -126,7 +126,7 @@ def _name(token: str, first: bool) -> str:
 # "the red one" at an end
 _ONE = re.compile(r"\b(the [a-z]+) one(?=\W*$| (?:is|was|has)\b)", re.IGNORECASE)
 _SIDES = re.compile(
-    r"(?:(?<=the )|(?<=his )|(?<=her )|(?<=its )|(?<='s )|(?<=pper )|(?<=ower )|(?<=top )|(?<=far ))(left|right)\b",
+    r"(?:(?<=the )|(?<=his )|(?<=her )|(?<=its )|(?<='s )|(?<=pper )|(?<=ower )|(?<=top )|(?<=far ))(left|right)\b(?! of\b)",
     re.IGNORECASE,
 )
 # One form of what may be said in several, in a question and of it.
@@ -136,6 +136,8 @@ _REWORDED = [
         ("", rf"\b(?:(?:less|fewer|lower|smaller) than|under) (?=[$€£]?[0-9]|(?:{SOME})\b)", "below "),
         ("", rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|(?:{SOME})\b)", "above "),
         ("", r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", ""),
+        ("", rf"(?<![0-9] )\b(?:minus|negative) (?=(?:{SOME})\b|[0-9])", ""),
+        ("different ", r"\bdifferent (?=[a-z]+s\b)", ""),
         (
             "most",
             r"\b(?:number|value|score)s? (?:that |which )?(?:appear|occur)(?:s|ring|ing)? (?:the )?most (?:often|frequently)|"
@@ -253,8 +255,10 @@ _PARTICIPLE = re.compile(
 )
 # "the total number of cars" is the number of cars.
 _TOTAL = re.compile(r"\btotal (?=(?:number|amount)\b)", re.IGNORECASE)
+# "the clock's minute hand" is the minute hand.
+_OWNERS = re.compile(r"\bthe [a-z]+'s (?=[a-z])")
 # "the two angles" are the angles.
-_ALL_OF = re.compile(r"(?<=\bthe )(?:two|three|four|five) (?=[a-z]+s\b)", re.IGNORECASE)
+_ALL_OF = re.compile(r"(?<=\bthe )(?:two|three|four|five) (?=(?:[a-z]+ )?(?:[a-z]+s|people|men|women|children)\b)", re.IGNORECASE)
 _BESIDE = re.compile(r"\b(to|into|than|from|before|after)\b", re.IGNORECASE)
 _AND = re.compile(r"\b(and)\b", re.IGNORECASE)
 
@@ -287,6 +291,7 @@ def asked_of(question: str) -> Wanted:
     found[-1] = _ASKS.split(found[-1])[-1]
     blank = _BLANK.search(found[-1])
     asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])
+    asking = _OWNERS.sub("the ", asking)
     asking = _ALL_OF.sub("", _TOTAL.sub("", _PARTICIPLE.sub("", asking)))
     free = {name for match in _WH.finditer(asking) for name in named(match.group())}
     parts = [[n for n in named(part) if n not in free] for part in _PART.split(PLACE.sub(" ", asking))]

@@ -42,7 +42,7 @@ CONCESSION = re.compile(
 # What only leads to a statement: a heading, a reason or a way in front of it ("By Pythagoras, the side …", "With no mice, the
 # owls …"), or what shows it ("The long shadows suggest that …"). Nothing that supposes, doubts or tries an option.
 _WAY = (
-    r"(?:based on|judging|looking (?:at|closely)|putting|upon|by|with|using|applying|following|comparing|counting|adding|"
+    r"(?:based on|judging|going by|looking (?:at|closely)|putting|upon|by|with|using|applying|following|comparing|counting|adding|"
     r"subtracting|solving|after (?:\w+ly )?(?:examin|look|analy[sz]|review|observ|inspect|consider|stud|count|check|read|"
     r"measur|compar)\w*ing|after (?:the|this|that|these|both|all)(?: of)?(?: these| the)? \w*(?:ion|al|step|ing)s?|"
     r"as (?:the \w+ (?:shows?|indicates?|illustrates?)|shown|seen|we can|you can|can be))\b"
@@ -82,7 +82,7 @@ EVIDENCE = re.compile(
     r"general|apparent|common)\w{2,}ly), |(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|"
     r"guess\w*|unless|whether|whose)\b)(?:(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|"
     r"explanation)\W{0,3}:\W{0,3}|"
-    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i)\b)|(?:{_WAY}|since\b|"
+    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i|s?he)\b)|(?:{_WAY}|since\b|"
     rf"because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
     r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their)\b|(?-i:[A-Z])|[$\\∠]|"
     r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)|"
@@ -90,14 +90,15 @@ EVIDENCE = re.compile(
     r"(?!which (?:indicat|suggest|show|impl))(?:(?!\b(?:not|no|may|might|could|would|does|do|did|say|claim)\b|"
     r"n't)[^;?]){0,150}?\b(?:suggest|indicat|mean|imply|impli|show|reveal|tell)(?:e?s|ing)?(?: us)? that\s+(?!is\b|of\b|"
     r"the answer\b)|"
-    rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)))",
+    rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)|"
+    r"(?:these|those|the|all) (?:\w+ )?\w+s (?:suggest|indicate|show|imply|mean|reveal) (?=the \w+ (?:\w+ )?(?:is|are)\b)))",
     re.IGNORECASE,
 )
 CONTRASTED = re.compile(
     r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
     r"\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
     # A gloss of some words at the end.
-    r"\s*\((?!\w+ of (?:them|which|whom|these)\b)(?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
+    r"\s*(?<!\\)\((?!\w+ of (?:them|which|whom|these)\b)(?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
     re.IGNORECASE,
 )
 # What stands in front of a comma and governs what follows.
@@ -107,7 +108,7 @@ FRONT = re.compile(
     re.IGNORECASE,
 )
 NOT_BUT = re.compile(
-    r"((?:[^,;]{0,80}?(?:\b(?:is|are|was|were|be)\b|(?=n't)))?)\W{0,3}(?:n't|\bnot)\s+([^,;]{1,60}?),?\s+but\s+(?:rather\s+|"
+    r"((?:[^,;]{0,80}?\b(?:is|are|was|were|be)(?=\b|n't))?)\W{0,3}(?:n't|\bnot)\s+([^,;]{1,60}?),?\s+but\s+(?:rather\s+|"
     r"actually\s+)?(.+)$",
     re.IGNORECASE,
 )

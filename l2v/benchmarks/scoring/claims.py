@@ -126,8 +126,12 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
         ):
             asserted.append(ResponseClaim(clause.text, MARKER, clause.text, clause.at))
     asserted.sort(key=lambda claim: claim.at)
+    unfinished = clauses[-1] if clauses and _UNFINISHED.search(clauses[-1].text) else None
     for at, content in boxed_claims(text):
         around = next((c for c in reversed(clauses) if c.at <= at), None)
+        if unfinished and around and around.sentence < unfinished.sentence and content not in unfinished.text:
+            # The box of a step: what follows it was cut off within a formula.
+            continue
         claim = ResponseClaim(content, BOXED, content, at)
         if (
             DENIED_IN.match(content)
@@ -142,6 +146,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
     return unrepeated(text, asserted), denied
 
 
+_UNFINISHED = re.compile(r"\\?[({=+×*/-]\s*$")
 _NO_ANSWER = re.compile(
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b", re.IGNORECASE
 )
@@ -167,6 +172,9 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     if not said:
         return []
     lines = [line.strip() for line in text.split("\n") if line.strip()]
+    told = {clause.line for clause in said}
+    while len(lines) > 1 and lines[-1] not in told and _CHECK.match(lines[-1]):
+        lines.pop()
     one = " ".join(lines[:1] if len(set(lines)) == 1 else lines)
     words = one.split()
     if len({word.strip(",.;") for word in words}) == 1:
@@ -189,6 +197,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     return found
 
 
+_CHECK = re.compile(r"\W*(?:check|verif\w+|proof)\b", re.IGNORECASE)
 _NUMBERED = re.compile(r"\d{1,2}[.)]\s+\S")
 # "So I'd say it's …": what follows is the answer, where it is short and no sentence.
 _LEAD_IN = re.compile(
@@ -220,7 +229,7 @@ def _shortly(text: str) -> str | None:
 # A last word on which no sentence ends.
 _CUT = re.compile(
     r"\b(?:is|are|was|were|the|an|of|to|that|and|or|but|therefore|thus|with|for|by|we|which|than|as|at|from|be|if|because|"
-    r"since|not|its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|\d\s?[×+÷=]\s*$|^\W*(?:step 1|first(?:ly)?|"
+    r"since|not|its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|[\w)}]\s?[×+÷=-]\s*\$?\s*$|^\W*(?:step 1|first(?:ly)?|"
     r"let'?s)\b[^.!?]*$",
     re.IGNORECASE,
 )
@@ -234,11 +243,8 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
-    if (
-        refused
-        and not (refused[-1].sentence == last.sentence and refused[-1].at < last.at)
-        and last.kind is not Kind.CONCLUSION
-    ):
+    turned = refused and refused[-1].at < last.at and (refused[-1].sentence == last.sentence or _ALL_THE_SAME.match(last.text))
+    if refused and not turned and last.kind is not Kind.CONCLUSION:
         return []
     unsure = last.kind is Kind.CONDITION
     # What follows "Wait, …" corrects, and so claims.
@@ -264,6 +270,14 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     if last.kind is not Kind.CONCLUSION and ended:
         return [*found, claim, *whole, *_before_last(said)]
     return found
+
+
+# What may follow a refusal of something else and answers: "I can't tell who they are. However, there are 4."
+_ALL_THE_SAME = re.compile(
+    r"\W*(?:(?:however|still|nevertheless|nonetheless|that said|but|as for|my best (?:guess|estimate)|from what|going by|"
+    r"judging|based on|what i can|in the (?:chart|graph|picture|image|figure|photo|table) itself)\b|for (?:this|the) \w+,)",
+    re.IGNORECASE,
+)
 
 
 def _whole_sentence(said: Sequence[Clause]) -> list[ResponseClaim]:

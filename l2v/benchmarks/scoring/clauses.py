@@ -176,13 +176,18 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
             start = 0
             for stop in [*(m.span() for m in STOP.finditer(line)), (len(line), len(line))]:
                 piece = line[start : stop[0]]
-                if piece.strip():
+                if piece.strip() and not (found and _said_again(piece.strip(), found[-1][1])):
                     lead = len(piece) - len(piece.lstrip())
                     found.append((at + start + lead, piece.strip(), line[start:].strip()))
                 start = stop[1]
         before = line.strip() or before
         at += len(line) + 1
     return found[-_MOST:]
+
+
+def _said_again(piece: str, before: str) -> bool:
+    """Whether a sentence is the one before it again, or was cut off while it was said again."""
+    return piece == before or len(piece.split()) > 1 and piece[-1:].isalnum() and before.startswith(f"{piece} ")
 
 
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
@@ -201,7 +206,7 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
             found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
         else:
             between = text[before.at + len(before.text) : clause.at]
-            turned = _TURNED.search(between)
+            turned = _TURNED.search(between) and not (before.kind is Kind.HYPOTHESIS and _HAS_TO.match(clause.text))
             governed = (governed or _governs(before.text)) and not turned
             if turned and _SEEMS.search(before.text):
                 found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
@@ -216,6 +221,8 @@ def _governs(text: str) -> bool:
 
 
 _TURNED = re.compile(r";|\b(?:but|however|although|though|whereas)\b", re.IGNORECASE)
+# "Suppose it is 10. Then the sum is 23, but it has to be 21.": what a trial is held against.
+_HAS_TO = re.compile(r"\W*(?:it|this|that) (?:has to|must|should|ought to|needs to) be\b", re.IGNORECASE)
 # "It looks like B, but the sides differ."
 _SEEMS = re.compile(r"\b(?:looks?|seems?|appears?|might|may|could)\b", re.IGNORECASE)
 # "Suppose it is a square. Then y = 8."
@@ -245,7 +252,7 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
     """Lines that go through the options ("A. …" over "B. …", or their texts) are a list; so is one that judges its option."""
     labels = [_label(c) for c in clauses]
     texts = {_same(o) for o in options if o.strip()}
-    named = {_same(c.text) for c in clauses if c.text == c.line and _same(c.text) in texts}
+    named = {_same(c.text) for c in clauses if _same(c.text) in texts}
     found = list(clauses)
     lines = [(label, c.line) for c, label in zip(clauses, labels, strict=True) if label]
     judged = any(DISAPPROVED.search(line) or JUDGING.match(line) for _, line in lines)

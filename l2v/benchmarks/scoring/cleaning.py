@@ -14,12 +14,16 @@ _GONE = dict.fromkeys([0, 0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0
 _SAME = {ord(a): b for a, b in zip("−‐‑‒–—∕⁄：（），．；＝％＄［］？！’‘“”＋／", "------//:(),.;=%$[]?!''\"\"+/", strict=True)}
 _WIDE = {0xFF10 + i: str(i) for i in range(10)} | {0xFF21 + i: chr(65 + i) for i in range(26)}
 _MEND = {ord("º"): "°", ord("˚"): "°", ord("掳"): "°", ord("\r"): "\n"}
+# "ⓑ", "Ⓑ"
+_MEND |= {start + i: f"({chr(65 + i)})" for start in (0x24B6, 0x24D0) for i in range(10)}
 _MEND |= dict.fromkeys((0x0B, 0x0C, 0x85, 0x2028, 0x2029), "\n")
 # "⅜" is 3/8.
 _HALVES = {ord(c): " " + normalize("NFKC", c).replace("⁄", "/") for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 _TABLE: dict[int, str | None] = {**_SPACES, **_GONE, **_SAME, **_WIDE, **_MEND, **_HALVES}
 _THOUGHTS = "think|thinking|thought|reasoning|scratchpad|reflection"
 _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(rf"</(?:{_THOUGHTS})>", re.IGNORECASE)
+# Other models' marks of a thought: "◁think▷", "[THINK]", "<seed:think>".
+_THOUGHT_TAG = re.compile(r"[◁\[](/?)think[▷\]]|<(/?)seed:think>", re.IGNORECASE)
 _TURN = re.compile(
     r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+"
 )
@@ -90,7 +94,7 @@ def _marked_behind(line: re.Match[str]) -> str:
 
 def _spoken(text: str) -> str:
     """The response proper: without thoughts, and up to the first end of its turn."""
-    text = _STRUCK.sub(" ", text)
+    text = _THOUGHT_TAG.sub(lambda m: f"<{m[1] or m[2] or ''}think>", _STRUCK.sub(" ", text))
     if "<" not in text:
         return text
     closed = list(_CLOSED.finditer(text))
@@ -142,7 +146,7 @@ def _levelled(text: str) -> str:
 
 
 _WORDS = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|bf|rm)\s*\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|vec|overrightarrow|bf|rm)\s*\{([^{}]*)\}"
 )
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),
@@ -161,6 +165,12 @@ _LATEX = [
     (re.compile(r"\\(?:approx|simeq|sim|thickapprox)(?![a-zA-Z])"), "≈"),
     (re.compile(r"\\pm(?![a-zA-Z])"), "±"),
     (re.compile(r"\\(?:angle|measuredangle)(?![a-zA-Z])"), "∠"),
+    (re.compile(r"\\(?:Longr|R)ightarrow(?![a-zA-Z])|\\implies(?![a-zA-Z])"), "⇒"),
+    (re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])"), "→"),
+    (re.compile(r"\\therefore(?![a-zA-Z])"), "∴"),
+    (re.compile(r"\\lim(?:_\{[^{}]*\})?(?![a-zA-Z])"), "limit "),
+    (re.compile(r"\\langle(?![a-zA-Z])"), "("),
+    (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (
         re.compile(r"\\(?:left|right|big|Big|bigg|displaystyle|limits)(?![a-zA-Z])|\\[,;:! ]|\\(?:quad|qquad)(?![a-zA-Z])|~"),
         " ",

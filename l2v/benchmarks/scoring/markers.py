@@ -23,14 +23,14 @@ _IS = (
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = PatternTable(
-    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
+    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
     rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
     rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
     rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
     r":)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)"
-    r"[은는:]|^\W{0,4}(?:\w+ )?(?:letter|option)\s?:(?=\W{1,6}[A-J]\W*$)|\b(?:antwort|lösung|réponse|respuesta|risposta|"
+    r"[은는:]|^\W{0,4}(?:\w+ )?(?:letter|option|action input|select one)\s?:(?=\W{1,6}[A-J]\W*$)|\b(?:antwort|lösung|réponse|respuesta|risposta|"
     r"resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)|"
     r"(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|"
     r"just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|"
@@ -49,7 +49,7 @@ _RIGHT_AFTER = PatternTable(
 _NOT_YET = re.compile(
     r"^\W{0,6}(?:(?:correct|right)\W*$|true that|either\b(?=.*\bor\b)|clear\b|given (?:by|as)?|based|determined|found|"
     r"calculated|obtained|computed|as follows|derived|the (?:one|option|choice) (?:that|which|with)\b|in the form|one of|"
-    r"among)",
+    r"among|between (?:the |these )?(?:options?|choices?|answers?))",
     re.IGNORECASE,
 )
 _UNKNOWN = re.compile(
@@ -66,6 +66,8 @@ _OTHER_QUESTION = re.compile(
     r"(?:question|problem|part|picture|image|figure|exercise|example|diagram|case)",
     re.IGNORECASE,
 )
+# A line that may hold an answer, no rule and no heading's marks.
+_HOLDS = re.compile(r"[^\s\]*_:#.=─━═-]|-\d")
 _SKIPPED = ("\\[", "$$", "```", "\\]", "\\(", "**", "$")
 # Kinds of clauses in which a marker asserts nothing; denials are told apart by where the marker stands.
 SILENT = (Kind.HYPOTHESIS, Kind.QUESTION, Kind.QUOTATION, Kind.INSTRUCTION, Kind.CONDITION)
@@ -87,7 +89,7 @@ def _content(text: str, clause: Clause, end: int) -> str:
         return rest
     lines = [line.strip().strip("*").strip() for line in text[clause.at + len(clause.text) :].split("\n", 7)[:7]]
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if line and line not in _SKIPPED and line.strip("]*_:#. "):
+        if line not in _SKIPPED and _HOLDS.search(line):
             return "" if _lists_options(line, after) else sentences(line.split("</", 1)[0])[0][1]
     return ""
 
@@ -190,8 +192,8 @@ def first_sentence(line: str) -> str:
 
 _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
-    r"query|example|variation|bonus|practice|challenge|q)\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|hint:\s*please)|"
-    r"\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem)\s?\d{0,2}:",
+    r"query|example|variation|bonus|practice|challenge|task|q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|hint:\s*please)|"
+    r"\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
 )
 _NEXT_ONE = re.compile(

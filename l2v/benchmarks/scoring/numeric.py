@@ -69,7 +69,7 @@ _WORDS = re.compile(
 )
 # "three of the seven people"
 _OF_SO_MANY = re.compile(rf"(?<=\w) (?:out )?of (?:the |these |those )(?:\d+|{_COUNTS})(?= [a-z])", re.IGNORECASE)
-_LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:\d(?![\d.,]*\s(?:more|less|fewer|of))|one\b|{_COUNTS})", re.IGNORECASE)
+_LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:-?\d(?![\d.,]*\s(?:more|less|fewer|of))|one\b|{_COUNTS})", re.IGNORECASE)
 _CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|(?<!up )(?<!left )with|after)\s")
 
 
@@ -90,6 +90,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     if (total := _IN_TOTAL.search(text)) and (named := read_value(total.group(1))) is not None:
         return named
     text = plain(text[-300:] if tail else text[:300])
+    if not tail and _PAIR.fullmatch(text):
+        return None
     if not tail:
         behind = _BEHIND_COLON.search(text)
         if behind and (named := read_value(behind.group(1))) is not None:
@@ -117,6 +119,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+# A point, an interval or a set is no number.
+_PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
 # "In 1990, the population was 540."
 _FRONTED = re.compile(
     r"^\W*(?:In|At|On|For|After|By|From|During|When)\b[^,=]{1,40}, (?=[^,]*\b(?:is|are|was|were|has|have|had)\b)"

@@ -201,6 +201,7 @@ def _mention(text: str, how: str, known: Options, asks_not: bool, asked: str) ->
     text = plain(text[-300:] if how in SENTENCES else text)
     # "Step 3" is a bound of no answer where it is an option.
     spaced = spaced_words(text if any(map(BOUND.search, known.texts)) else BOUND.sub("…", text))
+    asks_not = asks_not and not _LEAVES.search(text)
     denied = any(asks_not or m.group() not in asked.lower() for m in _DENIED.finditer(spaced))
     if denied != (asks_not and how in SENTENCES):
         return None
@@ -220,6 +221,10 @@ def _mention(text: str, how: str, known: Options, asks_not: bool, asked: str) ->
     return OptionReading(found, "option_text") if len(found) == 1 else None
 
 
+# What is left of others is chosen, whatever is asked.
+_LEAVES = re.compile(r"\bleav(?:es|ing)\b|\bodd one out\b", re.IGNORECASE)
+
+
 def _is_short(spaced: str) -> bool:
     """A letter or a number: read by its own rules."""
     token = spaced.strip()
@@ -231,7 +236,7 @@ def _is_short(spaced: str) -> bool:
 
 
 _TRAILING = re.compile(
-    r"((?:(?:points?|leads?|pointing|leading|corresponds?) )?[A-Za-z:=]+)\s+[*\"'(]{0,3}([A-J])[*\"').\]]{0,4}$"
+    r"((?:(?:points?|leads?|pointing|leading|corresponds?|makes?|making) )?[A-Za-z:=]+)\s+[*\"'(]{0,3}([A-J])[*\"').\]]{0,4}$"
 )
 _SAYING = {
     "is", "s", "be", "so", "therefore", "thus", "hence", "as", "with", "say", "select", "choose", "pick", "leaves", "option",
@@ -262,7 +267,7 @@ def _last_letter(text: str, known: Options) -> OptionReading | None:
     if match is None or match.group(2) not in known.letters or _DENIED.search(text.lower()):
         return None
     word = match.group(1).lower()
-    said = word in _SAYING or word.endswith(" to") or (word.endswith(":") and word[:-1] not in _POINTS)
+    said = word in _SAYING or word.endswith((" to", " this", " it")) or (word.endswith(":") and word[:-1] not in _POINTS)
     if said or (known.bare and bool(known.texts) and len(word) > 1 and word not in _POINTS):
         return OptionReading(frozenset(match.group(2)), "letter")
     return None

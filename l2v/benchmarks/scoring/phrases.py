@@ -17,16 +17,17 @@ JUDGED_WRONG = (
 INSTRUCTION = PatternTable(
     r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
     r"note to (?:the )?\w+)\s*\d?:|^\W*(?:mark|accept|grade) \S",
-    r"^\W*please\b|^\W*(?:replace|insert|enter|copy|submit)\b|^\W*(?:to|for) [^,]{1,40}, (?:box|write|put|enter|give|"
+    r"^\W*please\b(?! (?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b)|^\W*(?:replace|insert|enter|copy|submit)\b|^\W*(?:to|for) [^,]{1,40}, (?:box|write|put|enter|give|"
     r"state) (?:your|the)\b",
     r"^\W*(?:answer|respond|reply|end|finish|conclude|write|give|choose|select|pick|round|provide|put|box|mark|start|state)\s+"
     r"(?:with|the (?:question|answer|correct|option|letter|final|best)|your|in|one|from|between|this|as|it|down|to|"
-    r"only)\b(?!\s+is\b)",
-    r"^\W*(?:ignore|disregard|count|treat|grade|score|consider) (?:the|this|all|any|every|previous|my)\b",
+    r"only)\b(?!\s+is\b|:\W{0,3}[A-J]\W*$)",
+    r"^\W*(?:(?:ignore|disregard) (?:the (?!(?:previous )?box)|all|any|every|previous)|(?:count|treat|grade|score|consider) (?:the|this|"
+    r"all|any|every|previous|my))\b",
     r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
-    r"\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
+    r"(?<!\bif i )\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
     r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
-    r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?|ha(?:s|ve) to)\b|"
+    r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?(?! [$€£]?\d)|ha(?:s|ve) to)\b|"
     r"\byour task\b|\b(?:expected|required|output|answer) format\b",
     r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
     r"reply|respond|say|end|mark|accept|count|give|choose)\b",
@@ -49,7 +50,8 @@ WITHDRAWS = PatternTable(
     r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|"
     r"the above))\b|^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
     r"then)\b[^.,]{0,30},? no)\W*$",
-    r"\blet(?: me|'s| us) (?:reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
+    r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b",
+    r"\blet(?: me|'s| us) (?:(?:count|check|look|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
 )
@@ -103,7 +105,7 @@ DENIES = PatternTable(
     r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
     r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|"
     r"far from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|"
-    r"(?<!be )(?<!is )(?<!are )used to|fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|"
+    r"used to (?:be|have|live|work|think|say|believe)|fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|"
     r"scarcely|barely|nowhere|disagree|no reason|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|"
     r"nearly) (?:right|correct|it)|leads? (?:nowhere|to a contradiction)|comes? close|plausible at|cross(?:ed|es)? out|"
     r"struck out)\b|不是|并非|错误|不正确|不对|排除|\bain't\b",
@@ -168,7 +170,7 @@ QUOTES = PatternTable(
     r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b",
-    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:gives?|gave|got|shows?|lists?|proposed|would (?:get|conclude))\b",
+    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:(?:gives?|gave)(?! away| back)|got|shows?|lists?|proposed|would (?:get|conclude))\b",
     r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b",
     r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!\d|the (?:graph|figure|"
     r"chart|table|formula))",
@@ -248,8 +250,8 @@ OWN_VERB = re.compile(
 )
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
-APPROVED = re.compile(r"[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅](?:\W*$|\s\()", re.IGNORECASE)
+APPROVED = re.compile(r"^\W*\(?[A-J]\)? is (?:the )?(?:correct|right)\b|[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅](?:\W*$|\s\()", re.IGNORECASE)
 DISAPPROVED = re.compile(
-    r"[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|\s\()", re.IGNORECASE
+    r"^\W*\(?[A-J]\)? is (?:incorrect|wrong)\b|[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|\s\()", re.IGNORECASE
 )
 LIST_HEAD = re.compile(r"^\W*(?:options?|choices?)\s?:\s*", re.IGNORECASE)

@@ -10,9 +10,10 @@ from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, Question, Verdict
 from l2v.benchmarks.scoring.additions import BEARER, core
 from l2v.benchmarks.scoring.answering import COUNT, answers, equated, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
+from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import prose_words
-from l2v.benchmarks.scoring.option_texts import LETTERS, beginning
+from l2v.benchmarks.scoring.option_texts import LETTERS, beginning, spaced_words
 from l2v.benchmarks.scoring.options import whole_option
 from l2v.benchmarks.scoring.topics import off_topic
 from l2v.benchmarks.scoring.values import read_value
@@ -48,7 +49,7 @@ _LABEL = re.compile(r"\b(?:is|are) (?:indeed |clearly )?(?:the )?(?:[a-z]+ )?\(?
 _NAMES_OPTION = re.compile(
     r"\b(?:(?<!which )is|(?:points?|leads?|leading|pointing|corresponds?) (?:us )?to|match(?:es|ing)?|fits?|gives?|yields?|"
     r"suggests?|indicates?|supports?|favou?rs)\W{1,3}(?:(?:the )?(?:option|choice|answer) \(?(?-i:[A-J])\)?|"
-    r"\((?-i:[A-J])\))\W*$",
+    r"\((?-i:[A-J])\)(?: [\w -]{1,40})?)\W*$|\bmak(?:es?|ing) (?:it|this) (?:option )?\(?(?-i:[A-J])\)?\W*$",
     re.IGNORECASE,
 )
 # What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
@@ -70,7 +71,10 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
-    if by_letter and _NAMES_OPTION.search(said):
+    if by_letter and (_NAMES_OPTION.search(said) or _agrees(said, question.options)):
+        return True
+    if claim.how == WHOLE and _WORKED_OUT.fullmatch(plain(said)) and read_value(said.rpartition("=")[2]):
+        # "1 hour and 20 minutes = 80 minutes"
         return True
     short = prose_words(said) < 2 or prose_words(said) < 3 and (not said[:1].isdigit() or COUNT.fullmatch(said) is not None)
     if claim.how in (WHOLE, LAST_LINE) and (
@@ -86,6 +90,20 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
         answer = ["=" * ("=" in question.gold), " ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
     leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how in (LAST_SENTENCE, CONCLUSION)
     return answers(said, question.text, answer, response, question.options, leads)
+
+
+# Sums and units, without a symbol that stands for something.
+_WORKED_OUT = re.compile(r"[-\d(√πƒ](?:[^=A-Za-z]|[A-Za-z]{2,}\b(?<!is))*=[^=]*?(?:=[^=]*)*")
+
+
+def _agrees(said: str, options: tuple[str, ...]) -> bool:
+    """Whether a sentence ends in an option's letter and says its text: "It was taken from below (B)."."""
+    letter = _ENDS_IN.search(said)
+    at = LETTERS.index(letter[1]) if letter else len(options)
+    return at < len(options) and len(text := spaced_words(options[at])) > 4 and text in spaced_words(said)
+
+
+_ENDS_IN = re.compile(r"\(([A-J])\)\W*$")
 
 
 def _labels(options: tuple[str, ...]) -> bool:
@@ -159,7 +177,8 @@ _APPENDED = re.compile(
     r"(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|"
     r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
     r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"
-    r"making|with) (?=an? total(?: \w+)? of)|(?=an? (?:\w+ )?\w+ of \W*\d))",
+    r"making|with) (?=an? total(?: \w+)? of)|"
+    r"(?=\w+ [a-z]+ (?:altogether|in (?:all|total))\W*$)|(?=an? (?:\w+ )?\w+ of \W*\d))",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(r"\b(?:\w{2,}est|most|least)\b", re.IGNORECASE)
@@ -172,7 +191,7 @@ _ITS = re.compile(r"(?:their|its)\s\w+ .*(?:=|\bis\b)", re.IGNORECASE)
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
 _SAYS = re.compile(
-    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|\w+ed)\b"
+    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|bought|cost|costs|ate|took|lost|needs?|\w+ed)\b"
 )
 # "There are 5 triangles and some hidden ones."
 _AND_MORE = re.compile(r"\b(?:and|plus)\s(?:some|several|a few|many|possibly)\b[^,]*\b(?:more|others?|ones)\b", re.IGNORECASE)

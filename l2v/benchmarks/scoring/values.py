@@ -231,7 +231,12 @@ def without_mixed_words(text: str) -> str:
         share = int(over) / int(under) if over else _small(many) / _part(part)
         return f"{_small(whole) + share:.10g}"
 
+    text = _DOZEN.sub(lambda m: str(12 * (_small(m[1]) if m[1] else 1) // (2 if m[0][:4].lower() == "half" else 1)), text)
     return _FRACTION.sub(lambda m: f"{_small(m[1])}/{_part(m[2])}", _MIXED.sub(decimal, text))
+
+
+# "a dozen eggs", "half a dozen"
+_DOZEN = re.compile(r"\b(?:(an?|one|two|three|four|five)|half an?) dozen\b(?! of)", re.IGNORECASE)
 
 
 # "three quarters"; of "two thirds of the 9 boxes" no more than that is said.

@@ -109,7 +109,7 @@ def read_sentence(
     words = [(word, known_unit([word])) for word in _LETTERS_ONLY.findall(text)]
     units = {name for word, unit in words if unit and (forms or not _clashes(unit, asked)) for name in named(word)}
     symbols = labels(text, asked)
-    allowed = asked.known | own | units | symbols | unknown(asked) | ({"f"} if "functi" in asked.known else set()) | {"best"}
+    allowed = asked.known | own | units | symbols | unknown(asked) | ({"f"} if asked.known & _OF_A_FUNCTION else set()) | {"best"}
     allowed |= {"~age", "~difference"} if {"older", "younge"} & asked.main else set()
     allowed |= {"~height", "~length"} if "bar" in asked.known else set()
     if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):
@@ -130,10 +130,15 @@ def read_sentence(
     # "∠3 = 130°" where angle 2 is asked for
     foreign |= {f"~{number}" for number in angles if number not in asked.known}
     there = {*said, *own, *(name for option in options for name in named(option))}
+    # "The magnitude of v" of a vector's.
+    initials = {n[0]: n for n in asked.main | asked.rest if n[0].isalpha() and len(n) > 1}
+    stands = {n for n in foreign if n in initials and n not in asked.known and text.count("=") == 0}
+    foreign, there = foreign - stands, there | {initials[n] for n in stands}
     fixed = frozenset(own | units | symbols)
     return Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(symbols), worked, alone), foreign
 
 
+_OF_A_FUNCTION = {"functi", "~limit", "curv", "graph"}
 _HAN = re.compile("[\u4e00-\u9fff]")
 # Chinese signs that name nothing.
 _HAN_NEUTRAL = frozenset(
