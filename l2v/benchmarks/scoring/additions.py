@@ -19,7 +19,7 @@ _ADDED = re.compile(
     r"simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)"
     r"(?!.*(?:answer|option|\([A-J]\))).*|, (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|"
     r"followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
-    r": (?=[a-z]\S*\s\S+\s\S|[^,:=]+,(?: [^,=]+,)* ?[^,=]* and )[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
+    r": (?!(?:it|s?he|they|there|we|i|so)\b)(?=[a-z]\S*\s\S+\s\S|[^,:=]+,(?: [^,=]+,)* ?[^,=]* and )[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
 # "Blue is the highest, at 78": how far something goes that is no number itself.
@@ -35,7 +35,7 @@ _INSERTED = re.compile(
 # A guess is an answer; tags are no words.
 EMPTY = re.compile(
     r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|ed)? up (?:with|"
-    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
+    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|\b(?:up|down|over|out) t?here\b|"
     r"^\W*(?:multiply|divid|squar|apply|plugg|substitut)ing\b.*?\b(?=(?:gives|yields|results in|"
     r"we (?:get|obtain|find|have))\b)|\bhits? (?=(?:its|their|the|an?)\b)|\bturns? out (?=to be\b)|\b(?:bright|solid|"
     r"plain) (?=[a-z])|^\W*(?:that|it|this) would be\b|\bwould (?=(?:still |now )?have\b.*\bleft\b(?!.*\bif\b))|^\W*(?:solving|"

@@ -44,7 +44,7 @@ def _missing(sentence: Sentence, asked: Wanted, response: str) -> set[str]:
     if not sentence.own - asked.known and asked.head not in said:
         return missing | wanted - there
     if sentence.worked or _STANDS_FOR.match(text) or _TITLE.fullmatch(text) and asked.main & said:
-        short = sentence.alone or ":" in text
+        short = sentence.alone or ":" in text or bool(asked.main & said - sentence.own)
         return missing | {
             n for n in asked.main - there if (n[0] == "~" and n != "~person" if short else n not in named(response))
         }
@@ -186,7 +186,7 @@ def answers(
         return False
     if asked_of(question).counts and _OF_THEM.search(f"{text} {response[-200:]}") and not _OF_THEM.search(question):
         return False
-    orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (text, question)]
+    orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (core(text), question)]
     if all(orders) and not orders[0] & orders[1]:
         return False
     act = _ACT.search(question[-60:])
@@ -243,7 +243,7 @@ def answers(
 
 def equated(text: str) -> set[str]:
     """What a text gives values to: "m∠1" and "m∠2" of "m∠1 = 115°, m∠2 = 65°"."""
-    return {side.strip() for side in _SIDE.findall(text.rsplit("i.e.", 1)[-1])}
+    return {side.strip() for side in _SIDE.findall(_PAIRED.sub("…", text.rsplit("i.e.", 1)[-1]))}
 
 
 _NEXT_TO = re.compile(
@@ -291,11 +291,13 @@ _IF = re.compile(r"\W*if\b([^,]*),\s", re.IGNORECASE)
 _MORE = re.compile(r"\b(?:more|\w{2,}er)\b")
 # "3 times the sum of …"
 _TIMES = re.compile(rf"\b(?:[0-9.]+|{SOME}) times (?:the|as|that|its|more)\b(?!.*=)", re.IGNORECASE)
-_DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ [-+*×÷] [$€£]?[0-9.]+(?![0-9.]*\s?(?:\\|π|√|[a-z](?![a-z])))")
+_DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ (?!× 10\^)[-+*×÷] [$€£]?[0-9.]+(?![0-9.]*\s?(?:\\|π|√|[a-z](?![a-z])))")
 # "d + 30 = 45" is not solved.
 _OPEN = re.compile(
     r"(?:(?<![A-Za-z\\])[a-z]\s?[+-]\s?[0-9.]+\)?(?:\^2)?|(?<![0-9.])[0-9.]+\s?[a-z]|[a-z]\^2)\s?=(?=\s*-?[0-9.]+\W*$)"
 )
 # Of "x = 10 or x = 12" neither is claimed; "red = 3, blue = 4" gives several values.
 _ONE_OF = re.compile(r"=[^=]*\bor\b[^=]*=")
+# The commas of points, vectors and sets end no side.
+_PAIRED = re.compile(r"\\langle[^=]{1,40}?\\rangle|[({\[][^(){}\[\]=]{1,40},[^(){}\[\]=]{1,40}[)}\]]")
 _SIDE = re.compile(r"(?:^|,\s|;\s|\band\s|\bor\s)([^,;=≈]{1,40})[=≈]")

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from functools import cached_property, lru_cache
 
 from l2v.benchmarks.scoring.breaks import AFFIRMS, STOP, asks_yes_no, framed, pieces
+from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
     APPROVED,
@@ -212,6 +213,11 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
                 found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
         if governed:
             found[i] = replace(clause, given=Kind.HYPOTHESIS)
+    refusing = [o for o in options if classify(o) is Kind.REFUSAL]
+    if len(refusing) == 1:
+        # "There is not enough information", where that is an option.
+        words = spaced_words(refusing[0])
+        found = [replace(c, text=refusing[0], given=Kind.CONCLUSION) if words in spaced_words(c.text) else c for c in found]
     return _lists(found, asked, options)
 
 

@@ -175,7 +175,6 @@ _LATEX = [
         re.compile(r"\\(?:left|right|big|Big|bigg|displaystyle|limits)(?![a-zA-Z])|\\[,;:! ]|\\(?:quad|qquad)(?![a-zA-Z])|~"),
         " ",
     ),
-    (re.compile(r"\{,\}"), ","),
     # *emphasis*
     (re.compile(r"(?<![\w*)])\*([A-Za-z][^*\n]{0,60})\*(?![\w*(])"), r"\1"),
     (re.compile(r"(?<=\{)[bp]matrix(?=\})"), "matrix"),
@@ -197,6 +196,7 @@ def plain(text: str) -> str:
     text = text[:300].translate(_TABLE)
     text = text if text.isascii() else _levelled(text)
     if _WRAPPED.search(text):
+        text = text.replace("{,}", ",")
         for _ in range(2 if "\\" in text else 0):
             text = _WORDS.sub(r" \1", text)
         for pattern, put in _LATEX if "\\" in text else _UNSLASHED:

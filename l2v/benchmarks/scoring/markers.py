@@ -244,11 +244,16 @@ def own_part(text: str, asked: str) -> str:
     for match in heads:
         head = text[: match.start()].strip()
         leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
+        leads_in = leads_in or all(classify(sentence) is Kind.INSTRUCTION for _, sentence, _ in sentences(head))
         if re.search(r"\w", head) and not leads_in:
             return head
         if (found := _QUESTION.match(text, match.end())) and _is_another(found.group(), asked):
             return head
-    return text
+    return _REPLY.sub("", text) if heads and not text[: heads[0].start()].strip() else text
+
+
+# A dialogue repeated from its beginning, up to the reply.
+_REPLY = re.compile(r"^.*?\bassistant\s?:\s*", re.IGNORECASE | re.DOTALL)
 
 
 def _tokens(text: str) -> set[str]:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
 from l2v.benchmarks.scoring.topics import focus
-from l2v.benchmarks.scoring.values import Value, known_unit, read_value, to_base
+from l2v.benchmarks.scoring.values import PAIR, Value, known_unit, read_value, to_base
 
 # Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
 RELATIVE, EXACT = 1e-3, 1e-9
@@ -90,7 +90,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     if (total := _IN_TOTAL.search(text)) and (named := read_value(total.group(1))) is not None:
         return named
     text = plain(text[-300:] if tail else text[:300])
-    if not tail and _PAIR.fullmatch(text):
+    if not tail and PAIR.fullmatch(text):
         return None
     if not tail:
         behind = _BEHIND_COLON.search(text)
@@ -119,8 +119,6 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
-# A point, an interval or a set is no number.
-_PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
 # "In 1990, the population was 540."
 _FRONTED = re.compile(
     r"^\W*(?:In|At|On|For|After|By|From|During|When)\b[^,=]{1,40}, (?=[^,]*\b(?:is|are|was|were|has|have|had)\b)"

@@ -87,6 +87,8 @@ _EXPRESSION = re.compile(r"^[\d\s+\-*/×·÷^().,{}\[\]√πƒ]+(?:[eE][+-]?\d{1
 def read_value(text: str) -> Value | None:
     """The number that the whole text states ("about -130 km/h", "4\\sqrt{3} cm", "twenty-three"); None when it is none."""
     words = without_mixed_words(plain(text))[:LONGEST].strip().rstrip(".;:,?").strip()
+    if PAIR.fullmatch(words):
+        return None
     words = _unbracketed(_LEAD.sub("", words).strip()).lstrip("€£¥").strip()
     words = _REPEATING.sub(lambda m: f"{float(f'{m[1]}.{m[2]}' + 16 * (m[3] or m[4])):.12f}", _APOSTROPHE.sub("", words))
     words = _DECIMAL_COMMA.sub(r"\1.\2", words) if words.count(",") == 1 else words
@@ -108,6 +110,8 @@ def read_value(text: str) -> Value | None:
     return None if unit is None else Value(number, _decimals(head), *unit)
 
 
+# A point, an interval or a set is no number.
+PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
 # "0.(3)", "0.1\\overline{6}"
 _REPEATING = re.compile(r"(?<![\w.])(\d{1,9})\.(\d{0,9})(?:\((\d{1,6})\)|\\overline\{(\d{1,6})\})(?!\d)")
 _APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")

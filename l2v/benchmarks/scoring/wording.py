@@ -133,7 +133,9 @@ def read_sentence(
     # "The magnitude of v" of a vector's.
     initials = {n[0]: n for n in asked.main | asked.rest if n[0].isalpha() and len(n) > 1}
     stands = {n for n in foreign if n in initials and n not in asked.known and text.count("=") == 0}
-    foreign, there = foreign - stands, there | {initials[n] for n in stands}
+    # "PQ" of the vector from P to Q.
+    joined = {n for n in foreign if n.isupper() and 1 < len(n) < 4 and {*n} <= asked.known}
+    foreign, there = foreign - stands - joined, there | {initials[n] for n in stands}
     fixed = frozenset(own | units | symbols)
     return Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(symbols), worked, alone), foreign
 
