@@ -124,7 +124,7 @@ def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
 
 
 _APPLIED = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)(?=\s*[=≈])")
-_WORD = re.compile(r"[^\W\d_]{3,}")
+_WORD = re.compile(r"(?!(?:sin|cos|tan|log|limit)\b)[^\W\d_]{3,}")
 _RESULTS = {"~average", "~difference", "~total"}
 _OPERATIONS = _RESULTS | {"~highest", "~lowest", "~left", "~fewer", "fewer"}
 

@@ -123,6 +123,8 @@ def _name(token: str, first: bool) -> str:
     return _GROUP.get(stem(low), stem(low))
 
 
+# Commands of LaTeX, the names of functions and matrices name nothing.
+COMMANDS = re.compile(r"\\begin\{(\w+)\}.*?\\end\{\1\}|\\[a-zA-Z]+|\b(?:d[xyt]|gcd|lcm|det|opp|hyp|adj)\b", re.DOTALL)
 # "the red one" at an end
 _ONE = re.compile(r"\b(the [a-z]+) one(?=\W*$| (?:is|was|has)\b)", re.IGNORECASE)
 _SIDES = re.compile(
@@ -168,7 +170,7 @@ def named(text: str) -> tuple[str, ...]:
     for cue, pattern, form in _REWORDED:
         text = pattern.sub(form, text) if cue in text else text
     text = text if text.isascii() else in_english(text)
-    text = plain(text).replace("i.e.", " ").replace("∠", " angle ")[:600]
+    text = COMMANDS.sub(" ", plain(text)).replace("i.e.", " ").replace("∠", " angle ")[:600]
     text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
     found = (_name(m.group(), m.start() == 0 and text[1:2] == " ") for m in _TOKEN.finditer(text))
     return tuple(name for name in found if name)

@@ -30,7 +30,7 @@ BREAK = PatternTable(
     r"(?:is|are|was|were)|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d|"
     r" \W?[a-z] ?=| (?-i:[A-Z])))|(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|"
     r"no,? wait|no,|wait|sorry|i mean|actually|or rather)[\s,])",
-    r"(?:—|–|-)\s+(?=no\b|wait\b)",
+    r"(?:—|–|-)\s+(?=(?:no|wait|correction|sorry|oops|actually|scratch that)\b)",
     r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
 CONCESSION = re.compile(

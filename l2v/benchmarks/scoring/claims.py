@@ -197,7 +197,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     return found
 
 
-_CHECK = re.compile(r"\W*(?:check|verif\w+|proof)\b", re.IGNORECASE)
+_CHECK = re.compile(r"\W*(?:(?:double|cross)[ -]?check|check|verif\w+|proof)\b", re.IGNORECASE)
 _NUMBERED = re.compile(r"\d{1,2}[.)]\s+\S")
 # "So I'd say it's …": what follows is the answer, where it is short and no sentence.
 _LEAD_IN = re.compile(
@@ -315,7 +315,8 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
         if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not ENDED.search(clause.line):
             break
         turned = clause is not last and _TURNS.match(behind.text)
-        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text) and not turned:
+        equation = not _WORD.search(clause.text)
+        if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text) and not (turned or equation and found):
             found.append(ResponseClaim(clause.text, STATEMENT, clause.text, clause.at))
         if clause.kind is Kind.CONCLUSION or clause.kind is Kind.DENIAL and _OF_IT.search(clause.text):
             break

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from functools import cached_property, lru_cache
 
 from l2v.benchmarks.scoring.breaks import AFFIRMS, STOP, asks_yes_no, framed, pieces
+from l2v.benchmarks.scoring.cleaning import DOMAIN
 from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.phrases import (
     ADJECTIVES,
@@ -144,7 +145,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.QUOTATION
     if SUPPOSES.search(text, bits):
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
-    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(said, bits)
+    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(DOMAIN.sub("", said), bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):

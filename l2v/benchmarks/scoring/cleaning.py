@@ -145,6 +145,11 @@ def _levelled(text: str) -> str:
     return _RAISED.sub(level, text)
 
 
+# Where an expression holds: ", \\quad x \\neq 3", "(x ≠ 3)", "for x ≠ 3".
+DOMAIN = re.compile(
+    r"(?<=[\w)}])\s*(?:,|\\q?quad|\(|\$|for|where|with|if|provided(?: that)?|\s)+[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*$"
+)
+GREEK = dict(zip("alpha beta gamma delta theta lambda mu phi sigma omega Delta".split(), "αβγδθλμφσωΔ", strict=True))
 _WORDS = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|vec|overrightarrow|bf|rm)\s*\{([^{}]*)\}"
 )
@@ -168,6 +173,7 @@ _LATEX = [
     (re.compile(r"\\(?:Longr|R)ightarrow(?![a-zA-Z])|\\implies(?![a-zA-Z])"), "⇒"),
     (re.compile(r"\\(?:long)?rightarrow(?![a-zA-Z])|\\to(?![a-zA-Z])"), "→"),
     (re.compile(r"\\therefore(?![a-zA-Z])"), "∴"),
+    *((re.compile(rf"\\{name}(?![a-zA-Z])"), letter) for name, letter in GREEK.items()),
     (re.compile(r"\\lim(?:_\{[^{}]*\})?(?![a-zA-Z])"), "limit "),
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),

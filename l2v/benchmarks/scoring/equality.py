@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
-from l2v.benchmarks.scoring.cleaning import plain, squeeze
+from l2v.benchmarks.scoring.cleaning import DOMAIN, plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.mathematics import LONGEST_EXPRESSION, is_mathematics, prose_words, to_latex
+from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.numeric import committed_value, same_number
 from l2v.benchmarks.scoring.topics import focus
 from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
@@ -166,7 +167,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
     if not text.strip() or len(text) > 2 * LONGEST_EXPRESSION:
         return None
     gold_plain, text_plain = plain(gold), plain(text).rstrip(".")
-    if squeeze(gold) == squeeze(text):
+    if squeeze(gold) == squeeze(text) or _same_members(gold, text):
         return Comparison(True, "text", text_plain)
     (gold_label, gold_side), (text_label, text_side) = _without_label(gold_plain), _without_label(text_plain)
     for side in dict.fromkeys((text_side, *_last_parts(text_plain), *_glossed(text_side))):
@@ -279,13 +280,15 @@ def _split(text: str) -> list[str]:
     return [part.strip(" '\"") for part in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+", text) if part.strip()]
 
 
-_AND = re.compile(r"\s*(?:,(?: and| or)?|\b(?:and|or)\b)\s+")
+_AND = re.compile(r"\s*(?:,(?: and| or)?|\b(?:and|or)\b)\s+(?![^()\[\]]*[)\]])")
 
 
 def _same_members(gold: str, text: str) -> bool:
-    """Whether "x = -1 and x = 3" states "x=-1, x=3", in any order."""
-    sides = [sorted(map(squeeze, _AND.split(plain(side).strip(" .")))) for side in (gold, text)]
-    return len(sides[0]) > 1 and "=" in gold and sides[0] == sides[1]
+    """Whether "x = -1 and x = 3" states "x=-1, x=3"; equations and points in any order."""
+    sides = [[squeeze(part) for part in _AND.split(plain(side).strip(" ."))] for side in (gold, text)]
+    if any("=" in part or part[:1] == "(" for part in sides[0]):
+        sides = [sorted(side) for side in sides]
+    return len(sides[0]) > 1 and sides[0] == sides[1]
 
 
 def _compare_tail(question: Question, text: str) -> Comparison | None:
@@ -293,14 +296,17 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
     gold = question.gold
     if squeeze(text) == squeeze(gold):
         return Comparison(True, "text", text)
-    said = _REASON.split(text[-300:], maxsplit=1)[0]
+    said = DOMAIN.sub("", _REASON.split(text[-300:], maxsplit=1)[0])
     bold = _BOLD.findall(said)
-    parts = (said, *_last_parts(plain(said).rstrip(".")), *(bold if len(bold) == 1 else ()))
+    formula = _FORMULA.search(said)
+    parts = (said, *_last_parts(plain(said).rstrip(".")), *(bold if len(bold) == 1 else ()), *([formula[1]] if formula else ()))
     for part in parts:
         side = part if "=" in gold else part.rsplit("=", 1)[-1]
         same = squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]
         if same or _same_members(gold, part):
             return Comparison(True, "text", part)
+    if prose_words(gold) > 1 and spaced_words(gold) in spaced_words(said):
+        return Comparison(True, "text", gold)
     # "Tokyo has the highest population", where just that is asked for.
     subject = _SUBJECT.match(said)
     told = subject and squeeze(subject.group(1)) == squeeze(gold) and focus(subject.group(2)) & focus(question.text)
@@ -313,4 +319,6 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
 
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
+# The formula with which a sentence ends.
+_FORMULA = re.compile(r"(?:\$|\\\()([^$]{1,120}?)(?:\$|\\\))\W*$")
 _SUBJECT = re.compile(r"^(.{1,60}?)\s(?:has|had|have|is|are|was|were|shows?|showed)\s(.+)$")

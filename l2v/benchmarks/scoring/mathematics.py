@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from l2v.benchmarks.scoring.cleaning import GREEK
 from l2v.benchmarks.scoring.values import UNITS
 
 LONGEST_EXPRESSION = 200
@@ -26,7 +27,7 @@ def is_mathematics(text: str) -> bool:
 
 
 _LATEX = r"\pi ", r"\leq ", r"\geq ", r"\neq ", r"\cup ", r"\infty ", r"\times ", r"\frac", ""
-_BACK = dict(zip("π≤≥≠∪∞×ƒ°", _LATEX, strict=True))
+_BACK = dict(zip("π≤≥≠∪∞×ƒ°", _LATEX, strict=True)) | {letter: rf"\{name} " for name, letter in GREEK.items()}
 _UNIT_TAIL = re.compile(r"\s(?:square |cubic )?(?:units?|mm|cm|km|m|in|ft|lit(?:re|er)s?|met(?:re|er)s?)\s?(?:\^[23])?$")
 
 

@@ -23,7 +23,7 @@ _VERBS = re.compile(
     r"differs?)\b.*?\bby\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<!\d)(?<!\d\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
+    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<![\d})])(?<![\d})]\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
     r"\s(?:when|if|where|since|because|given|after|before|which|so that|so|for|at|as|than|while|with|during|between|and|on|in|"
     r"from|left|per|older|younger|more|less|among)\s"
 )
@@ -53,7 +53,7 @@ OPEN_BOX = re.compile(
     rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/√])(?<!√\{)[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
+    r"(?<![\w.,^/√])(?<!√\{)(?<!ƒ\{)(?<!\}\{)[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
     r"million|billion|trillion)\b)?(?![\d:^π]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
@@ -104,7 +104,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None
-    text = BOUND.sub("…", text)
+    text = _PLAIN_FRACTION.sub(r"\1/\2", _PAIRS.sub("…", BOUND.sub("…", text)))
     if not tail and _several(text):
         return None
     label = _LABELLED.match(text)
@@ -119,6 +119,9 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+# Points, intervals and sets in a sentence.
+_PAIRS = re.compile(r"[\[({] ?[^\s,()\[\]{}]{1,12} ?,(?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})")
+_PLAIN_FRACTION = re.compile(r"(?<!\d)ƒ\{(\d+)\}\{(\d+)\}")
 # "In 1990, the population was 540."
 _FRONTED = re.compile(
     r"^\W*(?:In|At|On|For|After|By|From|During|When)\b[^,=]{1,40}, (?=[^,]*\b(?:is|are|was|were|has|have|had)\b)"

@@ -194,7 +194,7 @@ REMARKS = PatternTable(
     r"this) (?:\w+ )?(?:image|picture|photo|figure|graph|chart|diagram|table|map|data)\W*$|is there anything|(?:shall|can|may|"
     r"should) i\b|if you (?:have|need|want)|would you like|note that|note\W|notes\W|thank|remember|confidence\b|(?:this|that|"
     r"which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|result|solution)\W*$|disclaimer|explanation:?\W*$|"
-    r"(?:to )?(?:check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
+    r"(?:to )?(?:(?:double|cross)[ -]?check|check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(
     r"^\W{0,6}(?:(?:step \d{1,2}|conclusion)\W{1,4})?(?:and\s+)?(?:therefore|thus|hence|so(?! far\b)|consequently|finally|"

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, Question, Verdict
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring.additions import BEARER, core
 from l2v.benchmarks.scoring.answering import COUNT, answers, equated, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
-from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
-from l2v.benchmarks.scoring.mathematics import prose_words
+from l2v.benchmarks.scoring.mathematics import is_mathematics, prose_words
 from l2v.benchmarks.scoring.option_texts import LETTERS, beginning, spaced_words
 from l2v.benchmarks.scoring.options import whole_option
 from l2v.benchmarks.scoring.topics import off_topic
@@ -66,6 +66,8 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     label = _LABEL.search(said) if _labels(question.options) else None
     if label and asked_of(question.text).noun & {*map(stem, said[: label.start()].lower().split())}:
         return True
+    if _is_formula_of(question, said) and isinstance(verdict, Verdict) and verdict.correct and claim.how != OPENING:
+        return True
     sides = [side for side in equated(said) if " is " not in side]
     by_letter = isinstance(verdict, Verdict) and verdict.rule.endswith("+letter")
     if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
@@ -94,6 +96,17 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
 
 # Sums and units, without a symbol that stands for something.
 _WORKED_OUT = re.compile(r"[-\d(√πƒ](?:[^=A-Za-z]|[A-Za-z]{2,}\b(?<!is))*=[^=]*?(?:=[^=]*)*")
+
+
+def _is_formula_of(question: Question, said: str) -> bool:
+    """Whether a gold is a formula, no mere number or symbol, with which a sentence ends: hardly a step happens to be that."""
+    gold = plain(question.gold)
+    written = question.kind == TEXT and is_mathematics(gold) and len(gold) > 2 and not re.fullmatch(r"-?[\d.,]+", gold)
+    led = _LED_TO.search(plain(said)) if written else None
+    return led is not None and squeeze(led[1]) in (squeeze(gold), squeeze(gold).partition("=")[2])
+
+
+_LED_TO = re.compile(r".*(?::|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to))\s([^:]{3,80}?)\W?\.?$")
 
 
 def _agrees(said: str, options: tuple[str, ...]) -> bool:
@@ -140,7 +153,7 @@ def in_pieces(
             if names <= asked.main | asked.rest | labels(p, asked) - {"x"} and any(n[0] not in DIGITS for n in names)
         ]
         pieces = fitting if len(fitting) == 1 else pieces[-1:] if _HENCE.search(whole) else [whole]
-    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) for piece in pieces[1:]):
+    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) or _NUMBERS.fullmatch(piece) for piece in pieces[1:]):
         last = pieces[-1:] if _ITS.match(pieces[-1]) else [whole]
         pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or last
     for piece in [*pieces, *(f"{made[2]} is {made[1]}" for made in _MAKING.finditer(whole))]:
@@ -190,6 +203,7 @@ _COMPARES = re.compile(
 _ITS = re.compile(r"(?:their|its)\s\w+ .*(?:=|\bis\b)", re.IGNORECASE)
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
+_NUMBERS = re.compile(r"(?:[^\w=]|\d)+(?:(?:and|or)(?:[^\w=]|\d)+)*")
 _SAYS = re.compile(
     r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|bought|cost|costs|ate|took|lost|needs?|\w+ed)\b"
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from l2v.benchmarks.scoring.additions import EMPTY, HOW_FAR, core
-from l2v.benchmarks.scoring.asking import DIGITS, PLACE, SOME, Wanted, named, pairs_in
+from l2v.benchmarks.scoring.asking import COMMANDS, DIGITS, PLACE, SOME, Wanted, named, pairs_in
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.polar import FORMULA
 from l2v.benchmarks.scoring.values import Value, known_unit, to_base
@@ -36,13 +36,13 @@ DEFINITE = re.compile(
     re.IGNORECASE,
 )
 # "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
-_SUM = re.compile(r"[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
+_SUM = re.compile(r"(?<![\w(])[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
 LABEL = re.compile(r"([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
 _FORM = re.compile(
     r",? (?:i\.e\.|that is|or(?: about| roughly)?|which (?:is|rounds to|equals|simplifies to)(?: about)?),?(?= [\W\d]*\d)"
 )
 # "A = πr^2 = 9π": the sides between are steps.
-_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
+_CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/÷×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
 # What quantities are called by, beside their first letters.
 _LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
 
@@ -70,7 +70,7 @@ def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
     text = _APART.sub(r"\1 distance", text) if "~length" in asked.main else text
     text = _WORKED.sub("", _POWER.sub("", plain(text)))
     forms = "≈" in text or _FORM.search(text) is not None
-    text = _CHAIN.sub(r"\1=\2", _FORM.sub(" ", text))
+    text = _CHAIN.sub(r"\1=\2", COMMANDS.sub(" ", _FORM.sub(" ", text)))
     return _SUM.sub(lambda m: re.split("[=≈⇒→]", m.group())[-1], text), forms
 
 
