@@ -94,6 +94,7 @@ def account(
         foreign |= said & asked.known - asked.near - sentence.own
     # Of a share, what is done with it need not be said.
     share = _SHARED if asked.noun & {"percen", "fracti"} and (asked.main | asked.rest) & said else frozenset()
+    share |= {"fracti"} if re.search(r"ƒ|\d/\d", sentence.text) else frozenset()
     share |= of_units(text) | ({"~left"} if _LEFT.search(text) else set())
     if _ELLIPTIC.search(sentence.text) or asked.counts and _SO_MANY.match(sentence.text):
         # "Four are smiling", "Beef has the most": of what was named before.
@@ -227,6 +228,9 @@ def answers(
         foreign = foreign - {"need", "requir"}
     if _WILL.search(question):
         foreign = foreign - {"would", "expect"}
+    if any(map(YEAR.fullmatch, foreign)) and any(map(YEAR.fullmatch, asked_of(question).known - {*named(text)})):
+        # 2014 where 2012 is asked for
+        return False
     if foreign and not missing and may_add(core(text), question, answer, foreign):
         return True
     doubt = (
@@ -284,6 +288,7 @@ _NEARBY = re.compile(
 _FUTURE = re.compile(r"\b(?:will (?!have\b|need\b)|going to (?!be\b))", re.IGNORECASE)
 # Asked what will be, an answer may say what would.
 _WILL = re.compile(r"\b(?:will|would|next|costs?|price|if|when|happens?|needed|required)\b", re.IGNORECASE)
+YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
 _NEEDED = re.compile(r"\b(?:needed|required|necessary)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
 _CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)

@@ -34,7 +34,7 @@ happens after recorded achieved accounts account magnitude size belong belongs t
 section slice category set doing needed required painted colored coloured labeled labelled example tag identify any
 consequently amounts covers works used consist consists averages travels moves stand stands standing sit sits sitting
 hang hangs hanging surveyed polled present feature capture include portray exhibit demonstrate highlight
-illustrate reveal group cast however nevertheless nonetheless approximate"""
+illustrate reveal group cast uses however nevertheless nonetheless approximate"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 _NEUTRAL |= {word + end for word in _NEUTRAL - {"like", "slice"} if len(word) > 3 for end in ("s", "d", "ed")}
 # Words with one meaning here, a line each.
@@ -65,7 +65,16 @@ object item
 subtract remove
 probability chance likelihood
 wrong incorrect false mistake mistaken error flaw
-receive return back"""
+receive return back
+movie film
+car vehicle automobile
+population inhabitant resident
+bike bicycle
+child kid
+sofa couch
+job profession occupation
+author writer
+shop store"""
 _FORMS = """win won
 sell sold
 buy bought
@@ -257,6 +266,7 @@ _PARTICIPLE = re.compile(
 )
 # "the total number of cars" is the number of cars.
 _TOTAL = re.compile(r"\btotal (?=(?:number|amount)\b)", re.IGNORECASE)
+_SIDE_OF = re.compile(r"\bthe (left|right) of\b", re.IGNORECASE)
 # "the clock's minute hand" is the minute hand.
 _OWNERS = re.compile(r"\bthe [a-z]+'s (?=[a-z])")
 # "the two angles" are the angles.
@@ -296,7 +306,7 @@ def asked_of(question: str) -> Wanted:
     asking = _OWNERS.sub("the ", asking)
     asking = _ALL_OF.sub("", _TOTAL.sub("", _PARTICIPLE.sub("", asking)))
     free = {name for match in _WH.finditer(asking) for name in named(match.group())}
-    parts = [[n for n in named(part) if n not in free] for part in _PART.split(PLACE.sub(" ", asking))]
+    parts = [[n for n in named(part) if n not in free] for part in _PART.split(_SIDE_OF.sub(r"\1 of", PLACE.sub(" ", asking)))]
     first = next((i for i, part in enumerate(parts) if part), 0)
     main = frozenset(n for part in parts[: first + 1] for n in part)
     rest = frozenset(n for part in parts[first + 1 :] for n in part)

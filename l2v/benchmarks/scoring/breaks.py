@@ -12,7 +12,7 @@ from l2v.benchmarks.scoring.tables import PatternTable
 # A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
 # lone letter at the beginning of a line ("B. text") or an abbreviation does not.
 STOP = re.compile(
-    r"(?<=[.!?])(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)"
+    r"(?<=[.!?])(?<!^\?)(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)"
     r"(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bby [A-Z]\.)(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)"
     r"(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
     # What begins like this is a sentence of its own, even where no stop stands before it.
@@ -59,7 +59,7 @@ _AFFIRMS = (
     rf"\bit {_ADVERB}(?:follows|turns out|means|seems|appears|looks like)|\bit (?:can|may) (?:\w+ly )?be (?:seen|observed|"
     rf"concluded|shown|inferred|said)|\b(?:my|our|the) (?:final |own |only )?(?:conclusion|result|finding|observation|upshot|"
     rf"impression|best guess|"
-    r"estimate) is)(?: from (?:the|this) \w+)? that\s"
+    r"estimate) is)(?: you)?(?:,? (?:though|however),?)?(?: from (?:the|this) \w+)? that\s"
 )
 _LED = r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|ok(?:ay)?|now)\b,? )*"
 AFFIRMS = re.compile(_LED + r"(?:from (?:the|this|these|that) [^,]{1,40}?,? )?" + _AFFIRMS, re.IGNORECASE)
@@ -77,7 +77,7 @@ FRAME = re.compile(
 )
 EVIDENCE = re.compile(
     r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?(?:"
-    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate)\b[^,;]{0,60}, |"
+    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |"
     r"(?:to (?:sum up|conclude|answer (?:your|"
     r"the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|simply put|upon (?:closer )?\w+|(?!possib|"
     r"suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|tentativ|purported|ostensib|typical|usual|"

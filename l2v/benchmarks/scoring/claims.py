@@ -239,7 +239,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     """The last line where that is a bare answer; the sentence that concludes, the last one or the one before it."""
     last = said[-1]
     refused = [c for c in said if c.kind is Kind.REFUSAL and c.sentence >= last.sentence - 1]
-    if last.text.count("{") > last.text.count("}") or _CUT.search(last.text):
+    if last.text.count("{") > last.text.count("}") or _CUT.search(last.text) or _unfinished(last.text):
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
@@ -272,12 +272,20 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     return found
 
 
+_LEAD_ALONE = re.compile(r"\W*(?:with|since|because|given|where)\b[^,]*=[^,]*$", re.IGNORECASE)
 # What may follow a refusal of something else and answers: "I can't tell who they are. However, there are 4."
 _ALL_THE_SAME = re.compile(
     r"\W*(?:(?:however|still|nevertheless|nonetheless|that said|but|as for|my best (?:guess|estimate)|from what|going by|"
     r"judging|based on|what i can|in the (?:chart|graph|picture|image|figure|photo|table) itself)\b|for (?:this|the) \w+,)",
     re.IGNORECASE,
 )
+
+
+def _unfinished(text: str) -> bool:
+    """Whether a text ends within a formula, or before it says anything: "With $d_1 = 10$ and $d_2"."""
+    if _LEAD_ALONE.match(text) and not _VERB.search(text):
+        return True
+    return text.count("$") % 2 == 1 and re.search(r"\$[^$\d][^$]*[^$.!?]$", text) is not None
 
 
 def _whole_sentence(said: Sequence[Clause]) -> list[ResponseClaim]:

@@ -37,6 +37,7 @@ from l2v.benchmarks.scoring.phrases import (
     REMARKS,
     SUBJECT,
     SUPPOSES,
+    TAKEN_BACK,
     WITHDRAWS,
 )
 from l2v.benchmarks.scoring.tables import possible
@@ -184,12 +185,16 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
                 start = stop[1]
         before = line.strip() or before
         at += len(line) + 1
+    if len(found) > 2 and not TAKEN_BACK.match(found[-1][1]) and any(
+        _said_again(found[-1][1], one) and one[-1:] != "?" for _, one, _ in found[:-1]
+    ):
+        del found[-1]
     return found[-_MOST:]
 
 
 def _said_again(piece: str, before: str) -> bool:
     """Whether a sentence is the one before it again, or was cut off while it was said again."""
-    return piece == before or len(piece.split()) > 1 and piece[-1:].isalnum() and before.startswith(f"{piece} ")
+    return piece == before or len(piece.split()) > 1 and piece[-1:] not in ".!?:" and before.startswith(f"{piece} ")
 
 
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:

@@ -305,7 +305,7 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
         same = squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]
         if same or _same_members(gold, part):
             return Comparison(True, "text", part)
-    if prose_words(gold) > 1 and spaced_words(gold) in spaced_words(said):
+    if prose_words(plain(gold)) > 1 and spaced_words(gold) in spaced_words(said):
         return Comparison(True, "text", gold)
     # "Tokyo has the highest population", where just that is asked for.
     subject = _SUBJECT.match(said)

@@ -67,10 +67,11 @@ _TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 
 def spaced_words(text: str) -> str:
     """The words of a text, one form for one and many."""
-    words = _TOKENS.findall(_LIKELY.sub("", plain(text).lower()))
+    words = _TOKENS.findall(_LIKELY.sub("", _DETERMINER.sub("", plain(text)).lower()))
     return f" {' '.join(_PLURAL.sub('', word) for word in words)} "
 
 
 # "would most likely increase", "Peru's area"
 _LIKELY = re.compile(r"\b(?:most )?(?:likely|probably)\b|(?<=\w)'s\b")
+_DETERMINER = re.compile(r"(?:^A|\b(?:a|[Aa]n|[Tt]he|[Hh]is|[Hh]er|[Ii]ts|[Tt]heir)) (?=[a-z])")
 _PLURAL = re.compile(r"(?<=[a-z]{2}[a-rt-z])s$")

@@ -19,6 +19,8 @@ def read_option(
 
     asked: the question, whose numbers sentences repeat beside their answer. asks_not: whether it asks what is not so.
     """
+    if _UNTRUE.search(asked) and _STATED_TRUE.search(claim.text):
+        return None
     known, how = prepare(options), claim.how
     if how == OPENING:
         return _opening(claim.line, known)
@@ -42,6 +44,11 @@ def read_option(
         or _mention(text, how, known, asks_not, asked)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
+
+
+# "Statement A is true", where the false one is asked for.
+_UNTRUE = re.compile(r"\b(?:false|incorrect|wrong|untrue|not true)\b", re.IGNORECASE)
+_STATED_TRUE = re.compile(r"\bstatement \W?[A-J]\W? is (?:true|correct|right)\b", re.IGNORECASE)
 
 
 def _leads(text: str, known: Options) -> bool:

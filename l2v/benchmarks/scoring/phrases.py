@@ -190,7 +190,7 @@ QUOTES = PatternTable(
 REMARKS = PatternTable(
     r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$|^\(\w{1,3}(?:\([^()]{1,9}\))?\s?=[^()=]*\)\W*$",
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
-    r"do you (?:have|want|need)|(?:this|that|it|which) (?:can be|is) \w+(?: off)? (?:in|from|on|by) (?:the|"
+    r"do you (?:have|want|need)|(?:this|that|it|which) (?:can be \w+|is (?:\w+(?:ed|en|wn|ible)|read|found|clear))(?: off)? (?:in|from|on|by) (?:the|"
     r"this) (?:\w+ )?(?:image|picture|photo|figure|graph|chart|diagram|table|map|data)\W*$|is there anything|(?:shall|can|may|"
     r"should) i\b|if you (?:have|need|want)|would you like|note that|note\W|notes\W|thank|remember|confidence\b|(?:this|that|"
     r"which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|result|solution)\W*$|disclaimer|explanation:?\W*$|"

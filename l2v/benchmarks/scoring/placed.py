@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring.additions import BEARER, core
-from l2v.benchmarks.scoring.answering import COUNT, answers, equated, new_number, touches
+from l2v.benchmarks.scoring.answering import COUNT, YEAR, answers, equated, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
@@ -89,7 +89,9 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     elif isinstance(verdict, Verdict) and verdict.correct:
         answer = [question.gold]
     else:
-        answer = ["=" * ("=" in question.gold), " ".join(name for name in named(said) if len(name) == 1 or not name.islower())]
+        years = {*filter(YEAR.fullmatch, asked_of(question.text).known)}
+        own = (name for name in named(said) if len(name) == 1 or not name.islower())
+        answer = ["=" * ("=" in question.gold), " ".join(name for name in own if not (years and YEAR.fullmatch(name)))]
     leads = None if claim.how in (WHOLE, LAST_LINE) else claim.how in (LAST_SENTENCE, CONCLUSION)
     return answers(said, question.text, answer, response, question.options, leads)
 

@@ -20,10 +20,22 @@ from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.counted import none_counted
 from l2v.benchmarks.scoring.equality import Comparison, compare
-from l2v.benchmarks.scoring.forms import BOXED, CONCLUSION, LAST_LINE, MARKER, OPENING, SENTENCES, WHOLE, Claims, ResponseClaim
+from l2v.benchmarks.scoring.forms import (
+    BOXED,
+    CONCLUSION,
+    LAST_LINE,
+    LAST_SENTENCE,
+    MARKER,
+    OPENING,
+    SENTENCES,
+    STATEMENT,
+    WHOLE,
+    Claims,
+    ResponseClaim,
+)
 from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
 from l2v.benchmarks.scoring.numeric import OPEN_BOX
-from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading
+from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_words
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, read_value, without_mixed_words
@@ -86,12 +98,31 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
         verdict = judge(claim)
         if claim.how in PLACED and not (verdict and answered(question, claim, verdict, claims.own)):
             verdict = in_pieces(question, claim, judge, claims.own)
+        if isinstance(verdict, Verdict) and claim.how in (LAST_SENTENCE, STATEMENT) and _contradicted(question, claim, claims):
+            return Verdict(None, verdict.extraction, "ambiguous", "says the same of two options")
         if verdict is not None:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
             denied = [judge(c) for c in claims.denied if c.at > claim.at]
             return _unless_denied(_unless_revoked(verdict, later), denied)
     return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
+
+
+def _contradicted(
+    question: Question, claim: ResponseClaim, claims: Claims
+) -> bool:
+    """Whether the response says of another option just what it says of this one: "The door is open. The door is closed."."""
+    options = sorted((spaced_words(o).strip() for o in question.options), key=len, reverse=True)
+    options = [option for option in options if len(option) > 2]
+
+    def form(text: str) -> str:
+        words = spaced_words(text)
+        option = next((o for o in options if f" {o} " in words), None)
+        return words.replace(f" {option} ", " … ") if option else ""
+
+    own, text = form(claim.text), spaced_words(claim.text)
+    others = [c.text for c in claims.placed if c.how == STATEMENT and c.at < claim.at]
+    return bool(own) and any(form(other) == own and spaced_words(other) != text for other in others)
 
 
 _RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")

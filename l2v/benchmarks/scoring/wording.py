@@ -43,6 +43,8 @@ _FORM = re.compile(
 )
 # "A = πr^2 = 9π": the sides between are steps.
 _CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/÷×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
+# "shaded / total = 6/8 = 3/4"
+_RATIO_OF_WORDS = re.compile(r"^\W*ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?= ?(?=[^=]*=)")
 # What quantities are called by, beside their first letters.
 _LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
 
@@ -69,6 +71,7 @@ def _stripped(text: str, asked: Wanted) -> tuple[str, bool]:
     text = _TOTAL.sub("", text) if "~total" not in asked.known else text
     text = _APART.sub(r"\1 distance", text) if "~length" in asked.main else text
     text = _WORKED.sub("", _POWER.sub("", plain(text)))
+    text = _RATIO_OF_WORDS.sub("", text)
     forms = "≈" in text or _FORM.search(text) is not None
     text = _CHAIN.sub(r"\1=\2", COMMANDS.sub(" ", _FORM.sub(" ", text)))
     return _SUM.sub(lambda m: re.split("[=≈⇒→]", m.group())[-1], text), forms
