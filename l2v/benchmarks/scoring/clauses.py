@@ -185,8 +185,9 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
                 start = stop[1]
         before = line.strip() or before
         at += len(line) + 1
-    if len(found) > 2 and not TAKEN_BACK.match(found[-1][1]) and any(
-        _said_again(found[-1][1], one) and one[-1:] != "?" for _, one, _ in found[:-1]
+    last = found[-1][1] if len(found) > 2 else ""
+    if last[-1:] not in ".!?" and not TAKEN_BACK.match(last) and any(
+        _said_again(last, one) and one[-1:] != "?" for _, one, _ in found[:-1]
     ):
         del found[-1]
     return found[-_MOST:]
