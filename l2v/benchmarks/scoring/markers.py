@@ -198,7 +198,7 @@ _HEADER = re.compile(
 )
 _NEXT_ONE = re.compile(
     r"\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
-    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b|(?<=\n)\W*now,? (?:consider|suppose|imagine|take)\b",
+    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b",
     re.IGNORECASE,
 )
 _TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
@@ -239,7 +239,7 @@ def own_part(text: str, asked: str) -> str:
     if _DIALOGUE.match(text):
         text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
     heads = [*_HEADER.finditer(text)]
-    if any(word in text for word in ("another", "similar", "next", "Next", "\nNow")):
+    if "another" in text or "similar" in text or "next" in text or "Next" in text:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
     for match in heads:
         head = text[: match.start()].strip()

@@ -155,7 +155,7 @@ def in_pieces(
             if names <= asked.main | asked.rest | labels(p, asked) - {"x"} and any(n[0] not in DIGITS for n in names)
         ]
         pieces = fitting if len(fitting) == 1 else pieces[-1:] if _HENCE.search(whole) else [whole]
-    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) or _NUMBERS.fullmatch(piece) for piece in pieces[1:]):
+    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) or _NUMBERS.fullmatch(piece) or _PRICED.match(piece) for piece in pieces[1:]):
         last = pieces[-1:] if _ITS.match(pieces[-1]) else [whole]
         pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or last
     for piece in [*pieces, *(f"{made[2]} is {made[1]}" for made in _MAKING.finditer(whole))]:
@@ -205,6 +205,8 @@ _COMPARES = re.compile(
 _ITS = re.compile(r"(?:their|its)\s\w+ .*(?:=|\bis\b)", re.IGNORECASE)
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
+# "She spent $9 on silk, $8 on denim"
+_PRICED = re.compile(r"\W*[$€£]\d[\d.,]* (?:on|for)\b")
 _NUMBERS = re.compile(r"(?:[^\w=]|\d)+(?:(?:and|or)(?:[^\w=]|\d)+)*")
 _SAYS = re.compile(
     r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|bought|cost|costs|ate|took|lost|needs?|\w+ed)\b"

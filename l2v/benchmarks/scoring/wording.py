@@ -134,7 +134,7 @@ def read_sentence(
     foreign |= {f"~{number}" for number in angles if number not in asked.known}
     there = {*said, *own, *(name for option in options for name in named(option))}
     # "The magnitude of v" of a vector's.
-    initials = {n[0]: n for n in asked.main | asked.rest if n[0].isalpha() and len(n) > 1}
+    initials = {n[0]: n for n in asked.main | asked.rest if n[0].isalpha() and len(n) > 1 and n.islower()}
     stands = {n for n in foreign if n in initials and n not in asked.known and text.count("=") == 0}
     # "PQ" of the vector from P to Q.
     joined = {n for n in foreign if n.isupper() and 1 < len(n) < 4 and {*n} <= asked.known}
