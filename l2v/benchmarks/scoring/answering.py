@@ -299,7 +299,7 @@ _TIMES = re.compile(rf"\b(?:[0-9.]+|{SOME}) times (?:the|as|that|its|more)\b(?!.
 _DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ (?!× 10\^)[-+*×÷] [$€£]?[0-9.]+(?![0-9.]*\s?(?:\\|π|√|[a-z](?![a-z])))")
 # "d + 30 = 45" is not solved.
 _OPEN = re.compile(
-    r"(?:(?<![A-Za-z\\])[a-z]\s?[+-]\s?[0-9.]+\)?(?:\^2)?|(?<![0-9.])[0-9.]+\s?[a-z]|[a-z]\^2)\s?=(?=\s*-?[0-9.]+\W*$)"
+    r"(?:(?<![A-Za-z\\])[a-z?]\s?[+-]\s?[0-9.]+\)?(?:\^2)?|(?<![0-9.])[0-9.]+\s?[a-z]|[a-z]\^2)\s?=(?=\s*-?[0-9.]+\W*$)"
 )
 # Of "x = 10 or x = 12" neither is claimed; "red = 3, blue = 4" gives several values.
 _ONE_OF = re.compile(r"=[^=]*\bor\b[^=]*=")

@@ -186,7 +186,7 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
         before = line.strip() or before
         at += len(line) + 1
     last = found[-1][1] if len(found) > 2 else ""
-    if last[-1:] not in ".!?" and not TAKEN_BACK.match(last) and any(
+    if last[-1:] not in ".!?" and any(
         _said_again(last, one) and one[-1:] != "?" for _, one, _ in found[:-1]
     ):
         del found[-1]
@@ -195,7 +195,10 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
 
 def _said_again(piece: str, before: str) -> bool:
     """Whether a sentence is the one before it again, or was cut off while it was said again."""
-    return piece == before or len(piece.split()) > 1 and piece[-1:] not in ".!?:" and before.startswith(f"{piece} ")
+    if piece == before:
+        return True
+    unfinished = len(piece.split()) > 1 and piece[-1:] not in ".!?:" and not TAKEN_BACK.match(piece)
+    return unfinished and before.startswith(f"{piece} ")
 
 
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
