@@ -18,8 +18,8 @@ _ADDED = re.compile(
     r"(?<!referred to)(?<![a-z]ed) as (?:it|the|they|its|this)\b.*|, which\b(?! (?:is|equals|gives|makes|totals|(?:rounds|"
     r"simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)"
     r"(?!.*(?:answer|option|\([A-J]\))).*|, (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|"
-    r"followed|compared|unlike|not)\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
-    r"(?::| -) (?!(?:it|s?he|they|there|we|i|so)\b)(?=[a-z]\S*\s\S+\s\S|\d+ [a-z][^=]* (?:and|,) \d+ [a-z]|[^,:=]+,(?: [^,=]+,)* ?[^,=]* and )[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
+    r"followed|compared|unlike|not|(?:up|down) (?=from)|from (?=\d.* to \d))\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
+    r"(?::| -) (?!(?:it|s?he|they|there|we|i|so)\b)(?=[a-z]\S*\s\S+\s\S|\d+ [a-z][^=]* (?:and|,) \d+ [a-z]|[^,:=]+,(?: [^,=]+,)* ?[^,=]* and |(?:[^,:=]+, ){2,})[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
 # "Blue is the highest, at 78": how far something goes that is no number itself.

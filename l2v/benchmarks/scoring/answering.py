@@ -87,7 +87,7 @@ def account(
         return set(), set()
     if not _WORD.search(sentence.text):
         # No words but mathematics: only a symbol in front of "=" may be another one's.
-        others = set(LABEL.findall(sentence.text)) - sentence.fixed - asked.known - unknown(asked)
+        others = {*LABEL.findall(sentence.text), *_FUNCTION.findall(sentence.text)} - sentence.fixed - asked.known - unknown(asked)
         return others, set() if sentence.own - asked.known else set(asked.main - sentence.there)
     if (asked.main | asked.rest) - sentence.there:
         # "Red" where the blue one is asked for, and both were spoken of.
@@ -125,6 +125,7 @@ def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
 
 
 _APPLIED = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)(?=\s*[=≈])")
+_FUNCTION = re.compile(r"\b(?:sin|cos|tan|log|ln)\b")
 _WORD = re.compile(r"(?!(?:sin|cos|tan|log|limit)\b)[^\W\d_]{3,}")
 _RESULTS = {"~average", "~difference", "~total"}
 _OPERATIONS = _RESULTS | {"~highest", "~lowest", "~left", "~fewer", "fewer"}

@@ -77,7 +77,7 @@ FRAME = re.compile(
 )
 EVIDENCE = re.compile(
     r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?(?:"
-    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |"
+    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|name)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |"
     r"(?:to (?:sum up|conclude|answer (?:your|"
     r"the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|simply put|upon (?:closer )?\w+|(?!possib|"
     r"suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|tentativ|purported|ostensib|typical|usual|"

@@ -42,6 +42,7 @@ from l2v.benchmarks.scoring.markers import (
 )
 from l2v.benchmarks.scoring.phrases import CONCLUDES, JUDGED_WRONG, REAFFIRMS, WITHDRAWS
 from l2v.benchmarks.scoring.polar import ABLE, restated
+from l2v.benchmarks.scoring.topics import without_options
 
 _VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|must|should|be|equals?|leaves|remains?|measures|"
@@ -139,14 +140,29 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
             or WRONG_BOX.match(text[at : at + len(content) + 80].partition(content)[2])
         ):
             denied.append(claim)
-        elif not content.rstrip(" }$").endswith("?") and (
+        elif not content.rstrip(" }$").endswith("?") and not _of_another(text[max(0, at - 40) : at], asked) and (
             around is None or around.kind not in UNBOXED or len(around.text) > 300
         ):
             asserted.append(claim)
     return unrepeated(text, asserted), denied
 
 
-_UNFINISHED = re.compile(r"\\?[({=+×*/-]\s*$")
+def _of_another(before: str, asked: str) -> bool:
+    """Whether a box is given to another thing than is asked for: "f(2) = " where f(3) is, "∠1 = " where ∠2 is, a square."""
+    label = _BOX_LABEL.search(before)
+    if label is None:
+        return False
+    question = re.sub(r"[\s$\\{}]", "", without_options(asked)).replace("∠", "angle")
+    own = re.sub(r"[\s$\\{}]", "", label[1]).replace("∠", "angle")
+    if own.endswith("^2"):
+        return own not in question and own[:-2] in question and len(own) > 3
+    kind = own.rstrip("0123456789)")
+    return own not in question and re.search(rf"{re.escape(kind)}-?\d", question) is not None
+
+
+# What stands in front of a box: "f(2) = ", "m\\angle 1 = ", "|AB|^2 = ".
+_BOX_LABEL = re.compile(r"(\b[a-z]\(-?\d+\)|(?:\\angle|∠)\s?\d|[|\w]{1,6}\^\{?2\}?)\s*=\s*[$\\({]*$")
+_UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$")
 _NO_ANSWER = re.compile(
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b", re.IGNORECASE
 )
@@ -184,7 +200,7 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and not _CUT.search(one) and is_bare(short := _shortly(one) or one):
         return [ResponseClaim(short, WHOLE, short, sentence=one)]
-    found = [*_ending(said, lines), *_focal(said, lines, asked, explicit), *filled(said, asked)]
+    found = [*_ending(said, lines, asked), *_focal(said, lines, asked, explicit), *filled(said, asked)]
     found += titled(said, asked) if not found else []
     first = said[0]
     if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
@@ -235,7 +251,11 @@ _CUT = re.compile(
 )
 
 
-def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]:
+def _bare(text: str) -> str:
+    return text.strip(" .*").lower()
+
+
+def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[ResponseClaim]:
     """The last line where that is a bare answer; the sentence that concludes, the last one or the one before it."""
     last = said[-1]
     refused = [c for c in said if c.kind is Kind.REFUSAL and c.sentence >= last.sentence - 1]
@@ -262,7 +282,9 @@ def _ending(said: Sequence[Clause], lines: Sequence[str]) -> list[ResponseClaim]
     alone = last.text == lines[-1] or (
         last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
     )
-    if alone and _BARE_LINE.match(claim.text) and not _step(lines):
+    option = _bare(last.text) in map(_bare, asked.rpartition("\n\n")[2].split("\n"))
+    alone = alone or re.fullmatch(r"\*\*\(?[A-J]\)?\*\*\W*|\([A-J]\)\W*", last.text) is not None
+    if alone and (option or _BARE_LINE.match(claim.text)) and not _step(lines):
         found.append(replace(claim, how=LAST_LINE))
     whole = _whole_sentence(said)
     if last.kind is Kind.CONCLUSION and (ended or _LAST_WORD_IS_VALUE.search(last.text)):

@@ -48,6 +48,7 @@ def clean(response: str | None) -> str:
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
     text = _RUN.sub(r"\1\n\2", text).replace("here's ", "here is ")
+    text = _OVER_AND_OVER.sub(r"\1", _ONE_OPTION.sub(r"\1. \2", text)) if len(text) < 400 else text
     text = _EXACTLY.sub("", text) if "xactly " in text or "recisely " in text else text
     text = _IT_IS.sub(r"It is \1", text) if " it is." in text or text.endswith(" it is") else text
     if not text.isascii():
@@ -61,9 +62,12 @@ def clean(response: str | None) -> str:
 
 
 _EXACTLY = re.compile(r"\b(?:exactly|precisely) (?=\W{0,3}\d)")
+# "no no no"; "Option (B): Helsinki" and nothing else
+_OVER_AND_OVER = re.compile(r"^\W*(\w+)(?:[,.]?\s+\1)+\W*$", re.IGNORECASE)
+_ONE_OPTION = re.compile(r"^\W*(?:option|choice) \(?([A-J])\)?\s?:\s?(\S.{0,80})$", re.IGNORECASE)
 # "So 45 it is."
 _IT_IS = re.compile(
-    r"(?:^|(?<=[.!?,] )|(?<=\bso )|(?<=\bthus ))(\w\S{0,19}) it is(?=[.!]\s|[.!]?$)", re.IGNORECASE | re.MULTILINE
+    r"(?:^|(?<=[.!?,] )|(?<=\bso )|(?<=\bthus ))((?:(?!so |then |thus )\w+ )?\w\S{0,19}) it is(?=[.!]\s|[.!]?$)", re.IGNORECASE | re.MULTILINE
 )
 _ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
 # Signs without a word say nothing, however many; but the last may belong to what follows (\boxed, -5, $x$).
@@ -175,6 +179,8 @@ _LATEX = [
     (re.compile(r"\\therefore(?![a-zA-Z])"), "∴"),
     *((re.compile(rf"\\{name}(?![a-zA-Z])"), letter) for name, letter in GREEK.items()),
     (re.compile(r"\\lim(?:_\{[^{}]*\})?(?![a-zA-Z])"), "limit "),
+    (re.compile(r"\\mapsto(?![a-zA-Z])"), "→"),
+    (re.compile(r"\((-?[\d./]+)\s?(?:\\mid|\|)\s?(-?[\d./]+)\)"), r"(\1, \2)"),
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (

@@ -208,7 +208,7 @@ def _last_parts(text: str) -> list[str]:
         r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|belongs to|"
         r"gives|yields|becomes|says|reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|"
         r"peaked) (?:in|on|at)|colou?red|named|called|(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|"
-        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|:\s|∈|\\in(?![a-z])",
+        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|:\s|→|⇒|∈|\\in(?![a-z])",
         text,
     )
     # "the red one"

@@ -14,7 +14,7 @@ from l2v.benchmarks.scoring.tables import PatternTable
 
 DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌])[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
-WRONG_BOX = re.compile(rf"^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
+WRONG_BOX = re.compile(rf"^\W{{0,6}}but (?:it|this|that|\$[^$]{{1,12}}\$) (?:does not|doesn't|is not|isn't|fails|cannot|can't)\b|^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
 # Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
 _IS = (
     r"(?:is|are|was|would be|will be|should be|must be|has to be|might be|could be|may be|cannot be|can't be|can not be|isn't|"
@@ -25,7 +25,7 @@ _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = PatternTable(
     rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
     rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
+    rf"and),?\s){{0,4}}(?:answers?|choice|final (?:value|result|number)){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
     rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
@@ -237,7 +237,9 @@ def own_part(text: str, asked: str) -> str:
         # Whether the number in front is an answer or counts a line, nobody can tell.
         return ""
     if _DIALOGUE.match(text):
+        text = re.sub(r"[ \t]+(?=answer\s?:)", "\n", text, flags=re.IGNORECASE)
         text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
+    text = _REPLY.sub("", text)
     heads = [*_HEADER.finditer(text)]
     if "another" in text or "similar" in text or "next" in text or "Next" in text:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
@@ -249,11 +251,17 @@ def own_part(text: str, asked: str) -> str:
             return head
         if (found := _QUESTION.match(text, match.end())) and _is_another(found.group(), asked):
             return head
-    return _REPLY.sub("", text) if heads and not text[: heads[0].start()].strip() else text
+    for match in _ASKED_NEXT.finditer(text):
+        head = text[: match.start()].strip()
+        if _is_another(match[1], asked) and (_MARK.search(head) or "\\boxed" in head or len(sentences(head)) == 1):
+            return head
+    return text
 
 
 # A dialogue repeated from its beginning, up to the reply.
-_REPLY = re.compile(r"^.*?\bassistant\s?:\s*", re.IGNORECASE | re.DOTALL)
+_REPLY = re.compile(r"^\W*(?:user|human)\s?:.*?\b(?:assistant|gpt|bot|ai)\s?:\s*", re.IGNORECASE | re.DOTALL)
+# A paragraph that asks something.
+_ASKED_NEXT = re.compile(r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE)
 
 
 def _tokens(text: str) -> set[str]:
@@ -294,7 +302,7 @@ def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
 _FIRST = re.compile(r"[^\n]*?\*\*[^*\n]{1,60}\*\*\W{0,3}(?:\s|$)|[^\n]{1,200}\n\s*\n")
 _GOES_ON = re.compile(
     r"\b(?:but|however|also|actually|additional\w*|instead|another|more|remaining|if|wait|first|next|answer)\b|"
-    r"[^.!)|`*\s\w]\s*$|[\w,]$",
+    r"[^.!)|`*\s\w]\s*$|(?m:^)(?!\s*[*•-]\s)[^\n]*[\w,]$",
     re.IGNORECASE,
 )
 

@@ -28,6 +28,7 @@ _CLAUSE = re.compile(
     r"from|left|per|older|younger|more|less|among)\s"
 )
 _NUMBER = r"\W{0,3}\d[\d.,]*"
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
 # "more than 42", "half of 42", "Figure 42" and "42 to the power of 2" do not state 42.
 BOUND = re.compile(
     r"(?:\b(?:(?:more|less|greater|fewer|larger|smaller|higher|lower|bigger|longer|shorter) than|at (?:least|most)|"
@@ -45,6 +46,7 @@ BOUND = re.compile(
     # "1 in 4", "3 over 4"; "3 or more", "3 at most", "3+"
     r"(?:\d[\d.,]*|\bone)\s+(?:in|over|mod)\s+(?:\d{1,3}|two|three|four|five|six|ten)(?![\w.,]*\d)\b|\d[\d.,]*\s+(?:(?:\w+\s+)"
     r"?(?:at (?:most|least)|or (?:more|less|fewer|higher|lower|greater|above|below)))\b|\d[\d.,]*\s?[<>≤≥≠±]|\d\+(?!\s?[\d(])|"
+    rf"\b\d{{1,2}} (?:{_MONTHS})\b|\b(?:{_MONTHS}) \d{{1,2}}\b(?!,? \d{{4}})|"
     r"\d!(?=\s?[a-z(])|\d[\d.,]*\s+score(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )

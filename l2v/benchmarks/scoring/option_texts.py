@@ -61,6 +61,8 @@ def beginning(options: tuple[str, ...]) -> int:
     return lead.end() if lead and all(option.startswith(lead.group()) for option in options) else 0
 
 
+# "Shape P", "Graph 2"
+NAMED = re.compile(r"[A-Z][a-z]+ (?=(?:[K-Z]|\d+|[IVX]{2,})$)")
 _PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)
 _TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 

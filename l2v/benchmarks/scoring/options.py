@@ -8,7 +8,7 @@ from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics
 from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
-from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, Options, prepare, spaced_words
+from l2v.benchmarks.scoring.option_texts import LETTERS, NAMED, OptionReading, Options, prepare, spaced_words
 from l2v.benchmarks.scoring.values import read_value
 
 
@@ -86,6 +86,8 @@ def _same_text(text: str, known: Options, to_the_letter: bool = False) -> Option
         found = known.where([bool(s) and s in alike for s in known.squeezed])
         found = found or known.where([";" in t and squeezed == squeeze(t.partition(";")[2]) for t in known.texts])
         found = found or known.where([len(s) > 3 and s == squeezed.removesuffix("s") for s in known.squeezed])
+        if not found and all(map(NAMED.match, known.texts)):
+            found = known.where([s == squeezed for s in (squeeze(NAMED.sub("", t)) for t in known.texts)])
     return OptionReading(frozenset(found), "option_text") if found else None
 
 

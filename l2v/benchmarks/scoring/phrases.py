@@ -69,7 +69,7 @@ REFUSES = PatternTable(
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends? (?:up)?on|"
     r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
-    r"无法|不确定|\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|"
+    r"\bnothing can be (?:concluded|said|determined)\b|无法|不确定|\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|"
     r"determinable|known)\b",
     r"\b(?:(?:no|any) (?:idea|clue)|anyone's guess|beats me|no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|"
     r"(?:refuse|decline) to|(?:not|n't) convinced)\b",
@@ -147,7 +147,7 @@ _ONE = (
     r"official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
 )
 _MANY = (
-    r"(?:people|websites|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|think|"
+    r"(?:people|websites|(?:text)?books|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|think|"
     r"answer|choose|pick)\b)(?: who)?)"
 )
 _NAME = (
@@ -158,7 +158,7 @@ _SAYS = (
     r"(?:(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|insist|vote|state|list|write)(?:e?d|s)|guesses|said|"
     r"thought|wrote|chose|told|replie[ds]|has it)"
 )
-_SAY = r"(?:say|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|be (?:tempted|inclined))"
+_SAY = r"(?:say|print|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|be (?:tempted|inclined))"
 _MAY = r"(?:might|may|could|would)"
 _SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
 _FIGURE = (
@@ -184,7 +184,7 @@ QUOTES = PatternTable(
     r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
     rf"\baccording to (?!{_FIGURE})",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
-    r"\b(?:yesterday|last time)\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
+    r"\b(?:yesterday|last time),? (?:i|we|you|my|the (?:answer|result))\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
     r"similar|bonus)) ",
 )
 REMARKS = PatternTable(

@@ -34,7 +34,7 @@ class Pending:
 # What asserts by its place alone, and must answer just what is asked.
 PLACED = (CONCLUSION, WHOLE, LAST_LINE, OPENING, STATEMENT, LAST_SENTENCE)
 _PIECE = re.compile(
-    r"[,;:](?:\s|(?=[\u4e00-\u9fff]))(?![^(]*\))(?:i\.e\.,? |and |while |so |thus |hence )?|"
+    r"[,;:](?:\s|(?=[\u4e00-\u9fff]))(?![^(]*\))(?:and |while |so |thus |hence )?|"
     r"\s(?:and|while|whereas|but|so)\s(?=\S+\s\S+\s\S)|⟹|⇒|→|(?<=er) than .*"
 )
 # "The animal is a spider, and spiders have 8 legs", "A prism has 9 edges": what a kind of thing has, it has.
@@ -105,7 +105,7 @@ def _is_formula_of(question: Question, said: str) -> bool:
     gold = plain(question.gold)
     written = question.kind == TEXT and is_mathematics(gold) and len(gold) > 2 and not re.fullmatch(r"-?[\d.,]+", gold)
     led = _LED_TO.search(plain(said)) if written else None
-    return led is not None and squeeze(led[1]) in (squeeze(gold), squeeze(gold).partition("=")[2])
+    return led is not None and squeeze(led[1].rpartition("=")[2]) == (squeeze(gold).rpartition("=")[2])
 
 
 _LED_TO = re.compile(r".*(?::|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to))\s([^:]{3,80}?)\W?\.?$")
@@ -188,7 +188,7 @@ _MAKING = re.compile(
 )
 # ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
 _APPENDED = re.compile(
-    r"\W*(?:(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
+    r"\W*(?:(?:i\.e\.|that is|namely),? (?=[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
     r"(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|"
     r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
     r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
+from l2v.benchmarks.scoring.asking import named
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.counted import none_counted
@@ -80,6 +81,8 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
     if _CHANCE.search(question.text):
         text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
     text = none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
+    if question.kind == INTEGER and "how many" in question.text.lower():
+        text = _OUT_OF.sub(lambda m: m[1] if m[2] in named(question.text) else m.group(), text)
     text = text if any(" and " in option for option in question.options) else without_mixed_words(text)
     letters = _gold_letters(question)
 
@@ -126,6 +129,8 @@ def _contradicted(
 
 
 _RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")
+# "3 out of 7" where it is asked how many.
+_OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
 # "1 in 4" is 1/4 where a probability is asked for.
 _CHANCE = re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE)
 _ONE_IN = re.compile(r"\b(\d+|one) in (\d+|two|three|four|five|six|eight|ten)\b(?![.,]?\d)")
@@ -251,7 +256,7 @@ def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     if claim.how != BOXED:
         return None
     text = shown(claim.text)
-    if "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and OPEN_BOX.search(text):
+    if text.count("=") > 1 or "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and OPEN_BOX.search(text):
         return Verdict(None, text, "undecided", f"{text} and {question.gold} could not be compared")
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 

@@ -37,7 +37,7 @@ DEFINITE = re.compile(
 )
 # "3 + 4 = 7", "20/4 = 5.0 ≈ 5": of a sum only its result is said.
 _SUM = re.compile(r"(?<![\w(])[\d(√$πƒ][\d\s.,+*/×÷·()^√πƒ$°%{}:-]*[=≈⇒→][\d\s.,+*/×÷·()^√πƒ$°%=≈{}:-]*[\d)}π]")
-LABEL = re.compile(r"([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
+LABEL = re.compile(r"(?<!/)([A-Za-z]{1,2})(?:_?\{?\w{1,3}\}?|\([^()]{1,12}\))?\s*[=≈∈]")
 _FORM = re.compile(
     r",? (?:i\.e\.|that is|or(?: about| roughly)?|which (?:is|rounds to|equals|simplifies to)(?: about)?),?(?= [\W\d]*\d)"
 )
@@ -46,7 +46,7 @@ _CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z
 # "shaded / total = 6/8 = 3/4"
 _RATIO_OF_WORDS = re.compile(r"^\W*ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?= ?(?=[^=]*=)")
 # What quantities are called by, beside their first letters.
-_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c"}
+_LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c", "correl": "r", "coeffi": "r"}
 
 
 def labels(text: str, asked: Wanted) -> set[str]:
@@ -137,7 +137,8 @@ def read_sentence(
     initials = {n[0]: n for n in asked.main | asked.rest if n[0].isalpha() and len(n) > 1 and n.islower()}
     stands = {n for n in foreign if n in initials and n not in asked.known and text.count("=") == 0}
     # "PQ" of the vector from P to Q.
-    joined = {n for n in foreign if n.isupper() and 1 < len(n) < 4 and {*n} <= asked.known}
+    unnamed = alone and not any(n.isupper() for n in asked.known)
+    joined = {n for n in foreign if n.isupper() and 1 < len(n) < 4 and (unnamed or {*n} <= asked.known)}
     foreign, there = foreign - stands - joined, there | {initials[n] for n in stands}
     fixed = frozenset(own | units | symbols)
     return Sentence(text, said, frozenset(own), fixed, frozenset(there), bool(symbols), worked, alone), foreign
