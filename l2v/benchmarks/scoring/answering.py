@@ -125,7 +125,7 @@ def _half(said: set[str], asked: Wanted, own: frozenset[str]) -> set[str]:
 
 
 _APPLIED = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)(?=\s*[=≈])")
-_FUNCTION = re.compile(r"\b(?:sin|cos|tan|log|ln)\b")
+_FUNCTION = re.compile(r"(?<![A-Za-z])(?:sin|cos|tan|log|ln)(?![a-z])")
 _WORD = re.compile(r"(?!(?:sin|cos|tan|log|limit)\b)[^\W\d_]{3,}")
 _RESULTS = {"~average", "~difference", "~total"}
 _OPERATIONS = _RESULTS | {"~highest", "~lowest", "~left", "~fewer", "fewer"}
@@ -212,7 +212,10 @@ def answers(
     given = _IF.match(text)
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
-    unsolved = _TIMES.search(text) or _OPEN.search(text) and "=" not in "".join(answer)
+    functions = [{*_FUNCTION.findall(plain(one))} for one in (text, question)]
+    if all(functions) and not functions[0] & functions[1]:
+        return False
+    unsolved = _TIMES.search(text) or _RECIPROCAL.search(text) or _OPEN.search(text) and "=" not in "".join(answer)
     if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", one) for one in answer):
         return False
     sides = equated(text) if answer[-1].count("=") < 2 else ()
@@ -302,6 +305,7 @@ _DIFFERENCE = re.compile(r"[a-z] [$€£]?[0-9.]+ (?!× 10\^)[-+*×÷] [$€£]?
 _OPEN = re.compile(
     r"(?:(?<![A-Za-z\\])[a-z?]\s?[+-]\s?[0-9.]+\)?(?:\^2)?|(?<![0-9.])[0-9.]+\s?[a-z]|[a-z]\^2)\s?=(?=\s*-?[0-9.]+\W*$)"
 )
+_RECIPROCAL = re.compile(r"\b1\s?/\s?[A-Za-z](?:_\w)?\s?=")
 # Of "x = 10 or x = 12" neither is claimed; "red = 3, blue = 4" gives several values.
 _ONE_OF = re.compile(r"=[^=]*\bor\b[^=]*=")
 # The commas of points, vectors and sets end no side.

@@ -162,7 +162,7 @@ def _of_another(before: str, asked: str) -> bool:
 
 # What stands in front of a box: "f(2) = ", "m\\angle 1 = ", "|AB|^2 = ".
 _BOX_LABEL = re.compile(r"(\b[a-z]\(-?\d+\)|(?:\\angle|∠)\s?\d|[|\w]{1,6}\^\{?2\}?)\s*=\s*[$\\({]*$")
-_UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$")
+_UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$", re.IGNORECASE)
 _NO_ANSWER = re.compile(
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b", re.IGNORECASE
 )

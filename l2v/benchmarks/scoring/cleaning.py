@@ -58,7 +58,12 @@ def clean(response: str | None) -> str:
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
+    text = _BOXED_PART.sub(r"\1\2}", text) if "frac{\\boxed" in text else text
     return _MARKER_AS_TEXT.sub(r"\1", text).strip()
+
+
+# "\\frac{\\boxed{3}}{4}": three quarters.
+_BOXED_PART = re.compile(r"(\\[dt]?frac\{)\\boxed\{([^{}]*)\}\}")
 
 
 _EXACTLY = re.compile(r"\b(?:exactly|precisely) (?=\W{0,3}\d)")

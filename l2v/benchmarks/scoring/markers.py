@@ -288,7 +288,7 @@ def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
     if len(texts) == 4 and texts[:2] == texts[2:] and texts[0] != texts[1]:
         # To and fro without a word in between.
         both = ", ".join(text.rstrip(".") for text in texts[:2])
-        return [replace(claims[-1], text=both, line=both)]
+        return [replace(claims[-1], text=both, line=both, unsure=True)]
     if len(claims) > 2 and claims[-2].text == claims[-3].text and claims[-2].how == claims[-1].how == MARKER:
         # The same, where it runs on into something else.
         value = re.match(r"\S+", claims[-1].text)

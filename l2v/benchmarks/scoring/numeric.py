@@ -196,7 +196,7 @@ def _after_equals(text: str, solved: bool = False) -> Value | None:
         return None
     verbs = [v for v in _VERBS.finditer(text) if v.start() < equals[-1].start()]
     between = text[verbs[-1].end() if verbs else 0 : equals[-1].start()]
-    if len(equals) == 1 and not solved and _UNSOLVED.search(between):
+    if len(equals) == 1 and (_POWER.search(between) if solved else _UNSOLVED.search(between)):
         return None
     if _VERBS.search(text, equals[-1].end()) or _CONDITION.search(between):
         return None
@@ -204,6 +204,7 @@ def _after_equals(text: str, solved: bool = False) -> Value | None:
 
 
 # "2x = 6" and "x + 5 = 9" are not solved.
+_POWER = re.compile(r"[a-z)]\s?\^.*[a-z]")
 _UNSOLVED = re.compile(r"\d\s?[xyz](?![a-z])|(?<![a-z])[xyz](?:°?\s?[\^+*/-])|[+*/-]\s?[xyz](?![a-z])")
 
 

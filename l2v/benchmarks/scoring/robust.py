@@ -12,6 +12,8 @@ an item.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import reduce
 from collections.abc import Callable, Iterator, Sequence
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
@@ -99,16 +101,33 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
         return Verdict(None, None, "ambiguous", "claims more than two answers")
     for claim in _in_turn(found, claims):
         verdict = judge(claim)
+        if verdict is None and claim.how == MARKER and claim.unsure:
+            return Verdict(None, shown(claim.text), "ambiguous", f"says now one, now the other of {shown(claim.text)}")
         if claim.how in PLACED and not (verdict and answered(question, claim, verdict, claims.own)):
             verdict = in_pieces(question, claim, judge, claims.own)
         if isinstance(verdict, Verdict) and claim.how in (LAST_SENTENCE, STATEMENT) and _contradicted(question, claim, claims):
             return Verdict(None, verdict.extraction, "ambiguous", "says the same of two options")
+        if isinstance(verdict, Verdict) and (other := _outweighed(question, claim, verdict, claims, judge)):
+            return Verdict(None, verdict.extraction, "ambiguous", f"claims {other.extraction}, then perhaps {verdict.extraction}")
         if verdict is not None:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
             denied = [judge(c) for c in claims.denied if c.at > claim.at]
             return _unless_denied(_unless_revoked(verdict, later), denied)
     return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
+
+
+def _outweighed(
+    question: Question, claim: ResponseClaim, verdict: Verdict, claims: Claims, judge: Callable[[ResponseClaim], Verdict | Pending | None]
+) -> Verdict | None:
+    """What the clause before the last one answers outright, where the last one says something else and may be of another thing."""
+    if claim.how != LAST_SENTENCE or answered(question, replace(claim, how=STATEMENT), verdict, claims.own):
+        return None
+    before = next((c for c in claims.placed if c.how == STATEMENT and c.at < claim.at), None)
+    other = judge(before) if before is not None else None
+    if not isinstance(other, Verdict) or other.correct is None or not answered(question, before, other, claims.own):
+        return None
+    return other if other.correct != verdict.correct or {other.extraction, verdict.extraction} <= {*LETTERS} and other.extraction != verdict.extraction else None
 
 
 def _contradicted(
@@ -120,12 +139,11 @@ def _contradicted(
 
     def form(text: str) -> str:
         words = spaced_words(text)
-        option = next((o for o in options if f" {o} " in words), None)
-        return words.replace(f" {option} ", " … ") if option else ""
+        return reduce(lambda left, option: left.replace(f" {option} ", " … "), options, words)
 
     own, text = form(claim.text), spaced_words(claim.text)
     others = [c.text for c in claims.placed if c.how == STATEMENT and c.at < claim.at]
-    return bool(own) and any(form(other) == own and spaced_words(other) != text for other in others)
+    return "…" in own and any(form(other) == own and spaced_words(other) != text for other in others)
 
 
 _RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")
