@@ -39,5 +39,5 @@ _TITLED = re.compile(r"\W*([A-Za-z][^:=≈\d]{2,60}?)\W{0,3}[:=≈]\W{0,3}?([$�
 def titled(said: Sequence[Clause], asked: str) -> list[ResponseClaim]:
     """The one line of the last that is "Edges: 9", where the question asks for edges."""
     lines = [(c, _TITLED.fullmatch(c.line)) for c in said[-6:] if c.kind in ASSERTING]
-    found = [(c, line.group(2)) for c, line in lines if line and entitled(line.group(1), asked)]
+    found = [(c, line.group(2)) for c, line in lines if line and entitled(line.group(1), asked, c is said[-1])]
     return [ResponseClaim(value, LAST_LINE, value, clause.at) for clause, value in found] if len(found) == 1 else []

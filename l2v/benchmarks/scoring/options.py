@@ -41,6 +41,7 @@ def read_option(
         or _same_text(plain(text).rsplit("=", 1)[-1], known)
         or _value(text, how, known, asked)
         or _pair(text, known)
+        or _formula(text, known)
         or _mention(text, how, known, asks_not, asked)
         or ((_last_letter(text, known) or _only_letter(text, how, known)) if letters else None)
     )
@@ -200,6 +201,14 @@ def _pair(text: str, known: Options) -> OptionReading | None:
     return OptionReading(frozenset(found), "option_text") if len(pairs) == len(found) == 1 else None
 
 
+def _formula(text: str, known: Options) -> OptionReading | None:
+    """The only formula of a sentence ("This is the graph of $y=x^2$"), where it is an option's."""
+    formulas = {squeeze(match[1] or match[2]) for match in _FORMULA.finditer(text)}
+    found = known.where([len(s) > 2 and s in formulas for s in known.squeezed])
+    return OptionReading(frozenset(found), "option_text") if len(formulas) == len(found) == 1 else None
+
+
+_FORMULA = re.compile(r"\$([^$]{3,80})\$|\\\((.{3,80}?)\\\)")
 _PAIR = re.compile(r"\(-?[\w./]+, ?-?[\w./]+(?:, ?-?[\w./]+)?\)")
 
 

@@ -189,7 +189,7 @@ _MAKING = re.compile(
 # ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
 _APPENDED = re.compile(
     r"\W*(?:(?:i\.e\.|that is|namely),? (?=[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
-    r"(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|"
+    r"which is (?:located )?(?=at \W*\()|(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|"
     r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
     r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"
     r"making|with) (?=an? total(?: \w+)? of)|"

@@ -112,11 +112,15 @@ def _head(asked: str) -> str:
     return next((word[:5] for word in _WORDS.findall(without_options(asked).lower()) if word[:5] in wanted), "")
 
 
-def entitled(label: str, asked: str) -> bool:
-    """Whether a label ("Number of edges:") names just what a question asks for: its first word, half of the rest, no other."""
+def entitled(label: str, asked: str, last: bool) -> bool:
+    """Whether a label ("Number of edges:") names just what a question asks for: its first word, half of the rest, no other.
+
+    The last line's label may be the first word alone.
+    """
     wanted, known = _named(asked)
     said = focus(label) - _GLUE
-    return _head(asked) in said <= known and 2 * len(said & wanted) >= len(wanted) and not _COMPARES.search(asked)
+    enough = last or 2 * len(said & wanted) >= len(wanted)
+    return _head(asked) in said <= known and enough and not _COMPARES.search(asked)
 
 
 _COMPARES = re.compile(r"\b(?:more|less|fewer|than|left|remain\w*)\b", re.IGNORECASE)
