@@ -35,7 +35,7 @@ _INSERTED = re.compile(
 # A guess is an answer; tags are no words.
 EMPTY = re.compile(
     r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|ed)? up (?:with|"
-    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|\b(?:up|down|over|out) t?here\b|\ba (?:reading|measurement) of\b|\b(?:made|built|composed|"
+    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|\b(?:up|down|over|out) t?here\b|^\W*according to (?:the|this) \w+ (?=the\b|there\b|it\b)|\ba (?:reading|measurement) of\b|\b(?:made|built|composed|"
     r"constructed) (?:\w+ly )?(?:out )?of\b|\bof the (?:[0-9]+|[a-z]+) (?=numbers|values|terms)|"
     r"^\W*(?:multiply|divid|squar|apply|plugg|substitut)ing\b.*?\b(?=(?:gives|yields|results in|"
     r"we (?:get|obtain|find|have))\b)|\bhits? (?=(?:its|their|the|an?)\b)|\bturns? out (?=to be\b)|\b(?:bright|solid|"
@@ -52,7 +52,7 @@ EMPTY = re.compile(
     r"are) (?:a )?part of\b|^\W*(?:based on|looking at|considering|judging|given|from|since|because|using|applying|by)\b[^,]*,",
     re.IGNORECASE,
 )
-_OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W)\s+(?=\w)", re.IGNORECASE)
+_OPTION = re.compile(r"^\W*(?:\(?[A-Ja-j][).:]|step \d+\W+)\s+(?=\w)", re.IGNORECASE)
 # "… is half of it: 7", "… is half of ∠A, i.e. 35°"
 _IN_WORDS = re.compile(
     r"\b(?:is|are|equals|measures) (?=(?:half|twice|double|a third|a quarter)(?: of)? [\d(])[^,:;]{0,80}, which (is|equals|"

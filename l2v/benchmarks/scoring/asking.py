@@ -74,7 +74,8 @@ child kid
 sofa couch
 job profession occupation
 author writer
-shop store"""
+shop store
+visit visitor"""
 _FORMS = """win won
 sell sold
 buy bought

@@ -77,7 +77,7 @@ FRAME = re.compile(
 )
 EVIDENCE = re.compile(
     r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?(?:"
-    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|name)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |"
+    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|name)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |(?:there is )?no doubt(?: about it)?\W{1,3}|"
     r"(?:to (?:sum up|conclude|answer (?:your|"
     r"the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|simply put|upon (?:closer )?\w+|(?!possib|"
     r"suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|tentativ|purported|ostensib|typical|usual|"
@@ -181,7 +181,7 @@ def asks_yes_no(asked: str) -> bool:
 
 _YES_NO_FIRST = re.compile(
     r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|"
-    r"that|they|we|i)\b))(?=\w)(?!i (?:can|will|would) (?:\w+ )?help|i'd|let me|happy to|of course|problem)",
+    r"that|they|we|i)\b))(?=\w)(?!i (?:can|will|would) (?:\w+ )?help|i (?:can't|cannot|can not|am not able|won't)|i'd|let me|happy to|of course|problem)",
     re.IGNORECASE,
 )
 

@@ -164,6 +164,7 @@ def _of_another(before: str, asked: str) -> bool:
 _BOX_LABEL = re.compile(r"(\b[a-z]\(-?\d+\)|(?:\\angle|∠)\s?\d|[|\w]{1,6}\^\{?2\}?)\s*=\s*[$\\({]*$")
 _UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$", re.IGNORECASE)
 _NO_ANSWER = re.compile(
+    r"\b(?:can't|cannot|can not|don't|do not|couldn't) (?:tell|say|decide|know) which\b|"
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b", re.IGNORECASE
 )
 
@@ -263,7 +264,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
-    turned = refused and refused[-1].at < last.at and (refused[-1].sentence == last.sentence or _ALL_THE_SAME.match(last.text))
+    turned = refused and refused[-1].at < last.at and (refused[-1].sentence == last.sentence or _ALL_THE_SAME.match(_SENTENCES.split(lines[-1])[-1]))
     if refused and not turned and last.kind is not Kind.CONCLUSION:
         return []
     unsure = last.kind is Kind.CONDITION
@@ -295,6 +296,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
 
 
 _LEAD_ALONE = re.compile(r"\W*(?:with|since|because|given|where)\b[^,]*=[^,]*$", re.IGNORECASE)
+_SENTENCES = re.compile(r"(?<=[.!?])\s+")
 # What may follow a refusal of something else and answers: "I can't tell who they are. However, there are 4."
 _ALL_THE_SAME = re.compile(
     r"\W*(?:(?:however|still|nevertheless|nonetheless|that said|but|as for|my best (?:guess|estimate)|from what|going by|"
@@ -348,7 +350,8 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
         equation = not _WORD.search(clause.text)
         if clause.kind in (Kind.ASSERTION, Kind.CONCLUSION) and _STATES.search(clause.text) and not (turned or equation and found):
             found.append(ResponseClaim(clause.text, STATEMENT, clause.text, clause.at))
-        if clause.kind is Kind.CONCLUSION or clause.kind is Kind.DENIAL and _OF_IT.search(clause.text):
+        denies_it = clause.kind is Kind.DENIAL and _OF_IT.search(clause.text) and not CONCLUDES.match(clause.text)
+        if clause.kind is Kind.CONCLUSION or denies_it:
             break
         behind = clause
     return found

@@ -198,7 +198,7 @@ def _said_again(piece: str, before: str) -> bool:
     if piece == before:
         return True
     unfinished = len(piece.split()) > 1 and piece[-1:] not in ".!?:" and not TAKEN_BACK.match(piece)
-    return unfinished and before.startswith(f"{piece} ")
+    return unfinished and (before.startswith(f"{piece} ") or len(piece.split()) > 3 and before.startswith(piece))
 
 
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:

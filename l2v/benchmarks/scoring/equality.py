@@ -170,7 +170,8 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
     if squeeze(gold) == squeeze(text) or _same_members(gold, text):
         return Comparison(True, "text", text_plain)
     (gold_label, gold_side), (text_label, text_side) = _without_label(gold_plain), _without_label(text_plain)
-    for side in dict.fromkeys((text_side, *_last_parts(text_plain), *_glossed(text_side))):
+    result = [text_plain.rpartition("=")[2]] if text_plain.count("=") == 1 and "=" not in gold and not _UNSOLVED.match(text_plain) else []
+    for side in dict.fromkeys((text_side, *_last_parts(text_plain), *_glossed(text_side), *result)):
         found = _compare_sides(gold_side, side)
         if found is not None and (found.equal or side == text_side):
             if found.equal and _other_symbol(gold_label, text_label):

@@ -14,7 +14,8 @@ from l2v.benchmarks.scoring.tables import PatternTable
 
 DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌])[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
-WRONG_BOX = re.compile(rf"^\W{{0,6}}but (?:it|this|that|\$[^$]{{1,12}}\$) (?:does not|doesn't|is not|isn't|fails|cannot|can't)\b|^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
+WRONG_BOX = re.compile(rf"^\W{{0,6}}but (?:it|this|that|\$[^$]{{1,12}}\$) (?:does not|doesn't|is not|isn't|fails|cannot|can't)\b|"
+    rf"^\W{{0,6}}which (?:contradicts|cannot|can't|makes no sense|is impossible)\b|^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
 # Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
 _IS = (
     r"(?:is|are|was|would be|will be|should be|must be|has to be|might be|could be|may be|cannot be|can't be|can not be|isn't|"
@@ -23,10 +24,11 @@ _IS = (
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = PatternTable(
-    rf"(?:\banswers?\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
+    rf"(?:\bthe (?:final |correct )?answer,(?=\s[^,]{{1,20}},\s(?:is|was|can be|follows|comes)\b)|"
+    rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
     rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice|final (?:value|result|number)){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
-    rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
+    rf"and),?\s){{0,4}}(?:answers?|choice|final(?: (?:value|result|number))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
+    rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|selection)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
     r":)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)"
@@ -66,6 +68,7 @@ _OTHER_QUESTION = re.compile(
     r"(?:question|problem|part|picture|image|figure|exercise|example|diagram|case)",
     re.IGNORECASE,
 )
+_EMPTY = re.compile(r"(?:the |final |correct )*answer\W*", re.IGNORECASE)
 # A line that may hold an answer, no rule and no heading's marks.
 _HOLDS = re.compile(r"[^\s\]*_:#.=─━═-]|-\d")
 _SKIPPED = ("\\[", "$$", "```", "\\]", "\\(", "**", "$")
@@ -89,7 +92,7 @@ def _content(text: str, clause: Clause, end: int) -> str:
         return rest
     lines = [line.strip().strip("*").strip() for line in text[clause.at + len(clause.text) :].split("\n", 7)[:7]]
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
-        if line not in _SKIPPED and _HOLDS.search(line):
+        if line not in _SKIPPED and _HOLDS.search(line) and not _EMPTY.fullmatch(line):
             return "" if _lists_options(line, after) else sentences(line.split("</", 1)[0])[0][1]
     return ""
 
@@ -259,7 +262,7 @@ def own_part(text: str, asked: str) -> str:
 
 
 # A dialogue repeated from its beginning, up to the reply.
-_REPLY = re.compile(r"^\W*(?:user|human)\s?:.*?\b(?:assistant|gpt|bot|ai)\s?:\s*", re.IGNORECASE | re.DOTALL)
+_REPLY = re.compile(r"^\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:assistant|gpt|bot|ai)\s?(?::|\n)\s*", re.IGNORECASE | re.DOTALL)
 # A paragraph that asks something.
 _ASKED_NEXT = re.compile(r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE)
 
@@ -288,7 +291,7 @@ def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
     if len(texts) == 4 and texts[:2] == texts[2:] and texts[0] != texts[1]:
         # To and fro without a word in between.
         both = ", ".join(text.rstrip(".") for text in texts[:2])
-        return [replace(claims[-1], text=both, line=both, unsure=True)]
+        return [replace(claims[-1], text=both, line=both, wavers=True)]
     if len(claims) > 2 and claims[-2].text == claims[-3].text and claims[-2].how == claims[-1].how == MARKER:
         # The same, where it runs on into something else.
         value = re.match(r"\S+", claims[-1].text)

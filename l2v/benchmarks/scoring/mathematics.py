@@ -9,7 +9,7 @@ from l2v.benchmarks.scoring.values import UNITS
 
 LONGEST_EXPRESSION = 200
 _FUNCTIONS = {
-    "sin", "cos", "tan", "cot", "sec", "csc", "log", "lim", "exp", "max", "min", "sqrt", "frac", "arcsin", "arccos",
+    "sin", "cos", "tan", "cot", "sec", "csc", "log", "lim", "limit", "exp", "max", "min", "sqrt", "frac", "arcsin", "arccos",
     "arctan"
 }  # fmt: skip
 _UNIT_WORDS = set(UNITS) | {"units", "unit", "litres", "liters", "square", "cubic", "metres", "meters", "left", "right", "text"}

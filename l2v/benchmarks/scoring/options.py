@@ -240,7 +240,7 @@ def _mention(text: str, how: str, known: Options, asks_not: bool, asked: str) ->
 
 
 # What is left of others is chosen, whatever is asked.
-_LEAVES = re.compile(r"\bleav(?:es|ing)\b|\bodd one out\b", re.IGNORECASE)
+_LEAVES = re.compile(r"\bleav(?:es|ing)\b|\bleft with\b|\bodd one out\b", re.IGNORECASE)
 
 
 def _is_short(spaced: str) -> bool:

@@ -28,7 +28,7 @@ INSTRUCTION = PatternTable(
     r"(?<!\bif i )\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
     r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
     r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?(?! [$€£]?\d)|ha(?:s|ve) to)\b|"
-    r"\byour task\b|\b(?:expected|required|output|answer) format\b",
+    r"\bremains? to be \w+|\byour task\b|\b(?:expected|required|output|answer) format\b",
     r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
     r"reply|respond|say|end|mark|accept|count|give|choose)\b",
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
@@ -44,13 +44,14 @@ WITHDRAWS = PatternTable(
     TAKEN_BACK.pattern,
     r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
     r"overlooked)\b",
-    r"\b(?:that|this|which|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
+    r"\b(?:that|this|which|(?:that|this) (?:answer|result|value|number)|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
     r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
     r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|"
     r"the above))\b|^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
     r"then)\b[^.,]{0,30},? no)\W*$",
-    r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b",
+    r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b|"
+    r"\b(?:correct|change|revise|retract|withdraw) my (?:answer|choice)\b(?! to\b)",
     r"\blet(?: me|'s| us) (?:(?:count|check|look|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
@@ -80,7 +81,8 @@ REFUSES = PatternTable(
     r"seems?|could|may|might) (?:\w+ )?(?:possible|plausible)",
     r"\bnone of (?:the|these) (?:\w+ )?(?:options?|choices?|answers?|statements?|values?)\b.*\b(?:is|are|fits?|match\w*|"
     r"works?|corresponds?|seems?|appl\w+|satisf\w+)\b",
-    r"\bnone of (?:the|these|them) (?:fits?|match\w*|works?|is (?:right|correct)|are (?:right|correct)|apply|applies)\b",
+    r"\b(?:none|neither) of (?:the|these|them|the two) (?:fits?|match\w*|works?|is (?:right|correct)|are (?:right|correct)|apply|"
+    r"applies)\b",
 )
 _NEGATIVE = (
     r"(?:trap|decoy|distractor|not|never|no way|nobody|no one|hardly|n't|doubt|incorrect|wrong|least|unlikely|implausible|"
@@ -160,7 +162,7 @@ _SAYS = (
 )
 _SAY = r"(?:say|print|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|be (?:tempted|inclined))"
 _MAY = r"(?:might|may|could|would)"
-_SPEAKS = rf"(?:(?:\b{_ONE}|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
+_SPEAKS = rf"(?:(?:\b{_ONE}(?: (?:next|beside|from|in|at|on|of) (?:\w+ ){{0,2}}\w+)?|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
 _FIGURE = (
     r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|book|"
     r"caption|user|prompt|textbook|others?))"

@@ -47,6 +47,7 @@ _KIND = re.compile(
 _LABEL = re.compile(r"\b(?:is|are) (?:indeed |clearly )?(?:the )?(?:[a-z]+ )?\(?(?-i:[A-J])\)?\W*$", re.IGNORECASE)
 # "Everything points to (C).", "36° corresponds to option B.": where the letter is written as an option's.
 _NAMES_OPTION = re.compile(
+    r"\bonly (?:the )?(?:first|second|third|fourth|fifth|last) (?:option|choice|one) (?:works|fits|matches|remains|is \w+)\b|"
     r"\b(?:(?<!which )is|(?:points?|leads?|leading|pointing|corresponds?) (?:us )?to|match(?:es|ing)?|fits?|gives?|yields?|"
     r"suggests?|indicates?|supports?|favou?rs)\W{1,3}(?:(?:the )?(?:option|choice|answer) \(?(?-i:[A-J])\)?|"
     r"\((?-i:[A-J])\)(?: [\w -]{1,40})?)\W*$|\bmak(?:es?|ing) (?:it|this) (?:option )?\(?(?-i:[A-J])\)?\W*$",
@@ -108,7 +109,7 @@ def _is_formula_of(question: Question, said: str) -> bool:
     return led is not None and squeeze(led[1].rpartition("=")[2]) == (squeeze(gold).rpartition("=")[2])
 
 
-_LED_TO = re.compile(r".*(?::|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to))\s([^:]{3,80}?)\W?\.?$")
+_LED_TO = re.compile(r".*(?::|\bin \w+ (?:notation|form),|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to|that\'s|that is|namely|i\.e\.,?))\s([^:]{3,80}?)\W?\.?$")
 
 
 def _agrees(said: str, options: tuple[str, ...]) -> bool:
@@ -193,7 +194,7 @@ _APPENDED = re.compile(
     r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
     r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"
     r"making|with) (?=an? total(?: \w+)? of)|"
-    r"(?=\w+ [a-z]+ (?:altogether|in (?:all|total))\W*$)|(?=an? (?:\w+ )?\w+ of \W*\d))",
+    r"(?=\w+ (?:[a-z]+ )?(?:altogether|in (?:all|total))\W*$)|(?=an? (?:\w+ )?\w+ of \W*\d))",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(r"\b(?:\w{2,}est|most|least)\b", re.IGNORECASE)

@@ -101,12 +101,12 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
         return Verdict(None, None, "ambiguous", "claims more than two answers")
     for claim in _in_turn(found, claims):
         verdict = judge(claim)
-        if verdict is None and claim.how == MARKER and claim.unsure:
+        if verdict is None and claim.wavers:
             return Verdict(None, shown(claim.text), "ambiguous", f"says now one, now the other of {shown(claim.text)}")
         if claim.how in PLACED and not (verdict and answered(question, claim, verdict, claims.own)):
             verdict = in_pieces(question, claim, judge, claims.own)
         if isinstance(verdict, Verdict) and claim.how in (LAST_SENTENCE, STATEMENT) and _contradicted(question, claim, claims):
-            return Verdict(None, verdict.extraction, "ambiguous", "says the same of two options")
+            return Verdict(None, verdict.extraction, "ambiguous", "says the same of two answers")
         if isinstance(verdict, Verdict) and (other := _outweighed(question, claim, verdict, claims, judge)):
             return Verdict(None, verdict.extraction, "ambiguous", f"claims {other.extraction}, then perhaps {verdict.extraction}")
         if verdict is not None:
@@ -133,19 +133,25 @@ def _outweighed(
 def _contradicted(
     question: Question, claim: ResponseClaim, claims: Claims
 ) -> bool:
-    """Whether the response says of another option just what it says of this one: "The door is open. The door is closed."."""
+    """Whether the response says of another answer just what it says of this one: "The door is open. The door is closed."."""
     options = sorted((spaced_words(o).strip() for o in question.options), key=len, reverse=True)
     options = [option for option in options if len(option) > 2]
 
     def form(text: str) -> str:
         words = spaced_words(text)
-        return reduce(lambda left, option: left.replace(f" {option} ", " … "), options, words)
+        words = reduce(lambda left, option: left.replace(f" {option} ", " … "), options, words)
+        return words if question.options else _DIGITS.sub("…", words)
 
     own, text = form(claim.text), spaced_words(claim.text)
-    others = [c.text for c in claims.placed if c.how == STATEMENT and c.at < claim.at]
+    others = [
+        c.text
+        for c in claims.placed
+        if c.how == STATEMENT and c.at < claim.at and not claims.own[c.at + len(c.text) : claim.at].strip()
+    ]
     return "…" in own and any(form(other) == own and spaced_words(other) != text for other in others)
 
 
+_DIGITS = re.compile(r"\d[\d.,]*")
 _RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")
 # "3 out of 7" where it is asked how many.
 _OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
