@@ -20,7 +20,8 @@ class ResponseClaim:
 
     how: one of the names above. line: the text up to the end of its line. at: where in the response it starts.
     sentence: the whole of it, where text leaves out its "So it is".
-    wavers: two answers, said to and fro. unsure: it holds under a condition, or something in it is denied; only what cannot be misread is read from it.
+    unsure: it holds under a condition, or something in it is denied; only what cannot be misread is read from it.
+    wavers: two answers, said to and fro.
     """
 
     text: str
@@ -28,8 +29,8 @@ class ResponseClaim:
     line: str = ""
     at: int = 0
     unsure: bool = False
-    wavers: bool = False
     sentence: str = ""
+    wavers: bool = False
 
 
 @dataclass(frozen=True)
