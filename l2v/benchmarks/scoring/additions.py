@@ -103,7 +103,7 @@ _IS = re.compile(
 _ADJECTIVE = re.compile(r"\b(?:an?|his|her|their|its)\s+([a-z]+)\W*$", re.IGNORECASE)
 # "Norway has the highest value with 87.3": whose it is.
 BEARER = re.compile(
-    r"^\W*(?:(?:[A-Z][\w'-]* ){1,3}|[Tt]he \w+ (?:for|of|in) \w+ )(?:is|was|has|had|shows|reached|recorded) (the [a-z "
+    r"^\W*(?:(?:[A-Z][\w'-]* ){1,3}|[Tt]he (?:\w+ ){1,3})(?:is|was|has|had|shows|reached|recorded) (the [a-z "
     r"]{0,60}(?:est|most|least|maximum|minimum)\b[a-z ]{0,60}),? (?:with|at|of)\b(?: an? (?:\w+ )?\w+ of)?(?=[^a-z]*\d)"
 )
 _RELATIVE = re.compile(r"\b(?:which|who|whose|that|where|while|but|and)\b", re.IGNORECASE)
@@ -170,6 +170,9 @@ _OF_UNITS = (
     (re.compile(r"\d\s?(?:c|m|k)?m\^?2\b|\bsquare (?:c|cent|met|inch|f|km|m\b)"), "area"),
     (re.compile(r"\d\s?(?:c|m)?m\^?3\b|\bcubic (?:c|met|inch|f)"), "volum"),
     (re.compile(r"\d\s?(?:kg|grams?|kilograms?|tons?|pounds?|lbs)\b"), "~mass"),
+    (re.compile(r"\d\s?(?:V|volts?)\b"), "voltag"),
+    (re.compile(r"\d\s?(?:A|amperes?|amps?)\b"), "curren"),
+    (re.compile(r"\d\s?(?:Ω|ohms?)(?!\w)"), "resist"),
     (re.compile(r"[$€£]\s?\d|\d\s?(?:dollars|euros|cents)\b"), "~price"),
 )
 

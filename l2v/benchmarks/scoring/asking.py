@@ -34,7 +34,7 @@ happens after recorded achieved accounts account magnitude size belong belongs t
 section slice category set doing needed required painted colored coloured labeled labelled example tag identify any
 consequently amounts covers works used consist consists averages travels moves stand stands standing sit sits sitting
 hang hangs hanging surveyed polled present feature capture include portray exhibit demonstrate highlight
-illustrate reveal group cast uses however nevertheless nonetheless approximate"""
+illustrate reveal group cast expression uses however nevertheless nonetheless approximate"""
 _NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
 _NEUTRAL |= {word + end for word in _NEUTRAL - {"like", "slice"} if len(word) > 3 for end in ("s", "d", "ed")}
 # Words with one meaning here, a line each.
@@ -149,6 +149,8 @@ _REWORDED = [
         ("", rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|(?:{SOME})\b)", "above "),
         ("", r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", ""),
         ("", rf"(?<![0-9] )\b(?:minus|negative) (?=(?:{SOME})\b|[0-9])", ""),
+        ("far ", r"\b(?:by )?far (?=more|less|fewer|above|below|behind|ahead|better|the\b|\w+er\b)", ""),
+        ("ilowatt", r"\bkilowatt[- ]hours?\b", "kWh"),
         ("different ", r"\bdifferent (?=[a-z]+s\b)", ""),
         (
             "most",
@@ -268,6 +270,8 @@ _PARTICIPLE = re.compile(
 # "the total number of cars" is the number of cars.
 _TOTAL = re.compile(r"\btotal (?=(?:number|amount)\b)", re.IGNORECASE)
 _SIDE_OF = re.compile(r"\bthe (left|right) of\b", re.IGNORECASE)
+# "Evaluate the expression on the card: 8 + 2 × 3"
+_FORMULA_BEHIND = re.compile(r":\s[^A-Za-z:]{3,}$")
 # "the clock's minute hand" is the minute hand.
 _OWNERS = re.compile(r"\bthe [a-z]+'s (?=[a-z])")
 # "the two angles" are the angles.
@@ -304,7 +308,7 @@ def asked_of(question: str) -> Wanted:
     found[-1] = _ASKS.split(found[-1])[-1]
     blank = _BLANK.search(found[-1])
     asking = _LEAD.sub(" ", blank.group(1) if blank else found[-1])
-    asking = _OWNERS.sub("the ", asking)
+    asking = _OWNERS.sub("the ", _FORMULA_BEHIND.sub("", asking))
     asking = _ALL_OF.sub("", _TOTAL.sub("", _PARTICIPLE.sub("", asking)))
     free = {name for match in _WH.finditer(asking) for name in named(match.group())}
     parts = [[n for n in named(part) if n not in free] for part in _PART.split(_SIDE_OF.sub(r"\1 of", PLACE.sub(" ", asking)))]

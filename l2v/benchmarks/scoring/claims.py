@@ -332,7 +332,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     A repeated yes-no question answers it where no marker says what the answer is (`explicit`).
     """
     last = said[-1]
-    if _CUT.search(last.text) or not ENDED.search(lines[-1]):
+    if _CUT.search(last.text) or not _finished(lines[-1]):
         return []
     found: list[ResponseClaim] = []
     behind = last
@@ -344,7 +344,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
             and (answer := restated(clause.text, asked) or restated(clause.text.rpartition(" and ")[2], asked))
         ):
             return [ResponseClaim(answer[0], STATEMENT, answer[0], clause.at, sentence=answer[1])]
-        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not ENDED.search(clause.line):
+        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _finished(clause.line):
             break
         turned = clause is not last and _TURNS.match(behind.text)
         equation = not _WORD.search(clause.text)
@@ -355,6 +355,10 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
             break
         behind = clause
     return found
+
+
+def _finished(line: str) -> bool:
+    return bool(ENDED.search(line) or _LAST_IS_RESULT.search(line))
 
 
 _STATES = re.compile(rf"{_VERB.pattern}|[a-z] =", re.IGNORECASE)

@@ -25,7 +25,7 @@ _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(
 # Other models' marks of a thought: "◁think▷", "[THINK]", "<seed:think>".
 _THOUGHT_TAG = re.compile(r"[◁\[](/?)think[▷\]]|<(/?)seed:think>", re.IGNORECASE)
 _TURN = re.compile(
-    r"^(?:\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+"
+    r"^(?:\s*<start_of_turn>(?:model)?\s|\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+"
 )
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")

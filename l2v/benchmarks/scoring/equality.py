@@ -32,13 +32,15 @@ class Comparison:
 @lru_cache(maxsize=8192)
 def gold_value(gold: str, unit: str | None) -> Value | None:
     """The gold as a number, with the question's unit where it names none itself."""
-    value = read_value(_without_label(plain(gold))[1])
+    value = None if _BY.fullmatch(plain(gold)) else read_value(_without_label(plain(gold))[1])
     if value is None or unit is None or value.unit or value.percent:
         return value
     name = known_unit(unit.split()) or UNITS.get(unit.replace(" ", ""))
     return replace(value, unit=name or "", percent="%" in unit or "percent" in unit.lower())
 
 
+# "2 × 3": the size of something, in this order.
+_BY = re.compile(r"\d+ ?(?:×|by|x) ?\d+")
 _PERCENT, _SCALED = re.compile(r"percent|per cent|%"), re.compile(r"thousand|million|billion|trillion")
 
 
@@ -180,7 +182,7 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
                 return found
     if "=" not in gold and _UNSOLVED.match(text_plain):
         return Comparison(None, "symbolic", text_plain)
-    if is_mathematics(gold_plain):
+    if is_mathematics(gold_plain) and not _NAME.fullmatch(gold_plain):
         for side in (text_plain, text_side, *_last_parts(text_plain)):
             if is_mathematics(side):
                 return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(side)))
@@ -188,6 +190,8 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
     return Comparison(None if prose else False, "text", text_plain)
 
 
+# "IX" is no product.
+_NAME = re.compile(r"[A-Z]{2,}")
 # "x^2 = 9" and "2x = 6" are not solved.
 _UNSOLVED = re.compile(
     r"^(?=[^=]*(?:\d\s?[a-z](?![a-z])|(?<![a-z])[a-z]°?\s?[+*/^-]|[+*/-]\s?[a-z](?![a-z])))[^=]+=[^=a-zπ√]+$"
@@ -200,7 +204,7 @@ def _glossed(text: str) -> list[str]:
     return [*(gloss.groups() if gloss else ()), *([latin] if latin and latin != text and latin.isascii() else [])]
 
 
-_GLOSS, _FOREIGN = re.compile(r"([^()=]{2,60})\s\(([^()=]{2,60})\)$"), re.compile("[\u3040-\ud7af]+")
+_GLOSS, _FOREIGN = re.compile(r"([^()=]{2,60})\s\(([^()=+*/^]{2,60})\)$"), re.compile("[\u3040-\ud7af]+")
 
 
 def _last_parts(text: str) -> list[str]:
@@ -313,7 +317,7 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
     told = subject and squeeze(subject.group(1)) == squeeze(gold) and focus(subject.group(2)) & focus(question.text)
     if subject and told:
         return Comparison(True, "text", subject.group(1))
-    mathematics = [part for part in parts[1:] if is_mathematics(part)] if is_mathematics(plain(gold)) else []
+    mathematics = [part for part in parts[1:] if is_mathematics(part)] if is_mathematics(plain(gold)) and not _NAME.fullmatch(plain(gold)) else []
     if mathematics:
         return Comparison(None, "symbolic", mathematics[0], (to_latex(plain(gold)), to_latex(mathematics[0])))
     return None

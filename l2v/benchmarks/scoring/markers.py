@@ -11,6 +11,7 @@ from l2v.benchmarks.scoring.cleaning import clean
 from l2v.benchmarks.scoring.forms import MARKER, ResponseClaim
 from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
 from l2v.benchmarks.scoring.tables import PatternTable
+from l2v.benchmarks.scoring.topics import without_options
 
 DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌])[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
@@ -26,8 +27,8 @@ _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 _MARK = PatternTable(
     rf"(?:\bthe (?:final |correct )?answer,(?=\s[^,]{{1,20}},\s(?:is|was|can be|follows|comes)\b)|"
     rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
-    rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice|final(?: (?:value|result|number))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
+    rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct(?:ed)?|revised|best|right|short|"
+    rf"and),?\s){{0,4}}(?:answers?|choice|final(?: (?:value|result|number|count|total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
     rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|selection)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
@@ -242,7 +243,7 @@ def own_part(text: str, asked: str) -> str:
     if _DIALOGUE.match(text):
         text = re.sub(r"[ \t]+(?=answer\s?:)", "\n", text, flags=re.IGNORECASE)
         text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
-    text = _REPLY.sub("", text)
+    text = _without_echo(_REPLY.sub("", text), asked)
     heads = [*_HEADER.finditer(text)]
     if "another" in text or "similar" in text or "next" in text or "Next" in text:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
@@ -267,6 +268,13 @@ _REPLY = re.compile(r"^\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:
 _ASKED_NEXT = re.compile(r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE)
 
 
+def _without_echo(text: str, asked: str) -> str:
+    """A response without the question repeated behind it."""
+    question = without_options(asked).strip()
+    at = text.find(f"\n{question}", 1) if len(question) > 20 else -1
+    return text[:at].strip() if at > 0 and re.search(r"\w", text[:at]) and not _LEADS_IN.search(text[:at]) else text
+
+
 def _tokens(text: str) -> set[str]:
     return set(re.findall(r"[^\W_]+", clean(text).lower()))
 
@@ -275,6 +283,8 @@ def _is_another(question: str, asked: str) -> bool:
     """Whether a question is not the one that was asked, nor a shorter form of it; never where nothing is known of that."""
     known, words = _tokens(asked), _tokens(question)
     telling = {word for word in words if len(word) > 3} - _COMMON
+    if any(word.isdigit() and word not in known for word in words):
+        return bool(known)
     return bool(known) and not words <= known and not (telling and telling <= known)
 
 

@@ -195,7 +195,8 @@ REMARKS = PatternTable(
     r"do you (?:have|want|need)|(?:this|that|it|which) (?:can be \w+|is (?:\w+(?:ed|en|wn|ible)|read|found|clear))(?: off)? (?:in|from|on|by) (?:the|"
     r"this) (?:\w+ )?(?:image|picture|photo|figure|graph|chart|diagram|table|map|data)\W*$|is there anything|(?:shall|can|may|"
     r"should) i\b|if you (?:have|need|want)|would you like|note that|note\W|notes\W|thank|remember|confidence\b|(?:this|that|"
-    r"which)(?:'s| is) (?:the|my|our) (?:final |correct )?(?:answer|result|solution)\W*$|disclaimer|explanation:?\W*$|"
+    r"which)(?:'s| is) (?:the|my|our) (?:final |correct |required |desired )?(?:answer|result|solution|decomposition|form|expression|equation|"
+    r"value)\W*$|(?:yes,? )?(?:this|that|it) (?:works|checks out)\W*$|disclaimer|explanation:?\W*$|"
     r"(?:to )?(?:(?:double|cross)[ -]?check|check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(

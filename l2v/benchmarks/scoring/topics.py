@@ -37,10 +37,11 @@ _LETTERS = re.compile(r"(?<!\d )\b[a-z]+(?:-hand|(?<=on)-the-(?:left|right))?")
 
 
 def _measured(text: str) -> frozenset[int]:
-    text = _MODE.sub("mode", text.lower().replace("on the ", "on-the-"))
+    text = _FAR.sub("", _MODE.sub("mode", text.lower().replace("on the ", "on-the-")))
     return frozenset(_GROUP[word] for word in _LETTERS.findall(text) if word in _GROUP)
 
 
+_FAR = re.compile(r"\bfar (?=more|less|fewer|above|below|behind|ahead|better|the\b|\w+er\b)")
 _MODE = re.compile(r"\bmost (?:often|frequent)")
 _WORDS = re.compile("[^\\W_]+")
 
