@@ -35,7 +35,7 @@ _INSERTED = re.compile(
 # A guess is an answer; tags are no words.
 EMPTY = re.compile(
     r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|ed)? up (?:with|"
-    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|\b(?:up|down|over|out) t?here\b|^\W*according to (?:the|this) \w+ (?=the\b|there\b|it\b)|\ba (?:reading|measurement) of\b|\b(?:made|built|composed|"
+    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|\b(?:up|down|over|out) t?here\b|^\W*(?:between|from) \d{4} (?:and|to) \d{4},|^\W*according to (?:the|this) \w+ (?=the\b|there\b|it\b)|\ba (?:reading|measurement) of\b|\b(?:made|built|composed|"
     r"constructed) (?:\w+ly )?(?:out )?of\b|\bof the (?:[0-9]+|[a-z]+) (?=numbers|values|terms)|"
     r"^\W*(?:multiply|divid|squar|apply|plugg|substitut)ing\b.*?\b(?=(?:gives|yields|results in|"
     r"we (?:get|obtain|find|have))\b)|\bhits? (?=(?:its|their|the|an?)\b)|\bturns? out (?=to be\b)|\b(?:bright|solid|"

@@ -41,6 +41,8 @@ def _missing(sentence: Sentence, asked: Wanted, response: str) -> set[str]:
         missing |= symbols - there
     definite = DEFINITE.match(text)
     word = (definite[1] or definite[2]) if definite else ""
+    if not sentence.own and symbols and symbols <= there:
+        return missing
     if not sentence.own - asked.known and asked.head not in said:
         return missing | wanted - there
     if sentence.worked or _STANDS_FOR.match(text) or _TITLE.fullmatch(text) and asked.main & said:
@@ -148,7 +150,7 @@ def new_number(text: str, question: str) -> str | None:
     return new[0][1] if new and len({number for number, _ in new}) == 1 else None
 
 
-_COUNTED = re.compile(rf"\b(?!one\b)(?:{SOME})\b(?!-)", re.IGNORECASE)
+_COUNTED = re.compile(rf"\b(?!one\b)(?:{SOME})\b(?!-| (?:hundred|thousand|million|dozen)\b)", re.IGNORECASE)
 _ORDINAL = re.compile(r"[0-9]+(?:st|nd|rd|th)\b")
 _OPERATION = re.compile(r"[0-9]\s?[-+*/×÷·:]\s?[0-9]|[±<>≤≥≠=\\]|\bor\b")
 _NUMBER = re.compile(
@@ -197,7 +199,7 @@ def answers(
         return False
     if any({*named(behind)} & asked_of(question).noun for word, behind in _NEARBY.findall(text) if word not in question):
         return False
-    if _FUTURE.search(text) and not _WILL.search(question):
+    if _FUTURE.search(text) and not _WILL.search(question) and not any(map(_FUTURE.search, options)):
         return False
     if _OTHER.search(text) and not _OTHER.search(question):
         return False
@@ -263,7 +265,7 @@ _NEXT_TO = re.compile(
 _OTHER = re.compile(
     r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to)\b(?! than| words?\b)", re.IGNORECASE
 )
-_ORDINAL_WORD = re.compile(r"\b(?:first|second|third|fourth|fifth|last)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE)
+_ORDINAL_WORD = re.compile(r"\b(?:first|second|third|fourth|fifth|last|next)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE)
 # "What does the arrow point to?": "The arrow is …" tells something else.
 _DOES = re.compile(r"\bd(?:oes|id|o) (?:the |an? )?(\w+)", re.IGNORECASE)
 # "The man next to him is …", "After the third comes …"

@@ -189,6 +189,9 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     if not said:
         return []
     lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if len(set(lines)) > 2 and all(re.fullmatch(r"[\s(*]*[A-J][\s).*]*", line) for line in lines):
+        # One letter after the other.
+        return []
     told = {clause.line for clause in said}
     while len(lines) > 1 and lines[-1] not in told and _CHECK.match(lines[-1]):
         lines.pop()
@@ -204,7 +207,8 @@ def _placed(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) ->
     found = [*_ending(said, lines, asked), *_focal(said, lines, asked, explicit), *filled(said, asked)]
     found += titled(said, asked) if not found else []
     first = said[0]
-    if not explicit and first.kind in ASSERTING and not _NUMBERED.match(lines[0]):
+    begun = "=" in first.text and any("=" in clause.text for clause in said[1:])
+    if not explicit and first.kind in ASSERTING and not (_NUMBERED.match(lines[0]) or begun):
         opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
         # A bare option in front ("Condensation. Rain follows.") says more than what a last sentence mentions.
         ahead = is_bare(first.text) and len({c.sentence for c in said}) > 1 and all(c.how == LAST_SENTENCE for c in found)
@@ -246,7 +250,7 @@ def _shortly(text: str) -> str | None:
 # A last word on which no sentence ends.
 _CUT = re.compile(
     r"\b(?:is|are|was|were|the|an|of|to|that|and|or|but|therefore|thus|with|for|by|we|which|than|as|at|from|be|if|because|"
-    r"since|not|its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|[\w)}]\s?[×+÷=-]\s*\$?\s*$|^\W*(?:step 1|first(?:ly)?|"
+    r"since|not|its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|[\w)}]\s?(?:[×+÷=-]|\\(?:cdot|times|div|frac))\s*\$?\s*$|^\W*(?:step 1|first(?:ly)?|"
     r"let'?s)\b[^.!?]*$",
     re.IGNORECASE,
 )
@@ -265,7 +269,8 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
     turned = refused and refused[-1].at < last.at and (refused[-1].sentence == last.sentence or _ALL_THE_SAME.match(_SENTENCES.split(lines[-1])[-1]))
-    if refused and not turned and last.kind is not Kind.CONCLUSION:
+    concludes = last.kind is Kind.CONCLUSION or _THEREFORE.search(last.text) or re.fullmatch(r"\W*[A-J]\W*", lines[-1])
+    if refused and not turned and not concludes:
         return []
     unsure = last.kind is Kind.CONDITION
     # What follows "Wait, …" corrects, and so claims.
@@ -296,6 +301,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
 
 
 _LEAD_ALONE = re.compile(r"\W*(?:with|since|because|given|where)\b[^,]*=[^,]*$", re.IGNORECASE)
+_THEREFORE = re.compile(r"\b(?:therefore|thus|hence)\b", re.IGNORECASE)
 _SENTENCES = re.compile(r"(?<=[.!?])\s+")
 # What may follow a refusal of something else and answers: "I can't tell who they are. However, there are 4."
 _ALL_THE_SAME = re.compile(

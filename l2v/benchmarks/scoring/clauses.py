@@ -140,11 +140,12 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.ASSERTION
     if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
-    if REFUSES.search(text, bits) and not _GUESSES.search(text):
+    refused = REFUSES.search(text, bits)
+    if refused and not _GUESSES.search(text) and not (" " in refused.group() and refused.group().lower() in asked.lower()):
         return Kind.REFUSAL
     if QUOTES.search(text, bits):
         return Kind.QUOTATION
-    if SUPPOSES.search(text, bits):
+    if SUPPOSES.search(_BECAUSE.split(text, maxsplit=1)[0], bits):
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
     found = None if _UNEQUAL.fullmatch(text) else DENIES.search(DOMAIN.sub("", said), bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
@@ -187,7 +188,7 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
         at += len(line) + 1
     last = found[-1][1] if len(found) > 2 else ""
     if last[-1:] not in ".!?" and any(
-        _said_again(last, one) and one[-1:] != "?" for _, one, _ in found[:-1]
+        _said_again(last, one) and one != last and one[-1:] != "?" for _, one, _ in found[:-1]
     ):
         del found[-1]
     return found[-_MOST:]
@@ -226,9 +227,12 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
     refusing = [o for o in options if classify(o) is Kind.REFUSAL]
     if len(refusing) == 1:
         # "There is not enough information", where that is an option.
-        words = spaced_words(refusing[0])
+        words = spaced_words(_NO.sub("", refusing[0]))
         found = [replace(c, text=refusing[0], given=Kind.CONCLUSION) if words in spaced_words(c.text) else c for c in found]
     return _lists(found, asked, options)
+
+
+_NO = re.compile(r"^(?:no|yes),? ", re.IGNORECASE)
 
 
 def _governs(text: str) -> bool:

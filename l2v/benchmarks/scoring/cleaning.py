@@ -30,7 +30,7 @@ _TURN = re.compile(
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
 # An end token that no model begins with, and no new turn of the model's behind it.
-_NOTHING_SAID = re.compile(r"\s*(?:<\|(?:im_end|eot_id|end)\|>|<end_of_turn>)(?!\s*<)")
+_NOTHING_SAID = re.compile(r"\s*(?:<\|(?:im_end|eot_id|end)\|>|<end_of_turn>)(?!\s*<(?!\|im_start\|>\s*user))")
 _GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<]{0,600})<\|end_of_box\|>")
 _DISPLAYED = re.compile(r"\\(?:begin|end)\{(?:align|aligned|equation|gather|gathered|split)\*?\}")
 _STRUCK = re.compile(r"~~[^~\n]{1,300}~~|<(?:del|strike)>[^<]{0,300}</(?:del|strike)>")
@@ -74,7 +74,7 @@ _ONE_OPTION = re.compile(r"^\W*(?:option|choice) \(?([A-J])\)?\s?:\s?(\S.{0,80})
 _IT_IS = re.compile(
     r"(?:^|(?<=[.!?,] )|(?<=\bso )|(?<=\bthus ))((?:(?!so |then |thus )\w+ )?\w\S{0,19}) it is(?=[.!]\s|[.!]?$)", re.IGNORECASE | re.MULTILINE
 )
-_ROW = re.compile(r"^\s*\|\s*\**\(?([A-J]|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
+_ROW = re.compile(r"^\s*\|\s*\**\(?([A-J](?=[\s)|*.:])|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
 # Signs without a word say nothing, however many; but the last may belong to what follows (\boxed, -5, $x$).
 _RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
 # Scripts without spaces: "有3个人" is "有 3 个人".

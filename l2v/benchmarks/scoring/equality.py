@@ -93,7 +93,7 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if equal and question.kind == TEXT and not gold.unit and _FACTOR.search(text):
         # "24h": a height, or hours.
         equal = None
-    if equal and _other_symbol(_without_label(plain(question.gold))[0], label):
+    if equal and _other_symbol(_without_label(plain(question.gold))[0], label.rpartition(" ")[2].strip("*")):
         equal = None
     return Comparison(equal, "number", _shown(value))
 
@@ -221,6 +221,8 @@ def _last_parts(text: str) -> list[str]:
 
 
 def _compare_sides(gold: str, text: str) -> Comparison | None:
+    # "M(1, 3)": a point and its name.
+    text = _POINT.sub("", text) if gold[:1] == "(" else text
     if squeeze(gold) and squeeze(gold) == squeeze(text):
         return Comparison(True, "text", text)
     a, b = read_value(gold), read_value(text)
@@ -229,6 +231,7 @@ def _compare_sides(gold: str, text: str) -> Comparison | None:
     return _compare_elements(gold, text)
 
 
+_POINT = re.compile(r"^\s*[A-Z]'?\s?(?=\()")
 _SINCE = re.compile(r"[,;]?\s+(?:because|since)\b", re.IGNORECASE)
 # Where a claim ends and its reason begins ("x+1, since the lines are parallel").
 _REASON = re.compile(

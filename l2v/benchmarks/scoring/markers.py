@@ -13,7 +13,7 @@ from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_W
 from l2v.benchmarks.scoring.tables import PatternTable
 from l2v.benchmarks.scoring.topics import without_options
 
-DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌])[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
+DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌](?=[^\n]*$))[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
 WRONG_BOX = re.compile(rf"^\W{{0,6}}but (?:it|this|that|\$[^$]{{1,12}}\$) (?:does not|doesn't|is not|isn't|fails|cannot|can't)\b|"
     rf"^\W{{0,6}}which (?:contradicts|cannot|can't|makes no sense|is impossible)\b|^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
@@ -28,7 +28,7 @@ _MARK = PatternTable(
     rf"(?:\bthe (?:final |correct )?answer,(?=\s[^,]{{1,20}},\s(?:is|was|can be|follows|comes)\b)|"
     rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
     rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct(?:ed)?|revised|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice|final(?: (?:value|result|number|count|total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
+    rf"and),?\s){{0,4}}(?:answers?|choice|select(?:ed|ion)|pick|final(?: (?:value|result|number|count|total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
     rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|selection)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
@@ -197,7 +197,7 @@ def first_sentence(line: str) -> str:
 _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
     r"query|example|variation|bonus|practice|challenge|task|q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|hint:\s*please)|"
-    r"\[INST\]|\[(?:question|problem)\]|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
+    r"\[INST\]|\[(?:question|problem)\]|\[next (?:question|problem)\b|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
 )
 _NEXT_ONE = re.compile(
@@ -257,13 +257,15 @@ def own_part(text: str, asked: str) -> str:
             return head
     for match in _ASKED_NEXT.finditer(text):
         head = text[: match.start()].strip()
-        if _is_another(match[1], asked) and (_MARK.search(head) or "\\boxed" in head or len(sentences(head)) == 1):
+        if _is_another(match[1], asked) and (
+            any(map(_MARK.search, head.split("\n"))) or "\\boxed" in head or len(sentences(head)) == 1
+        ):
             return head
     return text
 
 
 # A dialogue repeated from its beginning, up to the reply.
-_REPLY = re.compile(r"^\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:assistant|gpt|bot|ai)\s?(?::|\n)\s*", re.IGNORECASE | re.DOTALL)
+_REPLY = re.compile(r"^\W*instruction\s?:.*?\bresponse\s?:\s*|^\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:assistant|gpt|bot|ai)\s?(?::|\n)\s*", re.IGNORECASE | re.DOTALL)
 # A paragraph that asks something.
 _ASKED_NEXT = re.compile(r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE)
 

@@ -55,7 +55,7 @@ OPEN_BOX = re.compile(
     rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/√])(?<!√\{)(?<!ƒ\{)(?<!\}\{)[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
+    r"(?<![\w.,^/√])(?<!√\{)(?<!ƒ\{)(?<!\}\{)(?<![a-z][+*×-])(?<![A-Z][+*×])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
     r"million|billion|trillion)\b)?(?![\d:^π]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
@@ -91,6 +91,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         return bold[0]
     if (total := _IN_TOTAL.search(text)) and (named := read_value(total.group(1))) is not None:
         return named
+    reason = _REASON.search(text) if tail else None
+    text = text[: reason.start()] if reason and _DIGIT.search(text, 0, reason.start()) else text
     text = plain(text[-300:] if tail else text[:300])
     if not tail and PAIR.fullmatch(text):
         return None
@@ -121,6 +123,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+_REASON = re.compile(r",? (?:because|since)\b", re.IGNORECASE)
 # Points, intervals and sets in a sentence.
 _PAIRS = re.compile(r"[\[({] ?[^\s,()\[\]{}]{1,12} ?,(?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})")
 _PLAIN_FRACTION = re.compile(r"(?<!\d)ƒ\{(\d+)\}\{(\d+)\}")

@@ -97,7 +97,7 @@ _RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and
 # "neither even nor odd"
 _NEITHER = re.compile(r"\bneither\W+\w+ nor \w+", re.IGNORECASE)
 _ORDINAL = re.compile(
-    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|"
+    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one|statement)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|"
     r"last)\b)",
     re.IGNORECASE,
 )
@@ -113,7 +113,7 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _SMALL_LETTER = re.compile(r"(?:option|choice) [a-j]\W*(?:$|is\b)", re.IGNORECASE)
-_FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(])|\s(?:because|since|as|which|with|for)\b)")
+_FIRST = re.compile(r"^\W{0,4}([A-J])\*{0,2}(?=\s*(?:$|[,;(])|\s(?:because|since|as|which|with|for|here|over|instead)\b)")
 _BETWEEN = re.compile(r"(?<![A-Za-z])(?:and|or|either|both)(?![A-Za-z])|[\s,;&/()\[\].*-]")
 _DENIED = re.compile(
     r"\b(?:incorrect|wrong|not|false|cannot|can't|isn't|aren't|eliminate[ds]?|ruled? out|rather than|instead of|neither|"
@@ -203,11 +203,16 @@ def _pair(text: str, known: Options) -> OptionReading | None:
 
 def _formula(text: str, known: Options) -> OptionReading | None:
     """The only formula of a sentence ("This is the graph of $y=x^2$"), where it is an option's."""
+    equation = _EQUATION.search(plain(text))
+    if equation and all("=" in t for t in known.texts):
+        found = known.where([s == squeeze(equation[1]) for s in known.squeezed])
+        return OptionReading(frozenset(found), "option_text") if found else None
     formulas = {squeeze(match[1] or match[2]) for match in _FORMULA.finditer(text)}
     found = known.where([len(s) > 2 and s in formulas for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if len(formulas) == len(found) == 1 else None
 
 
+_EQUATION = re.compile(r" ([a-z] ?= ?\S+?)\W?$")
 _FORMULA = re.compile(r"\$([^$]{3,80})\$|\\\((.{3,80}?)\\\)")
 _PAIR = re.compile(r"\(-?[\w./]+, ?-?[\w./]+(?:, ?-?[\w./]+)?\)")
 

@@ -28,7 +28,8 @@ INSTRUCTION = PatternTable(
     r"(?<!\bif i )\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
     r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
     r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?(?! [$€£]?\d)|ha(?:s|ve) to)\b|"
-    r"\bremains? to be \w+|\byour task\b|\b(?:expected|required|output|answer) format\b",
+    r"^\W*to (?:find|get|determine|calculate|compute|solve)\b[^,]*,? (?:we|you|i) (?:can |must |will |should |first |need to )*"
+    r"(?:use|apply|start|begin|look)\b|\bremains? to be \w+|\byour task\b|\b(?:expected|required|output|answer) format\b",
     r"\b(?:you|graders?|judges?|assistant|model) (?:should|must|can|need to|have to|are to|shall) (?:\w+ )?(?:write|answer|"
     r"reply|respond|say|end|mark|accept|count|give|choose)\b",
     r"\b(?:in the form|in the format|of the form|e\.g\.|such as) ['\"“]?(?:the )?(?:final )?answer\b",
@@ -51,6 +52,7 @@ WITHDRAWS = PatternTable(
     r"the above))\b|^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
     r"then)\b[^.,]{0,30},? no)\W*$",
     r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b|"
+    r"\b(?:don't|do not) (?:take|count|use) (?:that|this|it)\b|\bi have (?:none|no answer)\b|"
     r"\b(?:correct|change|revise|retract|withdraw) my (?:answer|choice)\b(?! to\b)",
     r"\blet(?: me|'s| us) (?:(?:count|check|look|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
@@ -196,7 +198,7 @@ REMARKS = PatternTable(
     r"this) (?:\w+ )?(?:image|picture|photo|figure|graph|chart|diagram|table|map|data)\W*$|is there anything|(?:shall|can|may|"
     r"should) i\b|if you (?:have|need|want)|would you like|note that|note\W|notes\W|thank|remember|confidence\b|(?:this|that|"
     r"which)(?:'s| is) (?:the|my|our) (?:final |correct |required |desired )?(?:answer|result|solution|decomposition|form|expression|equation|"
-    r"value)\W*$|(?:yes,? )?(?:this|that|it) (?:works|checks out)\W*$|disclaimer|explanation:?\W*$|"
+    r"value)\W*$|(?:yes,? )?(?:this|that|it) (?:works|checks out)\W*$|(?:grade|score|rating)\s?: ?\d+ ?/|disclaimer|explanation:?\W*$|"
     r"(?:to )?(?:(?:double|cross)[ -]?check|check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(

@@ -210,7 +210,7 @@ _BARE_NUMBER = re.compile(r"\d")
 _PRICED = re.compile(r"\W*[$€£]\d[\d.,]* (?:on|for)\b")
 _NUMBERS = re.compile(r"(?:[^\w=]|\d)+(?:(?:and|or)(?:[^\w=]|\d)+)*")
 _SAYS = re.compile(
-    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|bought|cost|costs|ate|took|lost|needs?|\w+ed)\b"
+    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|bought|cost|costs|ate|took|lost|needs?|says|said|reads|\w+ed)\b"
 )
 # "There are 5 triangles and some hidden ones."
 _AND_MORE = re.compile(r"\b(?:and|plus)\s(?:some|several|a few|many|possibly)\b[^,]*\b(?:more|others?|ones)\b", re.IGNORECASE)

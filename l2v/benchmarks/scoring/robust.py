@@ -142,11 +142,12 @@ def _contradicted(
         words = reduce(lambda left, option: left.replace(f" {option} ", " … "), options, words)
         return words if question.options else _DIGITS.sub("…", words)
 
-    own, text = form(claim.text), spaced_words(claim.text)
+    said = claim.sentence or claim.text
+    own, text = form(said), spaced_words(said)
     others = [
-        c.text
+        c.sentence or c.text
         for c in claims.placed
-        if c.how == STATEMENT and c.at < claim.at and not claims.own[c.at + len(c.text) : claim.at].strip()
+        if c.how == STATEMENT and c.at < claim.at and not claims.own[c.at + len(c.sentence or c.text) : claim.at].strip()
     ]
     return "…" in own and any(form(other) == own and spaced_words(other) != text for other in others)
 

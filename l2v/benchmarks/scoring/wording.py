@@ -44,7 +44,7 @@ _FORM = re.compile(
 # "A = πr^2 = 9π": the sides between are steps.
 _CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/÷×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
 # "shaded / total = 6/8 = 3/4"
-_RATIO_OF_WORDS = re.compile(r"^\W*ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?= ?(?=[^=]*=)")
+_RATIO_OF_WORDS = re.compile(r"^\W*ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?= ?(?=[^=]*=)|= ?ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?(?==)")
 # What quantities are called by, beside their first letters.
 _LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c", "correl": "r", "coeffi": "r"}
 
