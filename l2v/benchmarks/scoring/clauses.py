@@ -198,8 +198,9 @@ def _said_again(piece: str, before: str) -> bool:
     """Whether a sentence is the one before it again, or was cut off while it was said again."""
     if piece == before:
         return True
-    unfinished = len(piece.split()) > 1 and piece[-1:] not in ".!?:" and not TAKEN_BACK.match(piece)
-    return unfinished and (before.startswith(f"{piece} ") or len(piece.split()) > 3 and before.startswith(piece))
+    if piece[-1:] in ".!?:" or not before.startswith(piece) or " " not in piece or TAKEN_BACK.match(piece):
+        return False
+    return before.startswith(f"{piece} ") or len(piece.split()) > 3
 
 
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
@@ -224,12 +225,17 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
                 found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
         if governed:
             found[i] = replace(clause, given=Kind.HYPOTHESIS)
-    refusing = [o for o in options if classify(o) is Kind.REFUSAL]
+    refusing = [o for o in options if _refuses(o)]
     if len(refusing) == 1:
         # "There is not enough information", where that is an option.
         words = spaced_words(_NO.sub("", refusing[0]))
         found = [replace(c, text=refusing[0], given=Kind.CONCLUSION) if words in spaced_words(c.text) else c for c in found]
     return _lists(found, asked, options)
+
+
+@lru_cache(maxsize=8192)
+def _refuses(option: str) -> bool:
+    return classify(option) is Kind.REFUSAL
 
 
 _NO = re.compile(r"^(?:no|yes),? ", re.IGNORECASE)
