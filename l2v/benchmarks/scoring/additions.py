@@ -13,13 +13,16 @@ from l2v.benchmarks.scoring.asking import DIGITS, PLACE, PRONOUN, SOME, Wanted, 
 
 # "… because it is hot", ", with 5 sales", ", followed by Rome", "(about 5)": what is added behind an answer.
 _ADDED = re.compile(
-    r"\s\((?!or\b)(?=[^()\\]*[a-z]{2})[^()\\]*\)|, (?:\d+|[a-z]+) (?:years?|months?|days?|hours?) (?:before|after|earlier|later)\b.*|"
+    r"\s\((?!or\b)(?=[^()\\]*[a-z]{2})[^()\\]*\)|, (?:\d+|[a-z]+) (?:years?|months?|days?|hours?) (?:before|after|earlier|"
+    r"later)\b.*|"
     r",? (?:because|since)\s.*|, (?:as|where|in which)\s.*|(?<!\bsame)(?<!known)"
     r"(?<!referred to)(?<![a-z]ed) as (?:it|the|they|its|this)\b.*|, which\b(?! (?:is|equals|gives|makes|totals|(?:rounds|"
     r"simplifies|comes|adds? up|sums?) to)(?: (?:it|him|her|them))?(?: about| equal to| the \w+(?: of)?)? [\W\d]*\d)"
     r"(?!.*(?:answer|option|\([A-J]\))).*|, (?:just |right )?(?:with|who|at|next|near|beside|above|below|under|behind|ahead|"
-    r"followed|compared|unlike|not|(?:up|down) (?=from)|from (?=\d.* to \d))\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
-    r"(?::| -) (?!(?:it|s?he|they|there|we|i|so)\b)(?=[a-z]\S*\s\S+\s\S|\d+ [a-z][^=]* (?:and|,) \d+ [a-z]|[^,:=]+,(?: [^,=]+,)* ?[^,=]* and |(?:[^,:=]+, ){2,})[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
+    r"followed|compared|unlike|not|(?:up|down) (?=from)|from (?=\d.* to \d))\b(?!.*(?:answer|option|\([A-J]\))).*| if (?:the|"
+    r"my|all) .*| and an? (?!half\b)\w+(?=\W*$)|"
+    r"(?::| -) (?!(?:it|s?he|they|there|we|i|so)\b)(?=[a-z]\S*\s\S+\s\S|\d+ [a-z][^=]* (?:and|,) \d+ [a-z]|"
+    r"[^,:=]+,(?: [^,=]+,)* ?[^,=]* and |(?:[^,:=]+, ){2,})[^=]*$|°\s?[CF]\b|\bsquare (?=unit|cent|met|inch|f[eo]{2}t|\wm\b)",
     re.DOTALL,
 )
 # "Blue is the highest, at 78": how far something goes that is no number itself.
@@ -35,11 +38,14 @@ _INSERTED = re.compile(
 # A guess is an answer; tags are no words.
 EMPTY = re.compile(
     r"\b(?:different|distinct) (?=[a-z]+s\b)|\bby far\b|\bone (?=(?:should|would|can|must|could) )|\bend(?:s|ed)? up (?:with|"
-    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|\b(?:up|down|over|out) t?here\b|^\W*(?:between|from) \d{4} (?:and|to) \d{4},|^\W*according to (?:the|this) \w+ (?=the\b|there\b|it\b)|\ba (?:reading|measurement) of\b|\b(?:made|built|composed|"
+    r"as|at)\b|\bmost (?=likely)|\bbest (?=guess|estimate|count|bet)|\bwould (?=guess|say|estimate|choose)|</?\w{1,6}>|"
+    r"\b(?:up|down|over|out) t?here\b|^\W*(?:between|from) \d{4} (?:and|to) \d{4},|^\W*according to (?:the|this) \w+ (?=the\b|"
+    r"there\b|it\b)|\ba (?:reading|measurement) of\b|\b(?:made|built|composed|"
     r"constructed) (?:\w+ly )?(?:out )?of\b|\bof the (?:[0-9]+|[a-z]+) (?=numbers|values|terms)|"
     r"^\W*(?:multiply|divid|squar|apply|plugg|substitut)ing\b.*?\b(?=(?:gives|yields|results in|"
     r"we (?:get|obtain|find|have))\b)|\bhits? (?=(?:its|their|the|an?)\b)|\bturns? out (?=to be\b)|\b(?:bright|solid|"
-    r"plain|digital|analogue?) (?=[a-z])|^\W*(?:that|it|this) would be\b|\bwould (?=(?:still |now )?have\b.*\bleft\b(?!.*\bif\b))|^\W*(?:solving|"
+    r"plain|digital|analogue?) (?=[a-z])|^\W*(?:that|it|this) would be\b|\bwould (?=(?:still |"
+    r"now )?have\b.*\bleft\b(?!.*\bif\b))|^\W*(?:solving|"
     r"simplifying|(?:adding|counting|summing)\b(?: (?:them|these|those|it all)\b)?(?: (?:up|together))?(?: all)?|"
     r"of (?:all )?(?:the|these|those) (?:\w+ )?\w+,|in general|you (?:need|have) to)\b,?|"
     # The reason in front: "By Pythagoras, …", "Since 3 < 5, …".

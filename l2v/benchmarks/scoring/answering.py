@@ -89,7 +89,9 @@ def account(
         return set(), set()
     if not _WORD.search(sentence.text):
         # No words but mathematics: only a symbol in front of "=" may be another one's.
-        others = {*LABEL.findall(sentence.text), *_FUNCTION.findall(sentence.text)} - sentence.fixed - asked.known - unknown(asked)
+        others = (
+            {*LABEL.findall(sentence.text), *_FUNCTION.findall(sentence.text)} - sentence.fixed - asked.known - unknown(asked)
+        )
         return others, set() if sentence.own - asked.known else set(asked.main - sentence.there)
     if (asked.main | asked.rest) - sentence.there:
         # "Red" where the blue one is asked for, and both were spoken of.
@@ -188,7 +190,8 @@ def answers(
     if beside and not any(word.lower() in question.lower() for word in beside):
         # "after a triangle", "above the label C": another thing's place.
         return False
-    if asked_of(question).counts and _OF_THEM.search(f"{text} {response[-200:]}") and not _OF_THEM.search(question):
+    behind = response.partition(text)[2] if text in response else response[-200:]
+    if asked_of(question).counts and _OF_THEM.search(f"{text} {behind[:200]}") and not _OF_THEM.search(question):
         return False
     orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (core(text), question)]
     if all(orders) and not orders[0] & orders[1]:
@@ -218,7 +221,7 @@ def answers(
     if all(functions) and not functions[0] & functions[1]:
         return False
     unsolved = _TIMES.search(text) or _RECIPROCAL.search(text) or _OPEN.search(text) and "=" not in "".join(answer)
-    if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", one) for one in answer):
+    if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", _PAIRED.sub("", one)) for one in answer):
         return False
     sides = equated(text) if answer[-1].count("=") < 2 else ()
     if unsolved or _DIFFERENCE.search(text) and "=" not in text or len(sides) > 1:
@@ -265,7 +268,9 @@ _NEXT_TO = re.compile(
 _OTHER = re.compile(
     r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to)\b(?! than| words?\b)", re.IGNORECASE
 )
-_ORDINAL_WORD = re.compile(r"\b(?:first|second|third|fourth|fifth|last|next)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE)
+_ORDINAL_WORD = re.compile(
+    r"\b(?:first|second|third|fourth|fifth|last|next)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE
+)
 # "What does the arrow point to?": "The arrow is …" tells something else.
 _DOES = re.compile(r"\bd(?:oes|id|o) (?:the |an? )?(\w+)", re.IGNORECASE)
 # "The man next to him is …", "After the third comes …"
@@ -276,7 +281,9 @@ _BESIDE = re.compile(
     re.IGNORECASE,
 )
 # "There are 6 people, some of them with hats": how many with hats is not said.
-_OF_THEM = re.compile(r"\b(?:some|most|many|few|part|half) of (?:them|whom|which|these|those)\b|\bnot all\b", re.IGNORECASE)
+_OF_THEM = re.compile(
+    r"\b(?:some|most|(?<!how )many|few|part|half) of (?:them|whom|which|these|those)\b|\bnot all\b", re.IGNORECASE
+)
 _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b", re.IGNORECASE)
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")

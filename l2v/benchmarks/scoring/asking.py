@@ -10,84 +10,7 @@ from functools import lru_cache
 from l2v.benchmarks.scoring.cleaning import in_english, plain
 from l2v.benchmarks.scoring.topics import asking as sentences_asking
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
-
-# Words that name nothing: they may stand in any sentence, and be left out of one.
-_NEUTRAL_WORDS = """
-a an the is are was were be been being am has have had do does did done will must there here it its itself this that
-these those they them their he him she her his i we us you my our of in on at to for from with by as and or so thus
-hence therefore then which what who whom whose where when why how many much can see seen find found get gets got give
-gives given giving make makes making yield yields gain obtain obtained count counted equal equals come comes coming
-leave leaves leaving show shows shown showing display displays displayed depict depicts depicted indicate indicates
-according read reads say says based contain contains figure image picture photo photograph diagram graph chart plot
-table illustration drawing map question answer option options choice correct solution value values number numbers
-measure measures measured about approximately approx around roughly exactly just also only clearly likely visible
-following use using determine calculate compute what's it's let please such because since amount quantity name names
-named called degree degrees unit units text frac sqrt overline mathrm located result represent represents correspond
-corresponds occur occurs occurred take takes took exact actual main yes no express write evaluate simplify solve work
-among between during through until than lie lies written actually really indeed inspection closer look looks looking
-appear appears seem seems me probably percent hundred thousand million billion dozen estimate carefully careful problem
-real all interval notation recounting missing reach reaches reached highlighted marked pictured indicated denoted letter
-label piece lists listed next goes going but now like should output assistant year years dollar dollars simplifies
-simplifying form simplest simplified out course think believe sure fairly certain go guess pick choose not well i'd i'm
-i'll you'd celsius cubic match matches fit fits coordinates finally still thing nor describe describes described happen
-happens after recorded achieved accounts account magnitude size belong belongs toward towards relationship relation
-section slice category set doing needed required painted colored coloured labeled labelled example tag identify any
-consequently amounts covers works used consist consists averages travels moves stand stands standing sit sits sitting
-hang hangs hanging surveyed polled present feature capture include portray exhibit demonstrate highlight
-illustrate reveal group cast expression uses however nevertheless nonetheless approximate"""
-_NEUTRAL = frozenset(_NEUTRAL_WORDS.split())
-_NEUTRAL |= {word + end for word in _NEUTRAL - {"like", "slice"} if len(word) > 3 for end in ("s", "d", "ed")}
-# Words with one meaning here, a line each.
-_GROUPS = """average mean
-median middle
-closest nearest
-intersect cross meet
-big large
-small tiny little
-limit tends tend
-perimeter circumference
-length distance long far
-width wide
-height tall high taller higher
-speed velocity fast faster
-slope gradient
-mass weight weigh heavy heavier
-price cost charge expensive pay paid spend spent money
-highest largest greatest maximum biggest most max tallest peak
-lowest smallest least minimum fewest min
-difference more gap apart exceed exceeds
-fewer less
-left remain rest remaining
-total sum altogether together
-age old
-person people individual
-object item
-subtract remove
-probability chance likelihood
-wrong incorrect false mistake mistaken error flaw
-receive return back
-movie film
-car vehicle automobile
-population inhabitant resident
-bike bicycle
-child kid
-sofa couch
-job profession occupation
-author writer
-shop store
-visit visitor"""
-_FORMS = """win won
-sell sold
-buy bought
-fall fell fallen drop decline decrease
-rise rose risen increase
-wear worn
-chosen chose picked selected
-grow grew grown
-drive drove driven
-run ran
-hold held
-build built"""
+from l2v.benchmarks.scoring.vocabulary import FORMS, GROUPS, NEUTRAL
 
 
 def stem(word: str) -> str:
@@ -101,8 +24,8 @@ def stem(word: str) -> str:
     return (word[:-1] if len(word) > 3 and word[-1] == word[-2] else word)[:6]
 
 
-_GROUP = {stem(word): f"~{line.split()[0]}" for line in _GROUPS.split("\n") for word in line.split()}
-_GROUP |= {stem(word): stem(line.split()[0]) for line in _FORMS.split("\n") for word in line.split()}
+_GROUP = {stem(word): f"~{line.split()[0]}" for line in GROUPS.split("\n") for word in line.split()}
+_GROUP |= {stem(word): stem(line.split()[0]) for line in FORMS.split("\n") for word in line.split()}
 _PARTS = "thirds quarters fifths sixths sevenths eighths ninths tenths"
 COUNTS = NUMBER_WORDS | {word: n for n, word in enumerate(_PARTS.split(), 3)} | {"fourths": 4}
 _TOKEN = re.compile(
@@ -126,7 +49,7 @@ def _name(token: str, first: bool) -> str:
         return str(COUNTS[low])
     if token.isupper() and len(token) <= 3 and not (token == "I" or first and token == "A"):
         return token
-    if low in _NEUTRAL:
+    if low in NEUTRAL:
         return ""
     if len(token) == 1:
         return "" if low in ("a", "i", "s", "d", "e") else token
@@ -275,7 +198,9 @@ _FORMULA_BEHIND = re.compile(r":\s[^A-Za-z:]{3,}$")
 # "the clock's minute hand" is the minute hand.
 _OWNERS = re.compile(r"\bthe [a-z]+'s (?=[a-z])")
 # "the two angles" are the angles.
-_ALL_OF = re.compile(r"(?<=\bthe )(?:two|three|four|five) (?=(?:[a-z]+ )?(?:[a-z]+s|people|men|women|children)\b)", re.IGNORECASE)
+_ALL_OF = re.compile(
+    r"(?<=\bthe )(?:two|three|four|five) (?=(?:[a-z]+ )?(?:[a-z]+s|people|men|women|children)\b)", re.IGNORECASE
+)
 _BESIDE = re.compile(r"\b(to|into|than|from|before|after)\b", re.IGNORECASE)
 _AND = re.compile(r"\b(and)\b", re.IGNORECASE)
 

@@ -41,13 +41,21 @@ def _closing(text: str, opening: int) -> int | None:
 _TOGETHER = re.compile(r"^(?:[\s,;$\\()]|and|or|text|quad|\{|\}){0,16}$")
 # What makes a box a piece of something larger: "2\\boxed{3}", "-\\boxed{7}", "\\boxed{3}^2", "\\boxed{9}\\pi".
 _BEFORE = re.compile(r"(?:(?<![\w.^{-])\d+(?:\.\d+)?|(?<=[=\s$(:])-|^-|\\sqrt)$")
-_BEHIND = re.compile(r"\s?\\times\s?10\^(?:\{-?\d+\}|\d)|\^(?!\s?\{?\s?\\circ)(?:\{[^{}]{1,6}\}|\w)|\\pi(?![a-z])|\\sqrt\{[^{}]{1,6}\}|[a-zπ](?![a-z])")
+_BEHIND = re.compile(
+    r"\s?\\times\s?10\^(?:\{-?\d+\}|\d)|\^(?!\s?\{?\s?\\circ)(?:\{[^{}]{1,6}\}|\w)|\\pi(?![a-z])|\\sqrt\{[^{}]{1,6}\}|"
+    r"[a-zπ](?![a-z])"
+)
 
 
-# A box round a piece of a formula or of a sum, or shown as an example: "\\frac{\\boxed{3}}{4}", "\\boxed{10}-3=7", "such as \\boxed{7}".
-_STEP_BEFORE = re.compile(r"\\[dt]?frac\{$|\b(?:such as|e\.g\.,?|for example,?|like this:?|(?:in|of) the form)\W{0,3}$", re.IGNORECASE)
+# A box round a piece of a formula or of a sum, or shown as an example: "\\frac{\\boxed{3}}{4}", "\\boxed{10}-3=7", "such as …".
+_STEP_BEFORE = re.compile(
+    r"\bstep\s*\}?\s*$|\\[dt]?frac\{$|\b(?:such as|e\.g\.,?|for example,?|like this:?|(?:in|of) the form)\W{0,3}$",
+    re.IGNORECASE,
+)
 _STEP_BEHIND = re.compile(
-    r"\}\{|\s?[-+*/]\s?\d|\s?\\(?:cdot|times)\s?(?!10\^)\d|\W{0,3}(?:dozen|hundred|thousand|million)\b|\s?\$?\s?(?:\\?%|\\%\$)\s?\$?\s?of\b", re.IGNORECASE
+    r"\}\{|\s?[-+*/]\s?\d|\s?\\(?:cdot|times)\s?(?!10\^)\d|\W{0,3}(?:dozen|hundred|thousand|million)\b|\s?\$?\s?(?:\\?%|"
+    r"\\%\$)\s?\$?\s?of\b",
+    re.IGNORECASE,
 )
 
 

@@ -42,7 +42,8 @@ CONCESSION = re.compile(
 # What only leads to a statement: a heading, a reason or a way in front of it ("By Pythagoras, the side …", "With no mice, the
 # owls …"), or what shows it ("The long shadows suggest that …"). Nothing that supposes, doubts or tries an option.
 _WAY = (
-    r"(?:based on|judging|going by|looking (?:at|closely)|putting|upon|by|with|using|applying|following|comparing|counting|adding|"
+    r"(?:based on|judging|going by|looking (?:at|closely)|putting|upon|by|with|using|applying|following|comparing|counting|"
+    r"adding|"
     r"subtracting|solving|after (?:\w+ly )?(?:examin|look|analy[sz]|review|observ|inspect|consider|stud|count|check|read|"
     r"measur|compar)\w*ing|after (?:the|this|that|these|both|all)(?: of)?(?: these| the)? \w*(?:ion|al|step|ing)s?|"
     r"as (?:the \w+ (?:shows?|indicates?|illustrates?)|shown|seen|we can|you can|can be))\b"
@@ -77,14 +78,16 @@ FRAME = re.compile(
 )
 EVIDENCE = re.compile(
     r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?(?:"
-    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|name)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |(?:there is )?no doubt(?: about it)?\W{1,3}|"
+    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|"
+    r"name)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |(?:there is )?no doubt(?: about it)?\W{1,3}|"
     r"(?:to (?:sum up|conclude|answer (?:your|"
     r"the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|simply put|upon (?:closer )?\w+|(?!possib|"
     r"suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|tentativ|purported|ostensib|typical|usual|"
     r"general|apparent|common)\w{2,}ly), |(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|"
     r"guess\w*|unless|whether|whose)\b)(?:(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|"
     r"explanation)\W{0,3}:\W{0,3}|"
-    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i|s?he)\b)|(?:{_WAY}|since\b|"
+    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i|s?he)\b)|(?:{_WAY}|"
+    rf"since\b|"
     rf"because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
     r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their)\b|(?-i:[A-Z])|[$\\∠]|"
     r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)|"
@@ -100,7 +103,8 @@ CONTRASTED = re.compile(
     r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
     r"\s*\((?:and )?(?:not|rather than|instead of)\s[^()]{1,60}\)|"
     # A gloss of some words at the end.
-    r"\s*(?<!\\)\((?!\w+ of (?:them|which|whom|these)\b)(?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
+    r"\s*(?<!\\)\((?!\w+ of (?:them|which|whom|"
+    r"these)\b)(?=[^()]*[a-z]{2,}\s[^()]*[a-z]{2,}\s[^()]*[a-z]{2,})[^()]{8,120}\)(?=\W*$)",
     re.IGNORECASE,
 )
 # What stands in front of a comma and governs what follows.
@@ -181,13 +185,21 @@ def asks_yes_no(asked: str) -> bool:
 
 _YES_NO_FIRST = re.compile(
     r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|"
-    r"that|they|we|i)\b))(?=\w)(?!i (?:can|will|would) (?:\w+ )?help|i (?:can't|cannot|can not|am not able|won't)|i'd|let me|happy to|of course|problem)",
+    r"that|they|we|i)\b))(?=\w)(?!i (?:can|will|would) (?:\w+ )?help|i'd|let me|"
+    r"happy to|of course|problem)",
     re.IGNORECASE,
 )
 
 
+# "No, I can't assess that": a refusal, and no answer to a yes-no question.
+_NO_HELP = re.compile(r"\W*no,? i (?:can't|cannot|can not|am not able|won't)\b", re.IGNORECASE)
+
+
 def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
     """A clause, apart from a "No, " or "Correction: " in front of it."""
+    if _NO_HELP.match(piece):
+        yield len(piece) - len(piece.lstrip()), piece.strip()
+        return
     yes_no = _YES_NO_FIRST.match(piece) if asks_yes_no(asked) else None
     match = yes_no or TAKEN_BACK.match(piece, bits)
     cut = match.end() if match and match.start() == 0 and piece[match.end() :].strip(" .!") else 0

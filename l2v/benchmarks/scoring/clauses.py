@@ -105,6 +105,12 @@ def unreal(text: str) -> bool:
     return bool(SUPPOSES.search(text) or QUOTES.search(f"{text} "))
 
 
+def _asked_too(refusal: str, asked: str) -> bool:
+    """Whether a question holds the very words of a refusal: "Which cannot be seen?", "Which tool is not shown?"."""
+    words = re.match(r"\S+ \S+(?: \S+)?", refusal)
+    return words is not None and words.group().lower().rstrip(".,") in asked.lower().replace("can't", "cannot")
+
+
 YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no|true|false)\W*", re.IGNORECASE)
 # A question that supposes something itself; asked what would happen, an answer says what would.
 _SUPPOSED = re.compile(r"\b(?:if|would|when|suppose|happens?|assum\w+)\b", re.IGNORECASE)
@@ -141,7 +147,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
     refused = REFUSES.search(text, bits)
-    if refused and not _GUESSES.search(text) and not (" " in refused.group() and refused.group().lower() in asked.lower()):
+    if refused and not _GUESSES.search(text) and not _asked_too(text[refused.start() :], asked):
         return Kind.REFUSAL
     if QUOTES.search(text, bits):
         return Kind.QUOTATION
@@ -187,9 +193,7 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
         before = line.strip() or before
         at += len(line) + 1
     last = found[-1][1] if len(found) > 2 else ""
-    if last[-1:] not in ".!?" and any(
-        _said_again(last, one) and one != last and one[-1:] != "?" for _, one, _ in found[:-1]
-    ):
+    if last[-1:] not in ".!?" and any(_said_again(last, one) and one != last and one[-1:] != "?" for _, one, _ in found[:-1]):
         del found[-1]
     return found[-_MOST:]
 

@@ -25,7 +25,8 @@ _OPENED, _CLOSED = re.compile(rf"<(?:{_THOUGHTS})>", re.IGNORECASE), re.compile(
 # Other models' marks of a thought: "◁think▷", "[THINK]", "<seed:think>".
 _THOUGHT_TAG = re.compile(r"[◁\[](/?)think[▷\]]|<(/?)seed:think>", re.IGNORECASE)
 _TURN = re.compile(
-    r"^(?:\s*<start_of_turn>(?:model)?\s|\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|\s*\[INST\][^\[]{0,3000}\[/INST\])+"
+    r"^(?:\s*<start_of_turn>(?:model)?\s|\s*(?:<\|(?!im_end|eot|end)[a-z_]{1,30}\|>|<s>|<bos>)\s*(?:assistant\s*\n)?|"
+    r"\s*\[INST\][^\[]{0,3000}\[/INST\])+"
 )
 _ANOTHER = re.compile(r"^\s*(?:question|problem|exercise|user|human)\s?\d{0,3}\s?:", re.IGNORECASE)
 _ENDS = re.compile(r"<\|[a-z_]{1,30}\|>|</s>|<eos>|<end_of_turn>")
@@ -72,9 +73,12 @@ _OVER_AND_OVER = re.compile(r"^\W*(\w+)(?:[,.]?\s+\1)+\W*$", re.IGNORECASE)
 _ONE_OPTION = re.compile(r"^\W*(?:option|choice) \(?([A-J])\)?\s?:\s?(\S.{0,80})$", re.IGNORECASE)
 # "So 45 it is."
 _IT_IS = re.compile(
-    r"(?:^|(?<=[.!?,] )|(?<=\bso )|(?<=\bthus ))((?:(?!so |then |thus )\w+ )?\w\S{0,19}) it is(?=[.!]\s|[.!]?$)", re.IGNORECASE | re.MULTILINE
+    r"(?:^|(?<=[.!?,] )|(?<=\bso )|(?<=\bthus ))((?:(?!so |then |thus )\w+ )?\w\S{0,19}) it is(?=[.!]\s|[.!]?$)",
+    re.IGNORECASE | re.MULTILINE,
 )
-_ROW = re.compile(r"^\s*\|\s*\**\(?([A-J](?=[\s)|*.:])|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE)
+_ROW = re.compile(
+    r"^\s*\|\s*\**\(?([A-J](?=[\s)|*.:])|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE
+)
 # Signs without a word say nothing, however many; but the last may belong to what follows (\boxed, -5, $x$).
 _RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
 # Scripts without spaces: "有3个人" is "有 3 个人".
@@ -156,11 +160,19 @@ def _levelled(text: str) -> str:
 
 # Where an expression holds: ", \\quad x \\neq 3", "(x ≠ 3)", "for x ≠ 3".
 DOMAIN = re.compile(
-    r"(?<=[\w)}])\s*(?:,|\\q?quad|\(|\$|for|where|with|if|provided(?: that)?|\s)+[a-z]\s*(?:≠|\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*$"
+    r"(?<=[\w)}])\s*(?:,|\\q?quad|\(|\$|for|where|with|if|provided(?: that)?|\s)+[a-z]\s*(?:≠|"
+    r"\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*$"
 )
-GREEK = dict(zip("alpha beta gamma delta theta lambda mu phi sigma omega Delta".split(), "αβγδθλμφσωΔ", strict=True))
+GREEK = dict(
+    zip(
+        ["alpha", "beta", "gamma", "delta", "theta", "lambda", "mu", "phi", "sigma", "omega", "Delta"],
+        "αβγδθλμφσωΔ",
+        strict=True,
+    )
+)
 _WORDS = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|vec|overrightarrow|bf|rm)\s*\{([^{}]*)\}"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|vec|overrightarrow|bf|"
+    r"rm)\s*\{([^{}]*)\}"
 )
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),

@@ -10,8 +10,8 @@ from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import DOMAIN, plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.mathematics import LONGEST_EXPRESSION, is_mathematics, prose_words, to_latex
-from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.numeric import committed_value, same_number
+from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.topics import focus
 from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
 
@@ -172,7 +172,9 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
     if squeeze(gold) == squeeze(text) or _same_members(gold, text):
         return Comparison(True, "text", text_plain)
     (gold_label, gold_side), (text_label, text_side) = _without_label(gold_plain), _without_label(text_plain)
-    result = [text_plain.rpartition("=")[2]] if text_plain.count("=") == 1 and "=" not in gold and not _UNSOLVED.match(text_plain) else []
+    equals = text_plain.count("=")
+    chain = equals == 1 or equals and not re.search(r",|;|\b(?:or|and)\b", _GROUPED.sub("", text_plain))
+    result = [text_plain.rpartition("=")[2]] if chain and "=" not in gold and not _UNSOLVED.match(text_plain) else []
     for side in dict.fromkeys((text_side, *_last_parts(text_plain), *_glossed(text_side), *result)):
         found = _compare_sides(gold_side, side)
         if found is not None and (found.equal or side == text_side):
@@ -182,16 +184,18 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
                 return found
     if "=" not in gold and _UNSOLVED.match(text_plain):
         return Comparison(None, "symbolic", text_plain)
-    if is_mathematics(gold_plain) and not _NAME.fullmatch(gold_plain):
+    if is_mathematics(gold_plain) and not _ORDERED.fullmatch(gold_plain):
         for side in (text_plain, text_side, *_last_parts(text_plain)):
             if is_mathematics(side):
                 return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(side)))
-    prose = prose_words(gold_plain) >= 3
+    if (formula := _FORMULA.search(text)) and squeeze(formula[1].rpartition("=")[2]) == squeeze(gold):
+        return Comparison(True, "text", formula[1])
+    prose = prose_words(gold_plain) >= 3 or is_mathematics(gold_plain) and prose_words(text_plain) >= 3 and "(" in text_plain
     return Comparison(None if prose else False, "text", text_plain)
 
 
-# "IX" is no product.
-_NAME = re.compile(r"[A-Z]{2,}")
+# "IX" is no product, nor is "2 × 3" as the size of something.
+_ORDERED = re.compile(rf"[A-Z]{{2,}}|{_BY.pattern}")
 # "x^2 = 9" and "2x = 6" are not solved.
 _UNSOLVED = re.compile(
     r"^(?=[^=]*(?:\d\s?[a-z](?![a-z])|(?<![a-z])[a-z]°?\s?[+*/^-]|[+*/-]\s?[a-z](?![a-z])))[^=]+=[^=a-zπ√]+$"
@@ -204,6 +208,7 @@ def _glossed(text: str) -> list[str]:
     return [*(gloss.groups() if gloss else ()), *([latin] if latin and latin != text and latin.isascii() else [])]
 
 
+_GROUPED = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]")
 _GLOSS, _FOREIGN = re.compile(r"([^()=]{2,60})\s\(([^()=+*/^]{2,60})\)$"), re.compile("[\u3040-\ud7af]+")
 
 
@@ -213,7 +218,7 @@ def _last_parts(text: str) -> list[str]:
         r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|belongs to|"
         r"gives|yields|becomes|says|reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|"
         r"peaked) (?:in|on|at)|colou?red|named|called|(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|"
-        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|:\s|→|⇒|∈|\\in(?![a-z])",
+        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|(?<!\d)(?<!\d\s):\s|→|⇒|∈|\\in(?![a-z])",
         text,
     )
     # "the red one"
@@ -288,12 +293,14 @@ def _split(text: str) -> list[str]:
     return [part.strip(" '\"") for part in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+", text) if part.strip()]
 
 
+# "x_1 = -2"
+_NUMBERED = re.compile(r"_\{?\d\}?\s*=")
 _AND = re.compile(r"\s*(?:,(?: and| or)?|\b(?:and|or)\b)\s+(?![^()\[\]]*[)\]])")
 
 
 def _same_members(gold: str, text: str) -> bool:
     """Whether "x = -1 and x = 3" states "x=-1, x=3"; equations and points in any order."""
-    sides = [[squeeze(part) for part in _AND.split(plain(side).strip(" ."))] for side in (gold, text)]
+    sides = [[squeeze(_NUMBERED.sub("=", part)) for part in _AND.split(plain(side).strip(" ."))] for side in (gold, text)]
     if any("=" in part or part[:1] == "(" for part in sides[0]):
         sides = [sorted(side) for side in sides]
     return len(sides[0]) > 1 and sides[0] == sides[1]
@@ -313,14 +320,18 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
         same = squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]
         if same or _same_members(gold, part):
             return Comparison(True, "text", part)
-    if prose_words(plain(gold)) > 1 and spaced_words(gold) in spaced_words(said):
+    if not re.search(r"[\d\\]", gold) and prose_words(gold) > 1 and spaced_words(gold) in spaced_words(said):
         return Comparison(True, "text", gold)
     # "Tokyo has the highest population", where just that is asked for.
     subject = _SUBJECT.match(said)
     told = subject and squeeze(subject.group(1)) == squeeze(gold) and focus(subject.group(2)) & focus(question.text)
     if subject and told:
         return Comparison(True, "text", subject.group(1))
-    mathematics = [part for part in parts[1:] if is_mathematics(part)] if is_mathematics(plain(gold)) and not _NAME.fullmatch(plain(gold)) else []
+    mathematics = (
+        [part for part in parts[1:] if is_mathematics(part)]
+        if is_mathematics(plain(gold)) and not _ORDERED.fullmatch(plain(gold))
+        else []
+    )
     if mathematics:
         return Comparison(None, "symbolic", mathematics[0], (to_latex(plain(gold)), to_latex(mathematics[0])))
     return None

@@ -1,4 +1,4 @@
-"""Answer markers ("the answer is", "Answer:"): where they stand, whose they are, and where a response runs on into another."""
+"""Answer markers ("the answer is", "Answer:"): where they stand, and whose they are."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, asked_for, classify, sentences, unreal
-from l2v.benchmarks.scoring.cleaning import clean
 from l2v.benchmarks.scoring.forms import MARKER, ResponseClaim
 from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
 from l2v.benchmarks.scoring.tables import PatternTable
-from l2v.benchmarks.scoring.topics import without_options
 
-DENIED_BOX = re.compile(r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌](?=[^\n]*$))[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE)
+DENIED_BOX = re.compile(
+    r"(?:\bnot|n't|\bnever|≠|\\neq?|[✗✘❌](?=[^\n]*$))[\s:$*(]*(?:equal to |be |the )?[\s:$*(]*$", re.IGNORECASE
+)
 DENIED_IN = re.compile(r"\W*(?:text\s*\{\s*)?(?:not\b|≠|\\?neq?\b)", re.IGNORECASE)
-WRONG_BOX = re.compile(rf"^\W{{0,6}}but (?:it|this|that|\$[^$]{{1,12}}\$) (?:does not|doesn't|is not|isn't|fails|cannot|can't)\b|"
-    rf"^\W{{0,6}}which (?:contradicts|cannot|can't|makes no sense|is impossible)\b|^\W{{0,8}}(?:is|was|would be|seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b", re.IGNORECASE)
+WRONG_BOX = re.compile(
+    rf"^\W{{0,6}}but (?:it|this|that|\$[^$]{{1,12}}\$) (?:does not|doesn't|is not|isn't|fails|cannot|can't)\b|"
+    rf"^\W{{0,6}}which (?:contradicts|cannot|can't|makes no sense|is impossible)\b|^\W{{0,8}}(?:is|was|would be|"
+    rf"seems) (?:\w+ly )?(?:{JUDGED_WRONG}|not)\b",
+    re.IGNORECASE,
+)
 # Before a colon "answer" must open its line or sentence: "here is how I got the answer: …" commits to nothing.
 _IS = (
     r"(?:is|are|was|would be|will be|should be|must be|has to be|might be|could be|may be|cannot be|can't be|can not be|isn't|"
@@ -24,16 +28,20 @@ _IS = (
 )
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
-_MARK = PatternTable(
+MARK = PatternTable(
     rf"(?:\bthe (?:final |correct )?answer,(?=\s[^,]{{1,20}},\s(?:is|was|can be|follows|comes)\b)|"
-    rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
+    rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|"
+    rf",\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
     rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct(?:ed)?|revised|best|right|short|"
-    rf"and),?\s){{0,4}}(?:answers?|choice|select(?:ed|ion)|pick|final(?: (?:value|result|number|count|total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
-    rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|selection)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
+    rf"and),?\s){{0,4}}(?:answers?|choice|select(?:ed|ion)|pick|final(?: (?:value|result|number|count|"
+    rf"total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
+    rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|"
+    rf"selection)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
     rf":){_EMPHASIS}:?"
     r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
     r":)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)"
-    r"[은는:]|^\W{0,4}(?:\w+ )?(?:letter|option|action input|select one)\s?:(?=\W{1,6}[A-J]\W*$)|\b(?:antwort|lösung|réponse|respuesta|risposta|"
+    r"[은는:]|^\W{0,4}(?:\w+ )?(?:letter|option|action input|select one)\s?:(?=\W{1,6}[A-J]\W*$)|\b(?:antwort|lösung|réponse|"
+    r"respuesta|risposta|"
     r"resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)|"
     r"(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|"
     r"just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|"
@@ -154,7 +162,7 @@ def _disowned(clause: Clause, start: int, end: int) -> bool:
 
 def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[ResponseClaim, bool]]:
     """(claim, whether it is denied) of every marker in a clause."""
-    for match in _MARK.finditer(clause.text, clause.bits)[-4:]:
+    for match in MARK.finditer(clause.text, clause.bits)[-4:]:
         content = _content(text, clause, match.end())
         if match.group().lower().rstrip(" *_:\"'").endswith(("n't", "not", "not be", "n't be")):
             content = f"not {content}"
@@ -192,102 +200,6 @@ def first_sentence(line: str) -> str:
         if match.start() > 2 or not line[: match.start()].strip("(*[").isalpha():
             return line[: match.start()].strip()
     return line.strip()
-
-
-_HEADER = re.compile(
-    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
-    r"query|example|variation|bonus|practice|challenge|task|q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|hint:\s*please)|"
-    r"\[INST\]|\[(?:question|problem)\]|\[next (?:question|problem)\b|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
-    re.IGNORECASE | re.MULTILINE,
-)
-_NEXT_ONE = re.compile(
-    r"\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
-    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b",
-    re.IGNORECASE,
-)
-_TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
-_DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
-_LEADS_IN = re.compile(
-    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|"
-    r"guess)\w+)\b[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
-    re.IGNORECASE,
-)
-_DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclear)\b", re.IGNORECASE)
-_QUESTION = re.compile(r"[^\n?]{1,600}\?")
-# Words that every question may have.
-_COMMON = {
-    "what", "which", "where", "when", "many", "much", "does", "that", "this", "there", "have", "with", "following", "question"
-}  # fmt: skip
-# A list of words that only names what was counted: "There are 4 people:" over "1. The man", "2. The boy".
-_GLOSS = re.compile(r":[ *]*\n+(?:\s*(?:\d{1,2}[.)]|[-*•])\s+[^=\d\n:]{2,120}(?:\n+|$)){2,}$")
-# "Therefore, it is 5.", and then "Here is a table of the values:".
-_APPENDIX = re.compile(
-    r"\n\s*\n\W{0,4}here(?:'s| is| are) (?:a |an |the )?(?:\w+ )?(?:table|list|breakdown|summary|graph|chart|diagram|visual\w*|"
-    r"code|calculations?|details?)\b[^\n]*\n.*",
-    re.IGNORECASE | re.DOTALL,
-)
-_RESULT = re.compile(r"\b(?:therefore|thus|hence|so|answers?|total)\b|\\boxed", re.IGNORECASE)
-# "7. How many does Ann have? 5."
-_BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|when|why)\b[^?\n]{1,300}\?)", re.IGNORECASE)
-
-
-def own_part(text: str, asked: str) -> str:
-    """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
-    text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
-    appendix = _APPENDIX.search(text)
-    if appendix and not _RESULT.search(appendix.group()) and _RESULT.search(text[: appendix.start()].rpartition("\n")[2]):
-        text = text[: appendix.start()]
-    if (first := _BARE_FIRST.match(text)) and not _tokens(first.group(1)) <= _tokens(asked):
-        # Whether the number in front is an answer or counts a line, nobody can tell.
-        return ""
-    if _DIALOGUE.match(text):
-        text = re.sub(r"[ \t]+(?=answer\s?:)", "\n", text, flags=re.IGNORECASE)
-        text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
-    text = _without_echo(_REPLY.sub("", text), asked)
-    heads = [*_HEADER.finditer(text)]
-    if "another" in text or "similar" in text or "next" in text or "Next" in text:
-        heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
-    for match in heads:
-        head = text[: match.start()].strip()
-        leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (_MARK.search(head) or _DENIES.search(head))
-        leads_in = leads_in or all(classify(sentence) is Kind.INSTRUCTION for _, sentence, _ in sentences(head))
-        if re.search(r"\w", head) and not leads_in:
-            return head
-        if (found := _QUESTION.match(text, match.end())) and _is_another(found.group(), asked):
-            return head
-    for match in _ASKED_NEXT.finditer(text):
-        head = text[: match.start()].strip()
-        if _is_another(match[1], asked) and (
-            any(map(_MARK.search, head.split("\n"))) or "\\boxed" in head or len(sentences(head)) == 1
-        ):
-            return head
-    return text
-
-
-# A dialogue repeated from its beginning, up to the reply.
-_REPLY = re.compile(r"^\W*instruction\s?:.*?\bresponse\s?:\s*|^\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:assistant|gpt|bot|ai)\s?(?::|\n)\s*", re.IGNORECASE | re.DOTALL)
-# A paragraph that asks something.
-_ASKED_NEXT = re.compile(r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE)
-
-
-def _without_echo(text: str, asked: str) -> str:
-    """A response without the question repeated behind it."""
-    question = without_options(asked).strip()
-    at = text.find(f"\n{question}", 1) if len(question) > 20 else -1
-    return text[:at].strip() if at > 0 and re.search(r"\w", text[:at]) and not _LEADS_IN.search(text[:at]) else text
-
-
-def _tokens(text: str) -> set[str]:
-    return set(re.findall(r"[^\W_]+", clean(text).lower()))
-
-
-def _is_another(question: str, asked: str) -> bool:
-    """Whether a question is not the one that was asked, nor a shorter form of it; never where nothing is known of that."""
-    known, words = _tokens(asked), _tokens(question)
-    telling = {word for word in words if len(word) > 3} - _COMMON
-    if any(word.isdigit() and word not in known for word in words):
-        return bool(known)
-    return bool(known) and not words <= known and not (telling and telling <= known)
 
 
 ENDED = re.compile(r"[.!?。！)\]}*$`|]$")

@@ -23,7 +23,8 @@ _VERBS = re.compile(
     r"differs?)\b.*?\bby\b|(?<=it)'s\b|(?<=that)'s\b"
 )
 _CLAUSE = re.compile(
-    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<![\d})])(?<![\d})]\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |\d+ [a-z])|"
+    r"[,;](?![\d-])|(?<!\d)(?<!\d\s):\s|:\s(?=\d+ [a-z])|(?<![\d})])(?<![\d})]\s)\((?!\d)|\((?=[A-Za-z]{3}|(?:19|20)\d\d |"
+    r"\d+ [a-z])|"
     r"\s(?:when|if|where|since|because|given|after|before|which|so that|so|for|at|as|than|while|with|during|between|and|on|in|"
     r"from|left|per|older|younger|more|less|among)\s"
 )
@@ -55,7 +56,8 @@ OPEN_BOX = re.compile(
     rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
 )
 _TOKEN = re.compile(
-    r"(?<![\w.,^/√])(?<!√\{)(?<!ƒ\{)(?<!\}\{)(?<![a-z][+*×-])(?<![A-Z][+*×])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
+    r"(?<![\w.,^/√])(?<!√\{)(?<!ƒ\{)(?<!\}\{)(?<![a-z][+*×-])(?<![A-Z][+*×])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|"
+    r"\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
     r"million|billion|trillion)\b)?(?![\d:^π]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
@@ -94,7 +96,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     reason = _REASON.search(text) if tail else None
     text = text[: reason.start()] if reason and _DIGIT.search(text, 0, reason.start()) else text
     text = plain(text[-300:] if tail else text[:300])
-    if not tail and PAIR.fullmatch(text):
+    if not tail and PAIR.fullmatch(text) or _OPEN_SUM.match(text):
         return None
     if not tail:
         behind = _BEHIND_COLON.search(text)
@@ -123,6 +125,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     return found or (None if loose and not _counts(text, asked) else only)
 
 
+# "12 + n, where n is …"
+_OPEN_SUM = re.compile(r"\W*\d+ ?[+*×-] ?[a-z]\b(?!.*=)")
 _REASON = re.compile(r",? (?:because|since)\b", re.IGNORECASE)
 # Points, intervals and sets in a sentence.
 _PAIRS = re.compile(r"[\[({] ?[^\s,()\[\]{}]{1,12} ?,(?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})")

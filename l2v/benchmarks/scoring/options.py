@@ -97,7 +97,8 @@ _RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and
 # "neither even nor odd"
 _NEITHER = re.compile(r"\bneither\W+\w+ nor \w+", re.IGNORECASE)
 _ORDINAL = re.compile(
-    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one|statement)\b(?! and\b)(?!.*\b(?:first|second|third|fourth|fifth|"
+    r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one|statement)\b(?! and\b)(?!.*\b(?:first|second|third|"
+    r"fourth|fifth|"
     r"last)\b)",
     re.IGNORECASE,
 )
@@ -207,7 +208,11 @@ def _formula(text: str, known: Options) -> OptionReading | None:
     if equation and all("=" in t for t in known.texts):
         found = known.where([s == squeeze(equation[1]) for s in known.squeezed])
         return OptionReading(frozenset(found), "option_text") if found else None
-    formulas = {squeeze(match[1] or match[2]) for match in _FORMULA.finditer(text)}
+    sides = not any("=" in t for t in known.texts)
+    formulas = {
+        squeeze((match[1] or match[2]).rpartition("=")[2] if sides else match[1] or match[2])
+        for match in _FORMULA.finditer(text)
+    }
     found = known.where([len(s) > 2 and s in formulas for s in known.squeezed])
     return OptionReading(frozenset(found), "option_text") if len(formulas) == len(found) == 1 else None
 

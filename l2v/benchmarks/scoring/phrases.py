@@ -17,15 +17,18 @@ JUDGED_WRONG = (
 INSTRUCTION = PatternTable(
     r"^\W*(?:hints?|instructions?|system|(?:answer )?(?:format|template)|(?:example|sample)(?: (?:answer|output|response))?|"
     r"note to (?:the )?\w+)\s*\d?:|^\W*(?:mark|accept|grade) \S",
-    r"^\W*please\b(?! (?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b)|^\W*(?:replace|insert|enter|copy|submit)\b|^\W*(?:to|for) [^,]{1,40}, (?:box|write|put|enter|give|"
+    r"^\W*please\b(?! (?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b)|^\W*(?:replace|insert|enter|copy|"
+    r"submit)\b|^\W*(?:to|for) [^,]{1,40}, (?:box|write|put|enter|give|"
     r"state) (?:your|the)\b",
     r"^\W*(?:answer|respond|reply|end|finish|conclude|write|give|choose|select|pick|round|provide|put|box|mark|start|state)\s+"
     r"(?:with|the (?:question|answer|correct|option|letter|final|best)|your|in|one|from|between|this|as|it|down|to|"
     r"only)\b(?!\s+is\b|:\W{0,3}[A-J]\W*$)",
-    r"^\W*(?:(?:ignore|disregard) (?:the (?!(?:previous )?box)|all|any|every|previous)|(?:count|treat|grade|score|consider) (?:the|this|"
+    r"^\W*(?:(?:ignore|disregard) (?:the (?!(?:previous )?box)|all|any|every|previous)|(?:count|treat|grade|score|"
+    r"consider) (?:the|this|"
     r"all|any|every|previous|my))\b",
     r"^\W*(?:show|prove|explain|verify|determine|decide|check|justify|demonstrate)\s+(?:that|why|whether|if|how)\b",
-    r"(?<!\bif i )\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|work out|"
+    r"(?<!\bif i )\b(?:need|want|have|try(?:ing)?|asked|going|goal is|task is|aim is) to (?:find|determine|calculate|compute|"
+    r"work out|"
     r"solve|count|identify|figure out|know|see|decide|check|choose|pick)\b",
     r"\b(?:must|needs?|ha(?:s|ve)) (?:to )?still\b|\bstill (?:must|needs?(?! [$€£]?\d)|ha(?:s|ve) to)\b|"
     r"^\W*to (?:find|get|determine|calculate|compute|solve)\b[^,]*,? (?:we|you|i) (?:can |must |will |should |first |need to )*"
@@ -45,7 +48,8 @@ WITHDRAWS = PatternTable(
     TAKEN_BACK.pattern,
     r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
     r"overlooked)\b",
-    r"\b(?:that|this|which|(?:that|this) (?:answer|result|value|number)|the (?:box|answer|result|value|reasoning|solution|calculation)(?: above| before)?|the above|it)"
+    r"\b(?:that|this|which|(?:that|this) (?:answer|result|value|number)|the (?:box|answer|result|value|reasoning|solution|"
+    r"calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
     r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
     r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|"
@@ -54,7 +58,8 @@ WITHDRAWS = PatternTable(
     r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b|"
     r"\b(?:don't|do not) (?:take|count|use) (?:that|this|it)\b|\bi have (?:none|no answer)\b|"
     r"\b(?:correct|change|revise|retract|withdraw) my (?:answer|choice)\b(?! to\b)",
-    r"\blet(?: me|'s| us) (?:(?:count|check|look|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|recount|correct|redo|rethink|re-?examine|re-?read|try again|"
+    r"\blet(?: me|'s| us) (?:(?:count|check|look|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|"
+    r"recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
 )
@@ -72,7 +77,8 @@ REFUSES = PatternTable(
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends? (?:up)?on|"
     r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
-    r"\bnothing can be (?:concluded|said|determined)\b|无法|不确定|\bnot (?:provided|specified|visible|listed|given|shown|among the|one of the|available|determined|"
+    r"\bnothing can be (?:concluded|said|determined)\b|无法|不确定|\bnot (?:provided|specified|visible|listed|given|shown|"
+    r"among the|one of the|available|determined|"
     r"determinable|known)\b",
     r"\b(?:(?:no|any) (?:idea|clue)|anyone's guess|beats me|no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|"
     r"(?:refuse|decline) to|(?:not|n't) convinced)\b",
@@ -83,7 +89,8 @@ REFUSES = PatternTable(
     r"seems?|could|may|might) (?:\w+ )?(?:possible|plausible)",
     r"\bnone of (?:the|these) (?:\w+ )?(?:options?|choices?|answers?|statements?|values?)\b.*\b(?:is|are|fits?|match\w*|"
     r"works?|corresponds?|seems?|appl\w+|satisf\w+)\b",
-    r"\b(?:none|neither) of (?:the|these|them|the two) (?:fits?|match\w*|works?|is (?:right|correct)|are (?:right|correct)|apply|"
+    r"\b(?:none|neither) of (?:the|these|them|the two) (?:fits?|match\w*|works?|is (?:right|correct)|are (?:right|correct)|"
+    r"apply|"
     r"applies)\b",
 )
 _NEGATIVE = (
@@ -109,7 +116,8 @@ DENIES = PatternTable(
     r"\bcan't|\bwon't|\bnever|\bnot|\bno longer)\b",
     r"\b(?:eliminat\w+|rul(?:e|es|ed|ing) out|exclud\w+|discard\w*|reject\w*|neither|anything but|everything (?:but|except)|"
     r"far from|not even|by no means|avoid|doubt|deny|denies|differs?|different from|other than|unrelated|nothing to do with|"
-    r"used to (?:be|have|live|work|think|say|believe)|fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|rarely|seldom|"
+    r"used to (?:be|have|live|work|think|say|believe)|fails|makes? no sense|contradicts|violates|lies beyond|no way|hardly|"
+    r"rarely|seldom|"
     r"scarcely|barely|nowhere|disagree|no reason|tempting|careless|naive|suspicious|debatable|questionable|doubtful|(?:almost|"
     r"nearly) (?:right|correct|it)|leads? (?:nowhere|to a contradiction)|comes? close|plausible at|cross(?:ed|es)? out|"
     r"struck out)\b|不是|并非|错误|不正确|不对|排除|\bain't\b",
@@ -151,7 +159,8 @@ _ONE = (
     r"official solution|whoever|who|everyone|everybody|(?:chat)?gpt\S*)"
 )
 _MANY = (
-    r"(?:people|websites|(?:text)?books|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|could|say|think|"
+    r"(?:people|websites|(?:text)?books|others?|students|friends|they|you|(?:many|most|some|those)(?= (?:who|would|might|may|"
+    r"could|say|think|"
     r"answer|choose|pick)\b)(?: who)?)"
 )
 _NAME = (
@@ -164,10 +173,14 @@ _SAYS = (
 )
 _SAY = r"(?:say|print|claim|think|argue|believe|answer|guess|suggest|pick|choose|write|be (?:tempted|inclined))"
 _MAY = r"(?:might|may|could|would)"
-_SPEAKS = rf"(?:(?:\b{_ONE}(?: (?:next|beside|from|in|at|on|of) (?:\w+ ){{0,2}}\w+)?|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
+_SPEAKS = (
+    rf"(?:(?:\b{_ONE}(?: (?:next|beside|from|in|at|on|of) (?:\w+ ){{0,2}}\w+)?|{_NAME})(?: \w+ly)? (?:{_SAYS}|{_MAY} {_SAY})|"
+    rf"\b{_MANY} (?:\w+ )?(?:{_MAY} )?{_SAY})"
+)
 _FIGURE = (
-    r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|book|"
-    r"caption|user|prompt|textbook|others?))"
+    r"(?:the|this|these|its|our|pythagor\w+|\w+'s (?:theorem|law|rule|formula))\b(?! (?:\w+ )?(?:student|teacher|hint|key|"
+    r"book|girl|boy|man|"
+    r"woman|person|author|speaker|expert|caption|user|prompt|textbook|others?))"
 )
 QUOTES = PatternTable(
     rf"{_SPEAKS}\b(?: (?:think|say|guess|believe|answer|assume|argue|expect|pick|choose))?"
@@ -186,19 +199,23 @@ QUOTES = PatternTable(
     r"\bi (?:almost|nearly|was (?:going|about|tempted|inclined)|used to|had)\b|\b(?:initially|originally),? i\b",
     r"\b(?:first|initially|originally|at first(?: glance)?)\b.*\b(?:thought|guess\w*|assum\w+|seems?|looks?|appears?|think)\b",
     r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
-    rf"\baccording to (?!{_FIGURE})",
+    rf"\baccording to (?!{_FIGURE})|\b(?:option|choice|statement) [A-J]\b (?:says|states|reads|claims)\b",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
-    r"\b(?:yesterday|last time),? (?:i|we|you|my|the (?:answer|result))\b|\banswers? (?:to|of|for) (?:an?other|(?:the |a )?(?:previous|last|next|other|earlier|"
+    r"\b(?:yesterday|last time),? (?:i|we|you|my|the (?:answer|result))\b|\banswers? (?:to|of|for) (?:an?other|(?:the |"
+    r"a )?(?:previous|last|next|other|earlier|"
     r"similar|bonus)) ",
 )
 REMARKS = PatternTable(
     r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$|^\(\w{1,3}(?:\([^()]{1,9}\))?\s?=[^()=]*\)\W*$",
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
-    r"do you (?:have|want|need)|(?:this|that|it|which) (?:can be \w+|is (?:\w+(?:ed|en|wn|ible)|read|found|clear))(?: off)? (?:in|from|on|by) (?:the|"
+    r"do you (?:have|want|need)|(?:this|that|it|which) (?:can be \w+|is (?:\w+(?:ed|en|wn|ible)|read|found|"
+    r"clear))(?: off)? (?:in|from|on|by) (?:the|"
     r"this) (?:\w+ )?(?:image|picture|photo|figure|graph|chart|diagram|table|map|data)\W*$|is there anything|(?:shall|can|may|"
     r"should) i\b|if you (?:have|need|want)|would you like|note that|note\W|notes\W|thank|remember|confidence\b|(?:this|that|"
-    r"which)(?:'s| is) (?:the|my|our) (?:final |correct |required |desired )?(?:answer|result|solution|decomposition|form|expression|equation|"
-    r"value)\W*$|(?:yes,? )?(?:this|that|it) (?:works|checks out)\W*$|(?:grade|score|rating)\s?: ?\d+ ?/|disclaimer|explanation:?\W*$|"
+    r"which)(?:'s| is) (?:the|my|our) (?:final |correct |required |desired )?(?:answer|result|solution|decomposition|form|"
+    r"expression|equation|"
+    r"value)(?: of the [\w ]{1,30})?\W*$|(?:yes,? )?(?:this|that|it) (?:works|checks out)\W*$|(?:grade|score|"
+    r"rating)\s?: ?\d+ ?/|disclaimer|explanation:?\W*$|"
     r"(?:to )?(?:(?:double|cross)[ -]?check|check|verif\w+|proof|test|note|sanity check)\b[^:.]{0,20}:|```|---)",
 )
 CONCLUDES = PatternTable(
@@ -255,8 +272,14 @@ OWN_VERB = re.compile(
 )
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
-APPROVED = re.compile(r"^\W*\(?[A-J]\)? is (?:the )?(?:correct|right)\b|[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|[✓✔✅](?:\W*$|\s\()", re.IGNORECASE)
+APPROVED = re.compile(
+    r"^\W*\(?[A-J]\)? is (?:the )?(?:correct|right)\b|[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|"
+    r"[✓✔✅](?:\W*$|\s\()",
+    re.IGNORECASE,
+)
 DISAPPROVED = re.compile(
-    r"^\W*\(?[A-J]\)? is (?:incorrect|wrong)\b|[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|\s\()", re.IGNORECASE
+    r"^\W*\(?[A-J]\)? is (?:incorrect|wrong)\b|[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|"
+    r"\s\()",
+    re.IGNORECASE,
 )
 LIST_HEAD = re.compile(r"^\W*(?:options?|choices?)\s?:\s*", re.IGNORECASE)

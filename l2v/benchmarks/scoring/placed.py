@@ -109,7 +109,10 @@ def _is_formula_of(question: Question, said: str) -> bool:
     return led is not None and squeeze(led[1].rpartition("=")[2]) == (squeeze(gold).rpartition("=")[2])
 
 
-_LED_TO = re.compile(r".*(?::|\bin \w+ (?:notation|form),|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to|that\'s|that is|namely|i\.e\.,?))\s([^:]{3,80}?)\W?\.?$")
+_LED_TO = re.compile(
+    r".*(?::|\bin \w+ (?:notation|form),|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to|that\'s|that is|"
+    r"namely|i\.e\.,?|thus,?|hence,?|therefore,?))\s([^:]{3,80}?)\W?\.?$"
+)
 
 
 def _agrees(said: str, options: tuple[str, ...]) -> bool:
@@ -156,7 +159,10 @@ def in_pieces(
             if names <= asked.main | asked.rest | labels(p, asked) - {"x"} and any(n[0] not in DIGITS for n in names)
         ]
         pieces = fitting if len(fitting) == 1 else pieces[-1:] if _HENCE.search(whole) else [whole]
-    if any(len(piece.split()) < 3 and _BARE_NUMBER.search(piece) or _NUMBERS.fullmatch(piece) or _PRICED.match(piece) for piece in pieces[1:]):
+    if any(
+        len(piece.split()) < 3 and _BARE_NUMBER.search(piece) or _NUMBERS.fullmatch(piece) or _PRICED.match(piece)
+        for piece in pieces[1:]
+    ):
         last = pieces[-1:] if _ITS.match(pieces[-1]) else [whole]
         pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or last
     for piece in [*pieces, *(f"{made[2]} is {made[1]}" for made in _MAKING.finditer(whole))]:
@@ -189,8 +195,11 @@ _MAKING = re.compile(
 )
 # ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
 _APPENDED = re.compile(
-    r"\W*(?:(?:i\.e\.|that is|namely),? (?=[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:which )?(?:indicat|suggest|show|reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
-    r"which is (?:located )?(?=at \W*\()|(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|known as) (?=\S+(?: \S+)?\W*$)|"
+    r"\W*(?:(?:i\.e\.|that is|namely),? (?:about |approximately )?(?=[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|"
+    r"(?:which )?(?:indicat|suggest|show|"
+    r"reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
+    r"which is (?:located )?(?=at \W*\()|(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|"
+    r"known as) (?=\S+(?: \S+)?\W*$)|"
     r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
     r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"
     r"making|with) (?=an? total(?: \w+)? of)|"
@@ -210,7 +219,8 @@ _BARE_NUMBER = re.compile(r"\d")
 _PRICED = re.compile(r"\W*[$€£]\d[\d.,]* (?:on|for)\b")
 _NUMBERS = re.compile(r"(?:[^\w=]|\d)+(?:(?:and|or)(?:[^\w=]|\d)+)*")
 _SAYS = re.compile(
-    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|bought|cost|costs|ate|took|lost|needs?|says|said|reads|\w+ed)\b"
+    r"[=≈]|\b(?:is|are|was|were|has|have|had|will|would|equals?|gives?|leaves?|makes?|lies|chose|won|got|paid|spent|sold|"
+    r"bought|cost|costs|ate|took|lost|needs?|says|said|reads|\w+ed)\b"
 )
 # "There are 5 triangles and some hidden ones."
 _AND_MORE = re.compile(r"\b(?:and|plus)\s(?:some|several|a few|many|possibly)\b[^,]*\b(?:more|others?|ones)\b", re.IGNORECASE)

@@ -69,7 +69,10 @@ _WHERE = re.compile(
     re.IGNORECASE,
 )
 # "The function y = x^2 is even."
-FORMULA = re.compile(r"(?:(?<=function)|(?<=equation)|(?<=parabola)|(?<=line)|(?<=curve)|(?<=graph)) \$?(?:y|[a-z]\(x\)) ?= ?[^,]{1,40}?(?= (?:is|are|has|does)\b)")
+FORMULA = re.compile(
+    r"(?:(?<=function)|(?<=equation)|(?<=parabola)|(?<=line)|(?<=curve)|(?<=graph)) \$?(?:y|"
+    r"[a-z]\(x\)) ?= ?[^,]{1,40}?(?= (?:is|are|has|does)\b)"
+)
 _EQUAL = re.compile(r"\b(?:equal to|the same as)(?= )")
 _ORDERS = "less fewer smaller lower shorter", "greater more larger bigger higher longer taller", "equal"
 _ORDER = {stem(word): i for i, words in enumerate(_ORDERS) for word in words.split()}

@@ -12,9 +12,9 @@ an item.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
-from collections.abc import Callable, Iterator, Sequence
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
@@ -40,6 +40,7 @@ from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
 from l2v.benchmarks.scoring.numeric import OPEN_BOX
 from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_words
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
+from l2v.benchmarks.scoring.phrases import LABELLED
 from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, read_value, without_mixed_words
 
@@ -108,7 +109,9 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
         if isinstance(verdict, Verdict) and claim.how in (LAST_SENTENCE, STATEMENT) and _contradicted(question, claim, claims):
             return Verdict(None, verdict.extraction, "ambiguous", "says the same of two answers")
         if isinstance(verdict, Verdict) and (other := _outweighed(question, claim, verdict, claims, judge)):
-            return Verdict(None, verdict.extraction, "ambiguous", f"claims {other.extraction}, then perhaps {verdict.extraction}")
+            return Verdict(
+                None, verdict.extraction, "ambiguous", f"claims {other.extraction}, then perhaps {verdict.extraction}"
+            )
         if verdict is not None:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
@@ -118,21 +121,30 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
 
 
 def _outweighed(
-    question: Question, claim: ResponseClaim, verdict: Verdict, claims: Claims, judge: Callable[[ResponseClaim], Verdict | Pending | None]
+    question: Question,
+    claim: ResponseClaim,
+    verdict: Verdict,
+    claims: Claims,
+    judge: Callable[[ResponseClaim], Verdict | Pending | None],
 ) -> Verdict | None:
-    """What the clause before the last one answers outright, where the last one says something else and may be of another thing."""
-    if claim.how != LAST_SENTENCE or answered(question, replace(claim, how=STATEMENT), verdict, claims.own):
-        return None
+    """What the clause before the last answers outright, where the last says something else and may be of another thing."""
     before = next((c for c in claims.placed if c.how == STATEMENT and c.at < claim.at), None)
-    other = judge(before) if before is not None else None
+    if claim.how != LAST_SENTENCE or before is None or LABELLED.match(before.text):
+        return None
+    apart = _STOP.search(claims.own[before.at : claim.at]) is not None
+    if apart and answered(question, replace(claim, how=STATEMENT), verdict, claims.own):
+        return None
+    other = judge(before)
     if not isinstance(other, Verdict) or other.correct is None or not answered(question, before, other, claims.own):
         return None
-    return other if other.correct != verdict.correct or {other.extraction, verdict.extraction} <= {*LETTERS} and other.extraction != verdict.extraction else None
+    letters = {other.extraction, verdict.extraction}
+    return other if other.correct != verdict.correct or letters <= {*LETTERS} and len(letters) == 2 else None
 
 
-def _contradicted(
-    question: Question, claim: ResponseClaim, claims: Claims
-) -> bool:
+_STOP = re.compile(r"[.!?]\s|\n")
+
+
+def _contradicted(question: Question, claim: ResponseClaim, claims: Claims) -> bool:
     """Whether the response says of another answer just what it says of this one: "The door is open. The door is closed."."""
     options = sorted((spaced_words(o).strip() for o in question.options), key=len, reverse=True)
     options = [option for option in options if len(option) > 2]
@@ -261,7 +273,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
         whole = compare(question, claim.line, BOXED)
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
-    if (found is None or found.equal is False) and len(forms := _FORMS.split(claim.text)) == 2:
+    if (found is None or found.equal is False) and len(forms := _FORMS.split(claim.text)) in (2, 3):
         # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
         either = (compare(question, form, claim.how) for form in forms)
         found = next((other for other in either if other is not None and other.equal), found)
@@ -281,7 +293,13 @@ def _unread(question: Question, claim: ResponseClaim) -> Verdict | None:
     if claim.how != BOXED:
         return None
     text = shown(claim.text)
-    if text.count("=") > 1 or "!" in text and is_mathematics(plain(claim.text)) or question.kind in (INTEGER, FLOAT) and OPEN_BOX.search(text):
+    if (
+        text.count("=") > 1
+        or "!" in text
+        and is_mathematics(plain(claim.text))
+        or question.kind in (INTEGER, FLOAT)
+        and OPEN_BOX.search(text)
+    ):
         return Verdict(None, text, "undecided", f"{text} and {question.gold} could not be compared")
     return Verdict(False, text, f"{BOXED}+other_kind", f"read {text}, which is no {question.kind} answer; gold {question.gold}")
 

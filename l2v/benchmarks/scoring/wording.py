@@ -44,7 +44,9 @@ _FORM = re.compile(
 # "A = πr^2 = 9π": the sides between are steps.
 _CHAIN = re.compile(r"^([^=]{0,60})=(?:(?![^=]*[a-zA-Z]{4})[^=]*=|[^=,;]*[a-zA-Z)] ?[/÷×*+-] ?[a-zA-Z(][^=,;]*=)+([^=]*)$")
 # "shaded / total = 6/8 = 3/4"
-_RATIO_OF_WORDS = re.compile(r"^\W*ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?= ?(?=[^=]*=)|= ?ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?(?==)")
+_RATIO_OF_WORDS = re.compile(
+    r"^\W*ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?= ?(?=[^=]*=)|= ?ƒ\{ ?[a-z]{3,} ?\}\{ ?[a-z]{3,} ?\} ?(?==)"
+)
 # What quantities are called by, beside their first letters.
 _LETTERS = {"~slope": "m", "~speed": "v", "~length": "sl", "hypote": "c", "correl": "r", "coeffi": "r"}
 
@@ -112,7 +114,9 @@ def read_sentence(
     words = [(word, known_unit([word])) for word in _LETTERS_ONLY.findall(text)]
     units = {name for word, unit in words if unit and (forms or not _clashes(unit, asked)) for name in named(word)}
     symbols = labels(text, asked)
-    allowed = asked.known | own | units | symbols | unknown(asked) | ({"f"} if asked.known & _OF_A_FUNCTION else set()) | {"best"}
+    allowed = (
+        asked.known | own | units | symbols | unknown(asked) | ({"f"} if asked.known & _OF_A_FUNCTION else set()) | {"best"}
+    )
     allowed |= {"~age", "~difference"} if {"older", "younge"} & asked.main else set()
     allowed |= {"~height", "~length"} if "bar" in asked.known else set()
     if forms or "=" in text and own and own <= set(named(text.rsplit("=", 1)[1])):

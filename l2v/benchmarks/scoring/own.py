@@ -1,0 +1,118 @@
+"""What of a response is its own: not the prompt repeated in front, nor what is invented behind the answer.
+
+A question that is not the one asked, another turn of a dialogue, an appendix: what stands there claims nothing.
+"""
+
+from __future__ import annotations
+
+import re
+
+from l2v.benchmarks.scoring.clauses import Kind, classify, sentences
+from l2v.benchmarks.scoring.cleaning import clean, squeeze
+from l2v.benchmarks.scoring.markers import MARK
+from l2v.benchmarks.scoring.topics import without_options
+
+_HEADER = re.compile(
+    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
+    r"query|example|variation|bonus|practice|challenge|task|q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|"
+    r"hint:\s*please)|"
+    r"\[INST\]|\[(?:question|problem)\]|\[next (?:question|problem)\b|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NEXT_ONE = re.compile(
+    r"\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
+    r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b",
+    re.IGNORECASE,
+)
+_TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
+_DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
+_LEADS_IN = re.compile(
+    r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|"
+    r"guess)\w+)\b[^.!?\n\d]*[.:!]?\W*$|\w \w.*:\W*$",
+    re.IGNORECASE,
+)
+_DENIES = re.compile(r"\b(?:not|no|never|cannot|can't|couldn't|impossible|unclear)\b", re.IGNORECASE)
+_QUESTION = re.compile(r"[^\n?]{1,600}\?")
+# Words that every question may have.
+_COMMON = {
+    "what", "which", "where", "when", "many", "much", "does", "that", "this", "there", "have", "with", "following", "question"
+}  # fmt: skip
+# A list of words that only names what was counted: "There are 4 people:" over "1. The man", "2. The boy".
+_GLOSS = re.compile(r":[ *]*\n+(?:\s*(?:\d{1,2}[.)]|[-*•])\s+[^=\d\n:]{2,120}(?:\n+|$)){2,}$")
+# "Therefore, it is 5.", and then "Here is a table of the values:".
+_APPENDIX = re.compile(
+    r"\n\s*\n\W{0,4}here(?:'s| is| are) (?:a |an |the )?(?:\w+ )?(?:table|list|breakdown|summary|graph|chart|diagram|visual\w*|"
+    r"code|calculations?|details?)\b[^\n]*\n.*",
+    re.IGNORECASE | re.DOTALL,
+)
+_RESULT = re.compile(r"\b(?:therefore|thus|hence|so|answers?|total)\b|\\boxed", re.IGNORECASE)
+# "7. How many does Ann have? 5."
+_BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|when|why)\b[^?\n]{1,300}\?)", re.IGNORECASE)
+
+
+def own_part(text: str, asked: str) -> str:
+    """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
+    text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
+    appendix = _APPENDIX.search(text)
+    if appendix and not _RESULT.search(appendix.group()) and _RESULT.search(text[: appendix.start()].rpartition("\n")[2]):
+        text = text[: appendix.start()]
+    if (first := _BARE_FIRST.match(text)) and not _tokens(first.group(1)) <= _tokens(asked):
+        # Whether the number in front is an answer or counts a line, nobody can tell.
+        return ""
+    if _DIALOGUE.match(text):
+        text = re.sub(r"[ \t]+(?=answer\s?:)", "\n", text, flags=re.IGNORECASE)
+        text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
+    reply = _REPLY.match(text)
+    if reply and ("?" not in reply.group() or asked.strip() and not _is_another(reply.group().partition(":")[2], asked)):
+        text = text[reply.end() :]
+    text = _without_echo(text, asked)
+    heads = [*_HEADER.finditer(text)]
+    if "another" in text or "similar" in text or "next" in text or "Next" in text:
+        heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
+    for match in heads:
+        head = text[: match.start()].strip()
+        leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (MARK.search(head) or _DENIES.search(head))
+        found = _QUESTION.match(text, match.end())
+        own = found is not None and squeeze(found.group()) in squeeze(asked)
+        leads_in = leads_in or own and all(classify(one) is Kind.INSTRUCTION for _, one, _ in sentences(head))
+        if re.search(r"\w", head) and not leads_in or found and _is_another(found.group(), asked):
+            return head
+    for match in _ASKED_NEXT.finditer(text):
+        head = text[: match.start()].strip()
+        answered = any(map(MARK.search, head.split("\n"))) or "\\boxed" in head or len(sentences(head)) == 1
+        if answered and _is_another(match[1], asked) and not _TURNS_BACK.search(match[1]):
+            return head
+    return text
+
+
+# A dialogue repeated from its beginning, up to the reply.
+_REPLY = re.compile(
+    r"\W*instruction\s?:.*?\bresponse\s?:\s*|\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:assistant|gpt|bot|"
+    r"ai)\s?(?::|\n)\s*",
+    re.IGNORECASE | re.DOTALL,
+)
+_TURNS_BACK = re.compile(r"^(?:however|hmm|hold|wait|but|actually|so|now)\b|\banswer\b", re.IGNORECASE)
+# A paragraph that asks something.
+_ASKED_NEXT = re.compile(
+    r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE
+)
+
+
+def _without_echo(text: str, asked: str) -> str:
+    """A response without the question repeated behind it."""
+    question = without_options(asked).strip()
+    at = text.find(f"\n{question}", 1) if len(question) > 20 else -1
+    return text[:at].strip() if at > 0 and re.search(r"\w", text[:at]) and not _LEADS_IN.search(text[:at]) else text
+
+
+def _tokens(text: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", clean(text).lower()))
+
+
+def _is_another(question: str, asked: str) -> bool:
+    """Whether a question is not the one that was asked, nor a shorter form of it; never where nothing is known of that."""
+    known, words = _tokens(asked), _tokens(question)
+    telling = {word for word in words if len(word) > 3} - _COMMON
+    if any(word.isdigit() and word not in known for word in words):
+        return bool(known)
+    return bool(known) and not words <= known and not (telling and telling <= known)
