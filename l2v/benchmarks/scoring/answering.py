@@ -193,7 +193,7 @@ def answers(
     behind = response.partition(text)[2] if text in response else response[-200:]
     if asked_of(question).counts and _OF_THEM.search(f"{text} {behind[:200]}") and not _OF_THEM.search(question):
         return False
-    orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (core(text), question)]
+    orders = [{*map(str.lower, _ORDINAL_WORD.findall(one))} for one in (_BEFORE_IT.sub("", text), question)]
     if all(orders) and not orders[0] & orders[1]:
         return False
     act = _ACT.search(question[-60:])
@@ -268,6 +268,8 @@ _NEXT_TO = re.compile(
 _OTHER = re.compile(
     r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to)\b(?! than| words?\b)", re.IGNORECASE
 )
+# ", 12 years before its second shop"
+_BEFORE_IT = re.compile(r", (?:\d+|[a-z]+) (?:years?|months?|days?|hours?) (?:before|after)\b.*")
 _ORDINAL_WORD = re.compile(
     r"\b(?:first|second|third|fourth|fifth|last|next)(?= (?!option|choice|answer|step)[a-z])", re.IGNORECASE
 )

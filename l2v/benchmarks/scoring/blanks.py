@@ -33,7 +33,7 @@ def filled(said: Sequence[Clause], asked: str) -> list[ResponseClaim]:
     return []
 
 
-_TITLED = re.compile(r"\W*([A-Za-z][^:=≈\d]{2,60}?)\W{0,3}[:=≈]\W{0,3}?([$€£∠-]{0,2}\w.{0,40}?)\W*")
+_TITLED = re.compile(r"\W*([A-Za-z][^:=≈\d]{2,60}?)\W{0,3}[:=≈]\W{0,3}?([$€£∠-]{0,2}\w(?:(?!\.\s)[^?]){0,40}?)[^\w?]*")
 
 
 def titled(said: Sequence[Clause], asked: str) -> list[ResponseClaim]:

@@ -60,7 +60,12 @@ def clean(response: str | None) -> str:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
     text = _BOXED_PART.sub(r"\1\2}", text) if "frac{\\boxed" in text else text
-    return _MARKER_AS_TEXT.sub(r"\1", text).strip()
+    text = _MARKER_AS_TEXT.sub(r"\1", text).strip()
+    # A marker over and over, and nothing behind it.
+    return "" if len(text) < 400 and {*_ANY_WORD.findall(text.lower())} == {"answer"} else text
+
+
+_ANY_WORD = re.compile(r"\w+")
 
 
 # "\\frac{\\boxed{3}}{4}": three quarters.

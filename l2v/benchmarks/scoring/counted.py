@@ -11,12 +11,14 @@ from l2v.benchmarks.scoring.asking import HOW_MANY
 def none_counted(text: str, question: str) -> str:
     """A text with its "no triangles" as "0 triangles", where just these are counted."""
     text = _ZEROS.sub("zeros", text) if _ZEROS.search(question) else text
+    text = _NONE.sub("0", text) if HOW_MANY.search(question) else text
     none = _none(question)
     return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none and not _UNSEEN.search(text) else text
 
 
 # "one zero": what is counted, and no number.
 _ZEROS = re.compile(r"\bzeroe?s\b|(?<=\bone )zero\b", re.IGNORECASE)
+_NONE = re.compile(r"^\W*none(?=[.,;!])", re.IGNORECASE)
 _UNSEEN = re.compile(
     r"\bno (?:figure|image|picture|photo|diagram|graph|chart|table|data)\b|"
     r"\b(?:attached|provided|cannot|can't|unable|not see|n't see)\b",

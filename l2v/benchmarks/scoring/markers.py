@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, asked_for, classify, sentences, unreal
 from l2v.benchmarks.scoring.forms import MARKER, ResponseClaim
-from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG
+from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG, LABELS
 from l2v.benchmarks.scoring.tables import PatternTable
 
 DENIED_BOX = re.compile(
@@ -172,6 +172,8 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
             continue
         if clause.kind is Kind.REFUSAL and unreal(clause.text[: match.end()]):
             continue
+        if "answers" in match.group().lower() and len(listed := {a or b for a, b in LABELS.findall(f"{clause.line} ")}) > 1:
+            content = ", ".join(sorted(listed))
         content = re.sub(r"(?:です|だ|입니다|이다)\W*$", "", _NEAREST.sub("", content))
         at = clause.at + match.end()
         stands = text.startswith(clause.text, clause.at) and (content in clause.text or content[4:] in clause.text)
@@ -212,6 +214,9 @@ def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
         if last.at + len(last.text) >= len(text) - 2 and last.how == before.how == MARKER and before.text != last.text:
             return claims[:-1] if before.text.startswith(last.text) else claims
     texts = [claim.text for claim in claims[-4:]]
+    if len(texts) > 1 and texts[-1].lower().startswith("also "):
+        both = f"{texts[-2].rstrip('.')}, {texts[-1][5:]}"
+        return [replace(claims[-1], text=both, line=both, wavers=True)]
     if len(texts) == 4 and texts[:2] == texts[2:] and texts[0] != texts[1]:
         # To and fro without a word in between.
         both = ", ".join(text.rstrip(".") for text in texts[:2])

@@ -62,10 +62,18 @@ def own_part(text: str, asked: str) -> str:
     if _DIALOGUE.match(text):
         text = re.sub(r"[ \t]+(?=answer\s?:)", "\n", text, flags=re.IGNORECASE)
         text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
+    if _SHOWN.match(text):
+        return ""
     reply = _REPLY.match(text)
     if reply and ("?" not in reply.group() or asked.strip() and not _is_another(reply.group().partition(":")[2], asked)):
         text = text[reply.end() :]
     text = _without_echo(text, asked)
+    for match in _ASKED_NEXT.finditer(text):
+        head = text[: match.start()].strip()
+        answered = any(map(MARK.search, head.split("\n"))) or "\\boxed" in head or len(sentences(head)) == 1
+        if answered and _is_another(match[1], asked) and not _TURNS_BACK.search(match[1]):
+            text = head
+            break
     heads = [*_HEADER.finditer(text)]
     if "another" in text or "similar" in text or "next" in text or "Next" in text:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
@@ -77,14 +85,11 @@ def own_part(text: str, asked: str) -> str:
         leads_in = leads_in or own and all(classify(one) is Kind.INSTRUCTION for _, one, _ in sentences(head))
         if re.search(r"\w", head) and not leads_in or found and _is_another(found.group(), asked):
             return head
-    for match in _ASKED_NEXT.finditer(text):
-        head = text[: match.start()].strip()
-        answered = any(map(MARK.search, head.split("\n"))) or "\\boxed" in head or len(sentences(head)) == 1
-        if answered and _is_another(match[1], asked) and not _TURNS_BACK.search(match[1]):
-            return head
     return text
 
 
+# Examples of a prompt, before anything is answered.
+_SHOWN = re.compile(r"\W*example\s?1\s?:", re.IGNORECASE)
 # A dialogue repeated from its beginning, up to the reply.
 _REPLY = re.compile(
     r"\W*instruction\s?:.*?\bresponse\s?:\s*|\W*(?:system\s*\n.*?)?\b(?:user|human)\s?(?::|\n).*?\b(?:assistant|gpt|bot|"

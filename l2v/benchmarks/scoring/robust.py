@@ -128,20 +128,29 @@ def _outweighed(
     judge: Callable[[ResponseClaim], Verdict | Pending | None],
 ) -> Verdict | None:
     """What the clause before the last answers outright, where the last says something else and may be of another thing."""
-    before = next((c for c in claims.placed if c.how == STATEMENT and c.at < claim.at), None)
-    if claim.how != LAST_SENTENCE or before is None or LABELLED.match(before.text):
+    if claim.how != LAST_SENTENCE:
         return None
-    apart = _STOP.search(claims.own[before.at : claim.at]) is not None
-    if apart and answered(question, replace(claim, how=STATEMENT), verdict, claims.own):
-        return None
-    other = judge(before)
-    if not isinstance(other, Verdict) or other.correct is None or not answered(question, before, other, claims.own):
-        return None
-    letters = {other.extraction, verdict.extraction}
-    return other if other.correct != verdict.correct or letters <= {*LETTERS} and len(letters) == 2 else None
+    outright: bool | None = None
+    for before in _earlier(claim, claims)[:3]:
+        other = None if LABELLED.match(before.text) else judge(before)
+        if not isinstance(other, Verdict) or other.correct is None or not answered(question, before, other, claims.own):
+            continue
+        apart = _STOP.search(claims.own[before.at : claim.at]) is not None
+        if apart and outright is None:
+            outright = answered(question, replace(claim, how=STATEMENT), verdict, claims.own)
+        letters = {other.extraction, verdict.extraction}
+        differs = other.correct != verdict.correct or letters <= {*LETTERS} and len(letters) == 2
+        return other if differs and not (apart and outright) else None
+    return None
 
 
 _STOP = re.compile(r"[.!?]\s|\n")
+
+
+def _earlier(claim: ResponseClaim, claims: Claims) -> list[ResponseClaim]:
+    """The statements before a claim, the nearest first, as statements; not the sentence that holds it."""
+    said = (c for c in claims.placed if c.how in (STATEMENT, OPENING) and c.at < claim.at and claim.text not in c.text)
+    return sorted((replace(c, how=STATEMENT) for c in said), key=lambda c: -c.at)
 
 
 def _contradicted(question: Question, claim: ResponseClaim, claims: Claims) -> bool:
@@ -156,11 +165,8 @@ def _contradicted(question: Question, claim: ResponseClaim, claims: Claims) -> b
 
     said = claim.sentence or claim.text
     own, text = form(said), spaced_words(said)
-    others = [
-        c.sentence or c.text
-        for c in claims.placed
-        if c.how == STATEMENT and c.at < claim.at and not claims.own[c.at + len(c.sentence or c.text) : claim.at].strip()
-    ]
+    near = (c for c in _earlier(claim, claims) if not claims.own[c.at + len(c.sentence or c.text) : claim.at].strip())
+    others = [c.sentence or c.text for c in near]
     return "…" in own and any(form(other) == own and spaced_words(other) != text for other in others)
 
 
