@@ -53,8 +53,8 @@ _STEP_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _STEP_BEHIND = re.compile(
-    r"\}\{|\s?[-+*/]\s?\d|\s?\\(?:cdot|times)\s?(?!10\^)\d|\W{0,3}(?:dozen|hundred|thousand|million)\b|\s?\$?\s?(?:\\?%|"
-    r"\\%\$)\s?\$?\s?of\b",
+    r"\}\{| ?[-+*/] ?\d| ?\\(?:cdot|times) ?(?!10\^)\d|[^\w\n]{0,3}(?:dozen|hundred|thousand|million)\b| ?\$? ?(?:\\?%|"
+    r"\\%\$) ?\$? ?of\b",
     re.IGNORECASE,
 )
 

@@ -91,7 +91,8 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
     unfinished = clauses[-1] if clauses and _UNFINISHED.search(clauses[-1].text) else None
     for at, content in boxed_claims(text):
         around = next((c for c in reversed(clauses) if c.at <= at), None)
-        if unfinished and around and around.sentence < unfinished.sentence and content not in unfinished.text:
+        step = unfinished and around and around.sentence < unfinished.sentence and not _CONCLUDED.search(around.text)
+        if step and unfinished and content not in unfinished.text:
             # The box of a step: what follows it was cut off within a formula.
             continue
         claim = ResponseClaim(content, BOXED, content, at)
@@ -126,6 +127,7 @@ def _of_another(before: str, asked: str) -> bool:
 # What stands in front of a box: "f(2) = ", "m\\angle 1 = ", "|AB|^2 = ".
 _BOX_LABEL = re.compile(r"(\b[a-z]\(-?\d+\)|(?:\\angle|∠)\s?\d|[|\w]{1,6}\^\{?2\}?)\s*=\s*[$\\({]*$")
 _UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$", re.IGNORECASE)
+_CONCLUDED = re.compile(r"\b(?:answer|therefore|thus|hence|so|final)\b", re.IGNORECASE)
 _NO_ANSWER = re.compile(
     r"\b(?:can't|cannot|can not|don't|do not|couldn't) (?:tell|say|decide|know) which\b|"
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b",

@@ -70,7 +70,7 @@ def own_part(text: str, asked: str) -> str:
     text = _without_echo(text, asked)
     for match in _ASKED_NEXT.finditer(text):
         head = text[: match.start()].strip()
-        answered = any(map(MARK.search, head.split("\n"))) or "\\boxed" in head or len(sentences(head)) == 1
+        answered = _marks(head) or len(sentences(head)) == 1 and not _marks(text[match.end() :])
         if answered and _is_another(match[1], asked) and not _TURNS_BACK.search(match[1]):
             text = head
             break
@@ -107,7 +107,14 @@ def _without_echo(text: str, asked: str) -> str:
     """A response without the question repeated behind it."""
     question = without_options(asked).strip()
     at = text.find(f"\n{question}", 1) if len(question) > 20 else -1
-    return text[:at].strip() if at > 0 and re.search(r"\w", text[:at]) and not _LEADS_IN.search(text[:at]) else text
+    if at <= 0 or not re.search(r"\w", text[:at]) or _LEADS_IN.search(text[:at]) or _marks(text[at:]) and not _marks(text[:at]):
+        return text
+    return text[:at].strip()
+
+
+def _marks(text: str) -> bool:
+    """Whether a text holds an answer marker or a box."""
+    return "\\boxed" in text or any(map(MARK.search, text.split("\n")))
 
 
 def _tokens(text: str) -> set[str]:

@@ -58,7 +58,7 @@ WITHDRAWS = PatternTable(
     r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b|"
     r"\b(?:don't|do not) (?:take|count|use) (?:that|this|it)\b|\bi have (?:none|no answer)\b|"
     r"\b(?:correct|change|revise|retract|withdraw) my (?:answer|choice)\b(?! to\b)",
-    r"\blet(?: me|'s| us) (?:(?:count|check|look|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|"
+    r"\blet(?: me|'s| us) (?:(?:count|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|"
     r"recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
