@@ -42,7 +42,8 @@ _TOGETHER = re.compile(r"^(?:[\s,;$\\()]|and|or|text|quad|\{|\}){0,16}$")
 # What makes a box a piece of something larger: "2\\boxed{3}", "-\\boxed{7}", "\\boxed{3}^2", "\\boxed{9}\\pi".
 _BEFORE = re.compile(r"(?:(?<![\w.^{-])\d+(?:\.\d+)?|(?<=[=\s$(:])-|^-|\\sqrt)$")
 _BEHIND = re.compile(
-    r"\s?\\times\s?10\^(?:\{-?\d+\}|\d)|\^(?!\s?\{?\s?\\circ)(?:\{[^{}]{1,6}\}|\w)|\\pi(?![a-z])|\\sqrt\{[^{}]{1,6}\}|"
+    r"\$? (?:dozen|thousand|million|billion)\b|\s?\\times\s?10\^(?:\{-?\d+\}|\d)|\^(?!\s?\{?\s?\\circ)(?:\{[^{}]{1,6}\}|\w)|"
+    r"\\pi(?![a-z])|\\sqrt\{[^{}]{1,6}\}|"
     r"[a-zπ](?![a-z])"
 )
 
@@ -53,7 +54,7 @@ _STEP_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _STEP_BEHIND = re.compile(
-    r"\}\{| ?[-+*/] ?\d| ?\\(?:cdot|times) ?(?!10\^)\d|[^\w\n]{0,3}(?:dozen|hundred|thousand|million)\b| ?\$? ?(?:\\?%|"
+    r"\}\{| ?[-+*/] ?\d| ?\\(?:cdot|times) ?(?!10\^)\d| ?\$? ?(?:\\?%|"
     r"\\%\$) ?\$? ?of\b",
     re.IGNORECASE,
 )
@@ -61,7 +62,9 @@ _STEP_BEHIND = re.compile(
 
 def _in_place(before: str, content: str, behind: str) -> str:
     front, back = _BEFORE.search(before), _BEHIND.match(behind)
-    return f"{front.group() if front else ''}({content}){back.group() if back else ''}" if front or back else content
+    return (
+        f"{front.group() if front else ''}({content}){back.group().lstrip('$') if back else ''}" if front or back else content
+    )
 
 
 def boxed_claims(text: str) -> list[tuple[int, str]]:

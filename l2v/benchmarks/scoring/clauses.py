@@ -41,7 +41,7 @@ from l2v.benchmarks.scoring.phrases import (
     WITHDRAWS,
 )
 from l2v.benchmarks.scoring.tables import possible
-from l2v.benchmarks.scoring.topics import off_topic
+from l2v.benchmarks.scoring.topics import off_topic, without_options
 
 
 class Kind(Enum):
@@ -108,7 +108,7 @@ def unreal(text: str) -> bool:
 def _asked_too(refusal: str, asked: str) -> bool:
     """Whether a question holds the very words of a refusal: "Which cannot be seen?", "Which tool is not shown?"."""
     words = re.match(r"\S+ \S+(?: \S+)?", refusal)
-    return words is not None and words.group().lower().rstrip(".,") in asked.lower().replace("can't", "cannot")
+    return words is not None and words.group().lower().rstrip(".,") in without_options(asked).lower().replace("can't", "cannot")
 
 
 YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no|true|false)\W*", re.IGNORECASE)
@@ -153,7 +153,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.QUOTATION
     if SUPPOSES.search(_BECAUSE.split(text, maxsplit=1)[0], bits):
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
-    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(DOMAIN.sub("", said), bits)
+    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(DOMAIN.sub(r"\1", said), bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
@@ -229,12 +229,19 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
                 found[i - 1] = replace(before, given=Kind.HYPOTHESIS)
         if governed:
             found[i] = replace(clause, given=Kind.HYPOTHESIS)
+    found = _lists(found, asked, options)
     refusing = [o for o in options if _refuses(o)]
-    if len(refusing) == 1:
-        # "There is not enough information", where that is an option.
-        words = spaced_words(_NO.sub("", refusing[0]))
-        found = [replace(c, text=refusing[0], given=Kind.CONCLUSION) if words in spaced_words(c.text) else c for c in found]
-    return _lists(found, asked, options)
+    if len(refusing) != 1:
+        return found
+    # "There is not enough information", where that is an option.
+    words = spaced_words(_NO.sub("", refusing[0]))
+    return [replace(c, text=refusing[0], given=Kind.CONCLUSION) if _says_so(c, words) else c for c in found]
+
+
+def _says_so(clause: Clause, words: str) -> bool:
+    """Whether a clause refuses in these words, and nobody else does in it nor is it denied."""
+    own = clause.kind is Kind.REFUSAL and words in spaced_words(clause.text)
+    return own and not (unreal(clause.text) or framed(clause.text))
 
 
 @lru_cache(maxsize=8192)

@@ -74,7 +74,7 @@ _BOXED_PART = re.compile(r"(\\[dt]?frac\{)\\boxed\{([^{}]*)\}\}")
 
 _EXACTLY = re.compile(r"\b(?:exactly|precisely) (?=\W{0,3}\d)")
 # "no no no"; "Option (B): Helsinki" and nothing else
-_OVER_AND_OVER = re.compile(r"^\W*(\w+)(?:[,.]?\s+\1)+\W*$", re.IGNORECASE)
+_OVER_AND_OVER = re.compile(r"^\W*([^\W\d_]{2,})(?:[,.]?\s+\1)+\W*$", re.IGNORECASE)
 _ONE_OPTION = re.compile(r"^\W*(?:option|choice) \(?([A-J])\)?\s?:\s?(\S.{0,80})$", re.IGNORECASE)
 # "So 45 it is."
 _IT_IS = re.compile(
@@ -165,7 +165,7 @@ def _levelled(text: str) -> str:
 
 # Where an expression holds: ", \\quad x \\neq 3", "(x ≠ 3)", "for x ≠ 3".
 DOMAIN = re.compile(
-    r"(?<=[\w)}])\s*(?:,|\\q?quad|\(|\$|for|where|with|if|provided(?: that)?|\s)+[a-z]\s*(?:≠|"
+    r"(=[^=≠]*?[\w)}])\s*(?:,|\\q?quad|\(|\$|for|where|with|if|provided(?: that)?|\s)+[a-z]\s*(?:≠|"
     r"\\neq?(?![a-z]))\s*-?[\d/.]+[\s$\\).]*$"
 )
 GREEK = dict(

@@ -11,9 +11,11 @@ from l2v.benchmarks.scoring.asking import HOW_MANY
 def none_counted(text: str, question: str) -> str:
     """A text with its "no triangles" as "0 triangles", where just these are counted."""
     text = _ZEROS.sub("zeros", text) if _ZEROS.search(question) else text
+    if _UNSEEN.search(text):
+        return text
     text = _NONE.sub("0", text) if HOW_MANY.search(question) else text
     none = _none(question)
-    return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none and not _UNSEEN.search(text) else text
+    return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none else text
 
 
 # "one zero": what is counted, and no number.

@@ -190,6 +190,9 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
                 return Comparison(None, "symbolic", text_plain, (to_latex(gold_plain), to_latex(side)))
     if (formula := _FORMULA.search(text)) and squeeze(formula[1].rpartition("=")[2]) == squeeze(gold):
         return Comparison(True, "text", formula[1])
+    if _ORDERED.fullmatch(gold_plain) and sorted(gold_plain) == sorted(text_plain):
+        # The segment CB is BC, the numeral IX is not XI.
+        return Comparison(None, "text", text_plain)
     prose = prose_words(gold_plain) >= 3 or is_mathematics(gold_plain) and prose_words(text_plain) >= 3 and "(" in text_plain
     return Comparison(None if prose else False, "text", text_plain)
 
@@ -311,7 +314,7 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
     gold = question.gold
     if squeeze(text) == squeeze(gold):
         return Comparison(True, "text", text)
-    said = DOMAIN.sub("", _REASON.split(text[-300:], maxsplit=1)[0])
+    said = DOMAIN.sub(r"\1", _REASON.split(text[-300:], maxsplit=1)[0])
     bold = _BOLD.findall(said)
     formula = _FORMULA.search(said)
     parts = (said, *_last_parts(plain(said).rstrip(".")), *(bold if len(bold) == 1 else ()), *([formula[1]] if formula else ()))

@@ -20,6 +20,7 @@ from l2v.benchmarks.scoring.forms import (
 from l2v.benchmarks.scoring.markers import ENDED, told_first
 from l2v.benchmarks.scoring.phrases import CONCLUDES
 from l2v.benchmarks.scoring.polar import ABLE, restated
+from l2v.benchmarks.scoring.topics import options_of
 
 VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|must|should|be|equals?|leaves|remains?|measures|"
@@ -158,7 +159,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
     alone = last.text == lines[-1] or (
         last.sentence != said[-2].sentence and said[-2].kind in (Kind.INSTRUCTION, Kind.QUESTION)
     )
-    option = _bare(last.text) in map(_bare, asked.rpartition("\n\n")[2].split("\n"))
+    option = _bare(last.text) in map(_bare, options_of(asked))
     alone = alone or re.fullmatch(r"\*\*\(?[A-J]\)?\*\*\W*|\([A-J]\)\W*", last.text) is not None
     if alone and (option or BARE_LINE.match(claim.text)) and not _step(lines):
         found.append(replace(claim, how=LAST_LINE))
@@ -231,7 +232,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
             and not (turned or equation and found)
         ):
             found.append(ResponseClaim(clause.text, STATEMENT, clause.text, clause.at))
-        others = any(len(o) > 3 and o.lower() in clause.text.lower() for o in asked.rpartition("\n\n")[2].split("\n"))
+        others = any(len(o) > 3 and o.lower() in clause.text.lower() for o in options_of(asked))
         denies_it = clause.kind is Kind.DENIAL and _OF_IT.search(clause.text) and not (others or CONCLUDES.match(clause.text))
         if clause.kind is Kind.CONCLUSION or denies_it:
             break

@@ -131,6 +131,11 @@ def without_options(asked: str) -> str:
     return asked.rpartition("\n\n")[0] if "\n\n" in asked else asked
 
 
+def options_of(asked: str) -> list[str]:
+    """The options that stand behind a question, a line each."""
+    return asked.rpartition("\n\n")[2].split("\n")
+
+
 def off_topic(text: str, asked: str) -> bool:
     """Whether a text speaks of another quantity or side than all that the question names ("The median is 3" of the mean)."""
     return (
