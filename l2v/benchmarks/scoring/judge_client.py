@@ -1,265 +1,148 @@
-"""An OpenAI-compatible endpoint as a judge: one request at a time and thread, bounded in every direction."""
+"""An OpenAI-compatible endpoint as a judge, asked through `openai`, which connects, waits and asks again.
+
+What openai does not bound is bounded here: a request as a whole, a reply's size, and how long a dead endpoint is asked.
+"""
 
 from __future__ import annotations
 
-import email.utils
 import json
-import queue
-import random
-import threading
-import time
+import os
+import socket
+import ssl
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import aclosing
+from functools import partial
+from itertools import islice
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
-import requests
+import anyio
+import httpx2
+import openai
+from anyio.from_thread import start_blocking_portal
 
-from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, Judgement, JudgeSettings, excerpt, read_reply
+from l2v.benchmarks.scoring.judge_settings import MOST_FAILURES, TEMPERATURE, Judgement, JudgeSettings, excerpt, read_reply
+from l2v.errors import UserError
 
-# Seconds before the first retry, doubled for each further one, and the longest wait, an endpoint's own wish included.
-BACKOFF, MOST_WAIT = 0.5, 60.0
-# So many items in a row without any reply, and the endpoint is given up.
-MOST_FAILURES = 5
 MOST_BODY = 2**20
-# Answers after which asking again, for this or any other item, is useless, and those that concern one item only.
+# Refusals of every request, and how to mend them.
 HOPELESS = {401: "set the variable that judge.api_key_env names", 402: "", 403: "", 404: "check judge.base_url and judge.model"}
-TRY_AGAIN = {408, 409, 425, 429}
-
-
-class Breaker:
-    """Gives an endpoint up after MOST_FAILURES items in a row that got no reply; shared by all threads that ask it."""
-
-    def __init__(self) -> None:
-        self.reason = ""
-        self._failures = 0
-        self._lock = threading.Lock()
-        self._given_up = threading.Event()
-
-    @property
-    def given_up(self) -> bool:
-        """Whether the endpoint is asked no more."""
-        return self._given_up.is_set()
-
-    def worked(self) -> None:
-        """The endpoint sent a reply."""
-        with self._lock:
-            self._failures = 0
-
-    def failed(self, reason: str) -> None:
-        """All attempts for one item got none."""
-        with self._lock:
-            self._failures += 1
-            enough = self._failures >= MOST_FAILURES
-        if enough:
-            self.give_up(f"{MOST_FAILURES} items in a row failed, the last because {reason}")
-
-    def give_up(self, reason: str) -> None:
-        """Ask no more; the first reason stays."""
-        with self._lock:
-            self.reason = self.reason or reason
-        self._given_up.set()
-
-    def wait(self, seconds: float) -> None:
-        """Sleep, but not on when the endpoint is given up meanwhile."""
-        self._given_up.wait(seconds)
-
-
-class Failure(Exception):
-    """An attempt without a reply. wait: seconds the endpoint asks for. again: whether another attempt makes sense."""
-
-    def __init__(self, reason: str, again: bool = True, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.reason, self.again, self.wait = reason, again, wait
-
-
-class Hopeless(Exception):
-    """The endpoint refuses every request."""
+HOPELESS |= dict.fromkeys(range(300, 400), "check judge.base_url")
 
 
 def ask_endpoint(prompts: Sequence[str], settings: JudgeSettings) -> Iterator[tuple[int, Judgement]]:
     """(index, outcome) of every prompt, in the order they finish. Never raises for what the endpoint does."""
-    breaker = Breaker()
-    jobs: queue.SimpleQueue[int] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, Judgement]] = queue.SimpleQueue()
-    for index in range(len(prompts)):
-        jobs.put(index)
-    key = settings.key
-
-    def work() -> None:
-        client = Client(settings, key, breaker)
-        while True:
-            try:
-                index = jobs.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                outcome = client.ask(prompts[index])
-            except Exception as error:  # a thread that dies in silence would leave its item, and the caller, waiting
-                outcome = Judgement(None, f"asking failed ({type(error).__name__})")
-            done.put((index, outcome))
-
-    # Daemons, so that an interrupt is not held up by requests in flight.
-    for _ in range(min(settings.concurrency, len(prompts))):
-        threading.Thread(target=work, daemon=True).start()
     try:
-        for _ in prompts:
-            yield done.get()
-    finally:
-        breaker.give_up("the run was stopped")
+        client = _Client(settings)
+    except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:
+        told = str(error).rstrip(".") if isinstance(error, ImportError) else type(error).__name__
+        raise UserError(f"judge.base_url, or a proxy or certificate of the environment, cannot be used ({told}).") from error
+    todo = iter(enumerate(prompts))
+    asked: dict[Future[Judgement], int] = {}
+    failures, given_up = 0, ""
+    # In a thread of its own: whoever asks may stand in an event loop, as notebooks do.
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
+        while not given_up:
+            for index, prompt in islice(todo, settings.concurrency - len(asked)):
+                asked[portal.start_task_soon(client.ask, prompt)] = index
+            if not asked:
+                return
+            for future in wait(asked, return_when=FIRST_COMPLETED).done:
+                outcome = future.result()
+                failures = outcome.failures and failures + outcome.failures
+                if failures >= MOST_FAILURES:
+                    given_up = given_up or outcome.reason
+                yield asked.pop(future), outcome
+        for future in asked:
+            future.cancel()
+    for index in (*asked.values(), *(index for index, _ in todo)):
+        yield index, Judgement(None, f"the endpoint was given up: {given_up}")
 
 
-class Client:
-    """Asks one endpoint; for one thread."""
+class _Client(httpx2.AsyncClient):
+    """openai's connection: what comes through it is whole and bounded, and a reply judges."""
 
-    def __init__(self, settings: JudgeSettings, key: str | None, breaker: Breaker) -> None:
-        self._settings, self._key, self._breaker = settings, key, breaker
-        self._url = _chat_url(settings.base_url or "")
-        self._session = requests.Session()
-        self._session.auth = self._authorize
+    def __init__(self, settings: JudgeSettings) -> None:
+        super().__init__(limits=httpx2.Limits())
+        self.judge = settings
+        # As a whole: openai would put its path behind a query.
+        url = httpx2.URL(settings.base_url or "")
+        whole = url.copy_with(path=f"{url.path.rstrip('/').removesuffix('/chat/completions')}/chat/completions")
+        # Nothing of openai's own environment variables, whose keys and names are not for this endpoint.
+        key = f"Bearer {settings.key}" if settings.key else openai.omit
+        headers = {"Authorization": key, "OpenAI-Organization": openai.omit, "OpenAI-Project": openai.omit}
+        client = openai.AsyncOpenAI(
+            api_key="", admin_api_key="", base_url=url, http_client=self, timeout=settings.timeout, max_retries=settings.retries
+        )
+        self.ask_again = partial(client.post, str(whole), cast_to=httpx2.Response, options={"headers": headers})
 
-    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """As a callable, because requests would let a .netrc entry replace a plain header."""
-        if self._key:
-            request.headers["Authorization"] = f"Bearer {self._key}"
-        return request
-
-    def ask(self, prompt: str) -> Judgement:
+    async def ask(self, prompt: str) -> Judgement:
         """The outcome for one prompt, after at most 1 + retries requests."""
-        outcome = Judgement(None)
-        last: Failure | None = None
-        for attempt in range(self._settings.retries + 1):
-            if self._breaker.given_up:
-                return Judgement(None, f"the endpoint was given up: {self._breaker.reason}")
-            try:
-                reply = self._request(prompt)
-            except Hopeless as error:
-                self._breaker.give_up(str(error))
-                return Judgement(None, str(error))
-            except Failure as error:
-                outcome, last = Judgement(None, error.reason), error
-                if not error.again or (error.wait or 0.0) > MOST_WAIT:
-                    break
-                if attempt < self._settings.retries:
-                    self._breaker.wait(max(error.wait or 0.0, _backoff(attempt)))
-                continue
-            self._breaker.worked()
-            outcome, last = read_reply(reply), None
-            if outcome.correct is not None:
-                return outcome
-        if last is not None and last.again:
-            self._breaker.failed(last.reason)
-        return outcome
-
-    def _request(self, prompt: str) -> str:
-        """The text of one reply. Raises Failure or Hopeless."""
-        # Both the wait for each byte and the whole are bounded: requests itself bounds the former only.
-        deadline = time.monotonic() + self._settings.timeout
-        payload = {
-            "model": self._settings.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": TEMPERATURE,
-            "max_tokens": self._settings.max_tokens,
-            "stream": False,
-        }
+        payload = {"model": self.judge.model, "messages": [{"role": "user", "content": prompt}], "stream": False}
+        payload |= {"max_tokens": self.judge.max_tokens, "temperature": TEMPERATURE}
         try:
-            with self._session.post(
-                self._url, json=payload, timeout=self._settings.timeout, stream=True, allow_redirects=False
-            ) as response:
-                # Endpoints quote keys in their errors.
-                body = self._settings.hide(_read(response, deadline).decode("utf-8", "replace"))
-                status, headers = response.status_code, response.headers
-        except (requests.Timeout, TimeoutError):
-            raise Failure(f"the endpoint did not answer within {self._settings.timeout:g} s") from None
-        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise Failure(f"the connection failed ({_cause(error)})") from None
-        except requests.RequestException as error:
-            # Their texts can hold the address with its query, and headers.
-            raise Failure(f"the request failed ({type(error).__name__})") from None
-        if status != 200:
-            raise self._refusal(status, body, headers.get("Retry-After"))
-        return self._settings.hide(_content(body))
+            return (await self.ask_again(body=payload)).request.extensions["judgement"]
+        except openai.APITimeoutError:
+            return Judgement(None, f"the endpoint did not answer within {self.judge.timeout:g} s", failures=1)
+        except openai.APIConnectionError as error:
+            failed = Judgement(None, f"the connection failed ({_cause(error)})", failures=1)
+            return error.request.extensions.get("judgement", failed)
+        except openai.APIStatusError as error:
+            return _refusal(error, self.judge)
+        except Exception as error:  # its text can hold the address with its query, and headers
+            return Judgement(None, f"asking failed ({type(error).__name__})", failures=1)
 
-    def _refusal(self, status: int, body: str, retry_after: str | None) -> Exception:
-        said = self._settings.hide(_error_text(body))
-        reason = f"the endpoint answered {status}" + (f": {said}" if said else "")
-        if status in HOPELESS or 300 <= status < 400:
-            mend = HOPELESS.get(status, "check judge.base_url")
-            return Hopeless(f"{reason} ({mend})" if mend else reason)
-        wait = _seconds(retry_after)
-        if wait is not None and wait > MOST_WAIT:
-            reason += f"; it asks to wait {wait:.0f} s"
-        return Failure(reason, again=status in TRY_AGAIN or status >= 500, wait=wait)
-
-
-def _chat_url(base_url: str) -> str:
-    parts = urlsplit(base_url)
-    path = parts.path.rstrip("/").removesuffix("/chat/completions")
-    return urlunsplit(parts._replace(path=f"{path}/chat/completions", fragment=""))
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        """Raises httpx2.RequestError, after which openai asks again, for a reply that does not judge."""
+        body = bytearray()
+        try:
+            with anyio.fail_after(self.judge.timeout):
+                async with aclosing(await super().send(request, **{**options, "stream": True})) as response:
+                    async for piece in response.aiter_bytes():
+                        body += piece
+                        if len(body) > MOST_BODY:
+                            break
+        except TimeoutError:
+            raise httpx2.ReadTimeout("", request=request) from None
+        if response.is_success:
+            outcome = request.extensions["judgement"] = _judgement(bytes(body), self.judge)
+            if outcome.correct is None:
+                raise httpx2.RequestError(outcome.reason)
+        response.headers.pop("Content-Encoding", None)  # the body is decoded
+        return httpx2.Response(response.status_code, headers=response.headers, content=bytes(body), request=request)
 
 
-def _read(response: requests.Response, deadline: float) -> bytes:
-    """The body, up to MOST_BODY. In small pieces: a read blocks until it is full, however slowly it fills."""
-    body = bytearray()
-    for piece in response.iter_content(16):
-        body += piece
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        if len(body) > MOST_BODY:
-            raise Failure(f"the reply is longer than {MOST_BODY} bytes")
-    return bytes(body)
-
-
-def _content(body: str) -> str:
-    """The text of a chat completion. Raises Failure when the body is none; a reply without text is "".
-
-    Nothing of it is trusted: not to be JSON, not to be shaped like a completion.
-    """
+def _judgement(body: bytes, settings: JudgeSettings) -> Judgement:
+    """What a reply says. Nothing of it is trusted: not to be JSON, not to be shaped like a completion."""
+    if len(body) > MOST_BODY:
+        return Judgement(None, f"the reply is longer than {MOST_BODY} bytes", failures=1)
     try:
         content: Any = json.loads(body)["choices"][0]["message"].get("content")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise Failure(f"the answer is no chat completion: {excerpt(body)}") from None
-    return content if isinstance(content, str) else ""
+        said = settings.hide(body.decode(errors="replace"))
+        return Judgement(None, f"the answer is no chat completion: {excerpt(said)}", failures=1)
+    return read_reply(settings.hide(content) if isinstance(content, str) else "")
 
 
-def _error_text(text: str) -> str:
-    """What an error body says, in a line."""
-    try:
-        told: Any = json.loads(text)
-        for name in ("error", "message", "detail"):
-            told = told.get(name, told) if isinstance(told, dict) else told
-        text = told if isinstance(told, str) else text
-    except (ValueError, RecursionError):
-        pass
-    return " ".join(text.split())[:200]
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """A Retry-After header: seconds or a date; None for anything else."""
-    if not retry_after:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return None
-    return max(0.0, seconds) if seconds == seconds else None
-
-
-def _backoff(attempt: int) -> float:
-    """Doubling waits, scattered so that threads and processes do not come back all at once."""
-    return min(MOST_WAIT, BACKOFF * 2**attempt) * random.uniform(0.5, 1.5)
+def _refusal(error: openai.APIStatusError, settings: JudgeSettings) -> Judgement:
+    """Of one item, or of all. Endpoints quote keys in their errors."""
+    status, told = error.status_code, error.body
+    for name in ("message", "detail"):
+        told = told.get(name, told) if isinstance(told, dict) else told
+    said = " ".join(settings.hide(told if isinstance(told, str) else error.response.text).split())[:200]
+    reason = f"the endpoint answered {status}" + (f": {said}" if said else "")
+    if status in HOPELESS:
+        return Judgement(None, f"{reason} ({HOPELESS[status]})".removesuffix(" ()"), failures=MOST_FAILURES)
+    wish = error.response.headers.get("Retry-After", "")
+    reason += f"; it asks to wait {wish} s" if wish.isdigit() and len(wish) < 10 else ""
+    return Judgement(None, reason, failures=int(status in (408, 409, 429) or status >= 500))
 
 
 def _cause(error: BaseException) -> str:
     """The system's own word for a failed connection (refused, reset, unknown host), without addresses."""
-    seen: list[BaseException] = [error]
-    for _ in range(6):
-        last = seen[-1]
-        inner = getattr(last, "reason", None) or last.__cause__ or last.__context__ or (last.args[0] if last.args else None)
-        if not isinstance(inner, BaseException):
-            break
-        seen.append(inner)
-    told = [e.strerror for e in seen if isinstance(e, OSError) and e.strerror]
-    return told[-1].lower() if told else type(seen[-1]).__name__
+    while inner := error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__ or error.__context__:
+        error = inner
+    if isinstance(error, socket.gaierror | ssl.SSLError):
+        return str(error.strerror).lower()
+    # Not its text, into which asyncio puts addresses.
+    return os.strerror(error.errno).lower() if isinstance(error, OSError) and error.errno else type(error).__name__

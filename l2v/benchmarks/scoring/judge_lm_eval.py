@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from l2v.benchmarks.scoring.judge_client import MOST_FAILURES
-from l2v.benchmarks.scoring.judge_settings import TEMPERATURE, Judgement, JudgeSettings, read_reply
+from l2v.benchmarks.scoring.judge_settings import MOST_FAILURES, TEMPERATURE, Judgement, JudgeSettings, read_reply
 from l2v.checkpoint import check_loaded
 from l2v.errors import UserError, unknown
 

@@ -14,6 +14,8 @@ from l2v.errors import UserError, unknown
 from l2v.identity import digest, fingerprint
 
 TEMPERATURE = 0.0
+# So many items in a row for which the judge does not work, and it is given up.
+MOST_FAILURES = 5
 # Settings that would carry a secret into configs and stored files.
 SECRETS = {"api_key", "api-key", "apikey", "auth_token", "token", "access_token", "header", "key", "password"}
 _OPEN = "<<<<< ANSWER TO BE GRADED: BEGIN >>>>>"
@@ -194,11 +196,15 @@ def _precision(question: Question) -> str:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What asking came to. correct: None when there is no judgement; the reason says why. reply: the judge's text."""
+    """What asking came to. correct: None when there is no judgement; the reason says why. reply: the judge's text.
+
+    failures: how many of MOST_FAILURES it counts as: 0 where the judge works, all where it will fail for every item.
+    """
 
     correct: bool | None
     reason: str = ""
     reply: str = ""
+    failures: int = 0
 
 
 def read_reply(reply: str) -> Judgement:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
+import gzip
 import json
 import logging
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from l2v.benchmarks.base import Question, Verdict
@@ -36,7 +40,7 @@ BEGIN, END = judge_settings._OPEN, judge_settings._CLOSE
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_client, "BACKOFF", 0.01)
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
 
@@ -52,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        number = self.endpoint.note(self.path, dict(self.headers), body)
+        number = self.endpoint.note(self.path, {name.title(): value for name, value in self.headers.items()}, body)
         self.endpoint.script(self, number, body["messages"][0]["content"])
 
     def answer(self, body: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
@@ -303,6 +307,26 @@ def test_the_request_is_greedy_and_bounded(endpoint: Endpoint, settings: JudgeSe
         assert "Authorization" not in headers
 
 
+def test_an_address_with_a_query_keeps_it(endpoint: Endpoint, settings: JudgeSettings) -> None:
+    [verdict] = judge_many(pairs(1), replace(settings, base_url=endpoint.url + "/?api-version=7"))
+    assert verdict.correct is not None
+    assert endpoint.requests[0][1] == "/v1/chat/completions?api-version=7"
+
+
+def test_who_asks_may_stand_in_an_event_loop(settings: JudgeSettings) -> None:
+    """As a notebook's cell does."""
+
+    async def cell() -> list[Verdict]:
+        return judge_many(pairs(3), settings)
+
+    assert [v.correct for v in asyncio.run(cell())] == truth(3)
+
+
+def test_what_can_ask_is_loaded_for_asking_only() -> None:
+    code = "import sys, l2v.benchmarks.scoring.judge, l2v.verbs.score; print({'openai', 'httpx2'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "set()\n"
+
+
 def test_concurrency_is_as_set(endpoint: Endpoint, settings: JudgeSettings) -> None:
     lock, now, most = threading.Lock(), 0, 0
 
@@ -410,14 +434,24 @@ def test_an_hour_is_not_waited(endpoint: Endpoint, settings: JudgeSettings) -> N
     assert "asks to wait 3600 s" in verdict.reason
 
 
-def test_waits_double_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge_client, "BACKOFF", 0.5)
-    for attempt in range(6):
-        assert 0.25 * 2**attempt <= judge_client._backoff(attempt) <= 0.75 * 2**attempt
-    assert judge_client._backoff(5000 % 60) <= 1.5 * judge_client.MOST_WAIT
-    for nonsense in (None, "", "soon", "nan"):
-        assert judge_client._seconds(nonsense) is None
-    assert judge_client._seconds("-5") == 0
+def test_waits_double_and_are_bounded(endpoint: Endpoint, settings: JudgeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai._base_client, "INITIAL_RETRY_DELAY", 0.04)
+    monkeypatch.setattr(openai._base_client, "MAX_RETRY_DELAY", 0.16)
+    endpoint.script = always(lambda handler: handler.answer(b"", 500))
+    judge_many(pairs(1), replace(settings, retries=5))
+    times = [request[0] for request in endpoint.requests]
+    waits = [after - before for before, after in zip(times, times[1:], strict=False)]
+    assert all(wait >= 0.75 * least for wait, least in zip(waits, (0.04, 0.08, 0.16, 0.16, 0.16), strict=True))
+    assert sum(waits) < 1.2
+
+
+@pytest.mark.parametrize("nonsense", ["", "soon", "nan", "-5", "1e999999", "9" * 5000])
+def test_a_wish_that_makes_no_sense_is_not_waited_for(endpoint: Endpoint, settings: JudgeSettings, nonsense: str) -> None:
+    endpoint.script = always(lambda handler: handler.answer(b"", 429, Retry_After=nonsense), DEFECTS["null"][0])
+    start = time.monotonic()
+    [verdict] = judge_many(pairs(1), settings)
+    assert time.monotonic() - start < 1
+    assert verdict.correct is None and "asks to wait" not in verdict.reason
 
 
 def hang(handler: Handler) -> None:
@@ -449,6 +483,19 @@ def test_the_time_for_a_request_is_bounded(
     assert verdict.correct is True
 
 
+def test_a_packed_reply_is_read_and_bounded(endpoint: Endpoint, settings: JudgeSettings) -> None:
+    said = json.dumps({"choices": [{"message": {"content": "Judgement: correct"}}]}).encode()
+    endpoint.script = always(
+        lambda handler: handler.answer(gzip.compress(b'{"error": {"message": "busy"}}'), 503, Content_Encoding="gzip"),
+        lambda handler: handler.answer(gzip.compress(b" " * 2**26 + said), Content_Encoding="gzip"),
+        lambda handler: handler.answer(b"not packed", Content_Encoding="gzip"),
+        lambda handler: handler.answer(gzip.compress(said), Content_Encoding="gzip"),
+    )
+    told = [judge_many(pairs(1), replace(settings, retries=0))[0] for _ in range(4)]
+    assert [v.correct for v in told] == [None, None, None, True]
+    assert "answered 503: busy" in told[0].reason and "longer than" in told[1].reason
+
+
 def test_a_dead_endpoint_is_given_up(endpoint: Endpoint, settings: JudgeSettings) -> None:
     endpoint.stop()
     start = time.monotonic()
@@ -459,13 +506,27 @@ def test_a_dead_endpoint_is_given_up(endpoint: Endpoint, settings: JudgeSettings
     assert sum("the endpoint was given up" in v.reason for v in verdicts) >= 490
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://127.0.0.1:{}/v1", r"\(\[ssl: wrong_version_number"),
+        ("http://no-such-host.invalid/v1", r"\((?!unknown error).*name"),
+        ("http://localhost:1/v1", r"\(connection refused\)"),
+    ],
+)
+def test_a_connection_that_fails_says_why(endpoint: Endpoint, settings: JudgeSettings, address: str, said: str) -> None:
+    [verdict] = judge_many(pairs(1), replace(settings, base_url=address.format(endpoint.port), retries=0))
+    assert verdict.correct is None
+    assert re.search(f"the connection failed {said}", verdict.reason)
+
+
 def test_a_hanging_endpoint_is_given_up(endpoint: Endpoint, settings: JudgeSettings) -> None:
     endpoint.script = always(hang)
     start = time.monotonic()
     verdicts = judge_many(pairs(500), replace(settings, timeout=0.2, retries=1))
     assert time.monotonic() - start < 3
     assert all(v.correct is None for v in verdicts)
-    assert endpoint.count <= 2 * (judge_client.MOST_FAILURES + settings.concurrency)
+    assert endpoint.count <= 2 * (judge_settings.MOST_FAILURES + settings.concurrency)
 
 
 @pytest.mark.parametrize(("status", "mend"), [(401, "api_key_env"), (404, "judge.model"), (307, "base_url")])
@@ -576,6 +637,28 @@ def test_the_key_is_sent_and_nowhere_kept(
     assert "[key]" in stored
     for text in (*told, stored, caplog.text, json.dumps(summary(settings)), repr(settings)):
         assert KEY not in text
+
+
+def test_a_key_for_others_is_not_sent(endpoint: Endpoint, settings: JudgeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ADMIN_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"Authorization: Bearer {KEY}")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    for mine, sent in ((None, None), ("sk-of-this-endpoint", "Bearer sk-of-this-endpoint")):
+        if mine:
+            monkeypatch.setenv("MY_KEY", mine)
+        [verdict] = judge_many(pairs(1), replace(settings, api_key_env="MY_KEY", cache=None))
+        assert verdict.correct is not None
+        headers = endpoint.requests[-1][2]
+        assert headers.get("Authorization") == sent and KEY not in str(headers)
+
+
+def test_a_proxy_that_cannot_be_used(settings: JudgeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv("ALL_PROXY", f"ftp://me:{KEY}@127.0.0.1:1")
+    with pytest.raises(UserError, match="proxy or certificate of the environment") as told:
+        judge_many(pairs(1), settings)
+    assert KEY not in str(told.value)
 
 
 def _all_kinds_of_quotes(endpoint: Endpoint, settings: JudgeSettings) -> list[Verdict]:
@@ -828,7 +911,7 @@ def judges(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """`transformers serve`: its address with the path /v1, and its process."""
-    import requests
+    import httpx2
     from transformers.utils import import_utils
 
     if not getattr(import_utils, "is_serve_available", lambda: False)():
@@ -846,9 +929,9 @@ def server() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             time.sleep(0.1)
             assert process.poll() is None, "transformers serve did not start"
             try:
-                if requests.get(f"http://127.0.0.1:{port}/health", timeout=1).ok:
+                if httpx2.get(f"http://127.0.0.1:{port}/health", timeout=1).is_success:
                     break
-            except requests.RequestException:
+            except httpx2.RequestError:
                 continue
         else:
             pytest.fail("transformers serve did not answer within 120 s")
@@ -940,7 +1023,7 @@ def test_an_lm_eval_model_that_fails_on_one_item(judges: dict[str, str], monkeyp
     loaded.generate_until = dead
     verdicts = judge_many(pairs(500), of_lm_eval(judges["yes"]))
     assert all(v.correct is None and "gone" in v.reason for v in verdicts)
-    assert len(calls) == judge_client.MOST_FAILURES
+    assert len(calls) == judge_settings.MOST_FAILURES
 
 
 def test_a_model_of_lm_eval_that_does_not_exist_or_load() -> None:
