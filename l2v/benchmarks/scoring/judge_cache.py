@@ -36,7 +36,7 @@ class Cache:
             lines = whole_lines(self.path.read_bytes()) if self.path.exists() else []
         except OSError as error:
             raise UserError(
-                f"The judge's cache {self.path} could not be read ({error.strerror}); mend that or set judge.cache=…."
+                f"The judge's cache {self.path} could not be read ({error.strerror}); mend or remove it."
             ) from error
         found: dict[str, Verdict] = {}
         for line in lines:
@@ -63,7 +63,7 @@ class Cache:
         except OSError as error:
             raise UserError(
                 f"Writing to the judge's cache {self.path} failed ({error.strerror}); everything judged so far is kept: "
-                "make room or permission there, or set judge.cache=…, then repeat the command."
+                "make room or permission there, then repeat the command."
             ) from error
 
 

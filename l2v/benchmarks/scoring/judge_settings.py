@@ -131,8 +131,12 @@ class JudgeSettings(JudgeConfig):
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of an address in brackets, or of a port
+        sound = False
+    if not sound:
         raise UserError("judge.base_url is not the address of an endpoint; an example is http://localhost:8000/v1.")
     if "@" in parts.netloc or any(name.lower() in SECRETS for name, _ in parse_qsl(parts.query)):
         raise UserError("judge.base_url holds a key; put that into the variable that judge.api_key_env names.")

@@ -700,6 +700,8 @@ def test_a_key_that_cannot_be_sent(settings: JudgeSettings, monkeypatch: pytest.
         ({}, "exactly one"),
         ({"base_url": "http://h/v1", "lm_eval": "hf"}, "exactly one"),
         ({"base_url": "localhost:8000/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://[::1/v1"}, "http://localhost:8000/v1"),
+        ({"base_url": "http://h:99999/v1"}, "http://localhost:8000/v1"),
         ({"base_url": "http://h/v1", "prompt": "defualt"}, "did you mean default"),
         ({"base_url": "http://h/v1", "timeout": 0}, "timeout"),
         ({"base_url": "http://h/v1", "timeout": float("nan")}, "timeout"),
@@ -770,7 +772,8 @@ def test_a_retrained_local_model_is_another_judge(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written(settings: JudgeSettings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="judge.cache"):
+    """No hint of judge.cache, which is no setting of the command line."""
+    with pytest.raises(UserError, match=f"{tmp_path / 'file'}.*room or permission there, then repeat"):
         judge_many(pairs(1), replace(settings, cache=str(tmp_path / "file")))
 
 
