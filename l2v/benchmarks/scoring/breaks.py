@@ -76,28 +76,30 @@ FRAME = re.compile(
     r"suggest|evidence|reason|case|way|mistake|doubt|impression|opinion|chance|error) (?:that|whether)\s)",
     re.IGNORECASE,
 )
-EVIDENCE = re.compile(
-    r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?(?:"
-    r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|"
-    r"name)\b[^,;]{0,60}, |as far as [^,;]{1,60}, |(?:there is )?no doubt(?: about it)?\W{1,3}|"
-    r"(?:to (?:sum up|conclude|answer (?:your|"
-    r"the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|simply put|upon (?:closer )?\w+|(?!possib|"
-    r"suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|tentativ|purported|ostensib|typical|usual|"
-    r"general|apparent|common)\w{2,}ly), |(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|"
-    r"guess\w*|unless|whether|whose)\b)(?:(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|"
-    r"explanation)\W{0,3}:\W{0,3}|"
-    rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i|s?he)\b)|(?:{_WAY}|"
-    rf"since\b|"
-    rf"because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
+_SO = r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?"
+_UNTRIED = (
+    _SO + r"(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|guess\w*|unless|whether|whose)\b)"
+)
+EVIDENCE = PatternTable(
+    _SO + r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|"
+    r"name)\b[^,;]{0,60}, ",
+    _SO + r"as far as [^,;]{1,60}, ",
+    _SO + r"(?:there is )?no doubt(?: about it)?\W{1,3}",
+    _SO + r"(?:to (?:sum up|conclude|answer (?:your|the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|"
+    r"simply put|upon (?:closer )?\w+|(?!possib|suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|"
+    r"tentativ|purported|ostensib|typical|usual|general|apparent|common)\w{2,}ly), ",
+    _UNTRIED + r"(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|explanation)\W{0,3}:\W{0,3}",
+    _UNTRIED + rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i|s?he)\b)",
+    _UNTRIED + rf"(?:{_WAY}|since\b|because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
     r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their)\b|(?-i:[A-Z])|[$\\∠]|"
-    r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)|"
-    r"\w+ing\b[^,=;]{1,120}?\b(?:gives|yields|leaves|results in|leads to|produces)(?: us)? (?=\W{0,3}[a-z] ?=|the )|"
-    r"(?!which (?:indicat|suggest|show|impl))(?:(?!\b(?:not|no|may|might|could|would|does|do|did|say|claim)\b|"
+    r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)",
+    _UNTRIED + r"\w+ing\b[^,=;]{1,120}?\b(?:gives|yields|leaves|results in|leads to|produces)(?: us)? (?=\W{0,3}[a-z] ?=|the )",
+    _UNTRIED + r"(?!which (?:indicat|suggest|show|impl))(?:(?!\b(?:not|no|may|might|could|would|does|do|did|say|claim)\b|"
     r"n't)[^;?]){0,150}?\b(?:suggest|indicat|mean|imply|impli|show|reveal|tell)(?:e?s|ing)?(?: us)? that\s+(?!is\b|of\b|"
-    r"the answer\b)|"
-    rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)|"
-    r"(?:these|those|the|all) (?:\w+ )?\w+s (?:suggest|indicate|show|imply|mean|reveal) (?=the \w+ (?:\w+ )?(?:is|are)\b)))",
-    re.IGNORECASE,
+    r"the answer\b)",
+    _UNTRIED + rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)",
+    _UNTRIED
+    + r"(?:these|those|the|all) (?:\w+ )?\w+s (?:suggest|indicate|show|imply|mean|reveal) (?=the \w+ (?:\w+ )?(?:is|are)\b)",
 )
 CONTRASTED = re.compile(
     r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
@@ -155,7 +157,7 @@ def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, boo
         end = match.start() if match else len(sentence)
         clause = sentence[start:end]
         clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause) else clause
-        while (led := None if framed(clause) else EVIDENCE.match(clause)) and clause.count(" ", led.end()) > 1:
+        while (led := None if framed(clause) else EVIDENCE.match(clause, bits)) and clause.count(" ", led.end()) > 1:
             if led.group().endswith("that ") and _UNSURE.search(led.group()):
                 break
             start, clause = start + led.end(), clause[led.end() :]

@@ -29,26 +29,28 @@ _IS = (
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
 _OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 MARK = PatternTable(
-    rf"(?:\bthe (?:final |correct )?answer,(?=\s[^,]{{1,20}},\s(?:is|was|can be|follows|comes)\b)|"
-    rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|"
-    rf",\s)?{_IS}{_EMPHASIS}(?:(?:therefore|thus|then|hence)\b)?{_EMPHASIS}:?|"
+    r"\bthe (?:final |correct )?answer,(?=\s[^,]{1,20},\s(?:is|was|can be|follows|comes)\b)",
+    rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|"
+    rf"thus|then|hence)\b)?{_EMPHASIS}:?",
     rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct(?:ed)?|revised|best|right|short|"
     rf"and),?\s){{0,4}}(?:answers?|choice|select(?:ed|ion)|pick|final(?: (?:value|result|number|count|"
-    rf"total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:|\b(?:correct|right|"
-    rf"best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|"
-    rf"selection)(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|"
-    rf":){_EMPHASIS}:?"
-    r"|^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$|(?:答案|正确选项)(?:应该)?(?:是|为|选|"
-    r":)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|(?:答え|解答)(?:は|:)|(?:정답|답)"
-    r"[은는:]|^\W{0,4}(?:\w+ )?(?:letter|option|action input|select one)\s?:(?=\W{1,6}[A-J]\W*$)|\b(?:antwort|lösung|réponse|"
-    r"respuesta|risposta|"
-    r"resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?\s?(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)|"
-    r"(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)|\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|"
-    r"just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)|<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|"
-    r"response|conclusion)>|^####(?=\s{0,3}[^\s#])|\[answer\][\s:]*|^\W{0,4}ans\b\s?[.:=-]|(?<![/\w])(?:i|we)(?:'d|'ll|'m|"
-    r" am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|pick(?:ing)?|select|go(?:ing)? with|"
-    r"opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|mind)) to|switch(?:ing)? to|"
-    r"stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?)"
+    rf"total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:",
+    rf"\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|selection)"
+    rf"(?:\s+letter)?{_OF}{_EMPHASIS}(?:is|:){_EMPHASIS}:?",
+    r"^[#\s*\[]{0,8}(?:(?:the\s+)?final\s+|correct\s+)?answer\]?[*_: \]]{0,6}$",
+    r"(?:答案|正确选项)(?:应该)?(?:是|为|选|:)\s{0,3}:?|^答\s?:|(?:因此|所以|故|应该?)选择?|(?:^|[,.。])选择?(?=\s?\(?[A-J])|"
+    r"(?:答え|解答)(?:は|:)|(?:정답|답)[은는:]",
+    r"^\W{0,4}(?:\w+ )?(?:letter|option|action input|select one)\s?:(?=\W{1,6}[A-J]\W*$)",
+    r"\b(?:antwort|lösung|réponse|respuesta|risposta|resposta|ответ)(?:\s(?:finale?|correcta?|correta|corretta))?\s?"
+    r"(?:\s(?:ist|lautet|est|es|è|é)(?!\w)|:|-)",
+    r"(?<=\w\w)\)?[ *]{0,3}(?:→|⇒|⟹)(?=\W{0,4}(?:option )?\(?[A-J]\)?\W*$)",
+    r"\bleav(?:es|ing)\s+(?:us\s+with\s+|only\s+|just\s+)*(?=(?:option|choice)\b|\(?[A-J]\)?\W*$)",
+    r"<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|"
+    r"\[answer\][\s:]*",
+    r"^\W{0,4}ans\b\s?[.:=-]",
+    r"(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
+    r"pick(?:ing)?|select|go(?:ing)? with|opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|"
+    r"mind)) to|switch(?:ing)? to|stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?",
 )
 _RIGHT_AFTER = PatternTable(
     r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|"

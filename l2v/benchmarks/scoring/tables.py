@@ -108,6 +108,8 @@ def _needed(parsed: Iterable[tuple[Any, Any]], begins: bool = False, ends: bool 
             choices.append(frozenset([" " * open_ + run + " " * edge]))
         if kind is sre.LITERAL and _TOKEN.match(chr(what)):
             choices.append(frozenset([chr(what)]))
+        if kind is sre.IN and all(k is sre.LITERAL and re.match(r"[^\w\s]", chr(c)) for k, c in what):
+            choices.append(frozenset(chr(c) for _, c in what))
         run, open_ = "", kind is sre.AT or kind is sre.LITERAL
         before = at == 0 and begins or at > 0 and items[at - 1][0] is sre.AT
         if kind is sre.SUBPATTERN:

@@ -225,6 +225,8 @@ _MIXED = re.compile(
     rf"((?:{'|'.join(_PARTS)})s?)(?![\w-])(?! (?:one|is|was|are|were|of|that|more|less)\b)|([1-9])/([1-9]\d?)(?= [a-z]{{2}}))",
     re.IGNORECASE,
 )
+# What any of these holds, found sooner.
+_AND_A_PART = re.compile(rf"and[ -](?:\w+[ -](?:{'|'.join(_PARTS)})|[1-9]/[1-9])", re.IGNORECASE)
 
 
 def without_mixed_words(text: str) -> str:
@@ -236,7 +238,8 @@ def without_mixed_words(text: str) -> str:
         return f"{_small(whole) + share:.10g}"
 
     text = _DOZEN.sub(lambda m: str(12 * (_small(m[1]) if m[1] else 1) // (2 if m[0][:4].lower() == "half" else 1)), text)
-    return _FRACTION.sub(lambda m: f"{_small(m[1])}/{_part(m[2])}", _MIXED.sub(decimal, text))
+    text = _MIXED.sub(decimal, text) if _AND_A_PART.search(text) else text
+    return _FRACTION.sub(lambda m: f"{_small(m[1])}/{_part(m[2])}", text)
 
 
 # "a dozen eggs", "half a dozen"
