@@ -89,7 +89,8 @@ _SOME = re.compile(
 )
 # A place or a company behind the answer, with which a sentence ends.
 _PLACE = re.compile(
-    r"\W*$|\W*(?:[a-z]+ing )?(?:in|on|at|near|beside|with|from|together|around|(?:down|up|off)(?= (?:the|an?)\b)|over|through|"
+    r"\W*$|\W*(?:[a-z]+ing )?(?:in|on|at|near|beside|with|from|together|around|facing|(?:down|up|off)(?= (?:the|an?)\b)|over|"
+    r"through|"
     r"by|along|across|towards|to)\b(?! (?:total|all)\b)[^,;=0-9]*$",
     re.IGNORECASE,
 )
@@ -111,6 +112,12 @@ _ADJECTIVE = re.compile(r"\b(?:an?|his|her|their|its)\s+([a-z]+)\W*$", re.IGNORE
 BEARER = re.compile(
     r"^\W*(?:(?:[A-Z][\w'-]* ){1,3}|[Tt]he (?:\w+ ){1,3})(?:is|was|has|had|shows|reached|recorded) (the [a-z "
     r"]{0,60}(?:est|most|least|maximum|minimum)\b[a-z ]{0,60}),? (?:with|at|of)\b(?: an? (?:\w+ )?\w+ of)?(?=[^a-z]*\d)"
+)
+# "The highest grade is Obi's, 94.", "The smallest bar is the one for "walnut", with a value of 4."
+HELD_BY = re.compile(
+    r"^\W*([Tt]he (?:[a-z]+ ){0,2}?(?:\w{2,}est|most|maximum|minimum) (?:[a-z]+ ){0,4}?[a-z]+) (?:is|was|"
+    r"belongs to) [^,;:\d]{2,40}?"
+    r"(?:,? (?:with|at|of)(?: an? (?:\w+ )?\w+ of)?|,) (?=[$€£]?\d[\d.,]*\s?[%°]?(?: [a-z]+)?\W*$)"
 )
 _RELATIVE = re.compile(r"\b(?:which|who|whose|that|where|while|but|and)\b", re.IGNORECASE)
 
@@ -136,7 +143,7 @@ def may_add(text: str, question: str, answer: Sequence[str], foreign: Set[str]) 
         return False
     words = list(_WORD.finditer(text))
     at = [i for i, word in enumerate(words) if own & {*named(word.group()), *named(word.group().lower())}]
-    if not at or at[-1] - at[0] >= len(at):
+    if not at or sum(bool(named(word.group())) for word in words[at[0] : at[-1]]) >= len(at):
         return False
     first, last = words[at[0]], words[at[-1]]
     front = text[: first.start()]

@@ -235,6 +235,8 @@ def answers(
         missing = missing - {y for _, by, y in asked_of(question).pairs if by == "than"}
     if _NEEDED.search(question):
         foreign = foreign - {"need", "requir"}
+    if _EACH.search(question):
+        foreign = foreign - {"per"}
     if _WILL.search(question):
         foreign = foreign - {"would", "expect"}
     if any(map(YEAR.fullmatch, foreign)) and any(map(YEAR.fullmatch, asked_of(question).known - {*named(text)})):

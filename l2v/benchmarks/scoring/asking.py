@@ -93,6 +93,9 @@ _REWORDED = [
         (" on", r"\bha(?:s|ve|d) (?:an? )?(\w+) on(?=\W*$| (?:his|her|their) )", r"wear \1"),
         ("left over", r"\bleft over\b", "left"),
         ("in common", r"\bin common\b", ""),
+        ("orth", r"\b(north)[- ](east|west)", r"\1\2"),
+        ("outh", r"\b(south)[- ](east|west)", r"\1\2"),
+        (" points ", r"\bpoints (?=(?:to|at)\b)", "is "),
         (" to", r"\badds? up to\b|\bsums? (?:up )?to\b", "total"),
     )
 ]
@@ -256,6 +259,9 @@ def asked_of(question: str) -> Wanted:
         head, first = "", next(i for i in range(first + 1, len(parts)) if parts[i])
         main, rest = frozenset(parts[first]), frozenset(n for part in parts[first + 1 :] for n in part)
     noun = frozenset(named(how_many.group(1)) if how_many else free | {stem(m[1] or "") for m in _WH.finditer(asking)})
+    if _OF_STATEMENTS.search(asking):
+        # "Which statement is true?" asks for no quantity of its own.
+        main, rest = main - {"tru", "correc", "accura", "valid", "suppor"}, frozenset()
     units = _units(question)
     return Wanted(
         main,
@@ -277,6 +283,9 @@ def asked_of(question: str) -> Wanted:
     )
 
 
+_OF_STATEMENTS = re.compile(
+    r"\b(?:statement|sentence|claim|conclusion)s?\b.{0,40}\b(?:true|correct|accurate|valid|supported)\b", re.IGNORECASE
+)
 _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 
 

@@ -105,10 +105,11 @@ def unreal(text: str) -> bool:
     return bool(SUPPOSES.search(text) or QUOTES.search(f"{text} "))
 
 
-def _asked_too(refusal: str, asked: str) -> bool:
+def _asked_too(refusal: str, found: str, asked: str) -> bool:
     """Whether a question holds the very words of a refusal: "Which cannot be seen?", "Which tool is not shown?"."""
     words = re.match(r"\S+ \S+(?: \S+)?", refusal)
-    return words is not None and words.group().lower().rstrip(".,") in without_options(asked).lower().replace("can't", "cannot")
+    said = found if found.count(" ") == 1 else words.group() if words else ""
+    return said != "" and said.lower().rstrip(".,") in without_options(asked).lower().replace("can't", "cannot")
 
 
 YES_NO = re.compile(r"\W*(?:(?:so|therefore|thus|hence)[\s,]+)?(yes|no|true|false)\W*", re.IGNORECASE)
@@ -147,7 +148,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     if WITHDRAWS.search(text, bits) and not REAFFIRMS.search(text):
         return Kind.WITHDRAWAL
     refused = REFUSES.search(text, bits)
-    if refused and not _GUESSES.search(text) and not _asked_too(text[refused.start() :], asked):
+    if refused and not _GUESSES.search(text) and not _asked_too(text[refused.start() :], refused.group(), asked):
         return Kind.REFUSAL
     if QUOTES.search(text, bits):
         return Kind.QUOTATION

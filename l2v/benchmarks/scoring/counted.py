@@ -1,14 +1,46 @@
-"""What is counted and is not there: "no triangles" as a number."""
+"""A response in the terms of its question: "no triangles" as a number where they are counted, "1 to 4" as 1:4 of a ratio."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.asking import HOW_MANY
+from l2v.benchmarks.base import FLOAT, INTEGER, Question
+from l2v.benchmarks.scoring.asking import HOW_MANY, named
+from l2v.benchmarks.scoring.values import NUMBER_WORDS, without_mixed_words
 
 
-def none_counted(text: str, question: str) -> str:
+def in_its_terms(text: str, question: Question) -> str:
+    """A text as its question would write it: ratios, quadrants, chances, counts and parts of a whole."""
+    options = question.options
+    if _RATIO.fullmatch(question.gold) or options and all(map(_RATIO.fullmatch, options)):
+        text = _TO.sub(":", text)
+    if any(map(_QUADRANT.search, options)):
+        text = _NTH_QUADRANT.sub(lambda m: f"Quadrant {_ROMAN[m[1].lower()]}", text)
+    if _CHANCE.search(question.text):
+        text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
+    text = _none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
+    if question.kind == INTEGER and "how many" in question.text.lower():
+        text = _QUARTERS.sub(r"\1", text) if "many quarters" in question.text else text
+        text = _OUT_OF.sub(lambda m: m[1] if m[2] in named(question.text) else m.group(), text)
+    return text if any(" and " in option for option in options) else without_mixed_words(text)
+
+
+_RATIO, _TO = re.compile(r"\s*\d+ ?: ?\d+\s*"), re.compile(r"(?<=\d) (?:to|:) (?=\d)")
+# "The point lies in the second quadrant."
+_ROMAN = dict(zip(("first", "second", "third", "fourth"), ("I", "II", "III", "IV"), strict=True))
+_QUADRANT = re.compile(r"\bquadrant [IV]+\b", re.IGNORECASE)
+_NTH_QUADRANT = re.compile(r"\b(?:the )?(first|second|third|fourth) quadrant\b", re.IGNORECASE)
+# "3 out of 7" where it is asked how many.
+_OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
+# "11 quarters": coins, and no fraction.
+_QUARTERS = re.compile(r"\b(\d+) quarters?\b")
+# "1 in 4" is 1/4 where a probability is asked for.
+_CHANCE = re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE)
+_ONE_IN = re.compile(r"\b(\d+|one) in (\d+|two|three|four|five|six|eight|ten)\b(?![.,]?\d)")
+
+
+def _none_counted(text: str, question: str) -> str:
     """A text with its "no triangles" as "0 triangles", where just these are counted."""
     text = _ZEROS.sub("zeros", text) if _ZEROS.search(question) else text
     if _UNSEEN.search(text):

@@ -10,8 +10,10 @@ from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import DOMAIN, plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.mathematics import LONGEST_EXPRESSION, is_mathematics, prose_words, to_latex
-from l2v.benchmarks.scoring.numeric import committed_value, same_number
+from l2v.benchmarks.scoring.members import SYMBOL, elements, same_element, same_members, split, without_label
+from l2v.benchmarks.scoring.numeric import committed_value
 from l2v.benchmarks.scoring.option_texts import spaced_words
+from l2v.benchmarks.scoring.sameness import same_number
 from l2v.benchmarks.scoring.topics import focus
 from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
 
@@ -32,7 +34,7 @@ class Comparison:
 @lru_cache(maxsize=8192)
 def gold_value(gold: str, unit: str | None) -> Value | None:
     """The gold as a number, with the question's unit where it names none itself."""
-    value = None if _BY.fullmatch(plain(gold)) else read_value(_without_label(plain(gold))[1])
+    value = None if _BY.fullmatch(plain(gold)) else read_value(without_label(plain(gold))[1])
     if value is None or unit is None or value.unit or value.percent:
         return value
     name = known_unit(unit.split()) or UNITS.get(unit.replace(" ", ""))
@@ -65,7 +67,7 @@ def compare(question: Question, text: str, how: str) -> Comparison | None:
 
 
 def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Comparison | None:
-    label, side = _without_label(plain(text))
+    label, side = without_label(plain(text))
     value = read_value(side) if how not in SENTENCES and len(text) <= LONGEST_EXPRESSION else None
     value = value or committed_value(text, how, question.text)
     if value is None and (
@@ -93,7 +95,7 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if equal and question.kind == TEXT and not gold.unit and _FACTOR.search(text):
         # "24h": a height, or hours.
         equal = None
-    if equal and _other_symbol(_without_label(plain(question.gold))[0], label.rpartition(" ")[2].strip("*")):
+    if equal and _other_symbol(without_label(plain(question.gold))[0], label.rpartition(" ")[2].strip("*")):
         equal = None
     return Comparison(equal, "number", _shown(value))
 
@@ -135,7 +137,7 @@ def _asked_unit(question: str, value: Value) -> str:
 
 def _other_symbol(gold: str, label: str) -> bool:
     """Whether two sides stand for different symbols: "y = 0" may be another line than "x = 0", or only another name."""
-    return bool(_SYMBOL.match(gold) and _SYMBOL.match(label)) and gold != label
+    return bool(SYMBOL.match(gold) and SYMBOL.match(label)) and gold != label
 
 
 def _shown(value: Value) -> str:
@@ -145,23 +147,6 @@ def _shown(value: Value) -> str:
 
 # "1:2" for a gold of 0.5; where the gold is a ratio or a time itself, texts are compared.
 _RATIO = re.compile(r"^(\d{1,9}(?:\.\d{1,9})?) ?(?::|out of) ?([1-9]\d{0,8}(?:\.\d{1,9})?)$")
-_LABEL = re.compile(r"^([^=≈≤≥<>≠+*/√^-]{0,60})[=≈](?!=)(.+)$", re.DOTALL)
-_SYMBOL = re.compile(r"^[A-Za-z](?:_?\w)?(?:\([A-Za-z]\))?$")
-# "2x = 6" is not solved.
-_COEFFICIENT = re.compile(r"^\s*\d+\s?[a-z]\s*$")
-
-
-def _without_label(text: str) -> tuple[str, str]:
-    """("area", "9.4 cm^2") of "Area = 9.4 cm^2"; the last side of a chain; an empty label where there is none."""
-    match = _LABEL.match(text)
-    if match is None or _COEFFICIENT.match(match.group(1)):
-        return "", text
-    label, rest = match.group(1).strip(), match.group(2).strip()
-    if _SYMBOL.match(rest) and read_value(label) is not None:
-        return rest, label
-    if "=" in rest and not re.search(r"[≤≥<>,;]|\b(?:or|and)\b", rest):
-        rest = rest.rsplit("=", 1)[1].strip()
-    return label, rest
 
 
 def _compare_texts(gold: str, text: str) -> Comparison | None:
@@ -169,9 +154,9 @@ def _compare_texts(gold: str, text: str) -> Comparison | None:
     if not text.strip() or len(text) > 2 * LONGEST_EXPRESSION:
         return None
     gold_plain, text_plain = plain(gold), plain(text).rstrip(".")
-    if squeeze(gold) == squeeze(text) or _same_members(gold, text):
+    if squeeze(gold) == squeeze(text) or same_members(gold, text):
         return Comparison(True, "text", text_plain)
-    (gold_label, gold_side), (text_label, text_side) = _without_label(gold_plain), _without_label(text_plain)
+    (gold_label, gold_side), (text_label, text_side) = without_label(gold_plain), without_label(text_plain)
     equals = text_plain.count("=")
     chain = equals == 1 or equals and not re.search(r",|;|\b(?:or|and)\b", _GROUPED.sub("", text_plain))
     result = [text_plain.rpartition("=")[2]] if chain and "=" not in gold and not _UNSOLVED.match(text_plain) else []
@@ -208,7 +193,11 @@ _UNSOLVED = re.compile(
 def _glossed(text: str) -> list[str]:
     """A text without its gloss ("Hydrogen (H2)", "Tokyo 東京")."""
     gloss, latin = _GLOSS.match(text), _FOREIGN.sub("", text).strip()
-    return [*(gloss.groups() if gloss else ()), *([latin] if latin and latin != text and latin.isascii() else [])]
+    product = gloss and all(map(is_mathematics, gloss.groups()))
+    return [
+        *(gloss.groups() if gloss and not product else ()),
+        *([latin] if latin and latin != text and latin.isascii() else []),
+    ]
 
 
 _GROUPED = re.compile(r"[(\[{][^()\[\]{}]*[)\]}]")
@@ -249,64 +238,23 @@ _REASON = re.compile(
     r"입니다|이다)?[。.]*$",
     re.IGNORECASE,
 )
-_BRACKETED = re.compile(r"^([\[({])(.*)([\])}])$", re.DOTALL)
-
-
-def _elements(text: str) -> tuple[str, list[str]] | None:
-    """The kind of brackets and the elements of a tuple, interval, set or list."""
-    match = _BRACKETED.match(text.strip())
-    if match is None or "," not in match.group(2) and ";" not in match.group(2):
-        return None
-    parts, depth, start, inner = [], 0, 0, match.group(2)
-    for i, c in enumerate(inner):
-        depth += (c in "([{") - (c in ")]}")
-        if c in ",;" and depth == 0:
-            parts.append(inner[start:i])
-            start = i + 1
-    parts.append(inner[start:])
-    return match.group(1) + match.group(3), [p.strip() for p in parts]
 
 
 def _compare_elements(gold: str, text: str) -> Comparison | None:
-    a, b = _elements(gold), _elements(text)
+    a, b = elements(gold), elements(text)
     if a is None or b is None or a[0] != b[0] or len(a[1]) != len(b[1]):
         return None
     pairs = zip(a[1], b[1], strict=True) if a[0] != "{}" else zip(sorted(a[1]), sorted(b[1]), strict=True)
-    equal = all(_same_element(x, y) for x, y in pairs)
+    equal = all(same_element(x, y) for x, y in pairs)
     return Comparison(True, "list", text) if equal else None
-
-
-def _same_element(gold: str, text: str) -> bool:
-    a, b = read_value(_without_label(gold)[1]), read_value(_without_label(text)[1])
-    if a is not None and b is not None:
-        return same_number(b, a)
-    return squeeze(gold) == squeeze(text)
 
 
 def _compare_lists(gold: str, text: str) -> Comparison | None:
     """Element by element and in order, whatever the brackets."""
-    a, b = (_split(plain(t).rstrip(".")) for t in (gold, text))
+    a, b = (split(plain(t).rstrip(".")) for t in (gold, text))
     if len(b) < 2 and len(a) > 1:
         return None
-    return Comparison(len(a) == len(b) and all(map(_same_element, a, b)), "list", ", ".join(b))
-
-
-def _split(text: str) -> list[str]:
-    text = text.rsplit("=", 1)[-1].strip().strip("[](){}")
-    return [part.strip(" '\"") for part in re.split(r"\s*[,;]\s*(?:and\s+)?|\s+and\s+", text) if part.strip()]
-
-
-# "x_1 = -2"
-_NUMBERED = re.compile(r"_\{?\d\}?\s*=")
-_AND = re.compile(r"\s*(?:,(?: and| or)?|\b(?:and|or)\b)\s+(?![^()\[\]]*[)\]])")
-
-
-def _same_members(gold: str, text: str) -> bool:
-    """Whether "x = -1 and x = 3" states "x=-1, x=3"; equations and points in any order."""
-    sides = [[squeeze(_NUMBERED.sub("=", part)) for part in _AND.split(plain(side).strip(" ."))] for side in (gold, text)]
-    if any("=" in part or part[:1] == "(" for part in sides[0]):
-        sides = [sorted(side) for side in sides]
-    return len(sides[0]) > 1 and sides[0] == sides[1]
+    return Comparison(len(a) == len(b) and all(map(same_element, a, b)), "list", ", ".join(b))
 
 
 def _compare_tail(question: Question, text: str) -> Comparison | None:
@@ -320,8 +268,8 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
     parts = (said, *_last_parts(plain(said).rstrip(".")), *(bold if len(bold) == 1 else ()), *([formula[1]] if formula else ()))
     for part in parts:
         side = part if "=" in gold else part.rsplit("=", 1)[-1]
-        same = squeeze(gold) in (squeeze(part), squeeze(side)) or _without_label(part)[1] == _without_label(plain(gold))[1]
-        if same or _same_members(gold, part):
+        same = squeeze(gold) in (squeeze(part), squeeze(side)) or without_label(part)[1] == without_label(plain(gold))[1]
+        if same or same_members(gold, part):
             return Comparison(True, "text", part)
     if not re.search(r"[\d\\]", gold) and prose_words(gold) > 1 and spaced_words(gold) in spaced_words(said):
         return Comparison(True, "text", gold)

@@ -215,6 +215,10 @@ def unrepeated(text: str, claims: list[ResponseClaim]) -> list[ResponseClaim]:
         last, before = claims[-1], claims[-2]
         if last.at + len(last.text) >= len(text) - 2 and last.how == before.how == MARKER and before.text != last.text:
             return claims[:-1] if before.text.startswith(last.text) else claims
+    if len(claims) > 1 and text.endswith(f"{claims[-1].text}.") and claims[-2].text.startswith(f"{claims[-1].text}."):
+        # "Answer: 4.2" over and over, cut off as "Answer: 4."
+        said = f"{text[: claims[-1].at].rpartition(chr(10))[2]}{claims[-2].text}"
+        return claims[:-1] if "".join(text.split()).count("".join(said.split())) > 1 else claims
     texts = [claim.text for claim in claims[-4:]]
     if len(texts) > 1 and texts[-1].lower().startswith("also "):
         both = f"{texts[-2].rstrip('.')}, {texts[-1][5:]}"

@@ -1,19 +1,16 @@
-"""The value that a sentence commits to, and when two values are the same."""
+"""The value that a sentence commits to."""
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import replace
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
+from l2v.benchmarks.scoring.sameness import near
 from l2v.benchmarks.scoring.topics import focus
-from l2v.benchmarks.scoring.values import PAIR, Value, known_unit, read_value, to_base
+from l2v.benchmarks.scoring.values import PAIR, Value, known_unit, read_value
 
-# Without a stated precision, decimals agree within so much of the gold; whole numbers and INTEGER golds only exactly.
-RELATIVE, EXACT = 1e-3, 1e-9
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _EQUALS = re.compile(r"[=≈](?!=)")
 _VERBS = re.compile(
@@ -106,7 +103,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         first = _first_clause(BOUND.sub("…", text))
         if first is not None and "=" not in text:
             return first
-    text = _SUM.sub("", _BRACKETED.sub("", _OF_SO_MANY.sub("", text)))
+    text = _SUM.sub("", _CHECKED.sub("", _BRACKETED.sub("", _OF_SO_MANY.sub("", text))))
     text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None
@@ -114,7 +111,8 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     if not tail and _several(text):
         return None
     label = _LABELLED.match(text)
-    if label and not (how in BARE or focus(label.group(1)) & focus(asked)):
+    apart = label and label.group(1).strip().lower() == "difference" and _HOW_MUCH_MORE.search(asked)
+    if label and not (how in BARE or apart or focus(label.group(1)) & focus(asked)):
         label = None
     named = read_value(label.group(2)) if label else None
     if how in BARE:
@@ -143,6 +141,8 @@ _BRACKETED = re.compile(
     r"\s\([$€£]?\d[\d.,]*\s?%?\)(?=.*\d)",
     re.IGNORECASE,
 )
+# "d = 4 (14 + 4 = 18)"
+_CHECKED = re.compile(r"(?<=\d)\s\([^()]*[-+*×/÷][^()]*=[^()]*\)(?=\W*$)")
 # "9 - 2 = 7 balls are left"
 _SUM = re.compile(r"^[\d\s.+*/×()-]+=\s*(?=\d[\d.,]* [a-z]+ (?:is|are|remain|were)\b)")
 _HUNDRED_AND = re.compile(r"\bhundred and (?=[a-z])", re.IGNORECASE)
@@ -152,6 +152,7 @@ _PART = re.compile(
     r"(?:squared|cubed)(?= (?:is|equals)))\b"
 )
 _BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
+_HOW_MUCH_MORE = re.compile(r"\bhow (?:many|much) (?:more|less|fewer|\w+er)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"^([A-Za-z ]{2,25}):\s*(\S.{0,60})$")
 
 
@@ -252,6 +253,8 @@ _AT_AN_END = re.compile(
 
 def _only_number(text: str, given: frozenset[float]) -> Value | None:
     """The number of a sentence that adds only one to the question's; number words count where there are no digits."""
+    if _OPERAND.search(text):
+        return None
     found = [read_value(t) for t in _TOKEN.findall(text)]
     if not any(c.isdigit() for c in text):
         found = [read_value(t) for t in _WORDS.findall(text)]
@@ -262,85 +265,6 @@ def _only_number(text: str, given: frozenset[float]) -> Value | None:
     return new[0] if new and len(values) == len(found) and all(near(v, new[0]) for v in new) else None
 
 
+# "x = 180 - y" states no number.
+_OPERAND = re.compile(r"\d[°)]?\s[-+*/×÷·]\s(?:∠|[A-Za-zπθ](?![a-z])(?! [a-z]))|(?<![A-Za-z])[A-Za-zπθ]\s[-+*/×÷·]\s\d")
 _DIGIT = re.compile(r"\d")
-
-
-def near(a: Value, b: Value) -> bool:
-    """Whether two stated values are the same number, where either may be rounded; units of one dimension are converted."""
-    bases = to_base(a), to_base(b)
-    if bases[0] and bases[1] and bases[0][0] == bases[1][0] and a.unit != b.unit:
-        return _close(bases[0][1], bases[1][1], EXACT if a.integer and b.integer else RELATIVE)
-    if {a.unit, b.unit} == {"", "°"}:
-        radians, degrees = (b, a) if a.unit else (a, b)
-        if radians.decimals is None and _close(math.degrees(radians.number), degrees.number, EXACT):
-            return True
-    if a.percent != b.percent:
-        percent, other = (a, b) if a.percent else (b, a)
-        if not other.integer and _close(percent.number / 100, other.number, EXACT):
-            return True
-    return _close(a.number, b.number, EXACT) or _rounds_to(a, b) or _rounds_to(b, a)
-
-
-def _rounds_to(fine: Value, rough: Value) -> bool:
-    """Whether `fine`, a decimal or an expression, gives `rough` when rounded to its places; at least one, and two digits."""
-    if not rough.decimals or fine.integer or len(f"{abs(rough.number):g}".replace(".", "").lstrip("0")) < 2:
-        return False
-    return abs(fine.number - rough.number) <= 0.5000001 * 10.0**-rough.decimals
-
-
-def _close(a: float, b: float, relative: float) -> bool:
-    return abs(a - b) <= max(relative * max(abs(a), abs(b)), 1e-12)
-
-
-def same_number(
-    read: Value,
-    gold: Value,
-    exact: bool = False,
-    decimals: int | None = None,
-    tolerance: float | None = None,
-    asks_percent: bool = False,
-    asks_scale: bool = False,
-) -> bool:
-    """Whether a response's number is the gold.
-
-    exact: only equal values count (INTEGER golds). tolerance: absolute. decimals: both are rounded to so many places.
-    With none of these whole numbers must be equal and decimals agree within RELATIVE. Units of one dimension are converted,
-    other units ignored; "5 million" matches 5000000, and 5 where millions are asked for (asks_scale); "5%" matches 0.05, and 5
-    where per cent is asked for.
-    """
-    return any(
-        _equal(a, b, whole, exact, decimals, tolerance)
-        for a, b, whole in _interpretations(read, gold, asks_percent or gold.percent, asks_scale or read.scale == gold.scale)
-    )
-
-
-def _interpretations(read: Value, gold: Value, asks_percent: bool, asks_scale: bool) -> list[tuple[float, float, bool]]:
-    """(response's number, gold's number, both written whole) in every unit in which they may be compared."""
-    whole = read.integer and gold.integer
-    bases = to_base(read), to_base(gold)
-    if bases[0] and bases[1] and bases[0][0] == bases[1][0] and read.unit != gold.unit:
-        one = to_base(replace(gold, number=1.0))
-        return [(bases[0][1] / (one[1] if one else 1.0), gold.number, False)]
-    found = []
-    if (read.percent == gold.percent or asks_percent) and asks_scale:
-        found.append((read.number, gold.number, whole))
-    if read.percent and not gold.percent:
-        found.append((read.number / 100, gold.number, False))
-    if gold.percent and not read.percent:
-        found.append((read.number * 100, gold.number, False))
-    if read.scale != 1 or gold.scale != 1:
-        found.append((read.number * read.scale, gold.number * gold.scale, whole))
-    return found
-
-
-def _equal(a: float, b: float, whole: bool, exact: bool, decimals: int | None, tolerance: float | None) -> bool:
-    if _close(a, b, EXACT):
-        return True
-    if exact:
-        return False
-    if tolerance is not None:
-        return abs(a - b) <= tolerance * (1 + 1e-9)
-    if decimals is not None:
-        # Halves may go either way: 2.25 is 2.2 to a computer and 2.3 to a school book.
-        return abs(round(b, decimals) - a) <= 0.5000001 * 10.0**-decimals
-    return not whole and _close(a, b, RELATIVE)

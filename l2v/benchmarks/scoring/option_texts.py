@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -51,29 +52,45 @@ def prepare(options: tuple[str, ...]) -> Options:
     texts = tuple(o.strip() for o in options)
     bare = all(not text or text == letter for text, letter in zip(texts, LETTERS, strict=False))
     values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
-    spaced = tuple(spaced_words(t[beginning(texts) :]) for t in texts)
+    lead = beginning(texts)
+    spaced = tuple(spaced_words(t[lead:] if t.startswith(texts[0][:lead]) else t) for t in texts)
     return Options(texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), spaced, values, bare)
 
 
 def beginning(options: tuple[str, ...]) -> int:
     """How many characters all options begin with alike: "It will increase" and "It will decrease" differ in what follows."""
-    lead = _PRONOUN.match(options[0]) if options else None
-    return lead.end() if lead and all(option.startswith(lead.group()) for option in options) else 0
+    own = [option for option in options if not _OF_THE_ABOVE.match(option)]
+    lead = (_PRONOUN.match(own[0]) or _SUBJECT.match(own[0])) if len(own) > 1 and own[0] == options[0] else None
+    return lead.end() if lead and all(option.startswith(lead.group()) for option in own) else 0
 
 
 # "Shape P", "Graph 2"
 NAMED = re.compile(r"[A-Z][a-z]+ (?=(?:[K-Z]|\d+|[IVX]{2,})$)")
 _PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)
+_SUBJECT = re.compile(r"(?:The|This|An?) (?:\w+ ){1,5}?(?:is|are|was|were|will) (?:be )?")
+_OF_THE_ABOVE = re.compile(r"(?:none|all|both|neither|any) (?:of )?(?:the|these|them)\b", re.IGNORECASE)
 _TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 
 
 def spaced_words(text: str) -> str:
     """The words of a text, one form for one and many."""
-    words = _TOKENS.findall(_LIKELY.sub("", _DETERMINER.sub("", plain(text)).lower()))
+    words = _TOKENS.findall(_COMPASS.sub(r"\1\2", _LIKELY.sub("", _DETERMINER.sub("", plain(text)).lower())))
     return f" {' '.join(_PLURAL.sub('', word) for word in words)} "
 
 
 # "would most likely increase", "Peru's area"
 _LIKELY = re.compile(r"\b(?:most )?(?:likely|probably)\b|(?<=\w)'s\b")
+_COMPASS = re.compile(r"\b(north|south)[- ](east|west)")
 _DETERMINER = re.compile(r"(?:^A|\b(?:a|[Aa]n|[Tt]he|[Hh]is|[Hh]er|[Ii]ts|[Tt]heir)) (?=[a-z])")
 _PLURAL = re.compile(r"(?<=[a-z]{2}[a-rt-z])s$")
+
+
+_ENDINGS = frozenset(
+    ("", "s", "es", "ed", "d", "e", "ing", "al", "ic", "y", "ly", "ily", "en", "ness", "iness", "ion", "ation", "ment")
+)
+
+
+def inflected(one: str, other: str) -> bool:
+    """Whether two words are forms of one: "octagon" and "octagonal", "melancholic" and "melancholy"."""
+    begun = len(os.path.commonprefix([one, other]))
+    return begun > 3 and {one[begun:], other[begun:]} <= _ENDINGS

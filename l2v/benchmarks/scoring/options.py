@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics
-from l2v.benchmarks.scoring.numeric import BOUND, committed_value, near, same_number
-from l2v.benchmarks.scoring.option_texts import LETTERS, NAMED, OptionReading, Options, prepare, spaced_words
+from l2v.benchmarks.scoring.numeric import BOUND, committed_value
+from l2v.benchmarks.scoring.option_texts import LETTERS, NAMED, OptionReading, Options, inflected, prepare, spaced_words
+from l2v.benchmarks.scoring.sameness import near, same_number
 from l2v.benchmarks.scoring.values import read_value
 
 
@@ -240,11 +242,17 @@ def _mention(text: str, how: str, known: Options, asks_not: bool, asked: str) ->
     readable = [bool(o.strip()) and o.strip() not in small and not _is_short(o) for o in known.spaced]
     if not all(readable[i] or o.strip() in small or not o.strip() for i, o in enumerate(known.spaced)):
         return None
+    for option in known.spaced:
+        # "a cup of coffee" is a coffee cup.
+        one, _, other = option.strip().partition(" ")
+        spaced = spaced.replace(f" {other} of {one} ", option) if other.isalpha() else spaced
     left, hits = spaced, [False] * len(readable)
     for i in sorted(range(len(readable)), key=lambda i: -len(known.spaced[i])):
         # Longer texts first: "red or dark red" names both, "dark red" one.
         hits[i] = readable[i] and (known.spaced[i].strip() if _HAN.search(known.spaced[i]) else known.spaced[i]) in left
         left = left.replace(known.spaced[i], " … ") if hits[i] else left
+    if not any(hits) and all(readable):
+        hits = [any(map(partial(inflected, option.strip()), spaced.split())) for option in known.spaced]
     found = frozenset(known.where(hits))
     return OptionReading(found, "option_text") if len(found) == 1 else None
 

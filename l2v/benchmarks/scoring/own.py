@@ -25,6 +25,8 @@ _NEXT_ONE = re.compile(
     re.IGNORECASE,
 )
 _TURN_OF_ANSWER = re.compile(r"^A:(?=\s+\(?[A-J]\)?\W*$)")
+# "P: 60", "Q: 60": the next of several things.
+_P = re.compile(r"\W{0,6}[Pp]\b")
 _DIALOGUE = re.compile(r"^\W*Q(?:uestion)?\d?\s?:")
 _LEADS_IN = re.compile(
     r"\b(?:restate|re-?read|recall|repeat|the (?:question|problem|following(?!:))|let(?:'?s| me) (?!say|assume|suppose|"
@@ -79,6 +81,8 @@ def own_part(text: str, asked: str) -> str:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
     for match in heads:
         head = text[: match.start()].strip()
+        if match.group().strip(" -*•:.").lower() == "q" and _P.match(head.rpartition("\n")[2]):
+            continue
         leads_in = len(head.split()) <= 12 and _LEADS_IN.search(head) and not (MARK.search(head) or _DENIES.search(head))
         found = _QUESTION.match(text, match.end())
         own = found is not None and squeeze(found.group()) in squeeze(asked)

@@ -76,7 +76,8 @@ REFUSES = PatternTable(
     r"hard to say)\b(?! (?:both|all|have|exceed|equal|be (?!\w+ed\b|sure|certain|known|seen|told|found|read|made)))",
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends? (?:up)?on|"
-    r"without (?:the|more|further|additional|any|specific|a|knowing|seeing))\b",
+    r"without (?:the|more|further|additional|any|specific|a(?! (?:partner|pair|match|remainder|doubt|break|gap)\b)|knowing|"
+    r"seeing))\b",
     r"\bnothing can be (?:concluded|said|determined)\b|无法|不确定|\bnot (?:provided|specified|visible|listed|given|shown|"
     r"among the|one of the|available|determined|"
     r"determinable|known)\b",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
-from l2v.benchmarks.scoring.additions import BEARER, core
+from l2v.benchmarks.scoring.additions import BEARER, HELD_BY, core
 from l2v.benchmarks.scoring.answering import COUNT, YEAR, answers, equated, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
@@ -15,6 +15,7 @@ from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, O
 from l2v.benchmarks.scoring.mathematics import is_mathematics, prose_words
 from l2v.benchmarks.scoring.option_texts import LETTERS, beginning, spaced_words
 from l2v.benchmarks.scoring.options import whole_option
+from l2v.benchmarks.scoring.phrases import LABELS
 from l2v.benchmarks.scoring.topics import off_topic
 from l2v.benchmarks.scoring.values import read_value
 from l2v.benchmarks.scoring.wording import labels
@@ -50,7 +51,8 @@ _NAMES_OPTION = re.compile(
     r"\bonly (?:the )?(?:first|second|third|fourth|fifth|last) (?:option|choice|one) (?:works|fits|matches|remains|is \w+)\b|"
     r"\b(?:(?<!which )is|(?:points?|leads?|leading|pointing|corresponds?) (?:us )?to|match(?:es|ing)?|fits?|gives?|yields?|"
     r"suggests?|indicates?|supports?|favou?rs)\W{1,3}(?:(?:the )?(?:option|choice|answer) \(?(?-i:[A-J])\)?|"
-    r"\((?-i:[A-J])\)(?: [\w -]{1,40})?)\W*$|\bmak(?:es?|ing) (?:it|this) (?:option )?\(?(?-i:[A-J])\)?\W*$",
+    r"\((?-i:[A-J])\)(?: [\w -]{1,40})?)\W*$|\b(?:i\.e\.|that is|namely),? (?:the )?(?:option|choice|"
+    r"answer) \(?(?-i:[A-J])\)?\W*$|\bmak(?:es?|ing) (?:it|this) (?:option )?\(?(?-i:[A-J])\)?\W*$",
     re.IGNORECASE,
 )
 # What stands in front of a comma and says of what the rest holds: "For the 9th figure, …".
@@ -74,7 +76,7 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
-    if by_letter and (_NAMES_OPTION.search(said) or _agrees(said, question.options)):
+    if by_letter and (_NAMES_OPTION.search(said) or _agrees(said, question.options, response)):
         return True
     if claim.how == WHOLE and _WORKED_OUT.fullmatch(plain(said)) and read_value(said.rpartition("=")[2]):
         # "1 hour and 20 minutes = 80 minutes"
@@ -104,25 +106,32 @@ _WORKED_OUT = re.compile(r"[-\d(√πƒ](?:[^=A-Za-z]|[A-Za-z]{2,}\b(?<!is))*=[^
 def _is_formula_of(question: Question, said: str) -> bool:
     """Whether a gold is a formula, no mere number or symbol, with which a sentence ends: hardly a step happens to be that."""
     gold = plain(question.gold)
-    written = question.kind == TEXT and is_mathematics(gold) and len(gold) > 2 and not re.fullmatch(r"-?[\d.,]+", gold)
+    if question.kind == CHOICE and gold in LETTERS[: len(question.options)]:
+        gold = plain(question.options[LETTERS.index(gold)])
+    written = (
+        question.kind in (TEXT, CHOICE) and is_mathematics(gold) and len(gold) > 2 and not re.fullmatch(r"-?[\d.,]+", gold)
+    )
     led = _LED_TO.search(plain(said)) if written else None
     return led is not None and squeeze(led[1].rpartition("=")[2]) == (squeeze(gold).rpartition("=")[2])
 
 
 _LED_TO = re.compile(
     r".*(?::|\bin \w+ (?:notation|form),|\b(?:obtain|get|gives|yields|leaves|becomes|simplifies to|reduces to|that\'s|that is|"
-    r"namely|i\.e\.,?|thus,?|hence,?|therefore,?))\s([^:]{3,80}?)\W?\.?$"
+    r"namely|i\.e\.,?|thus,?|hence,?|therefore,?))\s(?:(?:on|in) the interval )?([^:]{3,80}?)\W?\.?$"
 )
 
 
-def _agrees(said: str, options: tuple[str, ...]) -> bool:
-    """Whether a sentence ends in an option's letter and says its text: "It was taken from below (B)."."""
-    letter = _ENDS_IN.search(said)
+def _agrees(said: str, options: tuple[str, ...], response: str) -> bool:
+    """Whether a sentence has an option's letter at its end and says its text ("It was taken from below (B)."), or in front.
+
+    Letters in front of several sentences may count them.
+    """
+    letter = _ENDS_IN.search(said) or (_BEGUN.match(said) if len({a or b for a, b in LABELS.findall(response)}) == 1 else None)
     at = LETTERS.index(letter[1]) if letter else len(options)
     return at < len(options) and len(text := spaced_words(options[at])) > 4 and text in spaced_words(said)
 
 
-_ENDS_IN = re.compile(r"\(([A-J])\)\W*$")
+_ENDS_IN, _BEGUN = re.compile(r"\(([A-J])\)\W*$"), re.compile(r"\W{0,4}([A-J])[.)]\W{0,3}\s")
 
 
 def _labels(options: tuple[str, ...]) -> bool:
@@ -140,7 +149,8 @@ def in_pieces(
         return None
     found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
     whole = _KIND.sub(lambda m: f"{m[1] or 'it'} {m[3] or 'has'} ", claim.sentence or claim.text)
-    whole = BEARER.sub(r"\1 is", whole) if question.kind in (INTEGER, FLOAT) else whole
+    if question.kind in (INTEGER, FLOAT) and "year" not in asked_of(question.text).noun:
+        whole = HELD_BY.sub(r"\1 is", BEARER.sub(r"\1 is", whole))
     whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(whole))
     pieces = (
         _PIECE.split(whole)
@@ -186,6 +196,9 @@ def in_pieces(
             verdict = judge(replace(own, text=number, line=number))
         if verdict is not None and answered(question, own, verdict, response):
             found.append(verdict)
+        elif found and _LEADS_ON.search(piece):
+            # "The perimeter is 4s√2, divided by s we obtain 4√2": the first is a step.
+            return None
     return found[-1] if len({read_of(v) for v in found}) == 1 or found and _HENCE.search(whole) else None
 
 
@@ -203,7 +216,8 @@ _APPENDED = re.compile(
     r"(?=[$€£]?\d[\d.,]* \w+ apart\W*$)|which makes (?:it|him|her|them) (?=\d)|which (?:(?:is|equals) (?=the )|gives |makes |"
     r"totals |(?:adds? up|sums?|comes) to )(?=(?:the \w+ (?:of )?)?[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|(?:for|giving|"
     r"making|with) (?=an? total(?: \w+)? of)|"
-    r"(?=\w+ (?:[a-z]+ )?(?:altogether|in (?:all|total))\W*$)|(?=an? (?:\w+ )?\w+ of \W*\d))",
+    r"(?=\w+ (?:[a-z]+ )?(?:altogether|in (?:all|total))\W*$)|(?:which (?:is|makes|gives|"
+    r"means) )?(?=an? (?:\w+ )?\w+ of \W*\d))",
     re.IGNORECASE,
 )
 _SUPERLATIVE = re.compile(r"\b(?:\w{2,}est|most|least)\b", re.IGNORECASE)
@@ -213,6 +227,7 @@ _COMPARES = re.compile(
     re.IGNORECASE,
 )
 _ITS = re.compile(r"(?:their|its)\s\w+ .*(?:=|\bis\b)", re.IGNORECASE)
+_LEADS_ON = re.compile(r"\bwe (?:get|obtain|find|have)\b.*[\d\\]")
 _HENCE = re.compile(r"\bi\.e\.|\b(?:so|thus|hence|therefore)\b|⟹|⇒|→")
 _BARE_NUMBER = re.compile(r"\d")
 # "She spent $9 on silk, $8 on denim"

@@ -18,10 +18,9 @@ from functools import reduce
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
-from l2v.benchmarks.scoring.asking import named
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
-from l2v.benchmarks.scoring.counted import none_counted
+from l2v.benchmarks.scoring.counted import in_its_terms
 from l2v.benchmarks.scoring.equality import Comparison, compare
 from l2v.benchmarks.scoring.forms import (
     BOXED,
@@ -37,12 +36,12 @@ from l2v.benchmarks.scoring.forms import (
     ResponseClaim,
 )
 from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
-from l2v.benchmarks.scoring.numeric import OPEN_BOX
+from l2v.benchmarks.scoring.numeric import OPEN_BOX, committed_value
 from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_words
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.phrases import LABELLED
 from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
-from l2v.benchmarks.scoring.values import NUMBER_WORDS, read_value, without_mixed_words
+from l2v.benchmarks.scoring.values import read_value
 
 
 def robust(question: Question, response: str | None) -> Verdict:
@@ -80,13 +79,7 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
     text = clean(response)
     if not text:
         return Verdict(None, None, "no_answer", "the response is empty")
-    text = _TO.sub(":", text) if _RATIO.fullmatch(question.gold) else text
-    if _CHANCE.search(question.text):
-        text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
-    text = none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
-    if question.kind == INTEGER and "how many" in question.text.lower():
-        text = _OUT_OF.sub(lambda m: m[1] if m[2] in named(question.text) else m.group(), text)
-    text = text if any(" and " in option for option in question.options) else without_mixed_words(text)
+    text = in_its_terms(text, question)
     letters = _gold_letters(question)
 
     def judge(claim: ResponseClaim) -> Verdict | Pending | None:
@@ -171,12 +164,6 @@ def _contradicted(question: Question, claim: ResponseClaim, claims: Claims) -> b
 
 
 _DIGITS = re.compile(r"\d[\d.,]*")
-_RATIO, _TO = re.compile(r"\d+ ?: ?\d+"), re.compile(r"(?<=\d) to (?=\d)")
-# "3 out of 7" where it is asked how many.
-_OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
-# "1 in 4" is 1/4 where a probability is asked for.
-_CHANCE = re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE)
-_ONE_IN = re.compile(r"\b(\d+|one) in (\d+|two|three|four|five|six|eight|ten)\b(?![.,]?\d)")
 
 
 def _in_turn(first: Sequence[ResponseClaim], claims: Claims) -> Iterator[ResponseClaim]:
@@ -270,7 +257,7 @@ def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | P
 def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending | None:
     if claim.how == BOXED and _FACTORIAL.search(claim.text) and "!" not in question.gold:
         return _unread(question, claim)
-    if claim.how == OPENING and read_value(claim.line) is None:
+    if claim.how == OPENING and read_value(claim.line) is None and not (_NUMBER_FIRST.fullmatch(claim.text)):
         # An expression in front: read where it agrees; what it does else is open.
         first = compare(question, claim.line, BOXED) if is_mathematics(plain(claim.line)) else None
         return _verdict(question, claim, first) if first and first.equal and first.by != "number" else None
@@ -279,7 +266,11 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
         whole = compare(question, claim.line, BOXED)
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
-    if (found is None or found.equal is False) and len(forms := _FORMS.split(claim.text)) in (2, 3):
+    if (
+        (found is None or found.equal is False)
+        and len(forms := _FORMS.split(claim.text)) in (2, 3)
+        and _alike(forms, claim.how)
+    ):
         # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
         either = (compare(question, form, claim.how) for form in forms)
         found = next((other for other in either if other is not None and other.equal), found)
@@ -290,7 +281,16 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
     return _verdict(question, claim, found)
 
 
+def _alike(forms: Sequence[str], how: str) -> bool:
+    """Whether what may be forms of one value are about as large: not of "it turns 6° a minute, i.e. 25 × 6 = 150 degrees"."""
+    values = [v for form in forms if (v := committed_value(form, how)) is not None]
+    sizes = [{v.number, v.number * v.scale, v.number / 100 if v.percent else v.number} for v in values]
+    return all(any(abs(a - b) <= 0.05 * max(abs(a), abs(b)) for a in sizes[0] for b in other) for other in sizes[1:])
+
+
 _FACTORIAL = re.compile(r"[\w)]!")
+# "2007. In that year …"
+_NUMBER_FIRST = re.compile(r"\W{0,3}\d{3,}[.!]?")
 _FORMS = re.compile(r"≈|\\approx|, (?:i\.e\.|that is|or (?:about|roughly|approximately|equivalently|(?=\d)))")
 
 

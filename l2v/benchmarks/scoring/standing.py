@@ -33,8 +33,9 @@ _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport
 _LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)\W{0,3}$")
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|units?|[a-z]{1,2}(?:\^?\d)?)$")
 BARE_LINE = re.compile(
-    r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:total|sum|result|output|mean|average|difference|count|(?:m ?)?∠ ?\w{1,3}|"
-    r"[a-z]{1,3}(?:\(\w{1,4}\))?(?=\s?=)|[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?\s?\$?-?\d[\d,.]*(?:/\d+)?\s?(?:%|°|"
+    r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:altogether|total|sum|result|output|mean|average|difference|count|(?:m ?)?∠ ?\w{1,3}|"
+    r"[a-z]{1,3}(?:\(\w{1,4}\))?(?=\s?=)|[\d\s+*/×÷().-]{1,40}(?==))?\s?[:=]?[\s*]{0,3}\$?-?\d[\d,.]*(?:/\d+|√\d+|"
+    r"\\sqrt\{\d+\})?\s?(?:[%°¢]|"
     r"\\?[a-zA-Z]{1,12}(?:\^?[23])?)?|[A-J][.):]\s?\S.{0,60}|\(?[A-J]\)\s?\S.{0,60})[\s*_$)\].\\]{0,6}$",
     re.IGNORECASE,
 )
@@ -74,6 +75,10 @@ def standing(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) -
     found += titled(said, asked) if not found else []
     first = said[0]
     begun = "=" in first.text and any("=" in clause.text for clause in said[1:])
+    # "Texas: 10 %", "Ohio: 20 %": one option after the other.
+    begun = (
+        begun or len({_bare(line.partition(":")[0]) for line in lines if ":" in line} & {*map(_bare, options_of(asked))}) > 1
+    )
     if not explicit and first.kind in ASSERTING and not (_NUMBERED.match(lines[0]) or begun):
         opening = ResponseClaim(first.text, OPENING, lines[0], first.at)
         # A bare option in front ("Condensation. Rain follows.") says more than what a last sentence mentions.
@@ -94,7 +99,8 @@ _LEAD_IN = re.compile(
     r"confident)|go with)\s+(?:that\s+)?|i'm (?:sure|certain|confident|going with)\s+(?:that\s+)?|this (?:means|shows|implies|"
     r"tells us)\s+(?:that\s+)?)?(?:(?:it|this|that|there|the (?:(?!\w*(?:est|imum|most|first|second|third|last|other|given|"
     r"initial)\b)\w+ )?(?:result|value|total|sum|number|expression|difference|product))(?:'s|\s(?:is|are|equals|becomes|"
-    r"comes to|(?:must|should|has to|will|would|appears to|seems to|turns out to) be))\s+(?:therefore\s+)?)?(?:(?:\w+ly|indeed|"
+    r"comes to|(?:must|should|has to|will|would|appears to|seems to|"
+    r"turns out to) be))\s+(?:therefore\s+)?)?(?:(?:(?!only)\w+ly|indeed|"
     r"of course|just|still)\b[\s,]*)*",
     re.IGNORECASE,
 )

@@ -66,7 +66,8 @@ sofa couch
 job profession occupation
 author writer
 shop store
-visit visitor"""
+visit visitor
+dominant predominant mostly"""
 FORMS = """win won
 sell sold
 buy bought
