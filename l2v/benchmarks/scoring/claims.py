@@ -73,7 +73,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
                 denied.append(claim)
             elif clause.kind not in SILENT:
                 asserted.append(claim)
-        if clause.kind is Kind.DENIAL and (subject := _SUBJECT.match(clause.text)):
+        if (subject := _SUBJECT.match(clause.text)) and clause.kind is Kind.DENIAL:
             denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
         if (named := _IS_ANSWER.match(clause.text)) and not VERB.search(named.group(1)) and clause.kind in ASSERTING:
             asserted.append(ResponseClaim(named.group(1), MARKER, named.group(1), clause.at))
@@ -139,8 +139,8 @@ def _withdrawn_until(clauses: Sequence[Clause]) -> int:
     """Where the last withdrawal starts that nothing behind it takes back; 0 for none. A refusal behind a marker is one."""
     at = 0
     for clause in clauses:
-        refused = clause.kind is Kind.REFUSAL and _NO_ANSWER.search(clause.text)
-        if refused or clause.kind is Kind.WITHDRAWAL and WITHDRAWS.search(clause.text, clause.bits):
+        refused = _NO_ANSWER.search(clause.text) and clause.kind is Kind.REFUSAL
+        if refused or WITHDRAWS.search(clause.text, clause.bits) and clause.kind is Kind.WITHDRAWAL:
             at = clause.at
         elif at and REAFFIRMS.search(clause.text) and clause.kind in ASSERTING:
             at = 0
