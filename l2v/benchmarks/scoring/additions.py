@@ -115,7 +115,8 @@ BEARER = re.compile(
 )
 # "The highest grade is Obi's, 94.", "The smallest bar is the one for "walnut", with a value of 4."
 HELD_BY = re.compile(
-    r"^\W*([Tt]he (?:[a-z]+ ){0,2}?(?:\w{2,}est|most|maximum|minimum) (?:[a-z]+ ){0,4}?[a-z]+) (?:is|was|"
+    r"^(?!.*\b(?:twice|half|double|triple|times|third|more|less|not|than|next|above|below|part)\b)"
+    r"\W*([Tt]he (?:[a-z]+ ){0,2}?(?:\w{2,}est|most|maximum|minimum) (?:[a-z]+ ){0,4}?[a-z]+) (?:is|was|"
     r"belongs to) [^,;:\d]{2,40}?"
     r"(?:,? (?:with|at|of)(?: an? (?:\w+ )?\w+ of)?|,) (?=[$€£]?\d[\d.,]*\s?[%°]?(?: [a-z]+)?\W*$)"
 )

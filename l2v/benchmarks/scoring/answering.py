@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from l2v.benchmarks.scoring.additions import core, may_add, of_units
 from l2v.benchmarks.scoring.asking import COUNTS, SOME, Wanted, asked_of, named, stem
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.numeric import BOUND
+from l2v.benchmarks.scoring.numeric import BOUND, without_item
 from l2v.benchmarks.scoring.wording import DEFINITE, IN_ALL, LABEL, OF_SO_MANY, Sentence, read_sentence, unknown
 
 # "31 matchsticks": an answer and no sentence.
@@ -144,7 +144,7 @@ def new_number(text: str, question: str) -> str | None:
     """The one number, with what stands behind it, that a sentence brings in or, where it brings in none, states."""
     asked = asked_of(question)
     text = _COUNTED.sub(lambda m: str(COUNTS[m.group().lower()]), OF_SO_MANY.sub(r"\1", text))
-    text = BOUND.sub(" ", _ORDINAL.sub(" ", plain(core(text))))
+    text = BOUND.sub(" ", _ORDINAL.sub(" ", plain(without_item(core(text), question))))
     if not asked.known & set(named(text)) or _OPERATION.search(text) or asked.noun & {"percen", "fracti", "probab", "ratio"}:
         return None
     found = [(float(m[1].replace(",", "")), m.group()) for m in _NUMBER.finditer(text)]
@@ -217,6 +217,16 @@ def answers(
     given = _IF.match(text)
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
+    if _CHANGE.search(question) and not _CHANGED.search(text):
+        # "In 2012 it was 9 %" where it is asked by how much it grew
+        return False
+    sought = _EXPRESSION.search(plain(question))
+    if sought and (given := _SYMBOL_IS.match(plain(text))) and given[1] in sought[1]:
+        # "x = 5" where 2x + 1 is asked for
+        return False
+    if (given := _SYMBOL_IS.match(plain(text))) and re.search(rf"\b(?:be|are) \$?\d{given[1]}\b", response):
+        # "k = 36" of "let the angles be 2k and 3k"
+        return False
     functions = [{*_FUNCTION.findall(plain(one))} for one in (text, question)]
     if all(functions) and not functions[0] & functions[1]:
         return False
@@ -292,6 +302,20 @@ _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
 _SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) (?:it|that|this) is|making it|which makes it)\b(.+)")
+_CHANGE = re.compile(
+    r"\bhow (?:much|many)\b(?! change\b).*\b(?:grow|increase|decrease|change|rise|drop|fall|decline|differ)(?:s|d|ed)?\b",
+    re.IGNORECASE,
+)
+_CHANGED = re.compile(
+    r"\b(?:gr[eo]w|increas|decreas|chang|r[io]s[ei]|drop|f[ae]ll|declin|differ|gain|lost|loss|gap)|\b(?:it|that|this|by|more|"
+    r"less|"
+    r"fewer|up|down)\b|\w{3,}er\b|[=−-]|^\W*\S+(?: \S+)?\W*$",
+    re.IGNORECASE,
+)
+_EXPRESSION = re.compile(r"\bvalue of ([^?,.]*[-+*/^√(][^?,.]*)\?")
+_SYMBOL_IS = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore|then|we (?:get|have|find))\b,? )*([a-z]) = -?[\d./]+\W*$", re.IGNORECASE
+)
 # "adds 4 each time": no total, unless that is asked for.
 _EACH = re.compile(r"\b(?:each|every|apiece|per|rate|common|pattern)\b", re.IGNORECASE)
 _RATE = re.compile(r"[0-9](?: [a-z]+){0,2} (?:each|every|apiece|per)\b(?!.*[=;,])", re.IGNORECASE)

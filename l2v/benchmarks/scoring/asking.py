@@ -146,7 +146,8 @@ class Wanted:
 
 LIKELY = re.compile(r"\bmost (?=likely)", re.IGNORECASE)
 _HINT = re.compile(
-    r"\((?:round|unit|in |give|answer)[^()]*\)|(?:^|(?<=[.?]))\s*(?:answer|round|give)\b[^.?]*[.]?$|"
+    r"\((?:round|unit|in |give|answer)[^()]*\)|(?:^|(?<=[.?]))\s*(?:answer|round|give|choose the (?:nearest|"
+    r"closest))\b[^.?]*[.]?$|"
     r",? in (?:\w+ )?(?:terms? of \W*\w\b|form\b).*",
     re.IGNORECASE,
 )

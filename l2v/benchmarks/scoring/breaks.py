@@ -70,7 +70,8 @@ FRAME = re.compile(
     r"never|hardly|seems|remains|would|could|might|may|wrong|untrue|false|incorrect|case|doubt|mistake|error|\w*likely|"
     r"\w+(?:able|ible|ful|ing|ed|own|en))\b)(?:'s)?|there(?:'s| is| are| was)(?= (?:no|little|hardly)\b)|i|we|you|one|nobody|"
     r"no one|nothing|some|many|most|few|others|people|they|he|she|who|let's|let us|rumou?r|my \w+|the (?:claim|idea|notion|"
-    r"belief|rumou?r|assumption|hypothesis)|(?-i:[A-Z][a-z]+)(?= (?:\w+ly )?(?:say|sa[iy]d|claim|think|thought|insist|argue|"
+    r"belief|rumou?r|assumption|hypothesis)|(?-i:(?!(?:This|That|These|Those|It|Which|"
+    r"Everything)\b)[A-Z][a-z]+)(?= (?:\w+ly )?(?:say|sa[iy]d|claim|think|thought|insist|argue|"
     r"believe|guess|suggest)))\b(?=(?:(?!\b(?:the|an|a|one|two|three|four|five|six|seven|eight|nine|ten|only|his|her|its|their|"
     r"all|any)\b)[a-z' ]){0,60}\b(?:that|whether)\s|[a-z' ]{0,60}\b(?:say|think|believe|claim|assume|conclude|suppose|argue|"
     r"suggest|evidence|reason|case|way|mistake|doubt|impression|opinion|chance|error) (?:that|whether)\s)",

@@ -235,7 +235,11 @@ def plain(text: str) -> str:
             text = _WORDS.sub(r" \1", text)
         for pattern, put in _LATEX if "\\" in text else _UNSLASHED:
             text = pattern.sub(put, text)
+    text = _GERMAN_POINT.sub(r"(\1, \2)", text) if "|" in text else text
     return " ".join(text.split()).strip(" *_\"'✓✔✅")
+
+
+_GERMAN_POINT = re.compile(r"\(\s*([\w./√-]{1,12})\s*\|\s*([\w./√-]{1,12})\s*\)")
 
 
 # What a question in Chinese may ask for; its other words name nothing here.

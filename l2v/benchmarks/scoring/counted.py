@@ -12,9 +12,13 @@ from l2v.benchmarks.scoring.values import NUMBER_WORDS, without_mixed_words
 
 def in_its_terms(text: str, question: Question) -> str:
     """A text as its question would write it: ratios, quadrants, chances, counts and parts of a whole."""
-    options = question.options
+    options, text = question.options, _RUPEES.sub(lambda m: m.group().replace(",", ""), text)
     if _RATIO.fullmatch(question.gold) or options and all(map(_RATIO.fullmatch, options)):
         text = _TO.sub(":", text)
+    if options and all(map(_ROMAN_NUMBER.fullmatch, options)):
+        text = re.sub(
+            r"\bquadrant (?=[IV]+\b)", "", _NTH_QUADRANT.sub(lambda m: _ROMAN[m[1].lower()], text), flags=re.IGNORECASE
+        )
     if any(map(_QUADRANT.search, options)):
         text = _NTH_QUADRANT.sub(lambda m: f"Quadrant {_ROMAN[m[1].lower()]}", text)
     if _CHANCE.search(question.text):
@@ -30,7 +34,10 @@ _RATIO, _TO = re.compile(r"\s*\d+ ?: ?\d+\s*"), re.compile(r"(?<=\d) (?:to|:) (?
 # "The point lies in the second quadrant."
 _ROMAN = dict(zip(("first", "second", "third", "fourth"), ("I", "II", "III", "IV"), strict=True))
 _QUADRANT = re.compile(r"\bquadrant [IV]+\b", re.IGNORECASE)
+_ROMAN_NUMBER = re.compile(r"\s*[IV]+\s*")
 _NTH_QUADRANT = re.compile(r"\b(?:the )?(first|second|third|fourth) quadrant\b", re.IGNORECASE)
+# "₹1,20,000"
+_RUPEES = re.compile(r"(?:₹|\bRs\.?)\s?\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 # "3 out of 7" where it is asked how many.
 _OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
 # "11 quarters": coins, and no fraction.

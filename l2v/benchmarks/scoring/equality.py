@@ -101,7 +101,7 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
 
 
 _COMPARED, _COUNTED = (
-    re.compile(r"\b(?:difference|gap|bars?|chart|graph|plot|highest|lowest)\b"),
+    re.compile(r"\b(?:difference|gap|bars?|chart|graph|plot|highest|lowest|growth|rates?|shares?)\b"),
     re.compile(r"how many|number of"),
 )
 _FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
@@ -210,7 +210,8 @@ def _last_parts(text: str) -> list[str]:
         r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|belongs to|"
         r"gives|yields|becomes|says|reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|"
         r"peaked) (?:in|on|at)|colou?red|named|called|(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|"
-        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|(?<!\d)(?<!\d\s):\s|→|⇒|∈|\\in(?![a-z])",
+        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|(?<!\d)(?<!\d\s):\s|→|⇒|⟹|⇔|⟺|\\(?:iff|implies|"
+        r"Rightarrow|Leftrightarrow)(?![a-z])|∈|\\in(?![a-z])",
         text,
     )
     # "the red one"

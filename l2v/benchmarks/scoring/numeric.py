@@ -55,7 +55,7 @@ OPEN_BOX = re.compile(
 _TOKEN = re.compile(
     r"(?<![\w.,^/√])(?<!√\{)(?<!ƒ\{)(?<!\}\{)(?<![a-z][+*×-])(?<![A-Z][+*×])[+-]?(?:\d{1,3}(?:,\d{3})+(?!\d)|"
     r"\d+)(?:\.\d+)?(?:\s?/\s?\d+(?![\d/]))?(?:\s?%|\s(?:dozen|thousand|"
-    r"million|billion|trillion)\b)?(?![\d:^π]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
+    r"million|billion|trillion)\b)?(?![\d:^π∠]|\.\d|/|[a-zA-Z](?![a-zA-Z]))"
 )
 _COUNTS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen|"
@@ -110,6 +110,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     text = _PLAIN_FRACTION.sub(r"\1/\2", _PAIRS.sub("…", BOUND.sub("…", text)))
     if not tail and _several(text):
         return None
+    text = without_item(text, asked) if tail else text
     label = _LABELLED.match(text)
     apart = label and label.group(1).strip().lower() == "difference" and _HOW_MUCH_MORE.search(asked)
     if label and not (how in BARE or apart or focus(label.group(1)) & focus(asked)):
@@ -121,6 +122,13 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     only = found or _only_number(text, given)
     loose = how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text)
     return found or (None if loose and not _counts(text, asked) else only)
+
+
+def without_item(text: str, asked: str) -> str:
+    """A text without the numbered thing at its end, of which it speaks: "This is the number of buttons on coat 3."."""
+    item = _OF_ITEM.search(text)
+    which = item and re.search(rf"\b(?:which|what) (?:\w+ )?{item[1]}", asked, re.IGNORECASE)
+    return text[: item.start()] if item and not which else text
 
 
 # "12 + n, where n is …"
@@ -152,6 +160,7 @@ _PART = re.compile(
     r"(?:squared|cubed)(?= (?:is|equals)))\b"
 )
 _BEHIND_COLON = re.compile(r"[a-z]:\s+(\S.{0,40})$")
+_OF_ITEM = re.compile(r"\b(?:on|from|for) (?!about|only|just|exactly|around|approximately)(?:the )?([a-z]{3,}) \d+(?=\W*$)")
 _HOW_MUCH_MORE = re.compile(r"\bhow (?:many|much) (?:more|less|fewer|\w+er)\b", re.IGNORECASE)
 _LABELLED = re.compile(r"^([A-Za-z ]{2,25}):\s*(\S.{0,60})$")
 
@@ -206,6 +215,8 @@ def _after_equals(text: str, solved: bool = False) -> Value | None:
     between = text[verbs[-1].end() if verbs else 0 : equals[-1].start()]
     if len(equals) == 1 and (_POWER.search(between) if solved else _UNSOLVED.search(between)):
         return None
+    if not solved and _SQUARE_OF.search(text[: equals[0].start()]):
+        return None
     if _VERBS.search(text, equals[-1].end()) or _CONDITION.search(between):
         return None
     return _first_clause(text[equals[-1].end() :])
@@ -213,6 +224,7 @@ def _after_equals(text: str, solved: bool = False) -> Value | None:
 
 # "2x = 6" and "x + 5 = 9" are not solved.
 _POWER = re.compile(r"[a-z)]\s?\^.*[a-z]")
+_SQUARE_OF = re.compile(r"(?:^|[^\w+*/·×-]\s?)[A-Z]{2}\s?\^\{?[23]\}?\W*$")
 _UNSOLVED = re.compile(r"\d\s?[xyz](?![a-z])|(?<![a-z])[xyz](?:°?\s?[\^+*/-])|[+*/-]\s?[xyz](?![a-z])")
 
 

@@ -13,7 +13,8 @@ from l2v.benchmarks.scoring.markers import MARK
 from l2v.benchmarks.scoring.topics import without_options
 
 _HEADER = re.compile(
-    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up)\s+)?(?:question|problem|exercise|follow-?up|user|human|instruction|"
+    r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up|similar|related|extra)\s+)?(?:question|problem|exercise|follow-?up|user|"
+    r"human|instruction|"
     r"query|example|variation|bonus|practice|challenge|task|q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|"
     r"hint:\s*please)|"
     r"\[INST\]|\[(?:question|problem)\]|\[next (?:question|problem)\b|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",

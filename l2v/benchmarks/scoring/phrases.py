@@ -46,13 +46,14 @@ TAKEN_BACK = PatternTable(
 )
 WITHDRAWS = PatternTable(
     TAKEN_BACK.pattern,
-    r"\bi(?:'ve| have)? (?:made (?:a |an )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
+    r"\bi(?:'ve| have)? (?:made (?:an? )?(?:\w+ )?(?:mistake|error|slip)|misread|miscounted|miscalculated|was wrong|mixed up|"
     r"overlooked)\b",
     r"\b(?:that|this|which|(?:that|this) (?:answer|result|value|number)|the (?:box|answer|result|value|reasoning|solution|"
     r"calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
     r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
-    r"\b(?:just kidding|take (?:that|it|this) back|made (?:that|it|this) up|(?:was|is) a joke|ignore (?:this|that|"
+    r"\b(?:just kidding|take (?:that|it|this) back|take back (?:what|my)|made (?:that|it|this) up|(?:was|is) a joke|"
+    r"ignore (?:this|that|"
     r"the above))\b|^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
     r"then)\b[^.,]{0,30},? no)\W*$",
     r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b|"
@@ -136,7 +137,8 @@ SUPPOSES = PatternTable(
     r"as an example|(?:only )?if (?:so|not|only)|say)\b|\bin (?:the|this|that|an?) (?:\w+ )?(?:example|sample|worst case|draft|"
     r"exercise)\b|\b(?:might|may|could|would have) be(?:en)? (?:the (?:answer|correct|right)|correct|right|true)\b|^\W*(?:and |"
     r"so )?let \$?\w+\$? (?:be\b|=)",
-    r"\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|might)\b.*\bif\b",
+    r"\b(?:we|you|it|they)'d (?:have|get|be|obtain)\b|\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|"
+    r"might)\b.*\bif\b",
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",
     r"^\W*(?:如果|假设|若)|\bi (?:hope|wish|wonder)\b|\b(?:would|could|might) have been\b|\botherwise\b.*\bwould\b|\b(?:in|"
@@ -144,7 +146,7 @@ SUPPOSES = PatternTable(
     r"general)) [^.]{1,40}\banswer (?:is|would)\b",
     r"\bwhether (?:it|there|the|they|this|that)\b|\b(?:(?<!most )often|usually|typically|generally|commonly|sometimes)\b",
     r",\s(?:or so (?:it|one|they|i|we)\b|at least (?:at first|initially)|said no|(?:unless|if) (?:i|we|it|the|my|this|that)\b)",
-    r"\b(?:let|place|put|denote|label|call|name|take|set|choose|pick|(?<!question )mark)\b.{1,30}"
+    r"\b(?:let|place|put|denote|label|call|name|take(?! back)|set|choose|pick|(?<!question )mark)\b.{1,30}"
     r"\b(?:be (?:the|a|an)|as (?:the|a|an|our|my)|by|at) (?!(?:\w+ ){0,2}(?:answer|option|choice))",
     r"\b(?:second|other|another|alternative|possible|candidate|potential|one) (?:opinion|guess|choice|candidate|answer|"
     r"possibility)\b|\bone of the (?:options|choices|candidates|possibilities)\b|\boptions include\b",
@@ -188,7 +190,8 @@ QUOTES = PatternTable(
     r"(?=.*\b(?:answer|option|it is|it's|that)\b|\W*[\w.]{1,6}\b\W*\w*\W*$|,? but)",
     rf"^\W*(?:(?:my|his|her|our|an?|the) )?(?:\w+ )?{_SPEAKS}\b(?! be\b)",
     rf"(?:{_NAME}|\b{_ONE}|students|friends)'s? (?:\w+ )?(?:answer|guess|choice|opinion|idea|result|solution|view)\b",
-    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:(?:gives?|gave)(?! away| back)|got|shows?|lists?|proposed|would (?:get|conclude))\b",
+    rf"\b(?:{_ONE}|{_MANY})(?: in \w+)? (?:(?:gives?|gave)(?! away| back)|got(?! (?:on|off|in|out|up)\b)|shows?|lists?|"
+    rf"proposed|would (?:get|conclude))\b",
     r"\bpreviously\b|\b(?:previous|earlier|old) (?:calculation|attempt|answer|result|try)\b",
     r"\b(?:was|were|is|been) (?:given|proposed|suggested|chosen|claimed|answered|picked|said) by (?!\d|the (?:graph|figure|"
     r"chart|table|formula))",

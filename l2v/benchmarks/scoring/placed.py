@@ -73,6 +73,8 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
         return True
     sides = [side for side in equated(said) if " is " not in side]
     by_letter = isinstance(verdict, Verdict) and verdict.rule.endswith("+letter")
+    if claim.how == CONCLUSION and (_DOES.search(said) or _counts_others(said, question, response)):
+        return False
     if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
@@ -99,6 +101,24 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     return answers(said, question.text, answer, response, question.options, leads)
 
 
+def _counts_others(said: str, question: Question, response: str) -> bool:
+    """Whether a conclusion counts something else ("so 5 pets altogether") where the response counts what is asked for, too."""
+    asked, counted = asked_of(question.text), _SO_MANY.match(said)
+    if counted is None or not asked.counts or {*named(counted[2])} & asked.known or not named(counted[2]):
+        return False
+    others = ((n, noun) for n, noun in _COUNTED.findall(response) if {*named(noun)} & asked.noun)
+    return any(n != counted[1] for n, _ in others)
+
+
+# "so we add up the six products" says what is done, and not what comes out.
+_DOES = re.compile(
+    r"\bwe (?:must |can |need to |have to |should )?(?:add|sum|multiply|subtract|divide|use|take|count)\b"
+    r"(?!.*(?:=|\bis\b|get|giv))"
+)
+_SO_MANY = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore)\W+)?(\d+) ((?!(?:is|was|has|as)\b)[a-z]+s|people|children)\b", re.IGNORECASE
+)
+_COUNTED = re.compile(r"\b(\d+) ([a-z]+)\b")
 # Sums and units, without a symbol that stands for something.
 _WORKED_OUT = re.compile(r"[-\d(√πƒ](?:[^=A-Za-z]|[A-Za-z]{2,}\b(?<!is))*=[^=]*?(?:=[^=]*)*")
 
@@ -150,7 +170,7 @@ def in_pieces(
     found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
     whole = _KIND.sub(lambda m: f"{m[1] or 'it'} {m[3] or 'has'} ", claim.sentence or claim.text)
     if question.kind in (INTEGER, FLOAT) and "year" not in asked_of(question.text).noun:
-        whole = HELD_BY.sub(r"\1 is", BEARER.sub(r"\1 is", whole))
+        whole = HELD_BY.sub(r"\1 is ", BEARER.sub(r"\1 is", whole))
     whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(whole))
     pieces = (
         _PIECE.split(whole)
@@ -249,7 +269,7 @@ _LETTER_IS = re.compile(
 # What is said of something before it, or only tried.
 _NO_PIECE = re.compile(
     r"\W*(?:which (?!(?:gives|makes|totals|adds?|sums?|comes|(?:is|equals) the)\b[^=]*\d)|who|whose|where|or|as|with|including|"
-    r"not|(?:let'?s |i )?try|test|suppose|assume|let|an? \w+ (?:lies|stands|sits|hangs))\b",
+    r"not|(?:let'?s |i )?try|(?:and |then )?set|test|suppose|assume|let|an? \w+ (?:lies|stands|sits|hangs))\b",
     re.IGNORECASE,
 )
 

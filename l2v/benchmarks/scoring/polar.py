@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from l2v.benchmarks.scoring.asking import stem
+from l2v.benchmarks.scoring.asking import PLACE, stem
 from l2v.benchmarks.scoring.topics import without_options
 
 
@@ -25,8 +25,9 @@ def restated(text: str, asked: str) -> tuple[str, str] | None:
     subject = _PRONOUN.match(found.group(1))
     predicate = _PREDICATE.search(text) if subject and not _HE.match(text) else None
     own = f"it {text[predicate.start() :]}" if predicate else text
-    rest = found.group(1)[subject.end() if subject else 0 :].lower()
-    wanted = [stem(word) for word in _WORDS.findall(rest) if word not in _SMALL and word not in ("is", "then")]
+    rest = found.group(1)[subject.end() if subject else 0 :]
+    wanted = _names(PLACE.sub(" ", rest))
+    wanted = wanted if len(wanted) > 1 else _names(rest)
     said = [stem(word) for word in _WORDS.findall(_EQUAL.sub("equal than", own.lower().replace("n't", " not")))]
     compared, orders = ([word for word in words if word in _ORDER] for words in (wanted, said))
     if len(orders) > len(compared):
@@ -54,6 +55,10 @@ def restated(text: str, asked: str) -> tuple[str, str] | None:
     if alone and set(said) - {*wanted, *_UNNAMED}:
         return None
     return "no" if turned or denied != untrue else "yes", "yes" if alone else own
+
+
+def _names(text: str) -> list[str]:
+    return [stem(word) for word in _WORDS.findall(text.lower()) if word not in _SMALL and word not in ("is", "then")]
 
 
 _WORDS = re.compile("[^\\W_]+")

@@ -158,8 +158,7 @@ def _contradicted(question: Question, claim: ResponseClaim, claims: Claims) -> b
 
     said = claim.sentence or claim.text
     own, text = form(said), spaced_words(said)
-    near = (c for c in _earlier(claim, claims) if not claims.own[c.at + len(c.sentence or c.text) : claim.at].strip())
-    others = [c.sentence or c.text for c in near]
+    others = [c.sentence or c.text for c in _earlier(claim, claims)]
     return "…" in own and any(form(other) == own and spaced_words(other) != text for other in others)
 
 

@@ -30,7 +30,9 @@ VERB = re.compile(
 # Two signs of a script without spaces are about a word.
 _WORD = re.compile(r"[^\W\d_\u3040-\ud7af]{3,}|[\u3040-\ud7af]{2}")
 _CODE = re.compile(r"^\s*(?:print\s?\(|return\b|def\s|import\s|from\s\w+\simport|#|//|```|\|)|[;{]$")
-_LAST_IS_RESULT = re.compile(r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?: [a-z]{3,12})?)\W{0,3}$")
+_LAST_IS_RESULT = re.compile(
+    r"[=≈][^=≈]*\d\s?(?:°|%|[a-zA-ZΩµ]{1,12}(?:\^[23])?(?:/[a-zA-Z]{1,4}(?:\^[23])?)?(?: [a-z]{3,12})?)\W{0,3}$"
+)
 _LAST_WORD_IS_VALUE = re.compile(r"\d[^\s\w]{0,3}$|\d\s?(?:°|%|units?|[a-z]{1,2}(?:\^?\d)?)$")
 BARE_LINE = re.compile(
     r"^[\s*_$(\[\\]{0,6}(?:[A-J]|(?:altogether|total|sum|result|output|mean|average|difference|count|(?:m ?)?∠ ?\w{1,3}|"
@@ -141,6 +143,9 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
+    if len(said) > 1 and said[-2].kind is Kind.HYPOTHESIS and lines[-2:-1] and lines[-2].endswith(":"):
+        # "If there were 12 toys, the calculation would be:"
+        return []
     turned = (
         refused
         and refused[-1].at < last.at

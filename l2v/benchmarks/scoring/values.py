@@ -111,7 +111,7 @@ def read_value(text: str) -> Value | None:
 
 
 # A point, an interval or a set is no number.
-PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
+PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:\||,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
 # "0.(3)", "0.1\\overline{6}"
 _REPEATING = re.compile(r"(?<![\w.])(\d{1,9})\.(\d{0,9})(?:\((\d{1,6})\)|\\overline\{(\d{1,6})\})(?!\d)")
 _APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")
@@ -146,6 +146,8 @@ def _decimals(head: str) -> int | None:
 def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     """(unit, percent, scale) of what follows a number; None when that is no unit but part of something else."""
     tail = tail.replace("{", "").replace("}", "").strip(" .)(")
+    if tail.startswith("∠"):
+        return None
     if not tail:
         return "", False, 1.0
     tail = _PER.sub(lambda m: f"{UNITS.get(m.group(1).removesuffix('s'), '')}/{UNITS.get(m.group(2), '')}", tail)

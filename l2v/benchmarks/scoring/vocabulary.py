@@ -49,7 +49,7 @@ lowest smallest least minimum fewest min
 difference more gap apart exceed exceeds
 fewer less
 left remain rest remaining
-total sum altogether together
+total sum altogether together combined
 age old
 person people individual
 object item
