@@ -11,10 +11,10 @@ import re
 from collections.abc import Sequence
 
 from l2v.benchmarks.scoring.additions import core, may_add, of_units
-from l2v.benchmarks.scoring.asking import COUNTS, SOME, Wanted, asked_of, named, stem
+from l2v.benchmarks.scoring.asking import COUNTS, SOME, Wanted, asked_of, named, stem, units_in
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.numeric import BOUND, without_item
-from l2v.benchmarks.scoring.wording import DEFINITE, IN_ALL, LABEL, OF_SO_MANY, Sentence, read_sentence, unknown
+from l2v.benchmarks.scoring.wording import DEFINITE, IN_ALL, LABEL, OF_SO_MANY, Sentence, lacks_change, read_sentence, unknown
 
 # "31 matchsticks": an answer and no sentence.
 COUNT = re.compile(
@@ -100,6 +100,10 @@ def account(
     share = _SHARED if asked.noun & {"percen", "fracti"} and (asked.main | asked.rest) & said else frozenset()
     share |= {"fracti"} if re.search(r"ƒ|\d/\d", sentence.text) else frozenset()
     share |= of_units(text) | ({"~left"} if _LEFT.search(text) else set())
+    if asked.counts and asked.units & units_in(text):
+        # "Total distance = 34 km + 27 km = 61 km", where it is asked how many kilometres it is.
+        share |= asked.noun
+        foreign -= {_QUANTITIES.get(dimension, "") for dimension in asked.dimensions}
     if _ELLIPTIC.search(sentence.text) or asked.counts and _SO_MANY.match(sentence.text):
         # "Four are smiling", "Beef has the most": of what was named before.
         share |= {*named(response)}
@@ -110,6 +114,7 @@ def account(
     return foreign, _missing(sentence, asked, response) - share | _half(set(named(text)), asked, sentence.own)
 
 
+_QUANTITIES = {"length": "~length", "mass": "~mass", "speed": "~speed"}
 _A_KIND_OF = re.compile(r"\b(?:an?|the) ([a-z]+)(?= ([a-z]+))")
 _ELLIPTIC = re.compile(r"\bthe (?:most|least|highest|largest|lowest|smallest|best|fewest)\W*$", re.IGNORECASE)
 _SO_MANY = re.compile(
@@ -217,8 +222,7 @@ def answers(
     given = _IF.match(text)
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
-    if _CHANGE.search(question) and not _CHANGED.search(text):
-        # "In 2012 it was 9 %" where it is asked by how much it grew
+    if lacks_change(text, question):
         return False
     sought = _EXPRESSION.search(plain(question))
     if sought and (given := _SYMBOL_IS.match(plain(text))) and given[1] in sought[1]:
@@ -302,16 +306,6 @@ _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
 _SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) (?:it|that|this) is|making it|which makes it)\b(.+)")
-_CHANGE = re.compile(
-    r"\bhow (?:much|many)\b(?! change\b).*\b(?:grow|increase|decrease|change|rise|drop|fall|decline|differ)(?:s|d|ed)?\b",
-    re.IGNORECASE,
-)
-_CHANGED = re.compile(
-    r"\b(?:gr[eo]w|increas|decreas|chang|r[io]s[ei]|drop|f[ae]ll|declin|differ|gain|lost|loss|gap)|\b(?:it|that|this|by|more|"
-    r"less|"
-    r"fewer|up|down)\b|\w{3,}er\b|[=−-]|^\W*\S+(?: \S+)?\W*$",
-    re.IGNORECASE,
-)
 _EXPRESSION = re.compile(r"\bvalue of ([^?,.]*[-+*/^√(][^?,.]*)\?")
 _SYMBOL_IS = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore|then|we (?:get|have|find))\b,? )*([a-z]) = -?[\d./]+\W*$", re.IGNORECASE

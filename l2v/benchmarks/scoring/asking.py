@@ -263,7 +263,7 @@ def asked_of(question: str) -> Wanted:
     if _OF_STATEMENTS.search(asking):
         # "Which statement is true?" asks for no quantity of its own.
         main, rest = main - {"tru", "correc", "accura", "valid", "suppor"}, frozenset()
-    units = _units(question)
+    units = units_in(question)
     return Wanted(
         main,
         rest,
@@ -291,5 +291,5 @@ _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 
 
 @lru_cache(maxsize=4096)
-def _units(text: str) -> frozenset[str]:
+def units_in(text: str) -> frozenset[str]:
     return frozenset(filter(None, (known_unit([word]) for word in re.findall(r"[^\W\d_]+", text) if word.lower() != "in")))

@@ -178,3 +178,20 @@ _RESULT = frozenset({"~total", "~difference", "produc", "quotie"})
 def _clashes(unit: str, asked: Wanted) -> bool:
     base = to_base(Value(1.0, 0, unit))
     return unit not in asked.units and base is not None and base[0] in asked.dimensions
+
+
+def lacks_change(text: str, question: str) -> bool:
+    """Whether it is asked by how much something grew or fell, and a text tells no change: "In 2012 it was 9 %"."""
+    return _CHANGE.search(question) is not None and _CHANGED.search(text) is None
+
+
+_CHANGE = re.compile(
+    r"\bhow (?:much|many)\b(?! change\b).*\b(?:grow|increase|decrease|change|rise|drop|fall|decline|differ)(?:s|d|ed)?\b",
+    re.IGNORECASE,
+)
+_CHANGED = re.compile(
+    r"\b(?:gr[eo]w|increas|decreas|chang|r[io]s[ei]|drop|f[ae]ll|declin|differ|gain|lost|loss|gap)|\b(?:it|that|this|by|more|"
+    r"less|"
+    r"fewer|up|down)\b|\w{3,}er\b|[=−-]|^\W*\S+(?: \S+)?\W*$",
+    re.IGNORECASE,
+)
