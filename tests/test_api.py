@@ -105,3 +105,12 @@ def test_the_notebooks_run(name: str, tmp_path: Path) -> None:
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     sources = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     assert "assert " in sources[-1]
+
+
+def test_pairs_of_one_arm_are_told_apart_by_the_sources_layer(outputs: Path) -> None:
+    grid = {"method": "l2v", "intervention.layer": 3, "intervention.source_layer": [1, 2, 3]}
+    for study, tokens in (("layers", 4), ("layers_cut", 3)):
+        l2v.run(grid, TINY, {"decoding.max_new_tokens": tokens}, study=study, outputs=str(outputs))
+    pairs = l2v.compare("layers", "layers_cut", outputs=str(outputs))
+    assert sorted(pairs["settings"].str.contains("source layer")) == [False, True, True]
+    assert pairs["settings"].nunique() == len(pairs) == 3

@@ -9,7 +9,7 @@ from typing import Any, cast
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
 from l2v.report.study import Study
-from l2v.study.columns import SETTINGS, SWEPT, key, short
+from l2v.study.columns import SETTINGS, key, searched, short
 from l2v.study.statistics.paired import holm, paired_scores
 from l2v.study.statistics.searches import grouped
 
@@ -17,7 +17,6 @@ from l2v.study.statistics.searches import grouped
 SAME = [column.name for column in SETTINGS if not column.loose]
 LOOSE = [column for column in SETTINGS if column.loose]
 LOOSE_NAMES = [column.name for column in LOOSE]
-SEARCHED = [column for column in SETTINGS if column.role == SWEPT]
 MOST_PAIRS = 300
 MOST_APART = 5
 
@@ -101,7 +100,6 @@ def _headlines(study: Study) -> list[Record]:
 
 
 def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[Any, Any]) -> CellPair:
-    searched = [f"{c.word} {short(ours[c.name])}" for c in SEARCHED if c.name != "source_layer" and short(ours[c.name])]
     differs = [
         f"{column.name.replace('_', ' ')}: {short(ours[column.name])} → {short(theirs[column.name])}"
         for column in LOOSE
@@ -112,7 +110,7 @@ def _pair(first: Study, second: Study, ours: Mapping[Any, Any], theirs: Mapping[
         bench=str(ours["bench"]),
         items=str(ours["items"]),
         arm=str(ours["arm"]),
-        settings=" · ".join(searched),
+        settings=" · ".join(searched(ours)),
         first=str(ours["cell"]),
         second=str(theirs["cell"]),
         values=(float(ours["value"]), float(theirs["value"])),

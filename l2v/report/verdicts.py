@@ -11,7 +11,7 @@ import pandas as pd
 from l2v.benchmarks.metrics import Score
 from l2v.report.figures import figure, p_value, points
 from l2v.report.study import Study
-from l2v.study.columns import FAMILY, SETTINGS, SWEPT, short
+from l2v.study.columns import FAMILY, searched
 from l2v.study.statistics.paired import paired_scores
 from l2v.study.statistics.searches import own_baseline
 
@@ -21,13 +21,13 @@ FEW_NULLS = 19
 
 RULE = (
     "Above (below) direct: the 95 % interval of the paired difference lies above (below) zero and Holm's p is below 0.05; a "
-    "cell that was selected on the reported items also needs p (best of grid) below 0.05, which allows for the search. "
-    "Above a null: more items right than the null arm's reported cell on the same items, p below 0.05 in a paired test (exact "
-    "McNemar, or a sign-flip test over problems). Only null arms (random, permuted and the like) count that were searched over "
-    "the same layers, alphas, cutoffs, positions, scale and prompt. Above all of them: above direct and above every null. An "
-    "arm above direct that beats no null is not distinguishable from random directions; where no null was searched alike, it "
-    "may be no more than that either. Everything else is not distinguishable from direct: no effect was shown, which is not to "
-    "say that there is none."
+    "cell that was selected on the reported items also needs p (best of grid) below 0.05, which allows for the search. Above a "
+    "null: more items right than the null arm's reported cell on the same items, p below 0.05 in a paired test (exact McNemar, "
+    "or a sign-flip test over problems). Only null arms (random, permuted and the like) count that were searched over the same "
+    "layers, alphas, cutoffs, positions, scale, prompt and decoding seed. Above all of them: above direct and above every "
+    "null. An arm above direct that beats no null is not distinguishable from random directions; where no null was searched "
+    "alike, it may be no more than that either. Everything else is not distinguishable from direct: no effect was shown, which "
+    "is not to say that there is none."
 )
 
 # kind -> (sign, heading); the sign stands beside the colour, so that neither alone carries the meaning.
@@ -236,9 +236,7 @@ def _values(row: dict[Any, Any], baselines: list[dict[Any, Any]]) -> str:
     scores = f"{100 * row['value']:.1f} %"
     if baseline is not None:
         scores = f"{100 * baseline['value']:.1f} → {scores}"
-    alike = row["source_layer"] == row["layer"]
-    told = [c for c in SETTINGS if c.role == SWEPT and not pd.isna(row[c.name]) and not (alike and c.name == "source_layer")]
-    return ", ".join([scores, *(f"{c.word} {short(row[c.name])}" for c in told)])
+    return ", ".join([scores, *searched(row)])
 
 
 def _against(study: Study, cell: str, null: Mapping[Any, Any], scores: dict[str, Score | None]) -> Against:

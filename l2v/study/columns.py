@@ -8,7 +8,7 @@ is missing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -229,6 +229,18 @@ CHOOSABLE = {word: column for column in SETTINGS if column.choosable for word in
 def settings(cell: Cell) -> dict[str, Value]:
     """Every setting of a cell by column, with its id."""
     return {"cell": cell.id} | {column.name: column.of(cell) for column in SETTINGS}
+
+
+def preferred(told: Callable[[str], object]) -> tuple[float, ...]:
+    """Of equally good cells the first by this goes on: the smaller alpha, k and layer. told: a cell's value by column."""
+    values = (told(name) for name in ("alpha", "cutoff", "layer"))
+    return tuple(float(value) if isinstance(value, (int, float)) else 0.0 for value in values)
+
+
+def searched(row: Mapping[Any, Any]) -> list[str]:
+    """What an arm is searched over, in words; the layer of the source where it is another one."""
+    own = [c for c in SETTINGS if c.role == SWEPT and (c.name != "source_layer" or row[c.name] != row["layer"])]
+    return [f"{c.word} {short(row[c.name])}" for c in own if short(row[c.name])]
 
 
 def key(row: Mapping[Any, Any], columns: Iterable[str]) -> tuple[Value, ...]:

@@ -13,7 +13,7 @@ from l2v.benchmarks.twins import shared
 from l2v.config import Config
 from l2v.errors import StudyError, UserError, printable
 from l2v.study.cells import BenchmarkId, Cell, Job, Refusal
-from l2v.study.columns import CHOOSABLE, SETTINGS, Value, short
+from l2v.study.columns import CHOOSABLE, SETTINGS, Value, preferred, short
 from l2v.study.compute import Outcome, failures, run_jobs, unread
 from l2v.study.digests import tell_once
 from l2v.study.heats import Heat, heats_of, run_heats
@@ -158,11 +158,11 @@ def check_held_out(job: Job, reported: Job, questions: Callable[[Job], list[Item
 
 
 def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
-    """The best cell of each arm on the selection split; ties go to the smaller alpha, k and layer, then the id.
+    """The best cell of each arm on the selection split; of equal ones the first by `preference`.
 
     Arms of which no cell was computed are left out (their failures are in the outcome).
     """
-    best: dict[tuple[Value, ...], tuple[tuple[float, float, float, float, str], Job]] = {}
+    best: dict[tuple[Value, ...], tuple[tuple[float | str, ...], Job]] = {}
     for job in jobs:
         cell = job.cell
         value = outcome.values.get(cell.id)
@@ -175,10 +175,9 @@ def choose(jobs: Sequence[Job], outcome: Outcome) -> list[Job]:
     return [job for _, job in best.values()]
 
 
-def preference(cell: Cell) -> tuple[float, float, float, str]:
-    """Of cells with equal scores the first by this goes on: the smaller alpha, k and layer, then the id."""
-    k = float(cell.cutoff) if isinstance(cell.cutoff, (int, float)) else 0.0
-    return (cell.alpha or 0.0, k, float(cell.layer or 0), cell.id)
+def preference(cell: Cell) -> tuple[float | str, ...]:
+    """Of cells with equal scores the first by this goes on."""
+    return (*preferred(partial(getattr, cell)), cell.id)
 
 
 def arm_key(cell: Cell, chosen: Sequence[str]) -> tuple[Value, ...]:

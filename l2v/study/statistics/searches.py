@@ -8,7 +8,7 @@ from typing import Any
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.disk import Record
-from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN, Value, key
+from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN, SETTINGS, Value, key, preferred
 from l2v.study.marks import Marks
 from l2v.study.statistics.best_of_grid import Grid, best_of_grid, best_of_grid_seeds, grid
 from l2v.transfer.arms import is_null
@@ -27,16 +27,8 @@ class Search:
 
 
 def best_row(rows: Sequence[Record]) -> Record:
-    """The row of the highest value, of equal ones as a protocol chooses: the smaller alpha, k and layer, then the id.
-
-    A row without a value comes last.
-    """
-
-    def place(row: Record) -> tuple[object, ...]:
-        settings = (row[name] if isinstance(row.get(name), (int, float)) else 0.0 for name in ("alpha", "k", "layer"))
-        return (1.0 if row["value"] is None else -row["value"], *settings, row["cell"])
-
-    return min(rows, key=place)
+    """The row of the highest value, of equal ones as a protocol chooses; one without a value comes last."""
+    return min(rows, key=lambda row: (1.0 if row["value"] is None else -row["value"], *preferred(row.get), row["cell"]))
 
 
 def own_baseline(baselines: Sequence[Record], row: Mapping[Any, Any]) -> Record | None:
@@ -144,7 +136,7 @@ def _p_of_search(search: Search, baseline: Record | None, marks: Marks) -> float
 
 
 # What two searches must have gone over alike, besides the items and the model, for one to stand against the other.
-SEARCHED = ("layer", "alpha", "cutoff", "positions", "scale", "prompt")
+ALIKE = tuple(column.name for column in SETTINGS if column.choosable or column.own)
 
 
 def stands_against(null: Sequence[Mapping[str, Any]], arm: Sequence[Mapping[str, Any]]) -> bool:
@@ -162,5 +154,5 @@ def stands_against(null: Sequence[Mapping[str, Any]], arm: Sequence[Mapping[str,
 
 def _alike(null: Mapping[str, Any], arm: Mapping[str, Any]) -> list[str]:
     """The columns in which a null must be as an arm: the cutoff where the arm has one, the layer of the same source."""
-    own = [name for name in SEARCHED if name != "cutoff" or arm.get(name) is not None]
-    return [*own, "source_layer"] if null.get("source") == arm.get("source") else own
+    needed = {"cutoff": arm.get("cutoff") is not None, "source_layer": null.get("source") == arm.get("source")}
+    return [name for name in ALIKE if needed.get(name, True)]

@@ -12,7 +12,7 @@ import pytest
 
 from l2v.benchmarks.metrics import Marked, Score
 from l2v.study.columns import ARM_COLUMNS, FAMILY, OWN
-from l2v.study.statistics.searches import SEARCHED, add_races, add_searches, best_row, stands_against
+from l2v.study.statistics.searches import ALIKE, add_races, add_searches, best_row, stands_against
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +101,7 @@ def test_a_null_that_was_searched_elsewhere_says_nothing() -> None:
         {"prompt": "cot"},
         {"positions": "text"},
         {"scale": "relative"},
+        {"decoding_seed": 1},
     ):
         assert not stands_against(rows("random", **other), arm), other
 
@@ -134,10 +135,10 @@ def test_a_race_is_held_against_null_races_over_the_same_cells() -> None:
     assert rows[1]["null_cells"] == "c" and rows[3]["null_cells"] is None
 
 
-@pytest.mark.parametrize("setting", [*SEARCHED, "source_layer"])
+@pytest.mark.parametrize("setting", ALIKE)
 def test_a_race_is_not_held_against_nulls_that_differ_in_what_was_not_chosen(setting: str) -> None:
     """Null races over the same layers at next to no strength say nothing of what luck gives."""
-    common = dict.fromkeys((*FAMILY, *SEARCHED, "source_layer"), "same") | {"metric": "accuracy", "problems": 40}
+    common = dict.fromkeys((*FAMILY, *ALIKE), "same") | {"metric": "accuracy", "problems": 40}
     rows = [common | {"cell": cell, "method": method, "value": 0.9} for cell, method in (("a", "l2v"), ("b", "random"))]
     rows[1][setting] = "other"
     grid = ["layer 1", "layer 2"]
@@ -173,8 +174,29 @@ def test_an_arm_whose_best_cell_is_below_direct_is_told_to_be_worse() -> None:
 def test_of_equally_good_cells_a_plain_grid_reports_what_a_protocol_would_choose() -> None:
     """The smaller alpha, k and layer, whatever the cells are called and in whatever order they stand."""
     cells = [("a", 0.5, 34, 3), ("b", 0.3, 34, 3), ("c", 0.3, 16, 3), ("d", 0.3, 16, 2)]
-    rows = [dict(zip(("cell", "alpha", "k", "layer"), cell, strict=True)) | {"value": 0.9} for cell in cells]
+    rows = [dict(zip(("cell", "alpha", "cutoff", "layer"), cell, strict=True)) | {"value": 0.9} for cell in cells]
     for order in itertools.permutations(rows):
         assert best_row(order)["cell"] == "d"
-    rows += [{"cell": "e", "alpha": None, "k": None, "layer": None, "value": None}, rows[0] | {"cell": "f", "value": 0.95}]
+    rows += [{"cell": "e", "alpha": None, "cutoff": None, "layer": None, "value": None}, rows[0] | {"cell": "f", "value": 0.95}]
     assert best_row(rows)["cell"] == "f"
+
+
+def test_the_best_of_a_plain_grid_is_of_equal_cells_the_one_of_the_smaller_k(tiny: Callable[..., Any], outputs: Path) -> None:
+    """Next to no strength leaves every answer as it is, whatever k keeps."""
+    words = ("study=equal", "benchmark.limit=4", "method=direct,l2v", "intervention.alpha=0.001")
+    assert tiny("--multirun", *words, "intervention.cutoff=10,20,30,34,40,44,50,60").code == 0
+    results = pd.read_csv(outputs / "equal" / "results.csv")
+    arm = results[results["method"] == "l2v"]
+    assert arm["value"].nunique() == 1 and arm[arm["reported"]]["cutoff"].tolist() == [10]
+
+
+def test_one_direction_that_is_drawn_from_often_is_one_null(tiny: Callable[..., Any], outputs: Path) -> None:
+    """Answers of another seed of decoding are compared with that seed's baseline, and stand against that seed's nulls."""
+    words = ("study=drawn_often", "benchmark.limit=4", "decoding.temperature=0.7", "decoding.seed=0,1,2")
+    words += ("intervention.layer=2,3", "intervention.alpha=0.4")
+    assert tiny("--multirun", *words, "method=direct,l2v,random").code == 0
+    results = pd.read_csv(outputs / "drawn_often" / "results.csv")
+    told = results[results["reported"] & (results["method"] == "l2v")]
+    assert told["decoding_seed"].tolist() == [0, 1, 2] and told["null_seeds"].tolist() == [1, 1, 1]
+    nulls = results[results["method"] == "random"].set_index("cell")["decoding_seed"]
+    assert [{nulls[cell] for cell in cells.split()} for cells in told["null_cells"]] == [{0}, {1}, {2}]
