@@ -23,7 +23,7 @@ from l2v.report.figures import points
 from l2v.report.latex import latex_table
 from l2v.report.study import ASKED_ALIKE, Study
 from l2v.report.tables import check_format, markdown
-from l2v.study.columns import short
+from l2v.study.columns import SETTINGS, short
 
 PRINTED = Path(__file__).parent / "printed"
 
@@ -179,9 +179,8 @@ def _are_draws(group: pd.DataFrame) -> bool:
         return False
     distinct = group["contrast_seed"].nunique() == len(group)
     chosen = group["selected"].map(lambda on: isinstance(on, str) and on != "test").all() and group["selected"].nunique() == 1
-    rest = ("contrast", "per_domain", "positions", "scale", "prompt", "seed", "weights")
-    fixed = rest if chosen else (*rest, "layer", "source_layer", "alpha", "cutoff")
-    return bool(distinct and all(group[name].nunique(dropna=False) == 1 for name in fixed if name in group))
+    fixed = {column.name for column in SETTINGS if not (chosen and column.choosable)} - {"contrast_seed"}
+    return bool(distinct and all(group[name].nunique(dropna=False) == 1 for name in fixed & {*group}))
 
 
 def check_same(rows: pd.DataFrame) -> None:

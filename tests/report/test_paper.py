@@ -57,6 +57,15 @@ def test_draws_of_the_contrast_are_a_mean_with_its_standard_error(study: Callabl
     assert (best["measured"], best["draws"], best["chosen"]) == (47.0, 1, "selected on test")
 
 
+def test_draws_that_differ_in_more_than_the_contrasts_seed_are_no_mean(study: Callable[..., Study]) -> None:
+    """Two and four shots, or two sources, are two arms, whatever contrast they were drawn from."""
+    shots = [row(cell=str(n), contrast_seed=n, shots=n, selected=None, value=n / 10) for n in (2, 4)]
+    chosen = [row(cell=str(n), contrast_seed=n, contrast_kind=f"kind {n}", value=n / 10) for n in (2, 4)]
+    for drawn in (shots, chosen):
+        best = figure(paper.paper_table(study(*drawn), "table1"), "l2v", "mathvista")
+        assert (best["measured"], best["draws"], best["chosen"]) == (40.0, 1, "selected on test")
+
+
 def test_what_was_not_measured_is_missing_and_no_number(study: Callable[..., Study]) -> None:
     told = study(row())
     table = paper.paper_table(told, "table1")
