@@ -18,11 +18,12 @@ from l2v.errors import StudyError, UserError
 from l2v.report.study import Study
 from l2v.report.style import ARM_COLOURS, PALETTE
 from l2v.report.tables import study_report
+from l2v.study.columns import SETTINGS
 from l2v.track.grid import heatmaps
 from l2v.transfer.arms import title
 
-SWEPT = ("layer", "alpha", "cutoff", "seed")
-AXES = ("method", "source", "target", "split", "part", *SWEPT)  # of the parallel coordinates, where a study varies them
+AXES = ["method", "source", "target", "split", "part"]  # of the parallel coordinates, where a study varies them
+AXES += [column.name for column in SETTINGS if (column.axis or column.choosable) and column.name != "source_layer"]
 HUES = 6  # of the palette, the rest is grey and black
 MOST_SETS, MOST_NAMED = 12, 60  # sets of runs, and cells that one of them names
 FILE, REPORT = "workspace.json", "report.json"

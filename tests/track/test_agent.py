@@ -18,6 +18,8 @@ from wandb.sdk.lib.config_util import save_config_file_from_dict
 from l2v.report.study import read_study
 from l2v.report.style import ARM_COLOURS
 from l2v.report.tables import study_report
+from l2v.study.columns import COLUMNS
+from l2v.track.workspace import AXES
 
 DASHBOARDS = Path(__file__).parents[2] / "docs" / "dashboards.md"
 pytestmark = pytest.mark.usefixtures("no_account")
@@ -96,6 +98,11 @@ def test_a_run_whose_tracking_failed_is_no_success_without_a_metric(
     assert answer.code == 0 and "the sweep's run found written" in answer.err, answer.err
     run = {run.id: run for run in wandb_files.read_all(outputs / "swept")}["found"]
     assert "official/accuracy" in run.summary
+
+
+def test_the_saved_view_may_go_along_every_setting_that_has_an_axis() -> None:
+    """Of an arm without a vector too: the share of a merging, the shots of a prompt."""
+    assert {column.name for column in COLUMNS.values() if column.axis and column.path} - {"source_layer"} <= set(AXES)
 
 
 def test_the_saved_view_lies_beside_the_runs_without_a_key(copied_pair: Path, l2v: Callable[..., Any]) -> None:
