@@ -186,7 +186,7 @@ def test_a_grid_is_checked_as_a_whole_before_anything_is_computed(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("l2v.steering.models.load_model", load)
-    monkeypatch.setattr("l2v.study.workers.directions.load_model", load)
+    monkeypatch.setattr("l2v.study.workers.making.load_model", load)
     said = refused("--multirun", *words)
     assert [piece for piece in told if piece not in said] == [], said
 
@@ -204,7 +204,7 @@ def test_names_are_checked_before_a_model_is_loaded(
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("l2v.steering.models.load_model", load)
-    monkeypatch.setattr("l2v.study.workers.directions.load_model", load)
+    monkeypatch.setattr("l2v.study.workers.making.load_model", load)
     refused(word)
 
 
@@ -213,7 +213,7 @@ def test_the_reporting_split_is_checked_before_the_search(refused: Callable[...,
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("l2v.steering.models.load_model", load)
-    monkeypatch.setattr("l2v.study.workers.directions.load_model", load)
+    monkeypatch.setattr("l2v.study.workers.making.load_model", load)
     assert "'tst'" in refused("protocol.name=select_then_test", "protocol.select=dev", "protocol.report=tst")
 
 
@@ -398,3 +398,23 @@ def test_libraries_add_nothing_to_the_sentence(
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     sentence(err)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("score", "missing=wrong"), "missing=… is never looked at of a study"),
+        (("agreement", "missing=wrong", "judge.model=m"), "missing=…, judge=… are never looked at of a study"),
+        (("convert", "model=smollm2", "revision=r"), "revision=… is never looked at for a named package"),
+        (("convert", "model=own.gguf", "out=x", "wheels=w"), "wheels=… is never looked at for a GGUF file"),
+        (("convert", "model=internvl2", "out=x", "noise=0.1", "seed=3"), "noise=…, seed=… are never looked at for InternVL2"),
+        (("report", "+experiment=table1", "cells=all"), "cells=… is never looked at for the paper's table 'table1'"),
+    ],
+)
+def test_what_one_form_of_a_verb_never_looks_at_is_refused(
+    words: tuple[str, ...], told: str, refused: Callable[..., str], l2v: Callable[..., Any], outputs: Path
+) -> None:
+    """A checkpoint without the noise that was asked for looks like any other, and so does a share of fewer items."""
+    verb, *settings = words
+    own = () if verb in ("convert", "report") else (f"outputs={outputs}", "study=kept")
+    assert told in refused(verb, *settings, *own, verb=verb, command=l2v)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from l2v.errors import UserError
 from l2v.verbs.score import ResponseSettings, file_verdicts
-from l2v.verbs.settings import parse
+from l2v.verbs.settings import check_unused, parse
 
 if TYPE_CHECKING:
     from l2v.report.agreement import Judged
@@ -27,6 +27,8 @@ def main(arguments: list[str]) -> int:
 
     settings = parse(arguments, ResponseSettings)
     scorers = settings.scorer.split(",") if settings.scorer else None
+    if not settings.of_file:
+        check_unused(settings, ["missing", "judge"], "of a study, whose verdicts are stored")
     judged = _of_file(settings, scorers) if settings.of_file else from_study(Store(settings.outputs, settings.study), scorers)
     print(agreement_report(judged))
     if settings.out:

@@ -44,7 +44,7 @@ SETTINGS = ConvertSettings
 
 def main(arguments: list[str]) -> int:
     from l2v.convert.packages import packages
-    from l2v.verbs.settings import parse
+    from l2v.verbs.settings import check_unused, parse
 
     settings = parse(arguments, ConvertSettings)
     named = packages().get(settings.model or "")
@@ -53,12 +53,15 @@ def main(arguments: list[str]) -> int:
             f"`l2v convert` needs model=FOLDER, FILE.gguf or hub id, and out=FOLDER; or model={'|'.join(packages())}."
         )
     if named is not None:
+        check_unused(settings, ["revision", "shard_gb"], "for a named package")
         return _package(named, settings)
     if settings.model.endswith(".gguf"):
+        check_unused(settings, ["revision", "shard_gb", "wheels"], "for a GGUF file")
         file = from_home(settings.model)
         if not file.is_file():
             raise UserError(f"model={settings.model} does not exist.")
         return _gguf(file, settings)
+    check_unused(settings, ["wheels", "template", "noise", "seed"], "for InternVL2")
     return _internvl2(settings)
 
 

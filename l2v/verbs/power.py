@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from l2v.errors import UserError
-from l2v.verbs.settings import StudySettings, parse
+from l2v.verbs.settings import StudySettings, check_unused, parse
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,7 @@ def main(arguments: list[str]) -> int:
 def _check(settings: PowerSettings) -> None:
     if settings.diff is not None and settings.items is not None:
         raise UserError("items=… asks for the smallest difference, diff=… for the number of items; give one of them.")
+    if settings.discordance is not None:
+        check_unused(settings, ["study", "outputs", "scorer"], "beside discordance=…, which stands for a study")
     if settings.discordance is not None and settings.items is None and settings.diff is None:
         raise UserError("Without a study give items=… or diff=… beside discordance=….")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from l2v.errors import UserError, printable, unknown
-from l2v.verbs.settings import StudySettings, parse
+from l2v.verbs.settings import StudySettings, check_unused, parse
 
 if TYPE_CHECKING:
     from l2v.report.study import Study
@@ -120,5 +120,5 @@ def _check_experiment(settings: ReportSettings, study: str, printed: str | None)
     """Refuse what would not be looked at: another study, and a choice of rows where the paper's table says which."""
     if settings.study not in (ReportSettings.study, study):
         raise UserError(f"+experiment={settings.experiment} reports the study '{study}'; leave study={settings.study} out.")
-    if printed and (settings.metric, settings.split) != (None, None):
-        raise UserError(f"The paper's table '{printed}' names its rows; leave metric=… and split=… out.")
+    if printed:
+        check_unused(settings, ["metric", "split", "cells"], f"for the paper's table '{printed}', which names its rows")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from l2v.config import JudgeConfig
 from l2v.errors import UserError, counted, printable
-from l2v.verbs.settings import StudySettings, parse
+from l2v.verbs.settings import StudySettings, check_unused, parse
 
 if TYPE_CHECKING:
     from l2v.benchmarks.base import Verdict
@@ -74,6 +74,7 @@ def main(arguments: list[str]) -> int:
     scorers = (settings.scorer or "official").split(",")
     if settings.of_file:
         return _score_file(settings, scorers)
+    check_unused(settings, ["missing"], "of a study, whose cells answer every item")
     if settings.out is not None:
         raise UserError("out=… names the file of a file's verdicts; a study's are in its folder (cells/*/scores, results.csv).")
     from l2v.study.results import write_results

@@ -47,6 +47,15 @@ def parse(arguments: Sequence[str], kind: type[Settings]) -> Settings:
     return settings
 
 
+def check_unused(settings: object, names: Sequence[str], where: str) -> None:
+    """Raise UserError where one of these settings was given, which a verb never looks at `where` it is used so."""
+    usual = type(settings)()
+    if given := [name for name in names if getattr(settings, name) != getattr(usual, name)]:
+        several = len(given) > 1
+        words = f"{'=…, '.join(given)}=… {'are' if several else 'is'} never looked at {where}"
+        raise UserError(f"{words}; leave {'them' if several else 'it'} out.")
+
+
 def _pairs(arguments: Sequence[str], kind: type) -> list[tuple[str, str]]:
     """(setting, value) of every word; `tracker=NAME` names the tracker, as in a config group."""
     defaults = vars(kind())

@@ -53,6 +53,7 @@ def test_a_study_tells_its_own_flips(l2v: Callable[..., Any], tiny: Callable[...
         (("items=5", "diff=0.1"), "give one of them"),
         (("discordance=0",), "discordance=0"),
         (("discordance=0.2",), "Without a study"),
+        (("discordance=0.2", "items=9", "study=first"), "study=… is never looked at beside discordance=…"),
         (("study=nowhere",), "nowhere"),
     ],
 )
