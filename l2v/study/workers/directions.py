@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from weakref import ref
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from l2v.config import Config
-from l2v.disk import disk_errors, read_bytes, whole_lines, write_atomically
-from l2v.errors import StudyError, UserError, printable
+from l2v.disk import read_bytes, whole_lines, write_atomically
+from l2v.errors import UserError, printable
 from l2v.hub import bound_requests
 from l2v.identity import digest
 from l2v.steering.engine.engine import Decoding, Request, batched, generate_rows
-from l2v.steering.models import LoadedModel, load_model, release_memory
+from l2v.steering.models import LoadedModel
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import has_check, open_line, sealed_line, tell_once
-from l2v.study.model_files import check_declared, reader
 from l2v.study.plan import (
     EXTRACTION_SCHEMA,
     Reading,
@@ -39,9 +35,9 @@ from l2v.study.plan import (
 )
 from l2v.study.questions import check_planned
 from l2v.study.workers.bars import reading_bar
-from l2v.study.workers.claims import claim
 from l2v.study.workers.heartbeat import Heartbeat
-from l2v.study.workers.maps import can_be_read, load_map
+from l2v.study.workers.making import Failed, Readers, Task, can_be_read, held, make_missing
+from l2v.study.workers.maps import load_map
 from l2v.transfer.arms import ARMS, build_vector
 from l2v.transfer.contrast import (
     ANSWERED,
@@ -59,8 +55,6 @@ from l2v.transfer.extract import extract
 
 # Responses of kind `generated` that are written to disk at once: a kill costs no more than these.
 GENERATED_ROWS = 64
-# How soon a worker looks again at what another one reads.
-POLL_SECONDS = 0.5
 
 
 def partial_path(path: Path) -> Path:
@@ -73,102 +67,35 @@ def ensure_directions(
     device: str,
     say: Any = print,
     worker: Heartbeat | None = None,
-    failed: Callable[[str, Exception], None] | None = None,
+    failed: Failed | None = None,
 ) -> list[Path]:
     """Read all directions that the jobs need and the cache lacks; each model is loaded once and dropped again.
 
-    Two workers never read the same one: the second reads another or waits, and finds it. Returns the paths of all needed
-    files. `worker`: this process, where it already shows signs of life. `failed`: is told of a reading (its id) that fails,
-    and the others go on; without it the error is raised. A StudyError always is.
+    Returns the paths of all needed files. `worker`, `failed`: see `make_missing`.
     """
-    lost: set[str] = set()
-
-    def give_up(reading: Reading, error: Exception) -> None:
-        if failed is None:
-            raise error
-        lost.add(reading.id)
-        failed(reading.id, error)
-
     needed = readings(jobs)
-    by_model: dict[Any, list[tuple[Reading, Job]]] = {}
+    if not needed:
+        return []
+    readers, by_model = Readers(device), dict[Any, list[Task]]()
     for reading, job in needed.values():
-        if not _complete(_path(reading, job), reading):
-            by_model.setdefault((reading.model, reading.role), []).append((reading, job))
-    if by_model:
-        config = jobs[0].config
-        own = Heartbeat(config.runtime.outputs, config.executor.heartbeat, config.executor.expire)
-        with ExitStack() as stack:
-            worker = worker or stack.enter_context(own)
-            waiting, told = list(by_model.values()), False
-            while waiting := [m for m in waiting if not _read_missing(m, device, say, worker, lost, give_up)]:
-                if not told:
-                    say("waiting for directions that another worker reads")
-                    told = True
-                if worker.asked_to_end:
-                    break
-                time.sleep(POLL_SECONDS)
-    return [_path(reading, job) for reading, job in needed.values()]
+        path = directions_path(job.config.runtime.outputs, reading.id)
+        task = Task(path, partial(_complete, path, reading), partial(_read, path, reading, job, readers, say))
+        by_model.setdefault((reading.model, reading.role), []).append(task)
+    tasks = [task for of_model in by_model.values() for task in of_model]
+    doing, awaited = "reading directions", "directions that another worker reads"
+    make_missing(tasks, jobs[0].config, readers, worker, failed, say, doing, awaited)
+    return [directions_path(job.config.runtime.outputs, reading.id) for reading, job in needed.values()]
 
 
-def _path(reading: Reading, job: Job) -> Path:
-    return directions_path(job.config.runtime.outputs, reading.id)
-
-
-def _read_missing(
-    members: list[tuple[Reading, Job]],
-    device: str,
-    say: Any,
-    worker: Heartbeat,
-    lost: set[str],
-    give_up: Callable[[Reading, Exception], None],
-) -> bool:
-    """Read what of one model's directions can be claimed; True when none is missing any more but what was given up."""
-    loaded: LoadedModel | None = None
-    unloadable: UserError | None = None
-    for reading, job in members:
-        path = _path(reading, job)
-        if worker.asked_to_end:
-            return False
-        if reading.id in lost or _complete(path, reading):
-            continue
-        held = claim(path.parent / "claims", reading.id, worker)
-        if held is None:
-            continue
-        try:
-            if not _complete(path, reading):
-                if unloadable is not None:
-                    raise unloadable
-                questions = contrast_questions(job.config)
-                check_planned("contrast", job.config.contrast.path, reading.contrast)
-                for what, so in oddities(questions, reading.contrast.kind, reading.contrast.name):
-                    _tell_once(f"{what[:-1]}: {so}.")
-                if loaded is None:
-                    try:
-                        loaded = load_model(*reader(job.config, reading.role), device)
-                        read = job.config.source if reading.role == "source" else job.config.target
-                        check_planned(reading.role, read.path, reading.model)
-                        check_declared(read, loaded.facts)
-                    except UserError as error:
-                        # Told to all readings of this model, tried once.
-                        unloadable = error
-                        raise
-                with disk_errors(path):
-                    directions = read_directions(loaded, job.config, reading, questions, partial_path(path))
-                    directions.save(path)
-                    shutil.rmtree(partial_path(path), ignore_errors=True)
-                say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
-        except StudyError:
-            raise
-        except Exception as error:
-            # One that was silent for too long finds its place taken, and its files gone.
-            if held.current() and not _complete(path, reading):
-                give_up(reading, error)
-        finally:
-            held.release()
-    if loaded is not None:
-        model, loaded = ref(loaded.model), None
-        release_memory(model)
-    return all(reading.id in lost or _complete(_path(reading, job), reading) for reading, job in members)
+def _read(path: Path, reading: Reading, job: Job, readers: Readers, say: Any) -> None:
+    questions = contrast_questions(job.config)
+    check_planned("contrast", job.config.contrast.path, reading.contrast)
+    for what, so in oddities(questions, reading.contrast.kind, reading.contrast.name):
+        _tell_once(f"{what[:-1]}: {so}.")
+    directions = read_directions(readers.get(reading, job.config), job.config, reading, questions, partial_path(path))
+    directions.save(path)
+    shutil.rmtree(partial_path(path), ignore_errors=True)
+    say(f"directions read: {reading.model.name} x contrast {reading.contrast.name} ({directions.n} pairs)")
 
 
 def _complete(path: Path, reading: Reading) -> bool:
@@ -275,14 +202,10 @@ def _lines(of: str, first: int, texts: Sequence[str]) -> str:
 
 def load_directions(path: Path) -> Directions:
     """A reading's directions. Raises UserError for a file that is missing, damaged, or of another reading."""
-    try:
-        return _load(path, path.stat().st_mtime_ns)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); repeat the command, which computes it again.") from error
+    return held(path, _load)
 
 
-@lru_cache(maxsize=64)
-def _load(path: Path, _written: int) -> Directions:
+def _load(path: Path) -> Directions:
     found = Directions.load(path)
     if digest({"extraction": EXTRACTION_SCHEMA, **found.provenance}) != path.stem:
         raise UserError(f"{path} holds another reading than its name says; delete it and it is computed again.")

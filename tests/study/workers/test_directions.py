@@ -18,7 +18,7 @@ from l2v.study import compute as run
 from l2v.study.cells import Job
 from l2v.study.plan import readings
 from l2v.study.resolve import resolve
-from l2v.study.workers import directions
+from l2v.study.workers import directions, making
 from l2v.study.workers.directions import (
     contrast_questions,
     directions_path,
@@ -115,7 +115,7 @@ def test_a_source_is_dropped_before_the_next_model_is_loaded(
 ) -> None:
     """A 32B source and a target must never share a card: when the next model is loaded, no weight of the last one lives."""
     alive: list[weakref.ref[torch.Tensor]] = []
-    real = directions.load_model
+    real = making.load_model
 
     def load(*args: Any) -> Any:
         assert not [weight for ref in alive if (weight := ref()) is not None], "the last model is still in memory"
@@ -123,7 +123,7 @@ def test_a_source_is_dropped_before_the_next_model_is_loaded(
         alive.extend(weakref.ref(weight) for weight in loaded.model.parameters())
         return loaded
 
-    monkeypatch.setattr(directions, "load_model", load)
+    monkeypatch.setattr(making, "load_model", load)
     monkeypatch.setattr("l2v.steering.models.load_model", load)
     chosen = job(config, tmp_path, "benchmark.limit=2", "intervention.scale=relative", "contrast.per_domain=9")
     assert len(readings([chosen])) == 2  # the source's directions and the target's norms

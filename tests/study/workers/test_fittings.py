@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from l2v.paths import PACKAGE, world_path
 from l2v.study.cells import Cell, Job
 from l2v.study.plan import fitting, states_path
 from l2v.study.resolve import resolve
-from l2v.study.workers import maps as maps_at_work
+from l2v.study.workers import making
 from l2v.study.workers.directions import cell_vector, ensure_directions
 from l2v.study.workers.maps import ensure_maps, load_map
 from l2v.transfer import neutral
@@ -144,14 +145,14 @@ def test_what_another_worker_made_meanwhile_is_not_made_again(
     """It is released between this one's look and its claim: nothing is fitted over what others may be reading."""
     one = learned(config, outputs, "procrustes")
     (path,) = ensure_maps([one], "cpu", silent)
-    made, claim = path.read_bytes(), maps_at_work.claim
+    made, claim = path.read_bytes(), making.claim
     path.unlink()
 
     def late(*given: Any) -> Any:
         path.write_bytes(made)
         return claim(*given)
 
-    monkeypatch.setattr(maps_at_work, "claim", late)
+    monkeypatch.setattr(making, "claim", late)
     said: list[str] = []
     assert ensure_maps([one], "cpu", said.append) == [path] and said == []
 
@@ -202,3 +203,16 @@ def test_texts_that_repeat_are_told(config: Config, tmp_path: Path, capsys: pyte
     assert "repeat" not in said("distinct.jsonl", rows[:11])
     told = "3 of 14 neutral texts of 'mine' repeat another one: a map is fitted on them as often."
     assert said("repeated.jsonl", rows).count(told) == 1
+
+
+def test_a_model_that_was_replaced_since_is_read_for_no_map(config: Config, tmp_path: Path) -> None:
+    """Neither for the first of several readings nor for the next, for which it is in memory already."""
+    source = tmp_path / "source"
+    shutil.copytree(f"{PACKAGE}/mini/checkpoints/stranger_a", source)
+    own = (f"source.path={source}", "source.chosen=true")
+    jobs = [learned(config, tmp_path, "ridge_neutral", *own, f"neutral.texts={texts}") for texts in (40, 30)]
+    (source / "config.json").write_text((source / "config.json").read_text() + "\n")
+    failed: list[str] = []
+    paths = ensure_maps(jobs, "cpu", silent, failed=lambda _, error: failed.append(str(error)))
+    assert not any(path.exists() for path in paths)
+    assert failed and all("was replaced meanwhile" in told for told in failed)

@@ -24,7 +24,7 @@ from l2v.study.jobs import plan_jobs
 from l2v.study.protocol import arm_key, choose
 from l2v.study.resolve import resolve
 from l2v.study.workers import answer as answering
-from l2v.study.workers import directions, finish, worker
+from l2v.study.workers import finish, making, worker
 
 Rows = Callable[[Path], list[tuple[str, str]]]
 Tiny = Callable[..., Any]
@@ -52,7 +52,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a model was loaded")
 
     monkeypatch.setattr("l2v.steering.models.load_model", load)
-    monkeypatch.setattr(directions, "load_model", load)
+    monkeypatch.setattr(making, "load_model", load)
 
 
 def failing(
@@ -158,7 +158,7 @@ def test_another_study_reuses_the_directions(grid: Path, tiny: Tiny, monkeypatch
     def load(*_: object) -> None:
         raise AssertionError("the source was loaded again")
 
-    monkeypatch.setattr(directions, "load_model", load)
+    monkeypatch.setattr(making, "load_model", load)
     assert tiny("study=reuse", "benchmark.limit=1").code == 0
 
 
