@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import UnionType
+from typing import Any, BinaryIO, get_args, get_type_hints
 
 # Files up to this size are hashed whole; of larger ones (weights of tens of GB) the size, evenly spaced samples and, where it
 # says which tensors it holds, their names, places and a sample of each: one of them alone may have been trained anew.
@@ -33,6 +34,24 @@ def settings_of(value: Any) -> dict[str, Any]:
     """A dataclass as `asdict` takes it apart, for hashing: nothing but nested ones is copied, which takes most of the time."""
     held = ((field.name, getattr(value, field.name)) for field in fields(value))
     return {name: settings_of(one) if is_dataclass(one) and not isinstance(one, type) else one for name, one in held}
+
+
+def rebuilt(kind: Any, values: Mapping[str, Any], whole: bool = False) -> Any:
+    """The (nested) dataclass that `asdict` took apart. Raises TypeError for settings that it has not, or lacks.
+
+    whole: what has a default is no less lacking.
+    """
+    if whole and (odd := sorted(set(values) ^ {field.name for field in fields(kind)})):
+        raise TypeError(", ".join(odd))
+    held = _held_by(kind)
+    return kind(**{k: rebuilt(held[k], v, whole) if k in held and v is not None else v for k, v in values.items()})
+
+
+@lru_cache(maxsize=64)
+def _held_by(kind: Any) -> dict[str, Any]:
+    """The fields of a dataclass that hold another one, or may."""
+    hints = ((name, get_args(hint) if isinstance(hint, UnionType) else (hint,)) for name, hint in get_type_hints(kind).items())
+    return {name: one for name, several in hints for one in several if is_dataclass(one)}
 
 
 def digest(value: Any, length: int = 16) -> str:

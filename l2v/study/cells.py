@@ -6,21 +6,18 @@ layers is computed once. Paths, devices, batch sizes and scorers are no part of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from l2v.benchmarks.parts import WHOLE, Part
 from l2v.config import Config, ImpossibleConfig
 from l2v.errors import UserError
-from l2v.identity import digest, settings_of
+from l2v.identity import digest, rebuilt, settings_of
 from l2v.images import ImageSettings
 from l2v.study.columns import describe
 from l2v.transfer.arms import ARMS
-
-if TYPE_CHECKING:
-    from l2v.transfer.spectrum import Cutoff
+from l2v.transfer.cutoff import Cutoff
 
 # Raised when old responses may no longer be mixed with new ones: the meaning of a setting or of a stored row changed.
 SCHEMA = 2
@@ -57,11 +54,6 @@ class ModelId:
         values = settings_of(self)
         del values["images"]
         return values if self.images is None else {**values, "images": self.images.given()}
-
-
-def _model(images: dict[str, Any] | None = None, **values: Any) -> ModelId:
-    """The identity that `dataclasses.asdict` took apart; of a version without `images`, too."""
-    return ModelId(**values, images=None if images is None else ImageSettings(**images))
 
 
 @dataclass(frozen=True)
@@ -198,22 +190,11 @@ class Cell:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Cell:
         """The cell that `dataclasses.asdict` took apart."""
-        nested: dict[str, Callable[..., Any]] = {
-            "target": _model,
-            "source": _model,
-            "contrast": ContrastId,
-            "neutral": NeutralId,
-            "benchmark": BenchmarkId,
-            "sampling": Sampling,
-            "weights": Weights,
-        }
         known = {field.name for field in fields(cls)}
         if known - set(values) - {*LATER} or set(values) - known:
             raise UserError(f"A stored cell has other settings than this version ({sorted(set(values) ^ known)}).")
-        whole = {k: nested[k](**v) if k in nested and v is not None else v for k, v in values.items()}
-        if whole["benchmark"].part is not None:
-            whole["benchmark"] = replace(whole["benchmark"], part=Part(**whole["benchmark"].part))
-        return cls(**whole)
+        cell: Cell = rebuilt(cls, values)
+        return cell
 
 
 @dataclass(frozen=True)

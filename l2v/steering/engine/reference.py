@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from l2v.steering.engine.rows import Decoding, Request, Response, Row, Steering,
 from l2v.steering.engine.sampling import Numbers, RowSampler
 from l2v.steering.hook import Intervention
 from l2v.steering.models import LoadedModel
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @contextmanager
@@ -34,14 +38,19 @@ def generate_rows(target: LoadedModel, rows: Sequence[Row], decoding: Decoding) 
     By the model's own `generate`. When the accelerator's memory runs out, the batch is halved and tried again.
     Raises InterventionError when a steered row with alpha > 0 was not changed at all.
     """
+    return halved(partial(_generate_batch, target, decoding), rows)
+
+
+def halved(run: Callable[[Sequence[Given]], list[Made]], rows: Sequence[Given]) -> list[Made]:
+    """What `run` makes of all rows, one after the other; where the accelerator's memory runs out, of each half by itself."""
     try:
-        return _generate_batch(target, rows, decoding)
+        return run(rows)
     except torch.OutOfMemoryError:
         if len(rows) == 1:
             raise
     torch.cuda.empty_cache()
     middle = len(rows) // 2
-    return generate_rows(target, rows[:middle], decoding) + generate_rows(target, rows[middle:], decoding)
+    return halved(run, rows[:middle]) + halved(run, rows[middle:])
 
 
 # What models raise for questions of a kind that they do not take, as one without a picture, and for settings that do not fit.
@@ -58,17 +67,15 @@ def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding)
     Rotary positions that change with the longest row, and attention that chooses among all tokens of a batch, make it depend.
     Raises UserError for what the model's own `generate` refuses.
     """
+    return halved(partial(_generate_apart, target, decoding), rows)
+
+
+def _generate_apart(target: LoadedModel, decoding: Decoding, rows: Sequence[Row]) -> list[Response]:
     try:
         inputs = encode_requests(target, [request for request, _ in rows])
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
         if len(set(lengths)) == 1:
-            return _generate_batch(target, rows, decoding, inputs)
-    except torch.OutOfMemoryError:
-        if len(rows) == 1:
-            raise
-        torch.cuda.empty_cache()
-        middle = len(rows) // 2
-        return generate_apart(target, rows[:middle], decoding) + generate_apart(target, rows[middle:], decoding)
+            return _generate_batch(target, decoding, rows, inputs)
     except (*_UNANSWERABLE, RuntimeError) as error:
         _refuse(target, rows[0][0], error)
     found: dict[int, Response] = {}
@@ -80,7 +87,8 @@ def generate_apart(target: LoadedModel, rows: Sequence[Row], decoding: Decoding)
 
 def _refuse(target: LoadedModel, request: Request, error: Exception) -> NoReturn:
     """Raise one sentence for a question that the model cannot take; a device's error that speaks of no sizes as it is."""
-    if isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and not MISFIT.search(str(error)):
+    own = isinstance(error, RuntimeError) and not isinstance(error, NotImplementedError) and not MISFIT.search(str(error))
+    if own or isinstance(error, torch.OutOfMemoryError):
         raise error
     about = f"{len(request.images)} pictures" if request.images else "no picture"
     raise UserError(
@@ -90,7 +98,7 @@ def _refuse(target: LoadedModel, request: Request, error: Exception) -> NoReturn
 
 
 def _generate_batch(
-    target: LoadedModel, rows: Sequence[Row], decoding: Decoding, inputs: dict[str, Any] | None = None
+    target: LoadedModel, decoding: Decoding, rows: Sequence[Row], inputs: dict[str, Any] | None = None
 ) -> list[Response]:
     inputs = encode_requests(target, [request for request, _ in rows]) if inputs is None else inputs
     intervention = combined([steering for _, steering in rows], target.width)
@@ -192,20 +200,14 @@ def check_effect(target: LoadedModel, request: Request, steerings: Sequence[Stee
     itself changed nothing, and UserError for a question that the model's own `generate` refuses.
     """
     steered = [i for i, s in enumerate(steerings) if s.alpha > 0]
-    if not steered:
-        return []
+    return halved(partial(_unmoved, target, request, steerings), steered) if steered else []
+
+
+def _unmoved(target: LoadedModel, request: Request, steerings: Sequence[Steering], steered: Sequence[int]) -> list[int]:
     try:
         logits, _ = first_logits(target, request, [None, *(steerings[i] for i in steered)], tokens=2)
-    except torch.OutOfMemoryError:
-        if len(steered) == 1:
-            raise
-        logits = None
     except _UNANSWERABLE as error:
         _refuse(target, request, error)
-    if logits is None:
-        torch.cuda.empty_cache()
-        halves = steered[: len(steered) // 2], steered[len(steered) // 2 :]
-        return [half[i] for half in halves for i in check_effect(target, request, [steerings[j] for j in half])]
     # Equal rows of one batch may differ by rounding; a write that moves less than that has no effect either.
     same = torch.stack([(s - s[:1]).abs().amax(dim=1) <= 1e-6 * s.abs().max() for s in logits]).all(dim=0)
     return [i for row, i in enumerate(steered, start=1) if bool(same[row])]
@@ -230,8 +232,6 @@ def require_sight(target: LoadedModel, request: Request) -> None:
     other = replace(request, images=tuple(image.point(lambda value: (value + 128) % 256) for image in request.images))
     try:
         own, theirs = (first_logits(target, one, [None], tokens=1)[0][0] for one in (request, other))
-    except torch.OutOfMemoryError:
-        raise
     except (*_UNANSWERABLE, RuntimeError) as error:
         _refuse(target, request, error)
     if bool((own - theirs).abs().max() <= 1e-6 * own.abs().max()):

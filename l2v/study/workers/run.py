@@ -12,15 +12,13 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
 
 from l2v.config import Config, ExecutorConfig
 from l2v.disk import Record, plain_bytes, read_bytes, read_notes, write_atomically
 from l2v.errors import StudyError, UserError, printable
-from l2v.identity import canonical_json, digest
+from l2v.identity import canonical_json, digest, rebuilt
 from l2v.study.cells import Cell, Job
 from l2v.study.digests import DIGEST, content_digest, read_sealed, sealed
 from l2v.study.provenance import given
@@ -234,22 +232,16 @@ def read_jobs(run: Run) -> list[Job]:
         raise UserError(f"{path} is missing or damaged; repeat the command of `l2v run`.")
     for record in map(json.loads, text.splitlines()):
         if "config" in record:
-            configs.append(rebuilt(Config, record["config"]))
+            configs.append(_config(record["config"]))
         else:
             found.append(Job(Cell.from_dict(record["cell"]), configs[record["of"]]))
     return found
 
 
-def rebuilt(schema: Any, values: Record) -> Any:
-    """The (nested) dataclass that `dataclasses.asdict` took apart. Raises UserError for keys of another version."""
-    hints = _hints(schema)
-    if set(values) != set(hints):
-        odd = ", ".join(sorted(set(values) ^ set(hints)))
-        raise UserError(f"A stored job has other settings than this version ({odd}); repeat the command of `l2v run`.")
-    return schema(**{k: rebuilt(hints[k], v) if is_dataclass(hints[k]) else v for k, v in values.items()})
-
-
-@lru_cache(maxsize=64)
-def _hints(schema: Any) -> dict[str, Any]:
-    hints = get_type_hints(schema)
-    return {f.name: hints[f.name] for f in fields(schema)}
+def _config(values: Record) -> Config:
+    try:
+        config: Config = rebuilt(Config, values, whole=True)
+        return config
+    except TypeError as error:
+        odd = f"A stored job has other settings than this version ({error})"
+        raise UserError(f"{odd}; repeat the command of `l2v run`.") from error
