@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -49,8 +49,11 @@ def headline(study: Study, split: str | None, cells: set[str], metric: str | Non
     return table.drop(columns="rank")
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """Shares in per cent with their intervals, differences in points; every figure carries its n."""
+def formatted(table: pd.DataFrame, searched: Collection[str] = ()) -> pd.DataFrame:
+    """Shares in per cent with their intervals, differences in points; every figure carries its n.
+
+    searched: settings over which arms were searched, whose values are told though rows need not be told apart by them.
+    """
 
     def percent(row: pd.Series) -> str:
         if pd.isna(row["low"]):
@@ -78,7 +81,7 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
             "layer": table["layer"].map(short),
             "alpha": table["alpha"].map(short),
             "k": table["cutoff"].map(short),
-            **_apart(table),
+            **_apart(table, searched),
             "accuracy % [95 %]": table.apply(percent, axis=1),
             "n": table["n"],
             "vs direct, points [95 %]": table.apply(difference, axis=1),
@@ -95,8 +98,8 @@ def formatted(table: pd.DataFrame) -> pd.DataFrame:
     return shown.reset_index(drop=True)
 
 
-def _apart(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """The settings without which two rows would look alike, or as if they were of the same items."""
+def _apart(table: pd.DataFrame, searched: Collection[str]) -> dict[str, pd.Series]:
+    """What was searched, and the settings without which two rows would look alike, or as if they were of the same items."""
     seen = [name for name in ("metric", *SEEN) if name in table]
     found: dict[str, pd.Series] = {}
     asked = [name for name in ("target", "benchmark", "task") if name in table]
@@ -109,10 +112,10 @@ def _apart(table: pd.DataFrame) -> dict[str, pd.Series]:
 
     for column in SETTINGS:
         name = column.name
-        if name not in held or name in seen or kinds(name) < 2:
+        if name not in held or name in seen or kinds(name) < 2 and name not in searched:
             continue
         alike = asked if column.role == ITEMS else seen
-        if kinds(*alike, name) > kinds(*alike):
+        if (name in searched and set(held[name]) != {None}) or kinds(*alike, name) > kinds(*alike):
             seen.append(name)
             found[column.word or name] = table[name].map(short)
     return found
@@ -261,7 +264,8 @@ def study_report(
     more = f"{grids}\n\nEvery cell: `{command} cells=all`" if grids else more
     if selection.arms and (table["selected"] == "test").any():
         lines.insert(-1, SELECTED_ON_REPORTED)
-    shown = formatted(table).map(lambda value: printable(value) if isinstance(value, str) else value)
+    over = [c.name for c in SETTINGS if c.role == SWEPT and c.name != "source_layer" and results[c.name].nunique() > 1]
+    shown = formatted(table, over).map(lambda value: printable(value) if isinstance(value, str) else value)
     if format == "latex":
         return latex(shown, lines, study.name)
     if format == "text" and color:

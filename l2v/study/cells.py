@@ -15,6 +15,7 @@ from l2v.config import Config, ImpossibleConfig
 from l2v.errors import UserError
 from l2v.identity import digest, rebuilt, settings_of
 from l2v.images import ImageSettings
+from l2v.ranges import leaves
 from l2v.study.columns import describe
 from l2v.transfer.arms import ARMS
 from l2v.transfer.cutoff import Cutoff
@@ -31,6 +32,8 @@ PROMPT_METHODS: dict[str, str | None] = {
     "budget_matched": "min_new_tokens",
 }
 WEIGHT_METHODS = ("merging", "mathneuro", "finetuned_cot")
+# The parts of a configuration that tell one that makes no cell from others on its models and questions.
+TOLD = ("intervention", "method", "decoding", "seed")
 # Settings that came after this schema's first studies: where they are None, ids and stored cells are as before.
 LATER = ("packages", "neutral", "map")
 
@@ -206,15 +209,14 @@ class Refusal:
 
     def describe(self) -> str:
         """What was asked for, as far as it can be told."""
-        config, chosen = self.config, self.config.intervention
+        config = self.config
         if isinstance(config, ImpossibleConfig):
             return f"[{config.words}]"
         parts = [config.method.name, f"on {config.target.name}"]
-        if config.method.name in ARMS:
-            parts.append(f"from {config.source.name}")
-            parts += [
-                f"{name}={value}" for name, value in (("layer", chosen.layer), ("alpha", chosen.alpha)) if value is not None
-            ]
+        parts += [f"from {config.source.name}"] if config.method.name in ARMS else []
+        usual, own = leaves(Config()), leaves(config)
+        own = {k: value for k, value in own.items() if k.partition(".")[0] in TOLD and k != "method.name"}
+        parts += [f"{name.rpartition('.')[2]}={value}" for name, value in own.items() if value != usual[name]]
         return f"{' '.join(parts)} [{config.benchmark.name}/{config.benchmark.split}]"
 
 

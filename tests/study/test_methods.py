@@ -88,6 +88,21 @@ def test_what_cannot_be_done_is_one_sentence(words: tuple[str, ...], sentence: s
     assert "Traceback" not in answer.err
 
 
+def test_refused_cells_are_told_apart_by_what_they_are_swept_over(tiny: Tiny) -> None:
+    words = ("study=refused", "source=mini_kin", "dry_run=true", "method=merging,direct", "method.weights.share=0.4,0.6")
+    (told,) = [line for line in tiny("--multirun", *words).err.splitlines() if line.startswith("FAILED 2 cells")]
+    assert "merging on mini kind=linear share=0.4 [" in told and "merging on mini kind=linear share=0.6 [" in told
+
+
+def test_what_was_chosen_of_an_arm_without_a_vector_stands_in_the_table(tiny: Tiny) -> None:
+    words = ("study=shares", "source=mini_base", "benchmark.limit=4", "protocol.name=select_then_test", "protocol.select=dev",
+             "protocol.report=test", "protocol.choose=[weights.share]", "method=merging", "method.weights.share=0.1,0.3")  # fmt: skip
+    answer = tiny("--multirun", *words)
+    assert answer.code == 0, answer.err
+    (heading,) = [line for line in answer.out.splitlines() if line.startswith("arm")]
+    assert "weights share" in heading, answer.out
+
+
 def test_finetuning_writes_a_checkpoint_that_runs_and_weights_come_back(
     l2v: Callable[..., Any], tiny: Tiny, outputs: Path, tmp_path: Path
 ) -> None:
