@@ -42,6 +42,16 @@ class Answer:
     extraction: str | None = None
 
 
+@dataclass(frozen=True)
+class OwnScore:
+    """A figure that a task of lm-eval gives by itself, over `n` rows; stderr: None where it gives none."""
+
+    metric: str
+    value: float
+    n: int
+    stderr: float | None = None
+
+
 # The kinds of answers a question can ask for.
 CHOICE, INTEGER, FLOAT, LIST, TEXT = "choice", "integer", "float", "list", "text"
 
@@ -176,6 +186,10 @@ class Benchmark:
 
     def shows_steps(self, response: str) -> bool:
         return shows_steps(response)
+
+    def own_scores(self, rows: Sequence[dict[str, Any]], answers: Sequence[Answer]) -> list[OwnScore]:
+        """The figures that it gives besides, of its own making."""
+        return []
 
     def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
         """lm-eval's door to the official rule.

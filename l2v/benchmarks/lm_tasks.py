@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from PIL import Image
 
-from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, Question, Verdict
+from l2v.benchmarks.base import TEXT, Answer, Benchmark, Item, OwnScore, Question, Verdict
 from l2v.benchmarks.catalogue import DataRef, task_folders
 from l2v.benchmarks.data import read_image
 from l2v.benchmarks.lm_data import data_checked, data_commit, own_rows
@@ -277,9 +277,9 @@ class LmEvalTask(Benchmark):
             found[name] = filtered, task.process_results(doc["doc"], [filtered])
         return found
 
-    def own_scores(self, rows: Sequence[dict[str, Any]], answers: Sequence[Answer]) -> list[dict[str, Any]]:
-        """lm-eval's figures over all rows: {"metric": "<metric>,<filter>", "value", "n", "stderr" or None}; in a group,
-        per task with its name in front, and for the groups that aggregate, under the group's."""
+    def own_scores(self, rows: Sequence[dict[str, Any]], answers: Sequence[Answer]) -> list[OwnScore]:
+        """lm-eval's figures over all rows, as "<metric>,<filter>"; in a group, per task with its name in front, and for the
+        groups that aggregate, under the group's."""
         from lm_eval.api.metrics import stderr_for_metric
 
         random.seed(0)  # some tasks guess at random; lm-eval seeds once before it begins
@@ -288,7 +288,7 @@ class LmEvalTask(Benchmark):
             for filter_name, (_, values) in self.values(doc, answer).items():
                 for metric, single in values.items():
                     collected.setdefault((doc["task"], f"{metric},{filter_name}"), []).append(single)
-        found: list[dict[str, Any]] = []
+        found: list[OwnScore] = []
         by_task: dict[str, dict[str, tuple[float, int]]] = {}
         for (name, key), every in collected.items():
             function = self.tasks[name].aggregation().get(key.split(",")[0], lambda v: sum(v) / len(v))
@@ -296,11 +296,11 @@ class LmEvalTask(Benchmark):
             stderr = error(every) if error and len(every) > 1 else None
             by_task.setdefault(name, {})[key] = (function(every), len(every))
             label = key if len(self.tasks) == 1 else f"{name}/{key}"
-            found.append({"metric": label, "value": function(every), "n": len(every), "stderr": stderr})
+            found.append(OwnScore(label, function(every), len(every), stderr))
         return found + self._group_scores(by_task)
 
-    def _group_scores(self, by_task: dict[str, dict[str, tuple[float, int]]]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+    def _group_scores(self, by_task: dict[str, dict[str, tuple[float, int]]]) -> list[OwnScore]:
+        found: list[OwnScore] = []
         for group in self.groups.values():
             for wanted in group.aggregate_metric_list or ():
                 keys = {key for values in by_task.values() for key in values if key.split(",")[0] == wanted.metric}
@@ -312,7 +312,7 @@ class LmEvalTask(Benchmark):
                         total = sum(n for _, n in parts)
                         weights = [n / total if wanted.weight_by_size else 1 / len(parts) for _, n in parts]
                         value = sum(part * w for (part, _), w in zip(parts, weights, strict=True))
-                        found.append({"metric": f"{group.name}/{key}", "value": value, "n": total, "stderr": None})
+                        found.append(OwnScore(f"{group.name}/{key}", value, total))
         return found
 
 

@@ -57,7 +57,7 @@ def score_cell(
         records = [{"id": r["id"], **asdict(v)} for r, v in zip(responses, verdicts, strict=True)]
         metrics = _metrics(name, docs, {r["id"]: items[r["id"]].doc for r in responses}, responses, verdicts)
         metrics = [metric | recorded(name, scoring) for metric in metrics]
-        if name == "official" and hasattr(docs, "own_scores"):
+        if name == "official":
             metrics += _own_metrics(docs, rows, answers)
         folder.write_scores(name, records, metrics)
 
@@ -130,13 +130,13 @@ def unjudged(folder: CellFolder, scorers: Sequence[str], metrics: Sequence[Recor
     )
 
 
-def _own_metrics(docs: Any, rows: Sequence[Record], answers: Sequence[Answer]) -> list[Record]:
+def _own_metrics(docs: Benchmark, rows: Sequence[Record], answers: Sequence[Answer]) -> list[Record]:
     """An lm-eval task's own figures, with normal intervals where lm-eval gives a standard error."""
     metrics = []
     for own in docs.own_scores(rows, answers):
-        reach = None if own["stderr"] is None else 1.96 * own["stderr"]
-        bounds = {} if reach is None else {"low": own["value"] - reach, "high": own["value"] + reach}
-        metrics.append({"scorer": "official", "metric": own["metric"], "value": own["value"], "n": own["n"], **bounds})
+        reach = None if own.stderr is None else 1.96 * own.stderr
+        bounds = {} if reach is None else {"low": own.value - reach, "high": own.value + reach}
+        metrics.append({"scorer": "official", "metric": own.metric, "value": own.value, "n": own.n, **bounds})
     return metrics
 
 

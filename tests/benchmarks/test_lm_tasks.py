@@ -285,7 +285,7 @@ def test_the_first_filter_decides_and_every_filter_is_scored(tasks: Path) -> Non
     verdicts = [task.official(item.doc, Answer(text)) for item, text in zip(items, said, strict=True)]
     assert [v.correct for v in verdicts] == [True, False, False]
     assert verdicts[0].rule == "exact_match,strict"
-    own = {s["metric"]: s["value"] for s in task.own_scores([i.doc for i in items], [Answer(t) for t in said])}
+    own = {s.metric: s.value for s in task.own_scores([i.doc for i in items], [Answer(t) for t in said])}
     assert own == {"exact_match,strict": pytest.approx(1 / 3), "exact_match,loose": pytest.approx(2 / 3)}
 
 
@@ -295,9 +295,9 @@ def test_a_groups_score_is_weighted_as_its_file_says(weighted: bool, tmp_path: P
     items = task.items(None)
     # Every sum in words is right, no sum in a picture.
     said = [Answer(i.gold if i.id.startswith("tiny_sums") else "") for i in items]
-    own = {s["metric"]: s for s in task.own_scores([i.doc for i in items], said)}
-    assert own["tiny_both/exact_match,loose"]["value"] == pytest.approx(12 / 20 if weighted else 0.5)
-    assert own["tiny_both/exact_match,loose"]["n"] == 20
+    own = {s.metric: s for s in task.own_scores([i.doc for i in items], said)}
+    assert own["tiny_both/exact_match,loose"].value == pytest.approx(12 / 20 if weighted else 0.5)
+    assert own["tiny_both/exact_match,loose"].n == 20
 
 
 def test_a_task_that_does_not_exist_is_told_with_the_nearest(tasks: Path) -> None:

@@ -96,7 +96,8 @@ def test_refused_cells_are_told_apart_by_what_they_are_swept_over(tiny: Tiny) ->
 
 def test_what_was_chosen_of_an_arm_without_a_vector_stands_in_the_table(tiny: Tiny) -> None:
     words = ("study=shares", "source=mini_base", "benchmark.limit=4", "protocol.name=select_then_test", "protocol.select=dev",
-             "protocol.report=test", "protocol.choose=[weights.share]", "method=merging", "method.weights.share=0.1,0.3")  # fmt: skip
+             "protocol.report=test", "protocol.choose=[weights.share]", "method=merging", "method.weights.share=0.1,0.3",
+             )  # fmt: skip
     answer = tiny("--multirun", *words)
     assert answer.code == 0, answer.err
     (heading,) = [line for line in answer.out.splitlines() if line.startswith("arm")]
