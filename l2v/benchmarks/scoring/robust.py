@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
 
@@ -53,6 +54,10 @@ def robust(question: Question, response: str | None) -> Verdict:
     return found if isinstance(found, Verdict) else _settled(found, symbolic.equal(*found.pair))
 
 
+# So many comparisons are handed over at once.
+AHEAD = 5
+
+
 def robust_many(
     pairs: Sequence[tuple[Question, str | None]], progress: Callable[[int], object] = lambda n: None, workers: int | None = None
 ) -> list[Verdict]:
@@ -63,12 +68,21 @@ def robust_many(
     found: list[Verdict | Pending] = []
     # Greedy runs give the same answer again and again.
     known: dict[tuple[Question, str | None], Verdict | Pending] = {}
-    for pair in pairs:
-        if pair not in known:
-            known[pair] = _quick(*pair)
-        found.append(known[pair])
-        if isinstance(found[-1], Verdict):
-            progress(1)
+    # Of many, algebra is begun while the others are read.
+    ahead, waiting = ThreadPoolExecutor(1), list[tuple[str, str]]()
+    try:
+        for pair in pairs:
+            if pair not in known:
+                known[pair] = outcome = _quick(*pair)
+                waiting += [] if isinstance(outcome, Verdict) or workers == 1 else [outcome.pair]
+                if len(waiting) == AHEAD:
+                    ahead.submit(symbolic.equal_many, waiting, workers=1)
+                    waiting = []
+            found.append(known[pair])
+            if isinstance(found[-1], Verdict):
+                progress(1)
+    finally:
+        ahead.shutdown(wait=False, cancel_futures=True)
     pending = [f for f in found if isinstance(f, Pending)]
     answers = iter(symbolic.equal_many([p.pair for p in pending], progress, workers))
     return [f if isinstance(f, Verdict) else _settled(f, next(answers)) for f in found]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, LIST, TEXT, Question
+from l2v.benchmarks.scoring import robust as robust_module
+from l2v.benchmarks.scoring import symbolic
 from l2v.benchmarks.scoring.robust import robust, robust_many
 
 ANGLES = ("30°", "40°", "50°", "60°")
@@ -368,6 +373,39 @@ def test_many_at_once_are_judged_as_one_by_one_and_counted() -> None:
     assert many == [robust(*pair) for pair in questions]
     assert sum(counted) == len(questions)
     assert all(v.correct for v in many[-49:])
+
+
+def test_algebra_is_begun_while_the_others_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [(Question("", TEXT, f"x^2-{i}y"), f"\\boxed{{-{i}y+x^2}}") for i in range(70, 80)]
+    last = (number("3"), "Answer: 3")
+    read = robust_module._quick
+
+    def slowly(question: Question, response: str | None) -> Any:
+        end = time.monotonic() + 60
+        while (question, response) == last and len(symbolic._answers) < known + 10 and time.monotonic() < end:
+            time.sleep(0.01)
+        return read(question, response)
+
+    known = len(symbolic._answers)
+    monkeypatch.setattr(robust_module, "_quick", slowly)
+    many = robust_many([*asked, last], workers=2)
+    assert len(symbolic._answers) == known + 10 and [v.correct for v in many] == [True] * 11
+    # Who asks for one process has one.
+    more = [(Question("", TEXT, f"x^2-{i}y"), f"\\boxed{{-{i}y+x^2}}") for i in range(80, 90)]
+    monkeypatch.setattr(robust_module, "_quick", read)
+    monkeypatch.setattr(robust_module, "ThreadPoolExecutor", NobodyAhead)
+    assert all(v.correct for v in robust_many(more, workers=1))
+
+
+class NobodyAhead:
+    def __init__(self, workers: int) -> None:
+        pass
+
+    def submit(self, *args: Any, **named: Any) -> None:
+        raise AssertionError("a comparison was handed over")
+
+    def shutdown(self, **named: Any) -> None:
+        pass
 
 
 WINDOWS = "How many windows does the red house have?"
