@@ -69,12 +69,18 @@ def mean_of_means(values: Iterable[tuple[str, float]]) -> float:
     return sum(sum(v) / len(v) for v in by_subset.values()) / len(by_subset)
 
 
+def by_problem(values: Iterable[tuple[str, float | bool]]) -> dict[str, bool]:
+    """Per problem, whether all its items are right; values are (problem, right)."""
+    found: dict[str, bool] = {}
+    for problem, right in values:
+        found[problem] = found.get(problem, True) and bool(right)
+    return found
+
+
 def all_right(values: Iterable[tuple[str, float | bool]]) -> float:
     """The share of problems all of whose items are right; values are (problem, right)."""
-    by_problem: dict[str, bool] = {}
-    for problem, right in values:
-        by_problem[problem] = by_problem.get(problem, True) and bool(right)
-    return sum(by_problem.values()) / len(by_problem)
+    found = by_problem(values)
+    return sum(found.values()) / len(found)
 
 
 def mark(docs: Benchmark, rows: Mapping[str, dict[str, Any]], verdicts: Mapping[str, Verdict]) -> list[Marked]:

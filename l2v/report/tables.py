@@ -69,10 +69,11 @@ def formatted(table: pd.DataFrame, searched: Collection[str] = ()) -> pd.DataFra
     def flips(row: pd.Series) -> str:
         return "" if pd.isna(row["flips_right"]) else f"+{row['flips_right']:.0f} -{row['flips_wrong']:.0f}"
 
+    bench = table["task"].where(table["task"].notna(), table["benchmark"])
     shown = pd.DataFrame(
         {
             "target": table["target"],
-            **({"benchmark": _benchmarks(table)} if table["benchmark"].nunique() > 1 else {}),
+            **({"benchmark": bench} if table["benchmark"].nunique() > 1 else {}),
             **({"score": table["metric"]} if set(table["metric"]) != {HEADLINE} else {}),
             "method": _methods(table),
             "source": table["source"].fillna("") if "source" in table else "",
@@ -135,10 +136,6 @@ def _methods(table: pd.DataFrame) -> pd.Series:
     """The method by its title, with the way of merging where it is not the paper's linear one."""
     special = table["weights"].isin(["layer_swap", "ties"])
     return table["method"].map(title).where(~special, table["method"] + " (" + table["weights"].astype(str) + ")")
-
-
-def _benchmarks(table: pd.DataFrame) -> pd.Series:
-    return table["task"].where(table["task"].notna(), table["benchmark"])
 
 
 def blocks(shown: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -332,13 +329,12 @@ def _preamble(study: Study, selection: Selection) -> list[str]:
 MEASURED = ["target", *(c.name for c in SETTINGS if c.role != ITEMS and not c.loose), "score", "scorer", "value", "n", "low"]
 MEASURED += ["high", "diff", "diff_low", "diff_high", "p_holm", "p_best_of_grid", "budget", "selected", "tokens", "steps_share"]
 MEASURED += ["no_answer_share"]
-PRINTED_AS = {"method": "arm", "cutoff": "k"}
 
 
 def measured_csv(study: Study) -> str:
     """The reported cells of a study as CSV: shares in [0, 1], differences to direct, no timings, in a fixed order."""
     table = headline(study, None, set(study.selection.reports.values())).assign(score=HEADLINE)
-    table = table.assign(method=_methods(table))[MEASURED].rename(columns=PRINTED_AS)
+    table = table.assign(method=_methods(table))[MEASURED].rename(columns={"method": "arm", "cutoff": "k"})
     return table.to_csv(index=False, float_format="%.6g")
 
 

@@ -68,7 +68,8 @@ def read_answered(source: DataRef, items: str | None, responses: str, missing: s
     for said in found:
         name = said.id if said.id in known else f"{source.task}:{said.row.get('doc_id', said.id)}"
         if name not in known:
-            raise UserError(f"'{responses}' answers item '{said.id}', which {_place(items, source)} does not hold.")
+            place = f"'{items}'" if items else f"the data of '{source.task or source.name}'"
+            raise UserError(f"'{responses}' answers item '{said.id}', which {place} does not hold.")
         ids.append(name if name == said.id else said.id)
         rows.append(known[name])
         whole = said.unfiltered if source.name == ANY_TASK else None
@@ -77,10 +78,6 @@ def read_answered(source: DataRef, items: str | None, responses: str, missing: s
     answered = {id(row) for row in rows}
     absent = {id(row): (name, row) for name, row in reversed(known.items()) if id(row) not in answered}
     return AnsweredFile(source.name, docs, ids, rows, answers, form, tuple(reversed(absent.values())), missing == WRONG)
-
-
-def _place(items: str | None, source: DataRef) -> str:
-    return f"'{items}'" if items else f"the data of '{source.task or source.name}'"
 
 
 def _known(source: DataRef, docs: Benchmark, items: str | None, responses: str, said: Sequence[Said]) -> dict[str, Record]:

@@ -178,11 +178,8 @@ def check_answers(folder: CellFolder, items: Mapping[str, Item]) -> None:
 
 def prompt_hashes(items: Iterable[Item]) -> dict[str, str]:
     """By item, what is stored beside its answer to notice when the question, or what the benchmark puts before it, changes."""
-    return {item.id: _hash([*map("\x1f".join, item.history), item.text]) for item in items}
-
-
-def _hash(turns: Sequence[str]) -> str:
-    return hashlib.sha256("\x1e".join(turns).encode()).hexdigest()[:12]
+    asked = {item.id: "\x1e".join([*map("\x1f".join, item.history), item.text]) for item in items}
+    return {item: hashlib.sha256(text.encode()).hexdigest()[:12] for item, text in asked.items()}
 
 
 def check_prompts(folder: CellFolder, responses: Sequence[Record], prompts: Mapping[str, str]) -> None:

@@ -225,9 +225,9 @@ def test_names_stay_text_on_the_page(tmp_path: Path) -> None:
 def test_a_second_call_loads_no_model_and_writes_the_same(
     look: Look, analyze: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2v.study.workers import directions
+    from l2v.study.workers import making
 
-    monkeypatch.setattr(directions, "load_model", None)
+    monkeypatch.setattr(making, "load_model", None)
     before = {path.name: path.read_bytes() for path in look.folder.glob("*.csv")}
     again = opened(analyze())
     assert again.folder == look.folder and again.out == look.out
@@ -323,9 +323,9 @@ def test_bad_input_is_one_sentence(words: tuple[str, ...], pieces: list[str], an
 def test_what_can_be_told_before_is_told_before_any_model_is_loaded(
     analyze: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from l2v.study.workers import directions
+    from l2v.study.workers import making
 
-    monkeypatch.setattr(directions, "load_model", None)
+    monkeypatch.setattr(making, "load_model", None)
     for word in ("analyze.layer=9", "analyze.permutations=0", "analyze.cutoffs=[500]"):
         assert analyze(word, "contrast.per_domain=31").code == 2
 
@@ -343,7 +343,7 @@ def test_texts_that_the_source_writes_are_read_by_both(
     assert all("thus" in row["cot"] for row in rows)
     assert all(len(row["direct"].split()) < len(row["cot"].split()) for row in rows)
     assert f"n = {len(rows)} pairs" in json.dumps(told["settings"])
-    from l2v.study.workers import directions
+    from l2v.study.workers import making
 
-    monkeypatch.setattr(directions, "load_model", None)
+    monkeypatch.setattr(making, "load_model", None)
     assert opened(analyze(*words)).content == told

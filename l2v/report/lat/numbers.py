@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ import pandas as pd
 
 from l2v.benchmarks.metrics import HEADLINE
 from l2v.report.figures import percent, points
+from l2v.report.paper import printed_table
 from l2v.study.columns import ITEMS, key, names
 from l2v.study.statistics.searches import own_baseline
 from l2v.transfer.lat import Agreement, Array, Components, Dispersion, Separation
-
-PRINTED = Path(__file__).parents[1] / "printed" / "lat_dispersion.csv"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def dispersion_table(found: Analysis) -> pd.DataFrame:
 
 def printed_note(found: Analysis) -> str:
     """The paper's printed traces beside ours, for the models that it printed any of; empty for others."""
-    paper = pd.read_csv(PRINTED).set_index(["model", "filter"])["trace"]
+    paper = printed_table("lat_dispersion").set_index(["model", "filter"])["trace"]
     lines = []
     for side in found.sides:
         if (side.name, "none") in paper.index:

@@ -52,13 +52,8 @@ def races(study: Study) -> Races | None:
         "to keep the budget. The second and the last prove nothing."
     )
     shown = Shown("Every look of every race", list(table.columns), table.astype(str).values.tolist(), note)
-    return Races(
-        title, [ArmPicture(arm_name(study, a), _told(a), picture(a)) for a in arms[:MOST]], max(0, len(arms) - MOST), shown
-    )
-
-
-def _told(arm: ChosenArm) -> str:
-    return f"{arm.cells.get(arm.select, arm.select)}; {saved(arm)}"
+    drawn = [ArmPicture(arm_name(study, a), f"{a.cells.get(a.select, a.select)}; {saved(a)}", picture(a)) for a in arms[:MOST]]
+    return Races(title, drawn, max(0, len(arms) - MOST), shown)
 
 
 def picture(arm: ChosenArm) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from l2v.benchmarks.metrics import Marked, Score
+from l2v.benchmarks.metrics import Marked, Score, by_problem
 from l2v.errors import UserError
 
 PERMUTATIONS = 10_000
@@ -72,9 +72,7 @@ def _units(score: Score) -> dict[str, Marked]:
     """What a score is a share of, by id: its items, or for an all-right share its problems."""
     if not score.all_right:
         return {item.id: item for item in score.items}
-    right: dict[str, bool] = {}
-    for item in score.items:
-        right[item.problem] = right.get(item.problem, True) and item.right
+    right = by_problem((item.problem, item.right) for item in score.items)
     return {problem: Marked(problem, problem, (), ok) for problem, ok in right.items()}
 
 

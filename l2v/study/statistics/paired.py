@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from l2v.benchmarks.metrics import Marked, Score, all_right
+from l2v.benchmarks.metrics import Marked, Score, all_right, by_problem
 
 RESAMPLES = 10_000
 CLUSTER_RESAMPLES = 4_000
@@ -113,7 +113,7 @@ def paired_scores(method: Score, baseline: Score) -> Paired:
     """
     theirs = {item.id: item.right for item in baseline.items}
     if method.all_right:
-        return paired(_problems_right(method), _problems_right(baseline))
+        return paired(*(by_problem((item.problem, item.right) for item in one.items) for one in (method, baseline)))
     ours = {item.id: item.right for item in method.items}
     simple = paired(ours, theirs)
     problems = {item.problem for item in method.items}
@@ -151,14 +151,6 @@ def _flipped(added: Array) -> float:
     """The two-sided sign-flip test of what each problem adds to a difference."""
     flipped = np.abs(_signs(len(added)) @ added) >= abs(float(added.sum())) - 1e-12
     return (1 + int(flipped.sum())) / (1 + CLUSTER_RESAMPLES)
-
-
-def _problems_right(score: Score) -> dict[str, bool]:
-    """Per problem, whether all its items are right."""
-    found: dict[str, bool] = {}
-    for item in score.items:
-        found[item.problem] = found.get(item.problem, True) and item.right
-    return found
 
 
 def unvaried(diff: float, n: int) -> tuple[float, float]:

@@ -143,7 +143,8 @@ def run(work: Workload, run: Run) -> dict[str, str]:
             time.sleep(POLL_SECONDS)
         died = [member for member in crew.members if member.process.poll() not in (None, 0)]
         logs = ", ".join(str(member.log) for member in died) or str(run.path / "logs")
-        return progress.unfinished(f"its workers died, the last with exit code {_last_code(died)} (logs: {logs})")
+        code = died[-1].process.returncode if died else 0
+        return progress.unfinished(f"its workers died, the last with exit code {code} (logs: {logs})")
 
 
 def _environment(work: Workload, run: Run, index: int) -> dict[str, str]:
@@ -171,7 +172,3 @@ def _tail(log: Path) -> str:
     said = log.read_text(encoding="utf-8", errors="replace").splitlines()
     lines = [line.strip() for line in said if line.strip(" ^~")][-TAIL_LINES:]
     return f"last words: {' | '.join(lines)}; " if lines else ""
-
-
-def _last_code(died: list[Member]) -> int:
-    return int(died[-1].process.returncode) if died else 0
