@@ -120,7 +120,7 @@ _GUESSES = re.compile(
     r"\bi(?:'d| would| will|'ll| must| have to) (?:still )?(?:guess|say|estimate|go with|choose|pick)\b(?! to\b)", re.IGNORECASE
 )
 # What a reason denies is not the answer.
-_BECAUSE = re.compile(r"\s(?:because|since)\s", re.IGNORECASE)
+_BECAUSE = re.compile(r"\s(?:because|since)\s|, as (?:the|it|he|she|they|there|we|all|both|its|his|her|their)\s", re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]{1,60}"')
 _SHORT = re.compile(r"\b(it|that|this|there|he|she|which|who|what)'s\b", re.IGNORECASE)
 # "Multiplying the width by the height gives 48": what leads to a quantity is not what is spoken of.
