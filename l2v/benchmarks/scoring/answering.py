@@ -306,7 +306,7 @@ _OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
 _SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) (?:it|that|this) is|making it|which makes it)\b(.+)")
-_EXPRESSION = re.compile(r"\bvalue of ([^?,.]*[-+*/^√(][^?,.]*)\?")
+_EXPRESSION = re.compile(r"\bvalue of ((?=[^?]*(?:[-+*/^√]|\d[a-z]))(?:(?![A-Za-z]{2})[^?]){2,40})\?")
 _SYMBOL_IS = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore|then|we (?:get|have|find))\b,? )*([a-z]) = -?[\d./]+\W*$", re.IGNORECASE
 )

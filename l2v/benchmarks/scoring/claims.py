@@ -119,8 +119,9 @@ def _of_another(before: str, asked: str) -> bool:
     question = re.sub(r"[\s$\\{}]", "", without_options(asked)).replace("∠", "angle")
     own = re.sub(r"[\s$\\{}]", "", label[1]).replace("∠", "angle")
     if len(own) == 1:
-        # x, where (x, y) is asked for.
-        return re.search(rf"\((?:{own},[a-z]|[a-z],{own})\)", question) is not None
+        # x, where (x, y) is asked for, and x nowhere else.
+        pair = re.search(rf"\((?:{own},[a-z]|[a-z],{own})\)", question)
+        return pair is not None and not re.search(rf"(?<![A-Za-z]){own}(?![A-Za-z])", _PAIRED.sub("", without_options(asked)))
     if own.endswith("^2"):
         return own not in question and own[:-2] in question and len(own) > 3
     kind = own.rstrip("0123456789)")
@@ -128,9 +129,10 @@ def _of_another(before: str, asked: str) -> bool:
 
 
 # What stands in front of a box: "f(2) = ", "m\\angle 1 = ", "|AB|^2 = ".
+_PAIRED = re.compile(r"\(\s*[a-z]\s*,\s*[a-z]\s*\)")
 _BOX_LABEL = re.compile(r"(\b[a-z](?:\(-?\d+\))?|(?:\\angle|∠)\s?\d|[|\w]{1,6}\^\{?2\}?)\s*=\s*[$\\({]*$")
 _UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$", re.IGNORECASE)
-_CONCLUDED = re.compile(r"\b(?:answer|therefore|thus|hence|final)\b", re.IGNORECASE)
+_CONCLUDED = re.compile(r"\b(?:answer|therefore|thus|hence|so|final)\b", re.IGNORECASE)
 _NO_ANSWER = re.compile(
     r"\b(?:can't|cannot|can not|don't|do not|couldn't) (?:tell|say|decide|know) which\b|"
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b",

@@ -137,7 +137,7 @@ SUPPOSES = PatternTable(
     r"as an example|(?:only )?if (?:so|not|only)|say)\b|\bin (?:the|this|that|an?) (?:\w+ )?(?:example|sample|worst case|draft|"
     r"exercise)\b|\b(?:might|may|could|would have) be(?:en)? (?:the (?:answer|correct|right)|correct|right|true)\b|^\W*(?:and |"
     r"so )?let \$?\w+\$? (?:be\b|=)",
-    r"\b(?:we|you|it|they)'d (?:have|get|be|obtain)\b|\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|"
+    r",\s*say\b.*\b(?:we|you)'d (?:have|get)\b|\bif\b.*\b(?:were|had|would|could|might)\b|\b(?:would|could|"
     r"might)\b.*\bif\b",
     r"\b(?:it|there|they|this|answer|option|choice|value|number|[A-J]|\d+)\)? (?:might|may|could)(?: \w+ly| also| well|"
     r" just)? (?:be|have been)\b|\b(?:perhaps|maybe|possibly)\b",

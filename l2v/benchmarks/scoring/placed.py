@@ -112,7 +112,7 @@ def _counts_others(said: str, question: Question, response: str) -> bool:
 
 # "so we add up the six products" says what is done, and not what comes out.
 _DOES = re.compile(
-    r"\bwe (?:must |can |need to |have to |should )?(?:add|sum|multiply|subtract|divide|use|take|count)\b"
+    r"\bwe (?:must |can |need to |have to |should )?(?:add|sum|multiply|subtract|divide)\b"
     r"(?!.*(?:=|\bis\b|get|giv))"
 )
 _SO_MANY = re.compile(

@@ -192,6 +192,6 @@ _CHANGE = re.compile(
 _CHANGED = re.compile(
     r"\b(?:gr[eo]w|increas|decreas|chang|r[io]s[ei]|drop|f[ae]ll|declin|differ|gain|lost|loss|gap)|\b(?:it|that|this|by|more|"
     r"less|"
-    r"fewer|up|down)\b|\w{3,}er\b|[=−-]|^\W*\S+(?: \S+)?\W*$",
+    r"fewer|up|down)\b|\w{3,}er\b|[=−-]|^\W*\S+(?: \S+){0,3}\W*$",
     re.IGNORECASE,
 )
