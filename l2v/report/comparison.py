@@ -77,19 +77,20 @@ def compare(first: Study, second: Study, most: int | None = MOST_PAIRS) -> Compa
 
 
 def matched(ours: Sequence[Record], theirs: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """The rows of two studies that belong together: of equal settings, else the only two left that differ in LOOSE ones."""
+    """The rows of two studies that belong together: of equal settings, else those that differ in such LOOSE ones alone which
+    tell none of the rows that are left in a study from another."""
     found: list[tuple[Record, Record]] = []
     others = grouped(theirs, SAME)
     for same, mine in grouped(ours, SAME).items():
         left = others.get(same, [])
-        for row in list(mine):
-            equal = [one for one in left if key(one, LOOSE_NAMES) == key(row, LOOSE_NAMES)]
-            if equal:
-                found.append((row, equal[0]))
-                mine.remove(row)
-                left.remove(equal[0])
-        if len(mine) == len(left) == 1:
-            found.append((mine[0], left[0]))
+        for whole in (True, False):
+            told = [name for name in LOOSE_NAMES if whole or any(len(grouped(rows, [name])) > 1 for rows in (mine, left))]
+            for row in list(mine):
+                equal = [one for one in left if key(one, told) == key(row, told)]
+                if equal:
+                    found.append((row, equal[0]))
+                    mine.remove(row)
+                    left.remove(equal[0])
     return found
 
 
