@@ -92,15 +92,15 @@ def _said(right: bool | None, extraction: str | None) -> str:
     return word if extraction is None else f"{word} ({' '.join(extraction.split())[:40]})"
 
 
-def agreement_report(judged: Sequence[Judged], shown: int = SHOWN) -> str:
+def agreement_report(judged: Sequence[Judged]) -> str:
     """The table and the first disagreements, cell by cell, as Markdown."""
     what = f"Agreement of scorers in %, with 95 % Wilson intervals; n = {len(judged):,} responses. An abstention is not right."
     lines = [textwrap.fill(what, LINE), "", markdown(matrix(judged)), ""]
     differ = disagreements(judged)
     lines.append(
-        f"{len(differ)} responses on which the scorers differ" + (f", the first {shown}:" if len(differ) > shown else ":")
+        f"{len(differ)} responses on which the scorers differ" + (f", the first {SHOWN}:" if len(differ) > SHOWN else ":")
     )
-    for where, of_cell in differ.head(shown).groupby("where", sort=False):
+    for where, of_cell in differ.head(SHOWN).groupby("where", sort=False):
         lines += ["", textwrap.fill(str(where), LINE, break_long_words=False), ""]
         lines += [_listed(row) for row in of_cell.drop(columns="where").to_dict("records")]
     return printable("\n".join(lines))

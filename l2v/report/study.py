@@ -142,16 +142,17 @@ def abstaining(rows: pd.DataFrame, study: str) -> list[str]:
     ]
 
 
-def read_study(outputs: str, study: str, scorer: str = "official", results: pd.DataFrame | None = None) -> Study:
-    """A study as a scorer saw it; nothing is written. `results`: its table where it was just built.
+def read_study(outputs: str, study: str, scorer: str = "official") -> Study:
+    """A study as a scorer saw it; nothing is written.
 
     Raises UserError for an unknown study, or a scorer that was not applied to it.
     """
-    return open_study(Store(outputs, study).existing(), scorer, results)
+    return open_study(Store(outputs, study).existing(), scorer)
 
 
 def open_study(store: Store, scorer: str | None = None, results: pd.DataFrame | None = None) -> Study:
-    """As `read_study`; a study that was never run has no rows. `scorer` None: official, or the first there is."""
+    """As `read_study`; a study that was never run has no rows. scorer: None is official, or the first there is. results: its
+    table where it was just built."""
     if results is None:
         results = build_results(store) if (store.path / "study.json").exists() else pd.DataFrame()
     study = Study(store, "official", results, read_selection(store))

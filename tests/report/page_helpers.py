@@ -13,8 +13,8 @@ from PIL import Image
 from rewritten import rewrite
 
 from l2v.report.page.page import write_page
-from l2v.report.study import read_study
-from l2v.study.cell_folder import CellFolder
+from l2v.report.study import open_study
+from l2v.study.store import CellFolder, Store
 
 
 def rows(seen: Path) -> list[dict[str, str]]:
@@ -37,7 +37,7 @@ def block(page: str, id: str) -> Any:
 
 def written(folder: Path, scorer: str = "official", results: pd.DataFrame | None = None, **settings: Any) -> str:
     """The page of a study in this folder."""
-    study = read_study(str(folder.parent), folder.name, scorer, results)
+    study = open_study(Store(folder.parent, folder.name).existing(), scorer, results)
     return write_page(study, **settings).read_text(encoding="utf-8")
 
 

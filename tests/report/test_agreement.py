@@ -35,11 +35,11 @@ def test_only_responses_on_which_they_differ_are_listed() -> None:
 
 
 def test_the_report_tells_how_many_are_hidden() -> None:
-    text = agreement_report(judged(*[(True, False)] * 30), shown=5)
-    assert "30 responses on which the scorers differ, the first 5" in text
+    text = agreement_report(judged(*[(True, False)] * 30))
+    assert "30 responses on which the scorers differ, the first 20" in text
     assert text.count("\ncell\n") == 1, "a cell's description stands once, above what is of it"
-    listed = text.partition("the first 5")[2]
-    assert listed.count("\n- ") == 5 and "- 0: one right (x), two wrong; it ends: " in listed
+    listed = text.partition("the first 20")[2]
+    assert listed.count("\n- ") == 20 and "- 0: one right (x), two wrong; it ends: " in listed
     assert max(map(len, listed.splitlines())) <= 80
 
 

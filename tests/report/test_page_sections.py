@@ -18,7 +18,7 @@ from PIL import Image
 from l2v.disk import write_atomically
 from l2v.report.page.page import styles
 from l2v.report.page.sections import lat
-from l2v.report.study import read_study
+from l2v.report.study import open_study, read_study
 from l2v.report.verdicts import KINDS
 from l2v.study.cells import BenchmarkId, Cell, ModelId
 from l2v.study.questions import benchmark_id
@@ -135,7 +135,7 @@ def test_an_lm_eval_tasks_own_figures_have_a_page(tiny: Callable[..., Any], outp
 def test_one_name_for_two_revisions_is_kept_apart_and_told(copied_pair: Path) -> None:
     rows = build_results(Store(copied_pair.parent, "pair"))
     rows.loc[rows["method"] == "l2v", "target_revision"] = "local:other"
-    study = read_study(str(copied_pair.parent), "pair", "official", rows)
+    study = open_study(Store(copied_pair.parent, "pair"), "official", rows)
     assert set(study.rows["where"]) == {"mini @other", f"mini @{rows['target_revision'].iloc[0].removeprefix('local:')[:7]}"}
     page = written(copied_pair, results=rows)
     assert "One target name stands for several revisions" in page
@@ -146,7 +146,7 @@ def test_two_tasks_of_lm_eval_are_no_two_revisions(copied_pair: Path) -> None:
     steered = rows["method"] == "l2v"
 
     def told() -> bool:
-        study = read_study(str(copied_pair.parent), "pair", "official", rows)
+        study = open_study(Store(copied_pair.parent, "pair"), "official", rows)
         return any("One benchmark name stands for several revisions" in line for line in study.warnings())
 
     rows["task"] = "chartqa"

@@ -18,11 +18,11 @@ CLUSTER_RESAMPLES = 4_000
 Array = NDArray[np.float64]
 
 
-def wilson(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a share of `n` > 0 items, as shares in [0, 1]."""
+def wilson(correct: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a share of `n` > 0 items, as shares in [0, 1]."""
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(correct, n, alpha=1 - level, method="wilson")
+    low, high = proportion_confint(correct, n, alpha=1 - 0.95, method="wilson")
     # At 0 and n the formula's end is exact in theory and a rounding error off in floats.
     return (0.0 if correct == 0 else float(low)), (1.0 if correct == n else float(high))
 
