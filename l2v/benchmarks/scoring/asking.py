@@ -95,7 +95,7 @@ _REWORDED = [
         ("in common", r"\bin common\b", ""),
         ("orth", r"\b(north)[- ](east|west)", r"\1\2"),
         ("outh", r"\b(south)[- ](east|west)", r"\1\2"),
-        (" points to ", r"(?:(?<=abel [0-9] )|(?<=rrow [0-9] )|(?<![0-9] ))\bpoints to\b", "is"),
+        (" points to ", r"(?<=abel [0-9] )points to\b", "is"),
         (" to", r"\badds? up to\b|\bsums? (?:up )?to\b", "total"),
     )
 ]
