@@ -103,7 +103,7 @@ def account(
     if asked.counts and asked.units & units_in(text):
         # "Total distance = 34 km + 27 km = 61 km", where it is asked how many kilometres it is.
         share |= asked.noun
-        foreign -= {_QUANTITIES.get(dimension, "") for dimension in asked.dimensions}
+        foreign -= {f"~{dimension}" for dimension in asked.dimensions}
     if _ELLIPTIC.search(sentence.text) or asked.counts and _SO_MANY.match(sentence.text):
         # "Four are smiling", "Beef has the most": of what was named before.
         share |= {*named(response)}
@@ -114,7 +114,6 @@ def account(
     return foreign, _missing(sentence, asked, response) - share | _half(set(named(text)), asked, sentence.own)
 
 
-_QUANTITIES = {"length": "~length", "mass": "~mass", "speed": "~speed"}
 _A_KIND_OF = re.compile(r"\b(?:an?|the) ([a-z]+)(?= ([a-z]+))")
 _ELLIPTIC = re.compile(r"\bthe (?:most|least|highest|largest|lowest|smallest|best|fewest)\W*$", re.IGNORECASE)
 _SO_MANY = re.compile(
@@ -224,13 +223,11 @@ def answers(
         text = text[given.end() :]
     if lacks_change(text, question):
         return False
-    sought = _EXPRESSION.search(plain(question))
-    if sought and (given := _SYMBOL_IS.match(plain(text))) and given[1] in sought[1]:
-        # "x = 5" where 2x + 1 is asked for
-        return False
-    if (given := _SYMBOL_IS.match(plain(text))) and re.search(rf"\b(?:be|are) \$?\d{given[1]}\b", response):
-        # "k = 36" of "let the angles be 2k and 3k"
-        return False
+    if given := _SYMBOL_IS.match(plain(text)):
+        # "x = 5" where 2x + 1 is asked for; "k = 36" of "let the angles be 2k and 3k"
+        sought = _EXPRESSION.search(plain(question))
+        if sought and given[1] in sought[1] or re.search(rf"\b(?:be|are) \$?\d{given[1]}\b", response):
+            return False
     functions = [{*_FUNCTION.findall(plain(one))} for one in (text, question)]
     if all(functions) and not functions[0] & functions[1]:
         return False

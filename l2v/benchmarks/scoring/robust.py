@@ -21,7 +21,6 @@ from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
-from l2v.benchmarks.scoring.counted import in_its_terms
 from l2v.benchmarks.scoring.equality import Comparison, compare
 from l2v.benchmarks.scoring.forms import (
     BOXED,
@@ -42,6 +41,7 @@ from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_w
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.phrases import LABELLED
 from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
+from l2v.benchmarks.scoring.terms import in_its_terms
 from l2v.benchmarks.scoring.values import read_value
 
 
@@ -82,7 +82,8 @@ def robust_many(
             if isinstance(found[-1], Verdict):
                 progress(1)
     finally:
-        ahead.shutdown(wait=False, cancel_futures=True)
+        # Waited for: what forks after this must find nothing half asked.
+        ahead.shutdown(cancel_futures=True)
     pending = [f for f in found if isinstance(f, Pending)]
     answers = iter(symbolic.equal_many([p.pair for p in pending], progress, workers))
     return [f if isinstance(f, Verdict) else _settled(f, next(answers)) for f in found]
@@ -270,7 +271,7 @@ def _unnamed(question: Question, gold: str, claim: ResponseClaim) -> Verdict | P
 def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending | None:
     if claim.how == BOXED and _FACTORIAL.search(claim.text) and "!" not in question.gold:
         return _unread(question, claim)
-    if claim.how == OPENING and read_value(claim.line) is None and not (_NUMBER_FIRST.fullmatch(claim.text)):
+    if claim.how == OPENING and read_value(claim.line) is None and not _NUMBER_FIRST.fullmatch(claim.text):
         # An expression in front: read where it agrees; what it does else is open.
         first = compare(question, claim.line, BOXED) if is_mathematics(plain(claim.line)) else None
         return _verdict(question, claim, first) if first and first.equal and first.by != "number" else None

@@ -143,7 +143,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
-    if len(said) > 1 and said[-2].kind is Kind.HYPOTHESIS and lines[-2:-1] and lines[-2].endswith(":"):
+    if len(said) > 1 and said[-2].kind is Kind.HYPOTHESIS and len(lines) > 1 and lines[-2].endswith(":"):
         # "If there were 12 toys, the calculation would be:"
         return []
     turned = (

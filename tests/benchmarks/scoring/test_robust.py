@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -395,6 +396,25 @@ def test_algebra_is_begun_while_the_others_are_read(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(robust_module, "_quick", read)
     monkeypatch.setattr(robust_module, "ThreadPoolExecutor", NobodyAhead)
     assert all(v.correct for v in robust_many(more, workers=1))
+
+
+def test_nothing_is_asked_any_more_when_many_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is forked then would wait for ever for what is asked in another thread."""
+    ask, running = symbolic.equal_many, []
+
+    def slowly(*args: Any, **named: Any) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            return ask(*args, **named)
+        running.append(args)
+        time.sleep(2)
+        answers = ask(*args, **named)
+        running.pop()
+        return answers
+
+    monkeypatch.setattr(symbolic, "equal_many", slowly)
+    asked = [(Question("", TEXT, f"x^2-{i}y"), f"\\boxed{{-{i}y+x^2}}") for i in range(90, 95)]
+    assert all(v.correct for v in robust_many([*asked, (number("3"), "Answer: 3")], workers=2))
+    assert not running
 
 
 class NobodyAhead:

@@ -15,12 +15,10 @@ def in_its_terms(text: str, question: Question) -> str:
     options, text = question.options, _RUPEES.sub(lambda m: m.group().replace(",", ""), text)
     if _RATIO.fullmatch(question.gold) or options and all(map(_RATIO.fullmatch, options)):
         text = _TO.sub(":", text)
-    if options and all(map(_ROMAN_NUMBER.fullmatch, options)):
-        text = re.sub(
-            r"\bquadrant (?=[IV]+\b)", "", _NTH_QUADRANT.sub(lambda m: _ROMAN[m[1].lower()], text), flags=re.IGNORECASE
-        )
-    if any(map(_QUADRANT.search, options)):
+    bare = bool(options) and all(map(_ROMAN_NUMBER.fullmatch, options))
+    if bare or any(map(_QUADRANT.search, options)):
         text = _NTH_QUADRANT.sub(lambda m: f"Quadrant {_ROMAN[m[1].lower()]}", text)
+        text = _QUADRANT.sub(r"\1", text) if bare else text
     if _CHANCE.search(question.text):
         text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
     text = _none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
@@ -33,7 +31,7 @@ def in_its_terms(text: str, question: Question) -> str:
 _RATIO, _TO = re.compile(r"\s*\d+ ?: ?\d+\s*"), re.compile(r"(?<=\d) (?:to|:) (?=\d)")
 # "The point lies in the second quadrant."
 _ROMAN = dict(zip(("first", "second", "third", "fourth"), ("I", "II", "III", "IV"), strict=True))
-_QUADRANT = re.compile(r"\bquadrant [IV]+\b", re.IGNORECASE)
+_QUADRANT = re.compile(r"\bquadrant ([IV]+)\b", re.IGNORECASE)
 _ROMAN_NUMBER = re.compile(r"\s*[IV]+\s*")
 _NTH_QUADRANT = re.compile(r"\b(?:the )?(first|second|third|fourth) quadrant\b", re.IGNORECASE)
 # "₹1,20,000"
