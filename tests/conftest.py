@@ -185,6 +185,24 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("outputs")
 
 
+@pytest.fixture(autouse=True)
+def _studies_of_one_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Studies of one name in two files would be one wherever one worker runs both: an error, whoever runs them."""
+    if "outputs" not in request.fixturenames:
+        yield
+        return
+    outputs: Path = request.getfixturevalue("outputs")
+    before = set(outputs.glob("*/cells/*"))
+    yield
+    whole = tmp_path_factory.getbasetemp()
+    for study in {cell.parents[1].name for cell in set(outputs.glob("*/cells/*")) - before}:
+        place = (whole.parent if "PYTEST_XDIST_WORKER" in os.environ else whole) / "studies" / study
+        place.mkdir(parents=True, exist_ok=True)
+        (place / request.path.stem).touch()
+        files = sorted(path.name for path in place.iterdir())
+        assert len(files) == 1, f"{' and '.join(files)} both name a study {study!r}"
+
+
 @pytest.fixture(scope="session")
 def tiny(outputs: Path) -> Callable[..., Answer]:
     """`l2v run`, or another verb, of a tiny study in the session's outputs folder; later words win."""

@@ -119,13 +119,13 @@ def test_pairs_of_one_arm_are_told_apart_by_the_sources_layer(outputs: Path) -> 
 def test_cells_that_differ_in_what_the_studies_differ_in_are_pairs(outputs: Path) -> None:
     """Each seed of decoding with its like, though every answer of the second study is shorter; a seed alone has no pair."""
     grid = {"method": "direct", "decoding.temperature": 0.7}
-    for study, tokens, seeds in (("drawn", 4, [0, 1, 2]), ("drawn_cut", 3, [1, 2])):
+    for study, tokens, seeds in (("seeds", 4, [0, 1, 2]), ("seeds_cut", 3, [1, 2])):
         own = {"decoding.max_new_tokens": tokens, "decoding.seed": seeds}
         l2v.run(grid, TINY, own, study=study, outputs=str(outputs))
-    pairs = l2v.compare("drawn", "drawn_cut", outputs=str(outputs))
+    pairs = l2v.compare("seeds", "seeds_cut", outputs=str(outputs))
     seed = {
         row["cell"]: row["decoding_seed"]
-        for name in ("drawn", "drawn_cut")
+        for name in ("seeds", "seeds_cut")
         for row in l2v.results(name, str(outputs)).to_dict("records")
     }
     assert sorted((seed[one], seed[other]) for one, other in zip(pairs["first"], pairs["second"], strict=True)) == [
