@@ -79,7 +79,7 @@ def test_run_is_the_command_line_and_compare_pairs_two_studies(pair: Path, outpu
 
 def test_what_fails_is_raised_with_what_is_done(outputs: Path) -> None:
     with pytest.raises(l2v.FailedCellsError, match="layer=99") as raised:
-        l2v.run({"intervention.layer": [2, 99]}, TINY, study="half", outputs=str(outputs))
+        l2v.run({"intervention.layer": [2, 99]}, TINY, study="one_fails", outputs=str(outputs))
     assert raised.value.results["layer"].tolist() == [2] and len(raised.value.failed) == 1
     with pytest.raises(UserError, match="decoding.max_new_tokens"):
         l2v.run("decoding.max_new_token=3")

@@ -22,8 +22,8 @@ CHECKPOINTS = PACKAGE / "mini" / "checkpoints"
 @pytest.fixture(scope="module")
 def kept(tiny: Callable[..., Any], outputs: Path) -> Path:
     """A study with one finished cell, which no bad command may touch."""
-    assert tiny("study=kept", "method=direct", "benchmark.limit=3").code == 0
-    return outputs / "kept"
+    assert tiny("study=untouched", "method=direct", "benchmark.limit=3").code == 0
+    return outputs / "untouched"
 
 
 def contents(study: Path) -> dict[str, bytes]:
@@ -38,7 +38,7 @@ def refused(kept: Path, tiny: Callable[..., Any], outputs: Path, tmp_path: Path)
     def check(*words: str, verb: str = "run", command: Callable[..., Any] | None = None) -> str:
         before, around = contents(kept), sorted(p.name for p in outputs.parent.iterdir())
         if command is None:
-            study = () if any(word.startswith("study=") for word in words) else ("study=kept",)
+            study = () if any(word.startswith("study=") for word in words) else ("study=untouched",)
             answer = tiny(*study, *words)
         else:
             answer = command(*words)
@@ -158,7 +158,7 @@ def test_one_sentence_says_what_is_wrong(word: str, told: list[str], refused: Ca
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("study=kept,other",), ["study"]),
+        (("study=untouched,other",), ["study"]),
         (("protocol.name=none,select_then_test",), ["protocol"]),
         (("intervention.layer=8,9",), ["intervention.layer=8", "intervention.layer=9", "0 … 3"]),
         (("intervention.layer=0,x",), ["intervention.layer", "'x'"]),
@@ -358,16 +358,16 @@ def test_an_edited_cell(tiny: Callable[..., Any], l2v: Callable[..., Any], outpu
     ("verb", "words", "told"),
     [
         ("runn", (), ["verb 'runn'", "run"]),
-        ("report", ("study=none",), ["'none'", "kept"]),
-        ("report", ("study=kept", "scorer=offical"), ["'offical'"]),
-        ("report", ("study=kept", "format=mdd"), ["format 'mdd'", "md"]),
-        ("report", ("study=kept", "split=test"), ["'test'", "dev"]),
+        ("report", ("study=none",), ["'none'", "untouched"]),
+        ("report", ("study=untouched", "scorer=offical"), ["'offical'"]),
+        ("report", ("study=untouched", "format=mdd"), ["format 'mdd'", "md"]),
+        ("report", ("study=untouched", "split=test"), ["'test'", "dev"]),
         ("report", ("sudy=kept",), ["'sudy'", "study"]),
-        ("report", ("kept",), ["'kept'", "key=value"]),
+        ("report", ("untouched",), ["'untouched'", "key=value"]),
         ("report", ("study=[1",), ["study"]),
-        ("report", ("study=../kept",), ["'../kept'"]),
-        ("score", ("study=kept", "scorer=offical"), ["scorer 'offical'", "official"]),
-        ("score", ("study=none",), ["'none'", "kept"]),
+        ("report", ("study=../untouched",), ["'../untouched'"]),
+        ("score", ("study=untouched", "scorer=offical"), ["scorer 'offical'", "official"]),
+        ("score", ("study=none",), ["'none'", "untouched"]),
         ("extract", ("-m",), ["--multirun", "one configuration"]),
         ("extract", ("method=direct",), ["'direct'"]),
         ("extract", ("benchmark.prompt=nosuch",), ["Unknown prompt style 'nosuch'"]),
@@ -393,7 +393,7 @@ def test_libraries_add_nothing_to_the_sentence(
     records = rows()
     records[0]["image"] = {"bytes": b"no image at all", "path": None}
     as_parquet(tmp_path, records)
-    words = ("study=kept", f"runtime.outputs={outputs}", "method=direct", "runtime.progress=false")
+    words = ("study=untouched", f"runtime.outputs={outputs}", "method=direct", "runtime.progress=false")
     process = l2v_process("run", *words, word.format(folder=tmp_path))
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
@@ -416,5 +416,5 @@ def test_what_one_form_of_a_verb_never_looks_at_is_refused(
 ) -> None:
     """A checkpoint without the noise that was asked for looks like any other, and so does a share of fewer items."""
     verb, *settings = words
-    own = () if verb in ("convert", "report") else (f"outputs={outputs}", "study=kept")
+    own = () if verb in ("convert", "report") else (f"outputs={outputs}", "study=untouched")
     assert told in refused(verb, *settings, *own, verb=verb, command=l2v)
