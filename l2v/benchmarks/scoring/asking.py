@@ -14,7 +14,7 @@ from l2v.benchmarks.scoring.vocabulary import FORMS, GROUPS, NEUTRAL
 
 
 def stem(word: str) -> str:
-    word = re.sub("ies$", "y", word)
+    word = f"{word[:-3]}y" if word.endswith("ies") else word
     word = word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
     for end in ("ing", "ed", "al"):
         if word.endswith(end) and len(word) - len(end) > 2 and not word.endswith("eed"):
@@ -66,12 +66,18 @@ _SIDES = re.compile(
 )
 # One form of what may be said in several, in a question and of it.
 _REWORDED = [
-    (cue, re.compile(pattern, re.IGNORECASE), form)
-    for cue, pattern, form in (
-        ("", rf"\b(?:(?:less|fewer|lower|smaller) than|under) (?=[$€£]?[0-9]|(?:{SOME})\b)", "below "),
-        ("", rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|(?:{SOME})\b)", "above "),
-        ("", r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", ""),
-        ("", rf"(?<![0-9] )\b(?:minus|negative) (?=(?:{SOME})\b|[0-9])", ""),
+    (cues, re.compile(pattern, re.IGNORECASE), form)
+    for *cues, pattern, form in (
+        ("than ", "nder ", rf"\b(?:(?:less|fewer|lower|smaller) than|under) (?=[$€£]?[0-9]|(?:{SOME})\b)", "below "),
+        (
+            "than ",
+            "ver ",
+            "xceed",
+            rf"\b(?:(?:more|greater|higher|larger) than|over|exceed(?:s|ed|ing)?) (?=[$€£]?[0-9]|(?:{SOME})\b)",
+            "above ",
+        ),
+        ("below", "above", r"\b(?:fall|lie|go|rise|drop)s? (?=below|above)", ""),
+        ("inus ", "egative ", rf"(?<![0-9] )\b(?:minus|negative) (?=(?:{SOME})\b|[0-9])", ""),
         ("far ", r"\b(?:by )?far (?=more|less|fewer|above|below|behind|ahead|better|the\b|\w+er\b)", ""),
         ("ilowatt", r"\bkilowatt[- ]hours?\b", "kWh"),
         ("different ", r"\bdifferent (?=[a-z]+s\b)", ""),
@@ -104,9 +110,10 @@ _REWORDED = [
 @lru_cache(maxsize=2**14)
 def named(text: str) -> tuple[str, ...]:
     """What a text names, in order."""
-    text = _ONE.sub(r"\1", _SIDES.sub(r"\1hand", text).replace("the one ", ""))
-    for cue, pattern, form in _REWORDED:
-        text = pattern.sub(form, text) if cue in text else text
+    text = _SIDES.sub(r"\1hand", text) if "left" in text or "right" in text else text
+    text = _ONE.sub(r"\1", text.replace("the one ", "")) if " one" in text else text
+    for cues, pattern, form in _REWORDED:
+        text = pattern.sub(form, text) if any(map(text.__contains__, cues)) else text
     text = text if text.isascii() else in_english(text)
     text = COMMANDS.sub(" ", plain(text)).replace("i.e.", " ").replace("∠", " angle ")[:600]
     text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
@@ -292,4 +299,12 @@ _PLACES = re.compile(r"\b[a-zA-Z] ?\(-? ?[0-9./]+\)")
 
 @lru_cache(maxsize=4096)
 def units_in(text: str) -> frozenset[str]:
-    return frozenset(filter(None, (known_unit([word]) for word in re.findall(r"[^\W\d_]+", text) if word.lower() != "in")))
+    return frozenset(filter(None, map(_unit, _WORD.findall(text))))
+
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@lru_cache(maxsize=2**14)
+def _unit(word: str) -> str | None:
+    return known_unit([word]) if word.lower() != "in" else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from l2v.benchmarks.scoring.clauses import ASSERTING, Clause
 from l2v.benchmarks.scoring.forms import LAST_LINE, ResponseClaim
-from l2v.benchmarks.scoring.numeric import BOUND
+from l2v.benchmarks.scoring.numeric import unbound
 from l2v.benchmarks.scoring.topics import entitled
 
 _BLANK = re.compile(r"(?:^|[.?!,:]\s|\n)([^.?!,:\n]*?)(?:\(_+\)|_{2,})([^.?!,:\n]*)")
@@ -28,7 +28,7 @@ def filled(said: Sequence[Clause], asked: str) -> list[ResponseClaim]:
         re.IGNORECASE,
     )
     for clause in reversed(said[-4:]):
-        if clause.kind in ASSERTING and (found := sentence.search(BOUND.sub("…", clause.text))):
+        if clause.kind in ASSERTING and (found := sentence.search(unbound(clause.text))):
             return [ResponseClaim(found.group(1), LAST_LINE, found.group(1), clause.at)]
     return []
 

@@ -26,18 +26,18 @@ BREAK = PatternTable(
     r",?\s+(?:however|although|though|even though|whereas),?\s+",
     r",\s+(?:and\s+)?not\s+(?=\S)",
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
-    r"(?<!\btherefore)(?<!\bthus)(?<!\bhence)(?<!\bso),\s+(?=(?:so|therefore|thus|hence|it'?s|it is|the (?!answer)\w+(?: \w+)? "
+    r",(?<!\btherefore,)(?<!\bthus,)(?<!\bhence,)(?<!\bso,)\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
+    r"the (?!answer)\w+(?: \w+)? "
     r"(?:is|are|was|were)|leaving|giving|making|yielding|resulting in|which (?:gives|leaves|makes)(?=(?: us)?(?:\W{1,4}\d|"
     r" \W?[a-z] ?=| (?-i:[A-Z])))|(?:which (?:means|implies|indicates|shows|suggests)|meaning|implying|indicating) that|"
     r"no,? wait|no,|wait|sorry|i mean|actually|or rather)[\s,])",
     r"(?:—|–|-)\s+(?=(?:no|wait|correction|sorry|oops|actually|scratch that)\b)",
     r"\s*\((?=(?:no,|wait,|sorry,|actually\b))",
 )
-CONCESSION = re.compile(
+CONCESSION = PatternTable(
     r"^\W{0,4}(?:although|though|even though|even if|while|whereas|despite|in spite of|even without|"
     r"regardless of|(?:un)?like|contrary to|rather than|instead of|apart from|besides|aside from|(?:out )?of the|out of|"
     r"not counting|excluding|including|in addition to|among)\b[^,]{1,120},\s*",
-    re.IGNORECASE,
 )
 # What only leads to a statement: a heading, a reason or a way in front of it ("By Pythagoras, the side …", "With no mice, the
 # owls …"), or what shows it ("The long shadows suggest that …"). Nothing that supposes, doubts or tries an option.
@@ -78,9 +78,14 @@ FRAME = re.compile(
     re.IGNORECASE,
 )
 _SO = r"^\W{0,4}(?:(?:so|thus|hence|therefore|and|then|well|sure|ok(?:ay)?),? )?"
-_UNTRIED = (
-    _SO + r"(?!(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|guess\w*|unless|whether|whose)\b)"
-)
+
+
+def _untried(begins: str) -> str:
+    """What begins so, and neither supposes anything nor speaks of options; how it begins is looked at first, as it is cheap."""
+    tries = r"(?:[^,]|,(?! (?:it|the)))*\b(?:if|assum\w+|suppos\w+|option|choice|answers?|guess\w*|unless|whether|whose)\b"
+    return rf"{_SO}(?={begins})(?!{tries})(?:{begins})"
+
+
 EVIDENCE = PatternTable(
     _SO + r"if (?:i|we) (?:have|had|must|were|am|was) (?:forced )?(?:to )?(?:choose|pick|guess|answer|decide|say|estimate|give|"
     r"name)\b[^,;]{0,60}, ",
@@ -89,18 +94,21 @@ EVIDENCE = PatternTable(
     _SO + r"(?:to (?:sum up|conclude|answer (?:your|the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|"
     r"simply put|upon (?:closer )?\w+|(?!possib|suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|"
     r"tentativ|purported|ostensib|typical|usual|general|apparent|common)\w{2,}ly), ",
-    _UNTRIED + r"(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|explanation)\W{0,3}:\W{0,3}",
-    _UNTRIED + rf"{_WAY}(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){{1,200}}?, (?=(?:it|they|we|there|this|i|s?he)\b)",
-    _UNTRIED + rf"(?:{_WAY}|since\b|because\b)(?:[^,;:]|,(?=\d)){{0,120}}(?:,[^,;:]{{1,60}}){{0,3}}?,\s+"
+    _untried(r"(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|explanation)\W{0,3}:\W{0,3}"),
+    _untried(_WAY) + r"(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){1,200}?, (?=(?:it|they|we|there|this|i|s?he)\b)",
+    _untried(rf"{_WAY}|since\b|because\b") + r"(?:[^,;:]|,(?=\d)){0,120}(?:,[^,;:]{1,60}){0,3}?,\s+"
     r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their)\b|(?-i:[A-Z])|[$\\∠]|"
     r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)",
-    _UNTRIED + r"\w+ing\b[^,=;]{1,120}?\b(?:gives|yields|leaves|results in|leads to|produces)(?: us)? (?=\W{0,3}[a-z] ?=|the )",
-    _UNTRIED + r"(?!which (?:indicat|suggest|show|impl))(?:(?!\b(?:not|no|may|might|could|would|does|do|did|say|claim)\b|"
+    _untried(r"\w+ing\b")
+    + r"[^,=;]{1,120}?\b(?:gives|yields|leaves|results in|leads to|produces)(?: us)? (?=\W{0,3}[a-z] ?=|the )",
+    _untried("(?=.* that)")
+    + r"(?!which (?:indicat|suggest|show|impl))(?:(?!\b(?:not|no|may|might|could|would|does|do|did|say|claim)\b|"
     r"n't)[^;?]){0,150}?\b(?:suggest|indicat|mean|imply|impli|show|reveal|tell)(?:e?s|ing)?(?: us)? that\s+(?!is\b|of\b|"
     r"the answer\b)",
-    _UNTRIED + rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)",
-    _UNTRIED
-    + r"(?:these|those|the|all) (?:\w+ )?\w+s (?:suggest|indicate|show|imply|mean|reveal) (?=the \w+ (?:\w+ )?(?:is|are)\b)",
+    _untried("(?=.* that)")
+    + rf"(?:from (?:the|this|these|that) [^,]{{1,40}}?,? |as [^,]{{1,40}}, )?{_AFFIRMS}\s*(?!is\b|of\b|the answer\b)",
+    _untried("(?:these|those|the|all) ")
+    + r"(?:\w+ )?\w+s (?:suggest|indicate|show|imply|mean|reveal) (?=the \w+ (?:\w+ )?(?:is|are)\b)",
 )
 CONTRASTED = re.compile(
     r",?\s+(?:rather than|instead of|as opposed to)\s+[^,;]{1,60}|, followed by\s[^;=]{1,80}|"
@@ -129,7 +137,9 @@ def framed(text: str) -> bool:
     return that and FRAME.match(text) is not None and AFFIRMS.match(text) is None
 
 
-_INSTEAD = re.compile("rather than|instead of|as opposed to|, followed by", re.IGNORECASE)
+# "No, I can't assess that": a refusal, and no answer to a yes-no question.
+_NO_HELP = PatternTable(r"\W*no,? i (?:can't|cannot|can not|am not able|won't)\b")
+_INSTEAD = PatternTable("rather than", "instead of", "as opposed to", ", followed by")
 
 
 def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, bool]]:
@@ -137,7 +147,11 @@ def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, boo
     if len(sentence) > 1500 or sentence.rstrip("\"'*) _").endswith("?"):
         yield 0, sentence, False
         return
-    concession = CONCESSION.match(sentence)
+    if not bits & _CUTS and "(" not in sentence and not asks_yes_no(asked):
+        # Most sentences.
+        yield 0, sentence, False
+        return
+    concession = CONCESSION.match(sentence, bits)
     start = concession.end() if concession else 0
     if " but " in sentence and (instead := NOT_BUT.match(sentence, start)):
         yield start, sentence[start : instead.end(2)], False
@@ -145,8 +159,9 @@ def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, boo
         yield instead.start(3), instead.group(3) if whole else f"{instead.group(1)} {instead.group(3)}".strip(), False
         return
     contrast = False
-    breaks = [] if LABELLED.match(sentence) else [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
-    if FRONT.match(sentence, start):
+    breaks = [m for m in BREAK.finditer(sentence, bits) if m.start() >= start]
+    breaks = [] if breaks and LABELLED.match(sentence) else breaks
+    if breaks and FRONT.match(sentence, start):
         breaks = [
             b
             for b in breaks
@@ -157,7 +172,7 @@ def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, boo
     for match in [*breaks, None]:
         end = match.start() if match else len(sentence)
         clause = sentence[start:end]
-        clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause) else clause
+        clause = CONTRASTED.sub("", clause) if "(" in clause or _INSTEAD.search(clause, bits) else clause
         while (led := None if framed(clause) else EVIDENCE.match(clause, bits)) and clause.count(" ", led.end()) > 1:
             if led.group().endswith("that ") and _UNSURE.search(led.group()):
                 break
@@ -170,6 +185,8 @@ def pieces(sentence: str, asked: str, bits: int) -> Iterator[tuple[int, str, boo
             contrast = word.endswith("not") or word in ("although", "though", "even though", "whereas")
 
 
+# Without any of these a sentence is one clause.
+_CUTS = BREAK.any | CONCESSION.any | EVIDENCE.any | _INSTEAD.any | _NO_HELP.any | TAKEN_BACK.any
 # "It is not true that for the circle, the radius is …": the comma ends nothing.
 _WITHIN = re.compile(
     r"\b(?:that|whether) (?:for|in|on|at|of|with|from|by)\b[^,]*$|^\W*(?:perhaps|maybe|possibly)\b[^,]*$", re.IGNORECASE
@@ -194,13 +211,9 @@ _YES_NO_FIRST = re.compile(
 )
 
 
-# "No, I can't assess that": a refusal, and no answer to a yes-no question.
-_NO_HELP = re.compile(r"\W*no,? i (?:can't|cannot|can not|am not able|won't)\b", re.IGNORECASE)
-
-
 def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
     """A clause, apart from a "No, " or "Correction: " in front of it."""
-    if _NO_HELP.match(piece):
+    if _NO_HELP.match(piece, bits):
         yield len(piece) - len(piece.lstrip()), piece.strip()
         return
     yes_no = _YES_NO_FIRST.match(piece) if asks_yes_no(asked) else None

@@ -17,6 +17,7 @@ from l2v.benchmarks.scoring.forms import BOXED, MARKER, WHOLE, Claims, ResponseC
 from l2v.benchmarks.scoring.markers import (
     DENIED_BOX,
     DENIED_IN,
+    MARKS,
     SILENT,
     UNBOXED,
     WRONG_BOX,
@@ -27,6 +28,7 @@ from l2v.benchmarks.scoring.markers import (
 from l2v.benchmarks.scoring.own import own_part
 from l2v.benchmarks.scoring.phrases import JUDGED_WRONG, REAFFIRMS, WITHDRAWS
 from l2v.benchmarks.scoring.standing import BARE_LINE, VERB, standing
+from l2v.benchmarks.scoring.tables import PatternTable
 from l2v.benchmarks.scoring.topics import without_options
 
 
@@ -50,17 +52,15 @@ def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> 
     return Claims(tuple(sorted(found, key=lambda c: -c.at)), tuple(denied), text, last, place)
 
 
-_SUBJECT = re.compile(
+_SUBJECT = PatternTable(
     r"^\W{0,4}(?:(?:so|but|and|option|choice|answer|that) )*(\S.{0,60}?)\s+(?:(?:is|are|was)(?:n't|"
     r" not) (?:\w+ ){0,2}(?:correct|right|answer|"
     rf"solution|true|possible|valid)|(?:is|are|was) (?:\w+ly |also )?{JUDGED_WRONG}|(?:cannot|can't|can not) be)\b",
-    re.IGNORECASE,
 )
-_IS_ANSWER = re.compile(
+_IS_ANSWER = PatternTable(
     r"^\W{0,4}(?:(?:so|thus|hence|therefore|then|and|but|clearly|obviously)\b[\s,]*)?(?:(?:i|we) (?:think|believe|"
     r"conclude) (?:that )?)?((?-i:\(?[A-J]\)?)|[^,;:]{0,38}[\d=+√\\^)}][^,;:\s]{0,20})\s+(?:is|must be)\s+(?:therefore |thus |"
     r"indeed |clearly )?(?:(?:the |our |my )(?:\w+ )?(?:answer|result|solution|correct one)\b|(?:correct|right)\W*$)",
-    re.IGNORECASE,
 )
 
 
@@ -68,16 +68,20 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
     """Boxes and markers: (asserted, denied)."""
     asserted, denied = [], []
     for clause in clauses:
-        for claim, is_denied in marked_claims(text, clause, asked):
+        for claim, is_denied in marked_claims(text, clause, asked) if clause.bits & MARKS else ():
             if is_denied:
                 denied.append(claim)
             elif clause.kind not in SILENT:
                 asserted.append(claim)
-        if (subject := _SUBJECT.match(clause.text)) and clause.kind is Kind.DENIAL:
+        if (subject := _SUBJECT.match(clause.text, clause.bits)) and clause.kind is Kind.DENIAL:
             denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
-        if (named := _IS_ANSWER.match(clause.text)) and not VERB.search(named.group(1)) and clause.kind in ASSERTING:
+        if (
+            (named := _IS_ANSWER.match(clause.text, clause.bits))
+            and not VERB.search(named.group(1))
+            and clause.kind in ASSERTING
+        ):
             asserted.append(ResponseClaim(named.group(1), MARKER, named.group(1), clause.at))
-        if (said := YES_NO.fullmatch(clause.text)) and clause.kind in ASSERTING:
+        if (said := YES_NO.fullmatch(clause.text) if len(clause.text) < 40 else None) and clause.kind in ASSERTING:
             asserted.append(ResponseClaim(said.group(1), MARKER, said.group(1), clause.at))
     for before, clause in zip(clauses, clauses[1:], strict=False):
         if (
@@ -133,18 +137,23 @@ _PAIRED = re.compile(r"\(\s*[a-z]\s*,\s*[a-z]\s*\)")
 _BOX_LABEL = re.compile(r"(\b[a-z](?:\(-?\d+\))?|(?:\\angle|∠)\s?\d|[|\w]{1,6}\^\{?2\}?)\s*=\s*[$\\({]*$")
 _UNFINISHED = re.compile(r"^\W*(?:step \d|now|next|then)\b.*\b(?:the|which|by|and|of|is|to)$|\\?[({=+×*/-]\s*$", re.IGNORECASE)
 _CONCLUDED = re.compile(r"\b(?:answer|therefore|thus|hence|so|final)\b", re.IGNORECASE)
-_NO_ANSWER = re.compile(
-    r"\b(?:can't|cannot|can not|don't|do not|couldn't) (?:tell|say|decide|know) which\b|"
+_NO_ANSWER = PatternTable(
+    r"\b(?:can't|cannot|can not|don't|do not|couldn't) (?:tell|say|decide|know) which\b",
     r"\b(?:answer|solution|result)s?\b (?:is|are|was|cannot|can't|can not|could not|couldn't)\b",
-    re.IGNORECASE,
 )
+
+
+# What takes back, or may.
+_TAKES_BACK = _NO_ANSWER.any | WITHDRAWS.any
 
 
 def _withdrawn_until(clauses: Sequence[Clause]) -> int:
     """Where the last withdrawal starts that nothing behind it takes back; 0 for none. A refusal behind a marker is one."""
     at = 0
     for clause in clauses:
-        refused = _NO_ANSWER.search(clause.text) and clause.kind is Kind.REFUSAL
+        if not at and not clause.bits & _TAKES_BACK:
+            continue
+        refused = _NO_ANSWER.search(clause.text, clause.bits) and clause.kind is Kind.REFUSAL
         if refused or WITHDRAWS.search(clause.text, clause.bits) and clause.kind is Kind.WITHDRAWAL:
             at = clause.at
         elif at and REAFFIRMS.search(clause.text) and clause.kind in ASSERTING:

@@ -134,11 +134,14 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
     """What one clause does. asked: the question; what it asks for ("Which is wrong?") is no denial."""
     text, shortened = _SHORT.subn(r"\1 is", text) if "'s" in text else (text, 0)
     bits = possible(text) if bits is None or shortened else bits
-    said = _QUOTED.sub('""', _BECAUSE.split(text, maxsplit=1)[0])
-    if _CROSSED.search(text):
+    low = text.lower()
+    reasons = "because" in low or "since" in low or ", as " in low
+    stated = _BECAUSE.split(text, maxsplit=1)[0] if reasons else text
+    said = _QUOTED.sub('""', stated) if '"' in stated else stated
+    if ("rong" in low or "ncorrect" in low or not text.isascii()) and _CROSSED.search(text):
         return Kind.DENIAL
     if REMARKS.match(text, bits):
-        return Kind.HYPOTHESIS if IF.search(text) and SUPPOSES.search(text, bits) else Kind.REMARK
+        return Kind.HYPOTHESIS if IF.search(text, bits) and SUPPOSES.search(text, bits) else Kind.REMARK
     if text.rstrip("\"'*) _").endswith("?"):
         return Kind.QUESTION
     if INSTRUCTION.search(text, bits):
@@ -152,20 +155,21 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.REFUSAL
     if QUOTES.search(text, bits):
         return Kind.QUOTATION
-    if SUPPOSES.search(_BECAUSE.split(text, maxsplit=1)[0], bits):
-        return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text) else Kind.HYPOTHESIS
-    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(DOMAIN.sub(r"\1", said), bits)
+    if SUPPOSES.search(stated, bits):
+        return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text, bits) else Kind.HYPOTHESIS
+    said_of = DOMAIN.sub(r"\1", said) if "≠" in said or "\\ne" in said else said
+    found = None if _UNEQUAL.fullmatch(text) else DENIES.search(said_of, bits)
     if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL
-    if OWN_VERB.match(text) or framed(text):
+    if OWN_VERB.match(text, bits) or framed(text):
         return Kind.QUOTATION
-    if off_topic(_WAY.sub("", said), asked):
+    if off_topic(_WAY.sub("", said) if "ing" in low else said, asked):
         return Kind.REMARK
-    if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text):
+    if len(set(_labels(text))) > 1 or LETTERS_LISTED.search(text, bits):
         return Kind.LIST
-    if IF.search(text):
+    if IF.search(text, bits):
         return Kind.CONDITION if not asked.strip() or _SUPPOSED.search(asked) else Kind.HYPOTHESIS
     return Kind.CONCLUSION if CONCLUDES.match(text) else Kind.ASSERTION
 
@@ -175,6 +179,9 @@ def _labels(text: str) -> list[str]:
 
 
 _MOST = 400
+# What a place where a sentence stops, or another begins, cannot be without.
+_MAY_STOP = re.compile(r"[.!?][\"')\]*$]{0,3}\s|[。！？]")
+_MAY_BEGIN = re.compile(r"[ \t](?:If|My|I[st]|Th[ai][st]|Suppose|Imagine) ")
 
 
 def sentences(text: str) -> list[tuple[int, str, str]]:
@@ -183,18 +190,23 @@ def sentences(text: str) -> list[tuple[int, str, str]]:
     at, before = 0, ""
     for line in text.split("\n"):
         # A line said over and over is said once.
-        if line.strip() and line.strip() != before:
+        bare = line.strip()
+        if bare and bare != before:
             start = 0
-            for stop in [*(m.span() for m in STOP.finditer(line)), (len(line), len(line))]:
+            stops = STOP.finditer(line) if _MAY_STOP.search(line) or _MAY_BEGIN.search(line) else ()
+            for stop in [*(m.span() for m in stops), (len(line), len(line))]:
                 piece = line[start : stop[0]]
-                if piece.strip() and not (found and _said_again(piece.strip(), found[-1][1])):
+                own = piece.strip()
+                if own and not (found and found[-1][1].startswith(own) and _said_again(own, found[-1][1])):
                     lead = len(piece) - len(piece.lstrip())
-                    found.append((at + start + lead, piece.strip(), line[start:].strip()))
+                    found.append((at + start + lead, own, line[start:].strip() if start else bare))
                 start = stop[1]
-        before = line.strip() or before
+        before = bare or before
         at += len(line) + 1
     last = found[-1][1] if len(found) > 2 else ""
-    if last[-1:] not in ".!?" and any(_said_again(last, one) and one != last and one[-1:] != "?" for _, one, _ in found[:-1]):
+    if last[-1:] not in ".!?" and any(
+        one.startswith(last) and one != last and one[-1:] != "?" and _said_again(last, one) for _, one, _ in found[:-1]
+    ):
         del found[-1]
     return found[-_MOST:]
 
@@ -213,9 +225,8 @@ def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
     for number, (at, sentence, line) in enumerate(sentences(text)):
         bits = possible(sentence)
         for offset, piece, contrast in pieces(sentence, asked, bits):
-            own = bits if piece == sentence else possible(piece)
             rest = line[offset:].strip() if offset else line
-            found.append(Clause(piece, at + offset, rest, number, own, asked, Kind.REMARK if contrast else None))
+            found.append(Clause(piece, at + offset, rest, number, bits, asked, Kind.REMARK if contrast else None))
     governed = False
     for i, (before, clause) in enumerate(zip(found, found[1:], strict=False), 1):
         if clause.sentence != before.sentence:
@@ -282,7 +293,7 @@ def _asks_negatively(asked: str) -> bool:
 
 
 def _label(clause: Clause) -> str | None:
-    match = LABELLED.match(LIST_HEAD.sub("", clause.text))
+    match = LABELLED.match(LIST_HEAD.sub("", clause.text) if ":" in clause.text else clause.text)
     return (match.group(1) or match.group(2)) if match and len(set(_labels(clause.text))) < 2 else None
 
 
@@ -291,6 +302,8 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
     labels = [_label(c) for c in clauses]
     texts = {_same(o) for o in options if o.strip()}
     named = {_same(c.text) for c in clauses if _same(c.text) in texts}
+    if len(named) < 2 and not any(labels):
+        return list(clauses)
     found = list(clauses)
     lines = [(label, c.line) for c, label in zip(clauses, labels, strict=True) if label]
     judged = any(DISAPPROVED.search(line) or JUDGING.match(line) for _, line in lines)

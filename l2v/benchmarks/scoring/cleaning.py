@@ -48,21 +48,23 @@ def clean(response: str | None) -> str:
     Thoughts (<think>), closed or not, are not read, nor is what follows the end of the model's turn.
     """
     text = _unpacked(_spoken(response or "")[-TAIL:]).replace("\r\n", "\n").translate(_TABLE)
-    text = _RUN.sub(r"\1\n\2", text).replace("here's ", "here is ")
+    # A run of 150 signs holds three that stand 50 apart.
+    text = _RUN.sub(r"\1\n\2", text) if _THREE.search(text[::50]) else text
+    text = text.replace("here's ", "here is ")
     text = _OVER_AND_OVER.sub(r"\1", _ONE_OPTION.sub(r"\1. \2", text)) if len(text) < 400 else text
     text = _EXACTLY.sub("", text) if "xactly " in text or "recisely " in text else text
     text = _IT_IS.sub(r"It is \1", text) if " it is." in text or text.endswith(" it is") else text
     if not text.isascii():
         text = _BESIDE.sub(" ", _levelled(_SURROGATE.sub("", text)))
         text = _MARKED.sub(r"\1\n", _MARKED_AHEAD.sub(_marked_behind, text))
-    text = _RESERVED.sub(r", \1", text)
+    text = _RESERVED.sub(r", \1", text) if " (" in text or "\n(" in text else text
     if "\\begin{" in text:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
     text = _BOXED_PART.sub(r"\1\2}", text) if "frac{\\boxed" in text else text
-    text = _MARKER_AS_TEXT.sub(r"\1", text).strip()
+    text = (_MARKER_AS_TEXT.sub(r"\1", text) if "\\" in text else text).strip()
     # A marker over and over, and nothing behind it.
-    return "" if len(text) < 400 and {*_ANY_WORD.findall(text.lower())} == {"answer"} else text
+    return "" if len(text) < 400 and "nswer" in text and {*_ANY_WORD.findall(text.lower())} == {"answer"} else text
 
 
 _ANY_WORD = re.compile(r"\w+")
@@ -85,7 +87,7 @@ _ROW = re.compile(
     r"^\s*\|\s*\**\(?([A-J](?=[\s)|*.:])|(?:grand |sub-?)?total|sum|answer|result)\)?\**\s*\|(.*)\|\s*$", re.IGNORECASE
 )
 # Signs without a word say nothing, however many; but the last may belong to what follows (\boxed, -5, $x$).
-_RUN = re.compile(r"(\W{50})\W{92,}(\W{8})")
+_RUN, _THREE = re.compile(r"(\W{50})\W{92,}(\W{8})"), re.compile(r"\W{3}")
 # Scripts without spaces: "有3个人" is "有 3 个人".
 _HAN = "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
 _BESIDE = re.compile(rf"(?<={_HAN})(?=[\w$\\(])(?!{_HAN})|(?<=[\w)])(?<!{_HAN})(?={_HAN})")
@@ -112,7 +114,8 @@ def _marked_behind(line: re.Match[str]) -> str:
 
 def _spoken(text: str) -> str:
     """The response proper: without thoughts, and up to the first end of its turn."""
-    text = _THOUGHT_TAG.sub(lambda m: f"<{m[1] or m[2] or ''}think>", _STRUCK.sub(" ", text))
+    text = _STRUCK.sub(" ", text) if "~~" in text or "<" in text else text
+    text = _THOUGHT_TAG.sub(lambda m: f"<{m[1] or m[2] or ''}think>", text) if "think" in text.lower() else text
     if "<" not in text:
         return text
     closed = list(_CLOSED.finditer(text))
@@ -273,6 +276,7 @@ _OPERATOR = re.compile(r"[=+*/^<>√πƒ]")
 _DROPPED = set(".,;:!?\"'°{}\\ ")
 
 
+@lru_cache(maxsize=2**14)
 def squeeze(text: str) -> str:
     """The text for comparing: lower case, no articles, no spaces, no closing punctuation, months and weekdays short.
 

@@ -59,6 +59,8 @@ _RIGHT_AFTER = PatternTable(
     r"answer) (?:that|which) (?:fits|holds|is true|matches|works|agrees|remains|makes sense))\b|(?<!not )\bonly\s+(?:option\s+)"
     r"?\(?([A-J])\)?\s+(?:works|fits|matches|satisfies|remains|is left|(?:shows|does|has) (?:this|that|so|it))\b)"
 )
+# What any of these needs.
+MARKS = MARK.any | _RIGHT_AFTER.any
 _NOT_YET = re.compile(
     r"^\W{0,6}(?:(?:correct|right)\W*$|true that|either\b(?=.*\bor\b)|clear\b|given (?:by|as)?|based|determined|found|"
     r"calculated|obtained|computed|as follows|derived|the (?:one|option|choice) (?:that|which|with)\b|in the form|one of|"
@@ -132,15 +134,15 @@ _REFUTED = re.compile(
     re.IGNORECASE,
 )
 _ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
-_SPEAKS_OF_ONE = re.compile("answer|choice", re.IGNORECASE)
 
 
 def owned(clause: Clause) -> Clause:
     """The clause, as a quotation where it speaks of an answer that is not the response's own."""
-    if not _SPEAKS_OF_ONE.search(clause.text):
+    low = clause.text.lower()
+    if "answer" not in low and "choice" not in low:
         return clause
     named = [m.start() for m in _ANSWER.finditer(clause.text)]
-    if named and clause.kind is Kind.CONDITION and not clause.text.lower().startswith("if "):
+    if named and clause.kind is Kind.CONDITION and not low.startswith("if "):
         return replace(clause, given=Kind.HYPOTHESIS)
     if clause.kind in ASSERTING and "answer" in clause.text and _OTHER_QUESTION.search(clause.text):
         return replace(clause, given=Kind.QUOTATION)

@@ -13,17 +13,18 @@ _FUNCTIONS = {
     "arctan"
 }  # fmt: skip
 _UNIT_WORDS = set(UNITS) | {"units", "unit", "litres", "liters", "square", "cubic", "metres", "meters", "left", "right", "text"}
+_NO_PROSE = _FUNCTIONS | _UNIT_WORDS
+_PROSE, _HOLDS_ANY = re.compile(r"[^\W\d_]{3,}"), re.compile(r"[\dA-Za-zπ∞]")
 
 
 def prose_words(text: str) -> int:
     """How many words of prose a text has: of three letters or more, and neither functions nor units."""
-    found = re.findall(r"[^\W\d_]{3,}", text)
-    return sum(w.lower() not in _FUNCTIONS and w.lower() not in _UNIT_WORDS and not w.isupper() for w in found)
+    return len([w for w in _PROSE.findall(text) if not (w.isupper() or w.lower() in _NO_PROSE)])
 
 
 def is_mathematics(text: str) -> bool:
     """Whether a text is an expression, equation, interval or set rather than prose."""
-    return len(text) <= LONGEST_EXPRESSION and bool(re.search(r"[\dA-Za-zπ∞]", text)) and prose_words(text) == 0
+    return len(text) <= LONGEST_EXPRESSION and _HOLDS_ANY.search(text) is not None and prose_words(text) == 0
 
 
 _LATEX = r"\pi ", r"\leq ", r"\geq ", r"\neq ", r"\cup ", r"\infty ", r"\times ", r"\frac", ""

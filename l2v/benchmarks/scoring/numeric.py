@@ -48,6 +48,14 @@ BOUND = re.compile(
     r"\d!(?=\s?[a-z(])|\d[\d.,]*\s+score(?=\W*$)|\d[\d.,]*\s\(or\b[^)]*\)|\d(?:st|nd|rd|th)\b",
     re.IGNORECASE,
 )
+
+
+@lru_cache(maxsize=8192)
+def unbound(text: str) -> str:
+    """A text with an ellipsis for each number that only bounds or names something."""
+    return BOUND.sub("…", text)
+
+
 # A box with two quantities, or a number in words that nobody works out: "2 hours 30 minutes", "10% of 50", "1 to 4".
 OPEN_BOX = re.compile(
     rf"{BOUND.pattern}|\d.*\b(?:of|and|to|squared|cubed)\b|\b(?:half|dozens?|score)\b|\d\s?[a-z'\"]+,?\s?\d|\|", re.IGNORECASE
@@ -100,14 +108,14 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         if behind and (named := read_value(behind.group(1))) is not None:
             return named
         text = _FRONTED.sub("", text)
-        first = _first_clause(BOUND.sub("…", text))
+        first = _first_clause(unbound(text))
         if first is not None and "=" not in text:
             return first
     text = _SUM.sub("", _CHECKED.sub("", _BRACKETED.sub("", _OF_SO_MANY.sub("", text))))
     text = _HUNDRED_AND.sub("hundred ", decimal_points(text).rstrip("!"))
     if _PART.search(text):
         return None
-    text = _PLAIN_FRACTION.sub(r"\1/\2", _PAIRS.sub("…", BOUND.sub("…", text)))
+    text = _PLAIN_FRACTION.sub(r"\1/\2", _PAIRS.sub("…", unbound(text)))
     if not tail and _several(text):
         return None
     text = without_item(text, asked) if tail else text

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
+from l2v.benchmarks.scoring.numeric import BOUND
 from l2v.benchmarks.scoring.values import Value, read_value
 
 LETTERS = "ABCDEFGHIJ"
@@ -26,7 +27,7 @@ class OptionReading:
 
 @dataclass(frozen=True)
 class Options:
-    """The options as compared. bare: they are only their own letters, or unknown."""
+    """The options as compared. bare: they are only their own letters, or unknown; bounds: one is called like one ("Step 3")."""
 
     texts: tuple[str, ...]
     plain: tuple[str, ...]
@@ -34,6 +35,7 @@ class Options:
     spaced: tuple[str, ...]
     values: tuple[Value | None, ...]
     bare: bool
+    bounds: bool
 
     @property
     def letters(self) -> str:
@@ -54,7 +56,8 @@ def prepare(options: tuple[str, ...]) -> Options:
     values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
     lead = beginning(texts)
     spaced = tuple(spaced_words(t[lead:] if t.startswith(texts[0][:lead]) else t) for t in texts)
-    return Options(texts, tuple(plain(t) for t in texts), tuple(squeeze(t) for t in texts), spaced, values, bare)
+    bounds = any(map(BOUND.search, texts))
+    return Options(texts, tuple(map(plain, texts)), tuple(map(squeeze, texts)), spaced, values, bare, bounds)
 
 
 def beginning(options: tuple[str, ...]) -> int:
@@ -74,8 +77,10 @@ _TOKENS = re.compile(r"[^\W_]+(?:['.:/][^\W_]+|-\d+)*|[+=<>%°$]")
 
 def spaced_words(text: str) -> str:
     """The words of a text, one form for one and many."""
-    words = _TOKENS.findall(_COMPASS.sub(r"\1\2", _LIKELY.sub("", _DETERMINER.sub("", plain(text)).lower())))
-    return f" {' '.join(_PLURAL.sub('', word) for word in words)} "
+    text = _DETERMINER.sub("", plain(text)).lower()
+    text = _LIKELY.sub("", text) if "likely" in text or "probably" in text or "'s" in text else text
+    text = _COMPASS.sub(r"\1\2", text) if "north" in text or "south" in text else text
+    return f" {' '.join(_PLURAL.sub('', word) if word[-1] == 's' else word for word in _TOKENS.findall(text))} "
 
 
 # "would most likely increase", "Peru's area"

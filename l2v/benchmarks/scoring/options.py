@@ -8,9 +8,10 @@ from functools import partial
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics
-from l2v.benchmarks.scoring.numeric import BOUND, committed_value
+from l2v.benchmarks.scoring.numeric import committed_value, unbound
 from l2v.benchmarks.scoring.option_texts import LETTERS, NAMED, OptionReading, Options, inflected, prepare, spaced_words
 from l2v.benchmarks.scoring.sameness import near, same_number
+from l2v.benchmarks.scoring.tables import holds
 from l2v.benchmarks.scoring.values import read_value
 
 
@@ -21,7 +22,7 @@ def read_option(
 
     asked: the question, whose numbers sentences repeat beside their answer. asks_not: whether it asks what is not so.
     """
-    if _UNTRUE.search(asked) and _STATED_TRUE.search(claim.text):
+    if _untrue(asked) and _STATED_TRUE.search(claim.text):
         return None
     known, how = prepare(options), claim.how
     if how == OPENING:
@@ -50,7 +51,7 @@ def read_option(
 
 
 # "Statement A is true", where the false one is asked for.
-_UNTRUE = re.compile(r"\b(?:false|incorrect|wrong|untrue|not true)\b", re.IGNORECASE)
+_untrue = holds(re.compile(r"\b(?:false|incorrect|wrong|untrue|not true)\b", re.IGNORECASE))
 _STATED_TRUE = re.compile(r"\bstatement \W?[A-J]\W? is (?:true|correct|right)\b", re.IGNORECASE)
 
 
@@ -65,7 +66,7 @@ _IS = re.compile(r"\s(?:is|are|was|were|be|equals|measures|represents)(?: (?:loc
 
 def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
     """The option that a response repeats word for word and nothing else, over however many sentences."""
-    return _same_text(text, prepare(options))
+    return _same_text(text, prepare(options)) if len(text) <= 60 + 3 * max(map(len, options), default=0) else None
 
 
 def _bare_text(text: str) -> str:
@@ -83,9 +84,10 @@ def _same_text(text: str, known: Options, to_the_letter: bool = False) -> Option
     if to_the_letter:
         found = known.where([bool(t) and t == plain(text) for t in known.plain])
     else:
-        squeezed = squeeze(_NEITHER.sub("neither", _RANGE.sub(r"\1-\2", text)))
+        ranged = _RANGED.search(text) is not None
+        squeezed = squeeze(_NEITHER.sub("neither", _RANGE.sub(r"\1-\2", text) if ranged else text))
         squeezed = _YES_NO.get(squeezed, squeezed)
-        alike = (squeezed, squeeze(_RANGE.sub(r"\1:\2", text)))
+        alike = (squeezed, squeeze(_RANGE.sub(r"\1:\2", text) if ranged else text))
         found = known.where([bool(s) and s in alike for s in known.squeezed])
         found = found or known.where([";" in t and squeezed == squeeze(t.partition(";")[2]) for t in known.texts])
         found = found or known.where([len(s) > 3 and s == squeezed.removesuffix("s") for s in known.squeezed])
@@ -96,6 +98,8 @@ def _same_text(text: str, known: Options, to_the_letter: bool = False) -> Option
 
 # Other languages' words for the options "Yes" and "No".
 _RANGE = re.compile(r"(?:between\s+|from\s+)?(\d[\d.,]*)\s*(?:to|–|(?<=\d )and)\s*(\d)", re.IGNORECASE)
+# What any of these holds, found sooner.
+_RANGED = re.compile(r"\d[.,]*\s*(?:to|–|and)\s*\d", re.IGNORECASE)
 # "neither even nor odd"
 _NEITHER = re.compile(r"\bneither\W+\w+ nor \w+", re.IGNORECASE)
 _ORDINAL = re.compile(
@@ -230,7 +234,7 @@ def _mention(text: str, how: str, known: Options, asks_not: bool, asked: str) ->
         return None
     text = plain(text[-300:] if how in SENTENCES else text)
     # "Step 3" is a bound of no answer where it is an option.
-    spaced = spaced_words(text if any(map(BOUND.search, known.texts)) else BOUND.sub("…", text))
+    spaced = spaced_words(text if known.bounds else unbound(text))
     asks_not = asks_not and not _LEAVES.search(text)
     denied = any(asks_not or m.group() not in asked.lower() for m in _DENIED.finditer(spaced))
     if denied != (asks_not and how in SENTENCES):

@@ -20,6 +20,12 @@ _HEADER = re.compile(
     r"\[INST\]|\[(?:question|problem)\]|\[next (?:question|problem)\b|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
 )
+# What any of these holds, found sooner.
+_HEAD_WORDS = """question problem exercise follow user human instruction query example variation bonus practice challenge task
+<image> hint [inst] [next"""
+_HEADS = _HEAD_WORDS.split()
+_NAMES, _SIGN = re.compile(r"[^\W_]+"), re.compile(r"\w")
+_Q = re.compile(r"q(?![a-z])")
 _NEXT_ONE = re.compile(
     r"\b(?:here(?:'s| is)|(?:now,? )?(?:try|consider|let'?s (?:do|try|look at))|next(?:,| is))\s+(?:\w+ )?(?:another|"
     r"an? (?:new|similar|related|second|harder)|the next)\s(?:\w+ ){0,2}(?:question|problem|exercise|example|puzzle)\b",
@@ -56,7 +62,8 @@ _BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|whe
 def own_part(text: str, asked: str) -> str:
     """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
     text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
-    appendix = _APPENDIX.search(text)
+    low = text.lower()
+    appendix = _APPENDIX.search(text) if "here" in low else None
     if appendix and not _RESULT.search(appendix.group()) and _RESULT.search(text[: appendix.start()].rpartition("\n")[2]):
         text = text[: appendix.start()]
     if (first := _BARE_FIRST.match(text)) and not _tokens(first.group(1)) <= _tokens(asked):
@@ -71,13 +78,13 @@ def own_part(text: str, asked: str) -> str:
     if reply and ("?" not in reply.group() or asked.strip() and not _is_another(reply.group().partition(":")[2], asked)):
         text = text[reply.end() :]
     text = _without_echo(text, asked)
-    for match in _ASKED_NEXT.finditer(text):
+    for match in _ASKED_NEXT.finditer(text) if "?" in text else ():
         head = text[: match.start()].strip()
         answered = _marks(head) or len(sentences(head)) == 1 and not _marks(text[match.end() :])
         if answered and _is_another(match[1], asked) and not _TURNS_BACK.search(match[1]):
             text = head
             break
-    heads = [*_HEADER.finditer(text)]
+    heads = [*_HEADER.finditer(text)] if any(map(low.__contains__, _HEADS)) or _Q.search(low) else []
     if "another" in text or "similar" in text or "next" in text or "Next" in text:
         heads = sorted([*heads, *_NEXT_ONE.finditer(text)], key=re.Match.start)
     for match in heads:
@@ -88,7 +95,7 @@ def own_part(text: str, asked: str) -> str:
         found = _QUESTION.match(text, match.end())
         own = found is not None and squeeze(found.group()) in squeeze(asked)
         leads_in = leads_in or own and all(classify(one) is Kind.INSTRUCTION for _, one, _ in sentences(head))
-        if re.search(r"\w", head) and not leads_in or found and _is_another(found.group(), asked):
+        if _SIGN.search(head) and not leads_in or found and _is_another(found.group(), asked):
             return head
     return text
 
@@ -112,7 +119,7 @@ def _without_echo(text: str, asked: str) -> str:
     """A response without the question repeated behind it."""
     question = without_options(asked).strip()
     at = text.find(f"\n{question}", 1) if len(question) > 20 else -1
-    if at <= 0 or not re.search(r"\w", text[:at]) or _LEADS_IN.search(text[:at]) or _marks(text[at:]) and not _marks(text[:at]):
+    if at <= 0 or not _SIGN.search(text[:at]) or _LEADS_IN.search(text[:at]) or _marks(text[at:]) and not _marks(text[:at]):
         return text
     return text[:at].strip()
 
@@ -123,7 +130,7 @@ def _marks(text: str) -> bool:
 
 
 def _tokens(text: str) -> set[str]:
-    return set(re.findall(r"[^\W_]+", clean(text).lower()))
+    return set(_NAMES.findall(clean(text).lower()))
 
 
 def _is_another(question: str, asked: str) -> bool:

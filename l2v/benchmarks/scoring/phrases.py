@@ -51,7 +51,8 @@ WITHDRAWS = PatternTable(
     r"\b(?:that|this|which|(?:that|this) (?:answer|result|value|number)|the (?:box|answer|result|value|reasoning|solution|"
     r"calculation)(?: above| before)?|the above|it)"
     rf"(?:'s| is| was| seems| must be) (?:\w+ )?(?:{JUDGED_WRONG}|not (?:right|correct|valid)|a mistake|an error|"
-    r"off)\b(?! to\b)|\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)|"
+    r"off)\b(?! to\b)",
+    r"\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)",
     r"\b(?:just kidding|take (?:that|it|this) back|take back (?:what|my)|made (?:that|it|this) up|(?:was|is) a joke|"
     r"ignore (?:this|that|"
     r"the above))\b|^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
@@ -229,12 +230,12 @@ CONCLUDES = PatternTable(
     r"综上)"
 )
 LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
-LETTERS_LISTED = re.compile(
-    r"(?<![\w(])\(?([A-J])\)?(?:,\s*(?:and |or )?\(?[A-J]\)?){2,}|\b(?:options?|choices?)\b(?! \(?[A-J]\)? (?:is|"
+LETTERS_LISTED = PatternTable(
+    r"(?<![\w(])\(?([A-J])\)?(?:,\s*(?:and |or )?\(?[A-J]\)?){2,}",
+    r"\b(?:options?|choices?)\b(?! \(?[A-J]\)? (?:is|"
     r"must)\b)[^.:]{0,20}:",
-    re.IGNORECASE,
 )
-IF = re.compile(r"^\W{0,4}(?:and |so |but |then |therefore,? |thus,? |hence,? )?if\b|\S\s+if\s", re.IGNORECASE)
+IF = PatternTable(r"^\W{0,4}(?:and |so |but |then |therefore,? |thus,? |hence,? )?if\b", r"\S\s+if\s")
 # "10 people did not vote"
 COUNTED = re.compile(
     r"^\W*(?:[a-z]+[ ,]+){0,3}\d[\w ,.]{0,40}\b(?:do|does|did|have|has|were|are|was|will)(?:n't| not) (?!the |an? |correct|"
@@ -264,7 +265,7 @@ CLAIMING = re.compile(
     re.IGNORECASE,
 )
 # What "I" or "we" do when they claim; "I considered", "I disagree with", "we tried" claim nothing.
-OWN_VERB = re.compile(
+OWN_VERB = PatternTable(
     r"^\W*(?:(?:so|thus|hence|therefore|then|but|and|now|here|well|yes|no|finally|clearly)\b[\s,]*)*(?:i|we)\s(?!am\b|are\b|"
     r"was\b|were\b|have\b|had\b|do\b|did\b|can\b|could\b|would\b|will\b|must\b|should\b|may\b|might\b|need\b|also\b|then\b|"
     r"now\b|\w+ly\b|think|believe|conclude|say|choose|chose|pick|select|get|got|find|found|see|saw|count|obtain|obtained|know|"
@@ -272,7 +273,6 @@ OWN_VERB = re.compile(
     r"observe|calculat|comput|identif|opt|use|add|subtract|multiply|divide|simplif|solve|measure|arrive|end|reach|notice|read|"
     r"feel|suspect|stand|settle|mean|derive|learn|recogni|look|compare|check|set|let|substitute|plug|divid|recall|start|look|"
     r"assum|consider(?!ed)|deal|want|take|round|convert|apply|draw|define|write|eliminat|rul|denote)(?=\w)",
-    re.IGNORECASE,
 )
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)

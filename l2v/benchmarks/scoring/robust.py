@@ -41,6 +41,7 @@ from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_w
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.phrases import LABELLED
 from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
+from l2v.benchmarks.scoring.tables import holds
 from l2v.benchmarks.scoring.terms import in_its_terms
 from l2v.benchmarks.scoring.values import read_value
 
@@ -54,8 +55,8 @@ def robust(question: Question, response: str | None) -> Verdict:
     return found if isinstance(found, Verdict) else _settled(found, symbolic.equal(*found.pair))
 
 
-# So many comparisons are handed over at once.
-AHEAD = 5
+# So many comparisons are handed over at once; of so many responses some will need one.
+AHEAD, MANY = 5, 1000
 
 
 def robust_many(
@@ -70,6 +71,8 @@ def robust_many(
     known: dict[tuple[Question, str | None], Verdict | Pending] = {}
     # Of many, algebra is begun while the others are read.
     ahead, waiting = ThreadPoolExecutor(1), list[tuple[str, str]]()
+    if len(pairs) >= MANY and workers != 1:
+        ahead.submit(symbolic.begin)
     try:
         for pair in pairs:
             if pair not in known:
@@ -103,7 +106,7 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
         return _judge_choice(question, letters, claim) if letters else _judge_other(question, claim)
 
     claims = read_claims(text, question.text, question.options)
-    whole = letters and not claims.own.endswith("?") and whole_option(claims.own, question.options) is not None
+    whole = letters and not claims.own.endswith("?") and whole_option(claims.own, question.options)
     found = [ResponseClaim(claims.own, WHOLE, claims.own)] * bool(whole) + list(claims.explicit)
     marked = [c for c in found if c.how == MARKER]
     if len(marked) > 2 and len({v.extraction for v in map(judge, marked) if isinstance(v, Verdict)}) > 2:
@@ -209,7 +212,9 @@ def _right(verdict: Verdict | Pending) -> bool:
     return isinstance(verdict, Pending) or verdict.correct is True
 
 
-_ASKS_NOT = re.compile(r"\bNOT\b|\b(?:is|are|does|do|can|could)(?: not|n't) (?!\w+\?)|\b(?:which|what)\b.*\bnot\b|\bexcept\b")
+_asks_not = holds(
+    re.compile(r"\bNOT\b|\b(?:is|are|does|do|can|could)(?: not|n't) (?!\w+\?)|\b(?:which|what)\b.*\bnot\b|\bexcept\b")
+)
 _SEVERAL = re.compile(r"^\(?[A-J]\)?(?:[\s,;]+\(?[A-J]\)?)+$")
 
 
@@ -231,7 +236,7 @@ def _judge_letters(question: Question, gold: str, claim: ResponseClaim) -> Verdi
 
 
 def _judge_choice(question: Question, gold: str, claim: ResponseClaim) -> Verdict | Pending | None:
-    reading = read_option(claim, question.options, question.text, bool(_ASKS_NOT.search(question.text)))
+    reading = read_option(claim, question.options, question.text, _asks_not(question.text))
     if reading is None:
         return _unnamed(question, gold, claim)
     extraction, rule = shown(claim.text), f"{claim.how}+{reading.by}"

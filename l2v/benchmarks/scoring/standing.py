@@ -66,12 +66,12 @@ def standing(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) -
         lines.pop()
     one = " ".join(lines[:1] if len(set(lines)) == 1 else lines)
     words = one.split()
-    if len({word.strip(",.;") for word in words}) == 1:
+    if words and words[0].strip(",.;") == words[-1].strip(",.;") and len({word.strip(",.;") for word in words}) == 1:
         one = words[-1]
     one = said[0].text if len(said) == len(lines) == 1 and len(one) > len(said[0].text) else one
     alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
-    if len(set(lines)) == 1 and alone and not _CUT.search(one) and is_bare(short := _shortly(one) or one):
+    if len(set(lines)) == 1 and alone and not _is_cut(one) and is_bare(short := _shortly(one) or one):
         return [ResponseClaim(short, WHOLE, short, sentence=one)]
     found = [*_ending(said, lines, asked), *_focal(said, lines, asked, explicit), *filled(said, asked)]
     found += titled(said, asked) if not found else []
@@ -108,10 +108,13 @@ _LEAD_IN = re.compile(
 )
 
 
+_WHY = re.compile(r",? (?:because|since|as)\b")
+
+
 def _shortly(text: str) -> str | None:
     """The answer of a sentence that is nothing but "So it is …" and an answer."""
     lead = _LEAD_IN.match(text)
-    short = re.split(r",? (?:because|since|as)\b", text[lead.end() :])[0].strip(" ,:") if lead else text
+    short = _WHY.split(text[lead.end() :], maxsplit=1)[0].strip(" ,:") if lead else text
     bare = (
         lead
         and re.search(r"\w", lead.group())
@@ -121,14 +124,21 @@ def _shortly(text: str) -> str | None:
     return short if bare and len(short) <= 60 and len(_WORD.findall(short)) <= 2 else None
 
 
-# A last word on which no sentence ends.
-_CUT = re.compile(
-    r"\b(?:is|are|was|were|the|an|of|to|that|and|or|but|therefore|thus|with|for|by|we|which|than|as|at|from|be|if|because|"
-    r"since|not|its|these|would|will|can|must|need|has|have|equals?)[\s,:]*$|[\w)}]\s?(?:[×+÷=-]|\\(?:cdot|times|div|"
-    r"frac))\s*\$?\s*$|^\W*(?:step 1|first(?:ly)?|"
-    r"let'?s)\b[^.!?]*$",
-    re.IGNORECASE,
-)
+# A last word or sign on which no sentence ends.
+_LAST_WORD = re.compile(r"(\w+)[\s,:]*$")
+_CUT_WORDS = """is are was were the an of to that and or but therefore thus with for by we which than as at from be if because
+since not its these would will can must need has have equal equals"""
+_CUT = frozenset(_CUT_WORDS.split())
+_SIGN = re.compile(r"[\w)}]\s?(?:[×+÷=-]|\\(?:cdot|times|div|frac))\s*\$?\s*$")
+_BEGUN = re.compile(r"\W*(?:step 1|first(?:ly)?|let'?s)\b[^.!?]*$", re.IGNORECASE)
+
+
+def _is_cut(text: str) -> bool:
+    """Whether a text ends on a word or a sign that no sentence ends on, or is but the beginning of an explanation."""
+    word = _LAST_WORD.search(text[-30:])
+    return (
+        word is not None and word[1].lower() in _CUT or _SIGN.search(text[-20:]) is not None or _BEGUN.match(text) is not None
+    )
 
 
 def _bare(text: str) -> str:
@@ -139,7 +149,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
     """The last line where that is a bare answer; the sentence that concludes, the last one or the one before it."""
     last = said[-1]
     refused = [c for c in said if c.kind is Kind.REFUSAL and c.sentence >= last.sentence - 1]
-    if last.text.count("{") > last.text.count("}") or _CUT.search(last.text) or _unfinished(last.text):
+    if last.text.count("{") > last.text.count("}") or _is_cut(last.text) or _unfinished(last.text):
         return []
     if _CODE.search(last.text) or last.kind not in ASSERTING:
         return _before_last(said) if not refused and last.kind in _BEHIND else []
@@ -221,7 +231,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
     A repeated yes-no question answers it where no marker says what the answer is (`explicit`).
     """
     last = said[-1]
-    if _CUT.search(last.text) or not _finished(lines[-1]):
+    if _is_cut(last.text) or not _finished(lines[-1]):
         return []
     found: list[ResponseClaim] = []
     behind = last
@@ -233,7 +243,7 @@ def _focal(said: Sequence[Clause], lines: Sequence[str], asked: str, explicit: b
             and (answer := restated(clause.text, asked) or restated(clause.text.rpartition(" and ")[2], asked))
         ):
             return [ResponseClaim(answer[0], STATEMENT, answer[0], clause.at, sentence=answer[1])]
-        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _CUT.search(clause.text) or not _finished(clause.line):
+        if clause.kind in (Kind.REFUSAL, Kind.WITHDRAWAL) or _is_cut(clause.text) or not _finished(clause.line):
             break
         turned = clause is not last and _TURNS.match(behind.text)
         equation = not _WORD.search(clause.text)
@@ -271,7 +281,7 @@ def _before_last(said: Sequence[Clause]) -> list[ResponseClaim]:
         c
         for c in said[max(0, last - 2) : last]
         if firsts[c.sentence] == c.at
-        and not _CUT.search(c.text)
+        and not _is_cut(c.text)
         and sum(other.sentence == c.sentence and other.kind in ASSERTING for other in said) == 1
         and (c.kind is Kind.CONCLUSION or c.kind is Kind.ASSERTION and _shortly(c.text))
     ]

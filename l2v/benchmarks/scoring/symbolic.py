@@ -22,6 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from l2v.benchmarks.scoring.symbolic_worker import UNANSWERED, WALL_SECONDS
+from l2v.benchmarks.scoring.values import read_value
 
 # Wall seconds after which a comparison that did not end itself is ended from here (where nothing can fork it is the only
 # limit); and for the process to start.
@@ -43,6 +44,24 @@ def bounded(expression: str) -> bool:
     return 0 < len(expression) <= LONGEST and deepest <= 8 and not _HUGE.search(expression)
 
 
+def apart(gold: str, text: str) -> bool:
+    """Whether two expressions differ for sure, which takes no algebra: names, a name and a number, two numbers."""
+    sides = [side.strip() for side in (gold, text)]
+    names = [side.lower() for side in sides if _NAME.fullmatch(side)]
+    if len(names) == 2:
+        # The letters of a name are factors.
+        return sorted(names[0]) != sorted(names[1])
+    values = [value for side in sides if (value := read_value(side)) and not (value.unit or value.percent or value.scale != 1)]
+    if names:
+        return len(values) == 1 and len(names[0]) == 1 and names[0] not in "ei"
+    a, b = (value.number for value in values) if len(values) == 2 else (0.0, 0.0)
+    return abs(a - b) > 1e-3 * max(abs(a), abs(b))
+
+
+# Not the name of a function or a number.
+_NAME = re.compile(r"(?!(?:sin|cos|tan|cot|sec|csc|log|ln|exp|max|min|lim|pi|inf|sqrt|frac|oo)$)[A-Za-z]{1,8}", re.IGNORECASE)
+
+
 class SymbolicProcess:
     """One comparing process (symbolic_worker.py). It starts at the first question, and anew should it ever end."""
 
@@ -55,18 +74,19 @@ class SymbolicProcess:
         """Whether the two are equal; None when one cannot be read, is too large, or takes too much computing."""
         if not (bounded(gold) and bounded(text)):
             return None
+        answer: Equality = self._exchange(json.dumps([gold, text]) + "\n", SECONDS) if self.begin() else UNANSWERED
+        return answer
+
+    def begin(self) -> bool:
+        """Whether the process is there; it is started where it is not."""
         if self.process is None or self.owner != os.getpid() or self.process.poll() is not None:
             try:
                 self._launch()
             except OSError:
                 # No process can be had: nothing is decided, and nothing else is lost.
-                return UNANSWERED
-        if not self.ready:
-            self.ready = self._exchange("", START_SECONDS) == "ready"
-            if not self.ready:
-                return UNANSWERED
-        answer: Equality = self._exchange(json.dumps([gold, text]) + "\n", SECONDS)
-        return answer
+                return False
+        self.ready = self.ready or self._exchange("", START_SECONDS) == "ready"
+        return self.ready
 
     def _launch(self) -> None:
         """Start the process without waiting for it."""
@@ -120,6 +140,12 @@ _answers: dict[tuple[str, str], Equality] = {}
 atexit.register(_shared.close)
 
 
+def begin() -> None:
+    """Start the comparing process of this one, which takes some seconds, before anything is to be compared."""
+    with _lock:
+        _shared.begin()
+
+
 def equal(gold: str, text: str) -> Equality:
     """Whether two LaTeX expressions are equal; None when one cannot be read, is too large, or takes too much computing."""
     return equal_many([(gold, text)], workers=1)[0]
@@ -134,6 +160,7 @@ def equal_many(
     asked again the next time.
     """
     counts = Counter(pairs)
+    _answers.update((pair, False) for pair in counts if pair not in _answers and apart(*pair))
     wanted = [pair for pair in counts if pair not in _answers]
     progress(sum(counts.values()) - sum(counts[pair] for pair in wanted))
     workers = min(workers or os.cpu_count() or 1, 8, max(len(wanted) // 20, 1))

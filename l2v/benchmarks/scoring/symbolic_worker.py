@@ -42,7 +42,25 @@ def equal(gold: str, text: str) -> bool | None:
     sides = [parse(f"${side}$", config, fallback_mode="no_fallback", parsing_timeout=None) for side in (gold, text)]
     if not all(sides):
         return None
+    if _apart(sides[0][0], sides[1][0]):
+        return False
     return bool(verify(*sides, timeout_seconds=None) or verify(*reversed(sides), timeout_seconds=None))
+
+
+def _apart(one: object, other: object) -> bool:
+    """Whether two expressions have unlike values where their symbols are given some: no algebra would find them equal."""
+    from sympy import Expr, Float  # type: ignore[import-untyped]
+
+    if not (isinstance(one, Expr) and isinstance(other, Expr)):
+        return False
+    # x and X are one symbol to math-verify, and e and E one number.
+    names = {symbol: symbol.name.lower() for symbol in one.free_symbols | other.free_symbols}
+    given = {symbol: Float(1.3 + sum(map(ord, name)) % 97 / 61) for symbol, name in names.items()}
+    try:
+        a, b = (complex(side.xreplace(given).evalf(15)) for side in (one, other))
+    except (TypeError, ValueError):
+        return False
+    return "e" not in names.values() and abs(a - b) > 1e-3 * max(abs(a), abs(b))
 
 
 def _computed(line: str) -> str:

@@ -7,25 +7,35 @@ from functools import lru_cache
 
 from l2v.benchmarks.base import FLOAT, INTEGER, Question
 from l2v.benchmarks.scoring.asking import HOW_MANY, named
+from l2v.benchmarks.scoring.tables import holds
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, without_mixed_words
 
 
 def in_its_terms(text: str, question: Question) -> str:
     """A text as its question would write it: ratios, quadrants, chances, counts and parts of a whole."""
-    options, text = question.options, _RUPEES.sub(lambda m: m.group().replace(",", ""), text)
-    if _RATIO.fullmatch(question.gold) or options and all(map(_RATIO.fullmatch, options)):
+    options = question.options
+    ratio, quadrants, bare = _forms(question.gold, options)
+    text = _RUPEES.sub(lambda m: m.group().replace(",", ""), text) if "₹" in text or "Rs" in text else text
+    if ratio:
         text = _TO.sub(":", text)
-    bare = bool(options) and all(map(_ROMAN_NUMBER.fullmatch, options))
-    if bare or any(map(_QUADRANT.search, options)):
+    if quadrants:
         text = _NTH_QUADRANT.sub(lambda m: f"Quadrant {_ROMAN[m[1].lower()]}", text)
         text = _QUADRANT.sub(r"\1", text) if bare else text
-    if _CHANCE.search(question.text):
+    if _of_chance(question.text):
         text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
     text = _none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
     if question.kind == INTEGER and "how many" in question.text.lower():
         text = _QUARTERS.sub(r"\1", text) if "many quarters" in question.text else text
         text = _OUT_OF.sub(lambda m: m[1] if m[2] in named(question.text) else m.group(), text)
     return text if any(" and " in option for option in options) else without_mixed_words(text)
+
+
+@lru_cache(maxsize=8192)
+def _forms(gold: str, options: tuple[str, ...]) -> tuple[bool, bool, bool]:
+    """Whether ratios are asked for, quadrants, and these by their Roman numbers alone."""
+    bare = bool(options) and all(map(_ROMAN_NUMBER.fullmatch, options))
+    ratio = _RATIO.fullmatch(gold) is not None or bool(options) and all(map(_RATIO.fullmatch, options))
+    return ratio, bare or any(map(_QUADRANT.search, options)), bare
 
 
 _RATIO, _TO = re.compile(r"\s*\d+ ?: ?\d+\s*"), re.compile(r"(?<=\d) (?:to|:) (?=\d)")
@@ -41,17 +51,17 @@ _OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
 # "11 quarters": coins, and no fraction.
 _QUARTERS = re.compile(r"\b(\d+) quarters?\b")
 # "1 in 4" is 1/4 where a probability is asked for.
-_CHANCE = re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE)
+_of_chance = holds(re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE))
 _ONE_IN = re.compile(r"\b(\d+|one) in (\d+|two|three|four|five|six|eight|ten)\b(?![.,]?\d)")
 
 
 def _none_counted(text: str, question: str) -> str:
     """A text with its "no triangles" as "0 triangles", where just these are counted."""
-    text = _ZEROS.sub("zeros", text) if _ZEROS.search(question) else text
-    if _UNSEEN.search(text):
+    text = _ZEROS.sub("zeros", text) if "zero" in question.lower() and _ZEROS.search(question) else text
+    counted, none = _none(question)
+    if not counted or _UNSEEN.search(text):
         return text
-    text = _NONE.sub("0", text) if HOW_MANY.search(question) else text
-    none = _none(question)
+    text = _NONE.sub("0", text)
     return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none else text
 
 
@@ -66,11 +76,12 @@ _UNSEEN = re.compile(
 
 
 @lru_cache(maxsize=4096)
-def _none(question: str) -> re.Pattern[str] | None:
+def _none(question: str) -> tuple[bool, re.Pattern[str] | None]:
+    """Whether a question asks how many, and what says none of these."""
     counted = HOW_MANY.search(question)
     noun = counted.group(1).removesuffix("s") if counted else ""
     if len(noun) < 3 or noun in ("more", "time"):
-        return None
-    return re.compile(
+        return counted is not None, None
+    return True, re.compile(
         rf"\b(no|none of (?:the|these|those)) (?={noun})|\bno(?: one|body)(?= (?:is|was|has|are)\b)", re.IGNORECASE
     )

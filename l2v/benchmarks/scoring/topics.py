@@ -37,7 +37,9 @@ _LETTERS = re.compile(r"(?<!\d )\b[a-z]+(?:-hand|(?<=on)-the-(?:left|right))?")
 
 
 def _measured(text: str) -> frozenset[int]:
-    text = _FAR.sub("", _MODE.sub("mode", text.lower().replace("on the ", "on-the-")))
+    text = text.lower().replace("on the ", "on-the-")
+    text = _MODE.sub("mode", text) if "most " in text else text
+    text = _FAR.sub("", text) if "far " in text else text
     return frozenset(_GROUP[word] for word in _LETTERS.findall(text) if word in _GROUP)
 
 
@@ -131,9 +133,10 @@ def without_options(asked: str) -> str:
     return asked.rpartition("\n\n")[0] if "\n\n" in asked else asked
 
 
-def options_of(asked: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def options_of(asked: str) -> tuple[str, ...]:
     """The options that stand behind a question, a line each."""
-    return asked.rpartition("\n\n")[2].split("\n")
+    return tuple(asked.rpartition("\n\n")[2].split("\n"))
 
 
 def off_topic(text: str, asked: str) -> bool:
@@ -157,7 +160,8 @@ _RATIO = re.compile(r"\b(\w+) to (?:the )?(\w+)")
 def _restates(text: str, asked: str) -> bool:
     """Whether a sentence only repeats what the question says ("AC = 8"), and is no option of it."""
     question, _, options = asked.rpartition("\n\n")
-    if not set(_WORDS.findall(text)) <= _words(question) or not _SENTENCE.search(text):
+    first, words = _WORDS.search(text), _words(question)
+    if first and first.group() not in words or not set(_WORDS.findall(text)) <= words or not _SENTENCE.search(text):
         return False
     known = _squeezed(question)
     return all(squeeze(part) in known for part in _AND.split(_EQUAL.sub(" = ", text))) and squeeze(text) not in map(

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from l2v.benchmarks.scoring.arithmetic import LONGEST, NUMBER, evaluate
 from l2v.benchmarks.scoring.cleaning import plain
@@ -84,6 +84,7 @@ _RANGE_OR_DATE = re.compile(r"^\d[\d.,]* ?- ?\d[\d.,]*$|^\d+ ?[/-] ?\d+ ?[/-] ?\
 _EXPRESSION = re.compile(r"^[\d\s+\-*/×·÷^().,{}\[\]√πƒ]+(?:[eE][+-]?\d{1,3}(?![\w.]))?")
 
 
+@lru_cache(maxsize=2**14)
 def read_value(text: str) -> Value | None:
     """The number that the whole text states ("about -130 km/h", "4\\sqrt{3} cm", "twenty-three"); None when it is none."""
     words = without_mixed_words(plain(text))[:LONGEST].strip().rstrip(".;:,?").strip()
@@ -239,11 +240,16 @@ def without_mixed_words(text: str) -> str:
         share = int(over) / int(under) if over else _small(many) / _part(part)
         return f"{_small(whole) + share:.10g}"
 
-    text = _DOZEN.sub(lambda m: str(12 * (_small(m[1]) if m[1] else 1) // (2 if m[0][:4].lower() == "half" else 1)), text)
-    text = _MIXED.sub(decimal, text) if _AND_A_PART.search(text) else text
+    low = text.lower()
+    if "dozen" in low:
+        text = _DOZEN.sub(lambda m: str(12 * (_small(m[1]) if m[1] else 1) // (2 if m[0][:4].lower() == "half" else 1)), text)
+    text = _MIXED.sub(decimal, text) if "and" in low and _AND_A_PART.search(text) else text
+    if not any(map(low.__contains__, _STEMS)):
+        return text
     return _FRACTION.sub(lambda m: f"{_small(m[1])}/{_part(m[2])}", text)
 
 
+_STEMS = ("hal", "third", "quarter", "fourth", "fifth", "sixth", "eighth", "tenth")
 # "a dozen eggs", "half a dozen"
 _DOZEN = re.compile(r"\b(?:(an?|one|two|three|four|five)|half an?) dozen\b(?! of)", re.IGNORECASE)
 

@@ -69,3 +69,61 @@ def test_a_comparing_process_that_died_is_replaced() -> None:
         assert worker.ask("2x", "x+x") is True
     finally:
         worker.close()
+
+
+EQUAL = [
+    ("x^2-1", "(x-1)(x+1)"),
+    ("AB", "BA"),
+    ("x", "X"),
+    ("e", "E"),
+    ("\\frac13", "0.3333333"),
+    ("2\\sin x\\cos x", "\\sin 2x"),
+]
+UNLIKE = [
+    ("-x", "x"),
+    ("\\frac{\\pi}{7}", "\\frac{11\\pi}{15}"),
+    ("a+2b", "2a+b"),
+    ("i", "1"),
+    ("x^2", "x^3"),
+    ("\\sqrt{2}", "1.5"),
+]
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_what_is_told_apart_without_algebra_is_not_equal_with_it(monkeypatch: pytest.MonkeyPatch, equal: bool) -> None:
+    """By the values that two expressions have where their symbols are given some."""
+    pairs = EQUAL if equal else UNLIKE
+    assert [symbolic_worker.equal(*pair) for pair in pairs] == [equal] * len(pairs)
+    told = []
+    apart = symbolic_worker._apart
+    monkeypatch.setattr(symbolic_worker, "_apart", lambda *sides: told.append(apart(*sides)))
+    assert [symbolic_worker.equal(*pair) for pair in pairs] == [equal] * len(pairs)
+    assert told == [not equal] * len(pairs)
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "apart"),
+    [
+        ("C", "D", True),
+        ("no", "D", True),
+        ("154", "F", True),
+        ("12.5", "13", True),
+        ("no", "on", False),
+        ("AB", "ba", False),
+        ("sin", "cos", False),
+        ("e", "2.718281828", False),
+        ("1", "i", False),
+        ("50%", "0.5", False),
+        ("2", "2.0001", False),
+        ("x", "y+x-y", False),
+        ("2:1", "3", False),
+    ],
+)
+def test_names_and_numbers_are_told_apart_without_a_process(
+    monkeypatch: pytest.MonkeyPatch, gold: str, text: str, apart: bool
+) -> None:
+    assert symbolic.apart(gold, text) is symbolic.apart(text, gold) is apart
+    if apart:
+        monkeypatch.setattr(symbolic, "_answers", {})
+        monkeypatch.setattr(symbolic.SymbolicProcess, "ask", lambda self, gold, text: pytest.fail("asked a process"))
+        assert symbolic.equal(gold, text) is False
