@@ -12,9 +12,20 @@ from collections.abc import Sequence
 
 from l2v.benchmarks.scoring.additions import core, may_add, of_units
 from l2v.benchmarks.scoring.asking import COUNTS, SOME, Wanted, asked_of, named, stem, units_in
+from l2v.benchmarks.scoring.chains import PAIRED, equated, still_squared
 from l2v.benchmarks.scoring.cleaning import plain
-from l2v.benchmarks.scoring.numeric import BOUND, without_item
-from l2v.benchmarks.scoring.wording import DEFINITE, IN_ALL, LABEL, OF_SO_MANY, Sentence, lacks_change, read_sentence, unknown
+from l2v.benchmarks.scoring.numeric import BOUND, YEAR, without_item
+from l2v.benchmarks.scoring.wording import (
+    DEFINITE,
+    LABEL,
+    OF_SO_MANY,
+    Sentence,
+    implied,
+    lacks_change,
+    of_all,
+    read_sentence,
+    unknown,
+)
 
 # "31 matchsticks": an answer and no sentence.
 COUNT = re.compile(
@@ -110,6 +121,7 @@ def account(
     if {"~difference", "more"} & said and (pairs := [{x, y} for x, by, y in asked.pairs if by == "than"]) and pairs[0] <= said:
         # "The difference between tea and coffee": what is done with them need not be said.
         share |= asked.main - pairs[0]
+    share |= implied(text, question)
     share |= {"~age"} if _YEARS.search(sentence.text) else set()
     return foreign, _missing(sentence, asked, response) - share | _half(set(named(text)), asked, sentence.own)
 
@@ -186,8 +198,7 @@ def answers(
     ranked = [bool(rank) for rank in _RANK.findall(text)]
     if ranked and any(ranked) != any(_RANK.findall(question)):
         return False
-    if IN_ALL.search(text) and not IN_ALL.search(question) and _OF_SOME.search(question):
-        # "6 lamps in total" where it is asked how many are on.
+    if of_all(text, question):
         return False
     own = "|".join(re.escape(one.strip()) for one in answer if one.strip())
     beside = [word for word, behind in _NEXT_TO.findall(text) if own and re.match(rf"(?:{own})\b", behind, re.IGNORECASE)]
@@ -206,7 +217,7 @@ def answers(
         return False
     if any({*named(behind)} & asked_of(question).noun for word, behind in _NEARBY.findall(text) if word not in question):
         return False
-    if _FUTURE.search(text) and not _WILL.search(question) and not any(map(_FUTURE.search, options)):
+    if _FUTURE.search(text) and not WILL.search(question) and not any(map(_FUTURE.search, options)):
         return False
     if _OTHER.search(text) and not _OTHER.search(question):
         return False
@@ -221,7 +232,7 @@ def answers(
     given = _IF.match(text)
     if given and text.count(" ", given.end()) > 2 and set(named(given[1])) <= asked_of(question).known:
         text = text[given.end() :]
-    if lacks_change(text, question):
+    if lacks_change(text, question) or still_squared(text, question):
         return False
     if given := _SYMBOL_IS.match(plain(text)):
         # "x = 5" where 2x + 1 is asked for; "k = 36" of "let the angles be 2k and 3k"
@@ -232,7 +243,7 @@ def answers(
     if all(functions) and not functions[0] & functions[1]:
         return False
     unsolved = _TIMES.search(text) or _RECIPROCAL.search(text) or _OPEN.search(text) and "=" not in "".join(answer)
-    if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", _PAIRED.sub("", one)) for one in answer):
+    if _ONE_OF.search(text) and not any(re.search(r"\bor\b|,|±", PAIRED.sub("", one)) for one in answer):
         return False
     sides = equated(text) if answer[-1].count("=") < 2 else ()
     if unsolved or _DIFFERENCE.search(text) and "=" not in text or len(sides) > 1:
@@ -248,7 +259,7 @@ def answers(
         foreign = foreign - {"need", "requir"}
     if _EACH.search(question):
         foreign = foreign - {"per"}
-    if _WILL.search(question):
+    if WILL.search(question):
         foreign = foreign - {"would", "expect"}
     if any(map(YEAR.fullmatch, foreign)) and any(map(YEAR.fullmatch, asked_of(question).known - {*named(text)})):
         # 2014 where 2012 is asked for
@@ -267,11 +278,6 @@ def answers(
     return not doubt if leads else not (foreign or missing)
 
 
-def equated(text: str) -> set[str]:
-    """What a text gives values to: "m∠1" and "m∠2" of "m∠1 = 115°, m∠2 = 65°"."""
-    return {side.strip() for side in _SIDE.findall(_PAIRED.sub("…", text.rsplit("i.e.", 1)[-1]))}
-
-
 _NEXT_TO = re.compile(
     r"\b(after|before|near|beside|next to|behind|above|below|(?<!looks )like|than|against|(?:of|from|without|"
     r"\w+ed)(?= \w+ing\b)) (?:(?:an?|the) )?(?:(?:label|option|letter) )?(?=(\w.{0,60}))",
@@ -279,7 +285,9 @@ _NEXT_TO = re.compile(
 )
 # "It will soon be winter", "a second ladder"
 _OTHER = re.compile(
-    r"\b(?:soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|used to)\b(?! than| words?\b)", re.IGNORECASE
+    r"\b(?:also (?:goes|passes|has|contains|shows)|soon|yesterday|tomorrow|formerly|an?other|a (?:second|third)|"
+    r"used to)\b(?! than| words?\b)",
+    re.IGNORECASE,
 )
 # ", 12 years before its second shop"
 _BEFORE_IT = re.compile(r", (?:\d+|[a-z]+) (?:years?|months?|days?|hours?) (?:before|after)\b.*")
@@ -299,7 +307,6 @@ _BESIDE = re.compile(
 _OF_THEM = re.compile(
     r"\b(?:some|most|(?<!how )many|few|part|half) of (?:them|whom|which|these|those)\b|\bnot all\b", re.IGNORECASE
 )
-_OF_SOME = re.compile(r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b", re.IGNORECASE)
 # "12 dots in 3 groups, with 4 in each": what fills the blank.
 _WITH = re.compile(r", (?:with|so) (?=[0-9])")
 _SO_IT = re.compile(r".+, (?:(?:and )?(?:so|thus|hence|therefore) (?:it|that|this) is|making it|which makes it)\b(.+)")
@@ -319,8 +326,7 @@ _NEARBY = re.compile(
 )
 _FUTURE = re.compile(r"\b(?:will (?!have\b|need\b)|going to (?!be\b))", re.IGNORECASE)
 # Asked what will be, an answer may say what would.
-_WILL = re.compile(r"\b(?:will|would|next|costs?|price|if|when|happens?|needed|required)\b", re.IGNORECASE)
-YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
+WILL = re.compile(r"\b(?:will|would|next|costs?|price|if|when|happens?|needed|required)\b", re.IGNORECASE)
 _NEEDED = re.compile(r"\b(?:needed|required|necessary)\b", re.IGNORECASE)
 _UNREAL = {"would", "could", "might", "if", "try"}
 _CONCLUDING = re.compile(r"\W*(?:(?:and|step \d+\W+) ?)?(?:so|thus|hence|therefore|consequently)\b", re.IGNORECASE)
@@ -336,6 +342,3 @@ _OPEN = re.compile(
 _RECIPROCAL = re.compile(r"\b1\s?/\s?[A-Za-z](?:_\w)?\s?=")
 # Of "x = 10 or x = 12" neither is claimed; "red = 3, blue = 4" gives several values.
 _ONE_OF = re.compile(r"=[^=]*\bor\b[^=]*=")
-# The commas of points, vectors and sets end no side.
-_PAIRED = re.compile(r"\\langle[^=]{1,40}?\\rangle|[({\[][^(){}\[\]=]{1,40},[^(){}\[\]=]{1,40}[)}\]]")
-_SIDE = re.compile(r"(?:^|,\s|;\s|\band\s|\bor\s)([^,;=≈]{1,40})[=≈]")

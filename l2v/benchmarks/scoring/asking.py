@@ -28,6 +28,10 @@ _GROUP = {stem(word): f"~{line.split()[0]}" for line in GROUPS.split("\n") for w
 _GROUP |= {stem(word): stem(line.split()[0]) for line in FORMS.split("\n") for word in line.split()}
 _PARTS = "thirds quarters fifths sixths sevenths eighths ninths tenths"
 COUNTS = NUMBER_WORDS | {word: n for n, word in enumerate(_PARTS.split(), 3)} | {"fourths": 4}
+# Those that hardly order what is said, nor name parts.
+_ORDINALS = {
+    word: f"{n}th" for n, word in enumerate(["sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"], 6)
+}
 _TOKEN = re.compile(
     r"[0-9]+(?:st|nd|rd|th)\b|[0-9]+(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?|[^\W\d_]+[0-9]?(?:'[^\W\d_]{1,2}\b)?"
 )
@@ -47,6 +51,8 @@ def _name(token: str, first: bool) -> str:
         return ""
     if low in COUNTS:
         return str(COUNTS[low])
+    if low in _ORDINALS:
+        return _ORDINALS[low]
     if token.isupper() and len(token) <= 3 and not (token == "I" or first and token == "A"):
         return token
     if low in NEUTRAL:
@@ -239,6 +245,8 @@ def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
 def asked_of(question: str) -> Wanted:
     """What a question asks for; of the sentence that asks, or the last one."""
     text, question = question, question if question.isascii() else in_english(question)
+    # What something means is no average.
+    question = _MEANS.sub(r"\1 say", question)
     stated = LIKELY.sub(" ", _HINT.sub(" ", question))
     found = sentences_asking(stated) or [part for part in _SENTENCE.split(stated) if part.strip()] or [stated]
     found[-1] = _ASKS.split(found[-1])[-1]
@@ -291,6 +299,7 @@ def asked_of(question: str) -> Wanted:
     )
 
 
+_MEANS = re.compile(r"\b((?:does|do|did)\b[^?.]{1,60}?) mean\b(?! (?:score|value|of))", re.IGNORECASE)
 _OF_STATEMENTS = re.compile(
     r"\b(?:statement|sentence|claim|conclusion)s?\b.{0,40}\b(?:true|correct|accurate|valid|supported)\b", re.IGNORECASE
 )

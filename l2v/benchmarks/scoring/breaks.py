@@ -24,6 +24,7 @@ BREAK = PatternTable(
     r",\s?(?=因此|所以|故|则|那么|从而)",
     r"(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)",
     r",?\s+(?:however|although|though|even though|whereas),?\s+",
+    r",\s+yet\s+(?=\S)",
     r",\s+(?:and\s+)?not\s+(?=\S)",
     r"\.\.\.\s*(?=no\b|wait\b|actually\b)",
     r",(?<!\btherefore,)(?<!\bthus,)(?<!\bhence,)(?<!\bso,)\s+(?=(?:so|therefore|thus|hence|it'?s|it is|"
@@ -91,13 +92,15 @@ EVIDENCE = PatternTable(
     r"name)\b[^,;]{0,60}, ",
     _SO + r"as far as [^,;]{1,60}, ",
     _SO + r"(?:there is )?no doubt(?: about it)?\W{1,3}",
+    _SO + r"[^,;?]{1,120} leaves? no doubt that ",
     _SO + r"(?:to (?:sum up|conclude|answer (?:your|the) question)|in (?:short|sum|other words|summary|conclusion)|all in all|"
     r"simply put|upon (?:closer )?\w+|(?!possib|suppos|presum|hope|alleged|unfortun|actual|theoret|potential|initial|original|"
     r"tentativ|purported|ostensib|typical|usual|general|apparent|common)\w{2,}ly), ",
     _untried(r"(?:\w+ )?(?:conclusion|results?|summary|observation|calculation|explanation)\W{0,3}:\W{0,3}"),
     _untried(_WAY) + r"(?:(?!\b(?:is|are|was|were|has|have)\b|=)[^;:]){1,200}?, (?=(?:it|they|we|there|this|i|s?he)\b)",
     _untried(rf"{_WAY}|since\b|because\b") + r"(?:[^,;:]|,(?=\d)){0,120}(?:,[^,;:]{1,60}){0,3}?,\s+"
-    r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their)\b|(?-i:[A-Z])|[$\\∠]|"
+    r"(?=(?:the|it|there|they|this|that|these|we|i|he|she|an?|only|no|none|all|both|its|their|nothing|nobody|everything)\b|"
+    r"(?-i:[A-Z])|[$\\∠]|"
     r"\d\S* (?:\w+ ){0,3}(?:is|are|was|were|have|has|remain)\b|\w+ (?:\w+ )?(?:is|are|was|were|has|have|will|would|must)\b)",
     _untried(r"\w+ing\b")
     + r"[^,=;]{1,120}?\b(?:gives|yields|leaves|results in|leads to|produces)(?: us)? (?=\W{0,3}[a-z] ?=|the )",
@@ -206,7 +209,7 @@ def asks_yes_no(asked: str) -> bool:
 _YES_NO_FIRST = re.compile(
     r"\W{0,4}(?:(?:so|therefore|thus|hence)[\s,]+)?(?:yes|no)\b(?:[\s*]*[,.:;*!—–-][\s*]*|\s(?=(?:the|there|it|this|"
     r"that|they|we|i)\b))(?=\w)(?!i (?:can|will|would) (?:\w+ )?help|i'd|let me|"
-    r"happy to|of course|problem)",
+    r"happy to|of course|problem|(?:that|this)(?:'s| is) an? (?:\w+ )?(?:question|problem|puzzle)\b)",
     re.IGNORECASE,
 )
 
@@ -222,3 +225,45 @@ def _prefixed(piece: str, asked: str, bits: int) -> Iterator[tuple[int, str]]:
     for start, part in ((0, piece[:cut]), (cut, piece[cut:])):
         if part.strip():
             yield start + len(part) - len(part.lstrip()), part.strip()
+
+
+_MOST = 400
+# What a place where a sentence stops, or another begins, cannot be without.
+_MAY_STOP = re.compile(r"[.!?][\"')\]*$]{0,3}\s|[。！？]")
+_MAY_BEGIN = re.compile(r"[ \t](?:If|My|I[st]|Th[ai][st]|Suppose|Imagine) ")
+
+
+def sentences(text: str) -> list[tuple[int, str, str]]:
+    """(start, sentence, rest of its line) of the sentences and lines of a text, in order; the last _MOST."""
+    found: list[tuple[int, str, str]] = []
+    at, before = 0, ""
+    for line in text.split("\n"):
+        # A line said over and over is said once.
+        bare = line.strip()
+        if bare and bare != before:
+            start = 0
+            stops = STOP.finditer(line) if _MAY_STOP.search(line) or _MAY_BEGIN.search(line) else ()
+            for stop in [*(m.span() for m in stops), (len(line), len(line))]:
+                piece = line[start : stop[0]]
+                own = piece.strip()
+                if own and not (found and found[-1][1].startswith(own) and _said_again(own, found[-1][1])):
+                    lead = len(piece) - len(piece.lstrip())
+                    found.append((at + start + lead, own, line[start:].strip() if start else bare))
+                start = stop[1]
+        before = bare or before
+        at += len(line) + 1
+    last = found[-1][1] if len(found) > 2 else ""
+    if last[-1:] not in ".!?" and any(
+        one.startswith(last) and one != last and one[-1:] != "?" and _said_again(last, one) for _, one, _ in found[:-1]
+    ):
+        del found[-1]
+    return found[-_MOST:]
+
+
+def _said_again(piece: str, before: str) -> bool:
+    """Whether a sentence is the one before it again, or was cut off while it was said again."""
+    if piece == before:
+        return True
+    if piece[-1:] in ".!?:" or not before.startswith(piece) or " " not in piece or TAKEN_BACK.match(piece):
+        return False
+    return before.startswith(f"{piece} ") or len(piece.split()) > 3

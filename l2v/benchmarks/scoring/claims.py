@@ -73,6 +73,8 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
                 denied.append(claim)
             elif clause.kind not in SILENT:
                 asserted.append(claim)
+        if not clause.bits & _TELLS and len(clause.text) >= 40:
+            continue
         if (subject := _SUBJECT.match(clause.text, clause.bits)) and clause.kind is Kind.DENIAL:
             denied.append(ResponseClaim(subject.group(1), MARKER, subject.group(1), clause.at))
         if (
@@ -143,6 +145,7 @@ _NO_ANSWER = PatternTable(
 )
 
 
+_TELLS = _SUBJECT.any | _IS_ANSWER.any
 # What takes back, or may.
 _TAKES_BACK = _NO_ANSWER.any | WITHDRAWS.any
 

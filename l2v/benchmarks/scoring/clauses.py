@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property, lru_cache
 
-from l2v.benchmarks.scoring.breaks import AFFIRMS, STOP, asks_yes_no, framed, pieces
+from l2v.benchmarks.scoring.breaks import AFFIRMS, asks_yes_no, framed, pieces, sentences
 from l2v.benchmarks.scoring.cleaning import DOMAIN
 from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.phrases import (
@@ -37,7 +37,6 @@ from l2v.benchmarks.scoring.phrases import (
     REMARKS,
     SUBJECT,
     SUPPOSES,
-    TAKEN_BACK,
     WITHDRAWS,
 )
 from l2v.benchmarks.scoring.tables import possible
@@ -64,7 +63,8 @@ class Kind(Enum):
 ASSERTING = (Kind.ASSERTION, Kind.CONCLUSION, Kind.CONDITION)
 
 
-@dataclass(frozen=True)
+# Not frozen, which would cost time: a long response has hundreds. Nobody changes one.
+@dataclass(eq=False)
 class Clause:
     """A clause with its place: at, its start in the response; line, the rest of its line; sentence, a number.
 
@@ -178,48 +178,6 @@ def _labels(text: str) -> list[str]:
     return [a or b for a, b in LABELS.findall(text)]
 
 
-_MOST = 400
-# What a place where a sentence stops, or another begins, cannot be without.
-_MAY_STOP = re.compile(r"[.!?][\"')\]*$]{0,3}\s|[。！？]")
-_MAY_BEGIN = re.compile(r"[ \t](?:If|My|I[st]|Th[ai][st]|Suppose|Imagine) ")
-
-
-def sentences(text: str) -> list[tuple[int, str, str]]:
-    """(start, sentence, rest of its line) of the sentences and lines of a text, in order; the last _MOST."""
-    found: list[tuple[int, str, str]] = []
-    at, before = 0, ""
-    for line in text.split("\n"):
-        # A line said over and over is said once.
-        bare = line.strip()
-        if bare and bare != before:
-            start = 0
-            stops = STOP.finditer(line) if _MAY_STOP.search(line) or _MAY_BEGIN.search(line) else ()
-            for stop in [*(m.span() for m in stops), (len(line), len(line))]:
-                piece = line[start : stop[0]]
-                own = piece.strip()
-                if own and not (found and found[-1][1].startswith(own) and _said_again(own, found[-1][1])):
-                    lead = len(piece) - len(piece.lstrip())
-                    found.append((at + start + lead, own, line[start:].strip() if start else bare))
-                start = stop[1]
-        before = bare or before
-        at += len(line) + 1
-    last = found[-1][1] if len(found) > 2 else ""
-    if last[-1:] not in ".!?" and any(
-        one.startswith(last) and one != last and one[-1:] != "?" and _said_again(last, one) for _, one, _ in found[:-1]
-    ):
-        del found[-1]
-    return found[-_MOST:]
-
-
-def _said_again(piece: str, before: str) -> bool:
-    """Whether a sentence is the one before it again, or was cut off while it was said again."""
-    if piece == before:
-        return True
-    if piece[-1:] in ".!?:" or not before.startswith(piece) or " " not in piece or TAKEN_BACK.match(piece):
-        return False
-    return before.startswith(f"{piece} ") or len(piece.split()) > 3
-
-
 def in_clauses(text: str, asked: str, options: Sequence[str]) -> list[Clause]:
     found = []
     for number, (at, sentence, line) in enumerate(sentences(text)):
@@ -283,7 +241,12 @@ _SUPPOSING = re.compile(
 # "Yes, but only if the bars are equally wide."
 _RESERVED = re.compile(r"\W*(?:only (?:if|when|where)|provided|unless)\b", re.IGNORECASE)
 # "Looking at option B, it is 40°."
-_TRIED = re.compile(r"\W*(?:looking at|considering|testing|checking|trying) (?:option|choice)\b", re.IGNORECASE)
+_TRIED = re.compile(
+    r"\W*(?:(?:looking at|considering|testing|checking|trying) (?:option|choice)|"
+    # "The options given are Yes, No, and …"
+    r"(?:the |your |my )?(?:(?:given|possible|available|answer) )?(?:options|choices)(?: \w+){0,2} (?:are|were|include))\b",
+    re.IGNORECASE,
+)
 
 
 @lru_cache(maxsize=4096)
@@ -302,12 +265,20 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
     labels = [_label(c) for c in clauses]
     texts = {_same(o) for o in options if o.strip()}
     named = {_same(c.text) for c in clauses if _same(c.text) in texts}
+    keyed = {i: key for i, c in enumerate(clauses) if ":" in c.line and (key := _same(c.line.partition(":")[0])) in texts}
+    if len(set(keyed.values())) > 1:
+        # "Texas: 10 %", "Ohio: 20 %"
+        clauses = [
+            replace(c, given=Kind.LIST) if i in keyed and not APPROVED.search(c.line) else c for i, c in enumerate(clauses)
+        ]
     if len(named) < 2 and not any(labels):
         return list(clauses)
     found = list(clauses)
     lines = [(label, c.line) for c, label in zip(clauses, labels, strict=True) if label]
     judged = any(DISAPPROVED.search(line) or JUDGING.match(line) for _, line in lines)
-    approved = {label for label, line in lines if APPROVED.search(line)}
+    # Which one is false is what is asked for.
+    sought = DISAPPROVED if _ASKS_FALSE.search(asked.rpartition("\n\n")[0]) else APPROVED
+    approved = {label for label, line in lines if sought.search(line)}
     for i, (clause, label) in enumerate(zip(clauses, labels, strict=True)):
         before, after = (labels[i - 1] if i else None), (labels[i + 1] if i + 1 < len(labels) else None)
         in_order = (
@@ -325,6 +296,9 @@ def _lists(clauses: list[Clause], asked: str, options: Sequence[str]) -> list[Cl
         if label and not in_order and len(set(_labels(clause.line))) == 1 and _is_option(label, clause.line, asked, options):
             found[i] = replace(clause, given=Kind.ASSERTION)
     return found
+
+
+_ASKS_FALSE = re.compile(r"\b(?:false|incorrect|wrong|not (?:true|correct))\b", re.IGNORECASE)
 
 
 def _is_option(label: str, line: str, asked: str, options: Sequence[str]) -> bool:

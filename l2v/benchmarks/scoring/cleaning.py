@@ -62,12 +62,42 @@ def clean(response: str | None) -> str:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
     text = _BOXED_PART.sub(r"\1\2}", text) if "frac{\\boxed" in text else text
+    for _ in range(text.count("\\underline{") if len(text) < 5000 else 0):
+        text = _UNDERLINED.sub(r"\1", text)
+    text = _CITED.sub("", text) if _NOTE.search(text) else text
+    if (" B." in text or " B)" in text) and len(letters := _INLINE.findall(text)) > 2 and "".join(letters)[:3] == "ABC":
+        text = _INLINE.sub(lambda m: f"\n{m.group().strip()} ", text)
+    text = _HIDDEN.sub("…", text) if "..." in text else text
+    text = _IS_IT.sub(_it_is, text) if "Is it " in text else text
+    text = _ON_ONE_LINE.sub("\n", text) if text.count("nswer:") > 1 else text
+    text = text.replace("\\checkmark", "✓") if "\\check" in text else text
+    # A formula goes on in the next line.
+    text = _GOES_ON.sub(" =", text) if "\n=" in text or "\n =" in text else text
     text = (_MARKER_AS_TEXT.sub(r"\1", text) if "\\" in text else text).strip()
     # A marker over and over, and nothing behind it.
     return "" if len(text) < 400 and "nswer" in text and {*_ANY_WORD.findall(text.lower())} == {"answer"} else text
 
 
 _ANY_WORD = re.compile(r"\w+")
+_UNDERLINED = re.compile(r"\\underline\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
+# "Choose one: A. red B. blue C. green"
+_INLINE = re.compile(
+    r"(?: (?<=[\w.:;,!?)] )(?<!\bis )(?<!\bare )(?<!\bbe )(?<!\bto )(?<!\bor )(?<!\band )(?<!answer )(?<!option )(?<!choice )"
+    r"(?<!with )|^)\(?([A-J])[.)] (?=[\w$\\-])"
+)
+# "WEL...ME": what is hidden is not left out.
+_HIDDEN = re.compile(r"(?<=\w)\.{3}(?=\w)")
+# "324 m tall [2]."
+_CITED = re.compile(r"(?<=[a-z])(?<!\bis)(?<!\bare)(?<!\bbe)(?<!\bto)(?<!answer)(?<!equals) ?\[\d\d?\](?=[.;]?(?:\s|$))")
+_NOTE = re.compile(r"\[\d\d?\]")
+# "Is it B, the ruler? No. Is it A, the balance? Yes!"
+_IS_IT = re.compile(r"\bIs it ([^?\n]{1,60})\? (Yes|No)\b(?:[.!]|$)")
+_ON_ONE_LINE = re.compile(r"(?<=[\w.])[ ]+(?=(?:Final )?Answer: ?\S|Question: ?\S)")
+_GOES_ON = re.compile(r"(?<=\S)\n\s{0,4}=(?=[^=])")
+
+
+def _it_is(match: re.Match[str]) -> str:
+    return f"It is {'' if match[2] == 'Yes' else 'not '}{match[1]}."
 
 
 # "\\frac{\\boxed{3}}{4}": three quarters.
@@ -180,7 +210,7 @@ GREEK = dict(
 )
 _WORDS = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|vec|overrightarrow|bf|"
-    r"rm)\s*\{([^{}]*)\}"
+    r"rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),
@@ -211,6 +241,12 @@ _LATEX = [
     (
         re.compile(r"\\(?:left|right|big|Big|bigg|displaystyle|limits)(?![a-zA-Z])|\\[,;:! ]|\\(?:quad|qquad)(?![a-zA-Z])|~"),
         " ",
+    ),
+    # A unit in a fraction, and whole numbers that a family of solutions is counted by.
+    (re.compile(r"(?<=\d ) *ƒ\s*\{\s*(k?m|cm|mi|ft)\s*\}\s*\{\s*(h|s|min)\s*\}"), r" \1/\2"),
+    (
+        re.compile(r",?\s*\(?(?:where |for |with )?\b[kn]\s*\\in(?![a-z])\s*(?:\\mathbb\s*)?\{?\s*[ZℤN]\s*\}?\)?(?=\W*$)"),
+        "",
     ),
     # *emphasis*
     (re.compile(r"(?<![\w*)])\*([A-Za-z][^*\n]{0,60})\*(?![\w*(])"), r"\1"),

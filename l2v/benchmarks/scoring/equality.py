@@ -82,12 +82,21 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
         same_number, gold=gold, exact=question.kind == INTEGER, decimals=question.decimals, tolerance=question.tolerance
     )
     asked = question.text.lower()
+    if value.scale != 1 and (scale := _IN_SCALE.search(asked)):
+        # "$1.2 billion" where it is asked in millions
+        value = replace(value, number=value.number * value.scale / _SCALES[scale[1]], decimals=None, scale=1.0)
     equal: bool | None = same(value, asks_percent=bool(_PERCENT.search(asked)), asks_scale=bool(_SCALED.search(asked)))
     if not equal and (value.percent or value.scale != 1) and same(replace(value, percent=False, scale=1.0)):
         # "5%" or "5 million" for 5 where nothing says per cent or millions: right in a chart of them, wrong in a count.
         equal = True if value.percent and _COMPARED.search(asked) and not _COUNTED.search(asked) else None
     if equal and (a := to_base(value)) and (b := to_base(gold)) and a[0] != b[0]:
         # "24 cm^2" for 24 cm: the number of something else.
+        equal = None
+    if equal is False and value.percent and how in SENTENCES and _COUNTED.search(asked) and not _PERCENT.search(asked):
+        # "5 of the 20 apples, that is 25%"
+        equal = None
+    if value.number > 0 and _SLOPE.search(asked) and _FALLS.search(text):
+        # "It falls by 2 for each unit."
         equal = None
     if equal and _opposed(text, question.text):
         # "4 fewer" where it is asked how many more.
@@ -105,6 +114,10 @@ _COMPARED, _COUNTED = (
     re.compile(r"how many|number of"),
 )
 _FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
+_SLOPE = re.compile(r"\b(?:slope|gradient|rate of change)\b")
+_FALLS = re.compile(r"\b(?:f[ae]lls?|drops?|decreas\w+|descends?|sinks?|goes down|declin\w+)\b", re.IGNORECASE)
+_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
+_IN_SCALE = re.compile(r"(?:\bin (?:us )?(?:\$ ?)?|\()(thousand|million|billion)s?\b")
 _OPPOSITES = [
     [re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in pair]
     for pair in (

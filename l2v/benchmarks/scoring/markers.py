@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, asked_for, classify, sentences, unreal
+from l2v.benchmarks.scoring.breaks import sentences
+from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind, asked_for, classify, unreal
 from l2v.benchmarks.scoring.forms import MARKER, ResponseClaim
 from l2v.benchmarks.scoring.phrases import DENIED_AFTER, DENIED_BEFORE, JUDGED_WRONG, LABELS
 from l2v.benchmarks.scoring.tables import PatternTable
@@ -32,7 +33,7 @@ MARK = PatternTable(
     r"\bthe (?:final |correct )?answer,(?=\s[^,]{1,20},\s(?:is|was|can be|follows|comes)\b)",
     rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|"
     rf"thus|then|hence)\b)?{_EMPHASIS}:?",
-    rf"(?:^|[.!?†])[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct(?:ed)?|revised|best|right|short|"
+    rf"(?:^|[.!?†]|\bso:)[^\w\n]{{0,8}}(?:(?:so|therefore|thus|hence|the|my|our|final|correct(?:ed)?|revised|best|right|short|"
     rf"and),?\s){{0,4}}(?:answers?|choice|select(?:ed|ion)|pick|final(?: (?:value|result|number|count|"
     rf"total))?){_EMPHASIS}(?::|=|\s-\s)|\b(?:final|correct|is my)\s+answer{_EMPHASIS}:",
     rf"\b(?:correct|right|best|better|appropriate|remaining)\s+(?:option|choice|letter|match|statement|one|pick|selection)"
@@ -48,9 +49,10 @@ MARK = PatternTable(
     r"<(?:final_?)?(?:ans(?:wer)?|solution|result|choice|option|output|response|conclusion)>|^####(?=\s{0,3}[^\s#])|"
     r"\[answer\][\s:]*",
     r"^\W{0,4}ans\b\s?[.:=-]",
+    r"^\W{0,4}(?:(?:a|my|random|best|educated|wild|rough) ){0,2}guess\s?:",
     r"(?<![/\w])(?:i|we)(?:'d|'ll|'m| am)?\s+(?:would\s+|will\s+|should\s+|must\s+|therefore\s+)?(?:choos(?:e|ing)|"
     r"pick(?:ing)?|select|go(?:ing)? with|opt for|meant?|settle on|(?:change|revise) (?:it|this|that|my (?:answer|choice|"
-    r"mind)) to|switch(?:ing)? to|stick(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?",
+    r"mind)) to|switch(?:ing)? to|stick(?:ing)? with|stay(?:ing)? with)\s+(?:the\s+)?(?:answer|option|choice)?",
 )
 _RIGHT_AFTER = PatternTable(
     r"(?-i:(?:^|[^\w\s]\s{0,2}|\b(?:[Oo]nly|[Oo]ption|[Cc]hoice|[Aa]nswer|[Ss]tatement|so|[Tt]hus|[Hh]ence|[Tt]herefore|that|"

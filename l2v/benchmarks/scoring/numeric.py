@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
 from l2v.benchmarks.scoring.sameness import near
 from l2v.benchmarks.scoring.topics import focus
-from l2v.benchmarks.scoring.values import PAIR, Value, known_unit, read_value
+from l2v.benchmarks.scoring.values import NUMBER_WORDS, PAIR, Value, known_unit, read_value
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _EQUALS = re.compile(r"[=≈](?!=)")
@@ -101,8 +102,15 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     reason = _REASON.search(text) if tail else None
     text = text[: reason.start()] if reason and _DIGIT.search(text, 0, reason.start()) else text
     text = plain(text[-300:] if tail else text[:300])
-    if not tail and PAIR.fullmatch(text) or _OPEN_SUM.match(text):
+    if not tail and PAIR.fullmatch(text) or _OPEN_SUM.match(text) or _NO_VALUE.search(text):
         return None
+    if tail and (both := _BOTH.search(text)):
+        # "The quotient is 14 and the remainder 2."
+        sought = [both[i + 1] for i in (1, 3) if focus(both[i]) & focus(asked)]
+        return read_value(sought[0]) if len(sought) == 1 and not focus(both[1]) & focus(both[3]) else None
+    if tail and len(years := {*_YEARS.findall(text)} - {*_YEARS.findall(asked)}) == 1 and _WHICH_YEAR.search(asked):
+        return read_value(years.pop()) if _YEARS.search(unbound(text)) else None
+    text = IN_TWO.sub("…", _CONVERTED.sub("", text)) if tail else text
     if not tail:
         behind = _BEHIND_COLON.search(text)
         if behind and (named := read_value(behind.group(1))) is not None:
@@ -139,6 +147,28 @@ def without_item(text: str, asked: str) -> str:
     return text[: item.start()] if item and not which else text
 
 
+# All but some numbers; a relation.
+_NO_VALUE = re.compile(r"\\setminus|∖|[<>≤≥≠]\s*-?\(?[ƒ√π]")
+_N = rf"(?:\d+|(?:{'|'.join(NUMBER_WORDS)})(?:-\w+)?)"
+# "Three metres and five centimetres": one length in two numbers.
+IN_TWO = re.compile(
+    rf"\b{_N} (?:met(?:re|er)s?|feet|foot|hours?|minutes?|kilo\w+|pounds?|dollars?|euros?|lit(?:re|er)s?|years?|weeks?|"
+    rf"days?),? "
+    rf"(?:and )?{_N} (?:centimet(?:re|er)s?|inch(?:es)?|minutes?|seconds?|met(?:re|er)s?|grams?|ounces?|cents?|pence|"
+    r"millilit\w+|months?|days?|hours?)\b",
+    re.IGNORECASE,
+)
+_BOTH = re.compile(
+    r"\bthe (\w{3,}) (?:is|was|equals) ([$€£]?-?\d[\d.,/]*%?)(?: \w+)?,? and (?:the |its )?(\w{3,})(?: (?:is|was|equals))? "
+    r"([$€£]?-?\d[\d.,/]*%?)(?: \w+)?\W*$"
+)
+YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
+_YEARS = re.compile(r"(?<![\w.,-])(?:1[5-9]\d\d|20\d\d)(?!\w|%|°|[.,]\d)")
+_WHICH_YEAR = re.compile(r"\b(?:which|what) year\b", re.IGNORECASE)
+# "4.5 kΩ (= 4500 Ω)"
+_CONVERTED = re.compile(
+    r"(?<=[\w%°Ω]) \((?:(?:=|≈|i\.e\.,?) ?-?\d[^()]*|or (?:about )?-?\d[\d.,]* ?[a-zA-Z%°][^()]*)\)(?=\W*$)"
+)
 # "12 + n, where n is …"
 _OPEN_SUM = re.compile(r"\W*\d+ ?[+*×-] ?[a-z]\b(?!.*=)")
 _REASON = re.compile(r",? (?:because|since)\b", re.IGNORECASE)
@@ -288,3 +318,10 @@ def _only_number(text: str, given: frozenset[float]) -> Value | None:
 # "x = 180 - y" states no number.
 _OPERAND = re.compile(r"\d[°)]?\s[-+*/×÷·]\s(?:∠|[A-Za-zπθ](?![a-z])(?! [a-z]))|(?<![A-Za-z])[A-Za-zπθ]\s[-+*/×÷·]\s\d")
 _DIGIT = re.compile(r"\d")
+
+
+def alike(forms: Sequence[str], how: str) -> bool:
+    """Whether what may be forms of one value are about as large: not of "it turns 6° a minute, i.e. 25 × 6 = 150 degrees"."""
+    values = [v for form in forms if (v := committed_value(form, how)) is not None]
+    sizes = [{v.number, v.number * v.scale, v.number / 100 if v.percent else v.number} for v in values]
+    return all(any(abs(a - b) <= 0.05 * max(abs(a), abs(b)) for a in sizes[0] for b in other) for other in sizes[1:])

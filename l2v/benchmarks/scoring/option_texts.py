@@ -27,7 +27,9 @@ class OptionReading:
 
 @dataclass(frozen=True)
 class Options:
-    """The options as compared. bare: they are only their own letters, or unknown; bounds: one is called like one ("Step 3")."""
+    """The options as compared. bare: they are only their own letters, or unknown; bounds: one is called like one ("Step 3");
+    named: all are named by a kind ("Shape P").
+    """
 
     texts: tuple[str, ...]
     plain: tuple[str, ...]
@@ -36,6 +38,7 @@ class Options:
     values: tuple[Value | None, ...]
     bare: bool
     bounds: bool
+    named: bool
 
     @property
     def letters(self) -> str:
@@ -56,8 +59,9 @@ def prepare(options: tuple[str, ...]) -> Options:
     values = tuple(read_value(t) or read_value(_ASSIGNED.sub("", plain(t))) for t in texts)
     lead = beginning(texts)
     spaced = tuple(spaced_words(t[lead:] if t.startswith(texts[0][:lead]) else t) for t in texts)
-    bounds = any(map(BOUND.search, texts))
-    return Options(texts, tuple(map(plain, texts)), tuple(map(squeeze, texts)), spaced, values, bare, bounds)
+    bounds = any(BOUND.search(text) for text in texts if _COUNTS.search(text))
+    named = all(map(NAMED.match, texts))
+    return Options(texts, tuple(map(plain, texts)), tuple(map(squeeze, texts)), spaced, values, bare, bounds, named)
 
 
 def beginning(options: tuple[str, ...]) -> int:
@@ -67,6 +71,7 @@ def beginning(options: tuple[str, ...]) -> int:
     return lead.end() if lead and all(option.startswith(lead.group()) for option in own) else 0
 
 
+_COUNTS = re.compile(r"\d|one", re.IGNORECASE)
 # "Shape P", "Graph 2"
 NAMED = re.compile(r"[A-Z][a-z]+ (?=(?:[K-Z]|\d+|[IVX]{2,})$)")
 _PRONOUN = re.compile(r"(?:it|they|he|she) (?:will |would |is |are |has |have )?(?:be |get |become )?", re.IGNORECASE)

@@ -82,7 +82,8 @@ def _same_text(text: str, known: Options, to_the_letter: bool = False) -> Option
         # A capital letter is what prompts ask for, also where an option happens to read "A" or "C".
         return None
     if to_the_letter:
-        found = known.where([bool(t) and t == plain(text) for t in known.plain])
+        own = plain(text)
+        found = known.where([bool(t) and t == own for t in known.plain])
     else:
         ranged = _RANGED.search(text) is not None
         squeezed = squeeze(_NEITHER.sub("neither", _RANGE.sub(r"\1-\2", text) if ranged else text))
@@ -91,7 +92,7 @@ def _same_text(text: str, known: Options, to_the_letter: bool = False) -> Option
         found = known.where([bool(s) and s in alike for s in known.squeezed])
         found = found or known.where([";" in t and squeezed == squeeze(t.partition(";")[2]) for t in known.texts])
         found = found or known.where([len(s) > 3 and s == squeezed.removesuffix("s") for s in known.squeezed])
-        if not found and all(map(NAMED.match, known.texts)):
+        if not found and known.named:
             found = known.where([s == squeezed for s in (squeeze(NAMED.sub("", t)) for t in known.texts)])
     return OptionReading(frozenset(found), "option_text") if found else None
 
@@ -104,8 +105,7 @@ _RANGED = re.compile(r"\d[.,]*\s*(?:to|–|and)\s*\d", re.IGNORECASE)
 _NEITHER = re.compile(r"\bneither\W+\w+ nor \w+", re.IGNORECASE)
 _ORDINAL = re.compile(
     r"\b(first|second|third|fourth|fifth|last)\s+(?:option|choice|one|statement)\b(?! and\b)(?!.*\b(?:first|second|third|"
-    r"fourth|fifth|"
-    r"last)\b)",
+    r"fourth|fifth|last)\b)",
     re.IGNORECASE,
 )
 _YES_NO = dict.fromkeys(["是", "是的", "对", "對", "ja", "oui", "sí", "はい", "예", "да"], "yes") | dict.fromkeys(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from l2v.benchmarks.scoring.clauses import Kind, classify, sentences
+from l2v.benchmarks.scoring.breaks import sentences
+from l2v.benchmarks.scoring.clauses import Kind, classify
 from l2v.benchmarks.scoring.cleaning import clean, squeeze
 from l2v.benchmarks.scoring.markers import MARK
 from l2v.benchmarks.scoring.topics import without_options
@@ -15,7 +16,8 @@ from l2v.benchmarks.scoring.topics import without_options
 _HEADER = re.compile(
     r"^[^\w\n<|]{0,6}(?:(?:next|new|another|follow-up|similar|related|extra)\s+)?(?:question|problem|exercise|follow-?up|user|"
     r"human|instruction|"
-    r"query|example|variation|bonus|practice|challenge|task|q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|"
+    r"query|example|variation|bonus|practice|challenge|task|(?:please )?answer the (?:following|next) question|"
+    r"q(?!\d\W{1,3}-?\d))\s?\d{0,3}\W{0,3}(?:[:.)\]]|$)|^\s*(?:<image>|"
     r"hint:\s*please)|"
     r"\[INST\]|\[(?:question|problem)\]|\[next (?:question|problem)\b|(?<=[.!?]\s)(?:question|problem|human|user)\s?\d{0,2}:",
     re.IGNORECASE | re.MULTILINE,
@@ -61,6 +63,10 @@ _BARE_FIRST = re.compile(r"\W{0,4}\d{1,9}[.!]\s+((?:how|what|which|who|where|whe
 
 def own_part(text: str, asked: str) -> str:
     """The response without what it invents behind its answer, or in its place: another question, another turn of a dialogue."""
+    return _first_sum(_of_one_turn(text, asked), asked)
+
+
+def _of_one_turn(text: str, asked: str) -> str:
     text = _TURN_OF_ANSWER.sub("Answer:", _GLOSS.sub(".", text))
     low = text.lower()
     appendix = _APPENDIX.search(text) if "here" in low else None
@@ -72,6 +78,7 @@ def own_part(text: str, asked: str) -> str:
     if _DIALOGUE.match(text):
         text = re.sub(r"[ \t]+(?=answer\s?:)", "\n", text, flags=re.IGNORECASE)
         text = re.sub(r"(?:^|(?<=\?\s))A\d?:", "Answer:", text, count=1, flags=re.MULTILINE)
+    text = _ACTUAL.sub("", text)
     if _SHOWN.match(text):
         return ""
     reply = _REPLY.match(text)
@@ -80,7 +87,11 @@ def own_part(text: str, asked: str) -> str:
     text = _without_echo(text, asked)
     for match in _ASKED_NEXT.finditer(text) if "?" in text else ():
         head = text[: match.start()].strip()
-        answered = _marks(head) or len(sentences(head)) == 1 and not _marks(text[match.end() :])
+        # Where the paragraph goes on, it is another exercise only below an answer, and with numbers of its own.
+        goes_on = match[2] is not None
+        if goes_on and not ({*_DIGITS.findall(match[1])} - {*_DIGITS.findall(asked)} and asked.strip()):
+            continue
+        answered = _marks(head) or not goes_on and len(sentences(head)) == 1 and not _marks(text[match.end() :])
         if answered and _is_another(match[1], asked) and not _TURNS_BACK.search(match[1]):
             text = head
             break
@@ -100,6 +111,27 @@ def own_part(text: str, asked: str) -> str:
     return text
 
 
+# "Example: Q: … A: … Now the actual question. …"
+_ACTUAL = re.compile(
+    r"^\W*(?:an? |for )?(?:example|sample)\b.*?\bnow,? (?:to |for |on to )?(?:the|your) (?:actual|real|given|"
+    r"original) (?:question|"
+    r"problem|task)\b\s*[.:!]?\s*",
+    re.IGNORECASE | re.DOTALL,
+)
+_A_SUM = re.compile(r"\W{0,3}(\d[\d\s.+*/×÷()-]*?)\s*=\s*-?[\d.,/]+\W{0,3}")
+
+
+def _first_sum(text: str, asked: str) -> str:
+    """Of sums one under the other ("17 + 26 = 43", "18 + 26 = 44") the first, where that alone is asked for."""
+    lines = text.split("\n")
+    sums = [_A_SUM.fullmatch(line) for line in lines]
+    if len(lines) < 2 or not all(sums):
+        return text
+    known = squeeze(asked)
+    wanted = [squeeze(one[1]) in known for one in sums if one]
+    return lines[0] if wanted[0] and not any(wanted[1:]) else text
+
+
 # Examples of a prompt, before anything is answered.
 _SHOWN = re.compile(r"\W*example\s?1\s?:", re.IGNORECASE)
 # A dialogue repeated from its beginning, up to the reply.
@@ -108,10 +140,12 @@ _REPLY = re.compile(
     r"ai)\s?(?::|\n)\s*",
     re.IGNORECASE | re.DOTALL,
 )
+_DIGITS = re.compile(r"\d+")
 _TURNS_BACK = re.compile(r"^(?:however|hmm|hold|wait|but|actually|so|now)\b|\banswer\b", re.IGNORECASE)
 # A paragraph that asks something.
 _ASKED_NEXT = re.compile(
-    r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)\s*(?=\n|$)", re.IGNORECASE
+    r"\n\s*\n((?:[^\n?]{3,300}[.!] )?(?:wh\w+|how|is|are|does|do|can|if|in|find)\b[^\n?]{4,200}\?)(?:\s*(?=\n|$)|(?=(\s)))",
+    re.IGNORECASE,
 )
 
 

@@ -54,8 +54,8 @@ WITHDRAWS = PatternTable(
     r"off)\b(?! to\b)",
     r"\b(?:that|this|it) (?:can'?t|cannot|can not|couldn't) be(?: (?:right|correct|true|it)|,? though|\W*$)",
     r"\b(?:just kidding|take (?:that|it|this) back|take back (?:what|my)|made (?:that|it|this) up|(?:was|is) a joke|"
-    r"ignore (?:this|that|"
-    r"the above))\b|^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
+    r"ignore (?:this|that|the above))\b",
+    r"^\W*(?:false|wrong|incorrect|not|not really|not so|or not|(?:on|upon|after|but|hmm+|well|actually|"
     r"then)\b[^.,]{0,30},? no)\W*$",
     r"\b(?:ignore|disregard) (?:that|this|my|the (?:previous )?box)\b|"
     r"\b(?:don't|do not) (?:take|count|use) (?:that|this|it)\b|\bi have (?:none|no answer)\b|"
@@ -63,6 +63,9 @@ WITHDRAWS = PatternTable(
     r"\blet(?: me|'s| us) (?:(?:count|think)(?: (?:it|them|that|this))? again|reconsider|recompute|recalculate|"
     r"recount|correct|redo|rethink|re-?examine|re-?read|try again|"
     r"start over)\b",
+    r"\b(?:both|either)(?: of (?:them|these))?(?: answers?| options?)? (?:looks?|seems?|appears?|(?:could|might|may) be)"
+    r"(?: \w+ly)? (?:possible|plausible|right|correct)\b|\b(?:can't|cannot|can not|unable to) (?:settle on|decide between|"
+    r"choose between|make up my mind)\b",
     r"\b(?:contradict(?:s|ion)|doesn'?t (?:match|fit|add up)|does not (?:match|fit|add up))\b",
 )
 REAFFIRMS = PatternTable(
@@ -77,6 +80,7 @@ REFUSES = PatternTable(
     r"not possible to|isn't possible to|is not possible|unclear|don't know|do not know|not (?:sure|certain)|unsure|give up|"
     r"hard to say)\b(?! (?:both|all|have|exceed|equal|be (?!\w+ed\b|sure|certain|known|seen|told|found|read|made)))",
     r"\b(?:insufficient|not enough|isn't enough|lack of|need (?:more|additional|further|the|to (?:see|know))|require more|"
+    r"does(?: not|n't) (?:appear|seem) to be (?:computable|possible|determinable|readable|given|shown|provided)|"
     r"would (?:(?:need|require) (?:more|additional|further|the|to)|depend)|depends? (?:up)?on|"
     r"without (?:the|more|further|additional|any|specific|a(?! (?:partner|pair|match|remainder|doubt|break|gap)\b)|knowing|"
     r"seeing))\b",
@@ -85,6 +89,9 @@ REFUSES = PatternTable(
     r"determinable|known)\b",
     r"\b(?:(?:no|any) (?:idea|clue)|anyone's guess|beats me|no evidence|nothing (?:\w+ )?(?:suggests|shows|says|tells)|lacks?|"
     r"(?:refuse|decline) to|(?:not|n't) convinced)\b",
+    r"^\W*(?:\w*error|exception|traceback)\b(?=.*\b(?:memory|exception|failed|time[d ]?out|invalid|cuda|limit|exceeded)\b)",
+    r"^\W*(?:n/a|not applicable)\b|\b(?:this|the) (?:question|problem|task|prompt) (?:is|seems|appears) (?:to be )?(?:\w+ly )?"
+    r"(?:incomplete|unclear|ambiguous|unanswerable|ill-posed|cut off|truncated|malformed)\b",
     r"\b(?:undetermined|indeterminate|undefined answer|unknown answer|just a guess|only a guess|be a guess|please provide|"
     r"i'?m sorry,? but)\b",
     r"\bno (?:correct |right |valid |single |given )?(?:answer|option|choice)s?\b(?! (?:is|are) needed)",
@@ -128,6 +135,7 @@ DENIES = PatternTable(
     r"larger|greater|less|more|bigger|higher|lower) than\b|≠|\\neq?\b",
     rf"\b{JUDGED_WRONG} (?:answer|option|choice|value|result|statement)|"
     r"\b(?:mistake|wrong|false|error|incorrect|absurd|naive) (?:to|that)\b",
+    r"\bso much for\b",
     r"\bno (?!doubt|need|matter|wonder|problem|choice|other|more|less|fewer|longer|later|earlier|wait|it|the|that|there|this|"
     r"i|we|you|they|he|she|not|sorry|actually|correction|so|since|because)[a-z]+",
     r"\bleast (?:likely|plausible|probable|suitable|appropriate|correct|reasonable)\b",
@@ -153,7 +161,9 @@ SUPPOSES = PatternTable(
     r"possibility)\b|\bone of the (?:options|choices|candidates|possibilities)\b|\boptions include\b",
     r"(?<!only [A-J] )\b(?:satisf(?:y|ies)|would (?:also )?(?:fit|work|do))\b|\b(?:(?:option|choice) [A-J]|"
     r"[B-HJ])\)? would (?!be the)",
-    r"^\W*(?:(?:(?:looking at|considering)(?! the (?:\w+ )?(?:graph|figure|image|picture|photo|diagram|chart|plot|table|bars?|"
+    r"^\W*(?:(?:(?:looking at|considering)(?! the (?:(?!case|option|choice|scenario|possib|alternative|value|"
+    r"guess)\w+ ?){1,4}:| it (?:again|closely|more)\b| the (?:\w+ )?(?:graph|figure|"
+    r"image|picture|photo|diagram|chart|plot|table|bars?|"
     r"data|map|clock|scale|axis|given)\b)|testing|trying|checking|examin\w+|starting with)\b(?!.*\banswer)|consider\b|take\b)",
 )
 # Who may say what is not the response's own word: a name, "my friend", "most people"; not "the figure", "it" or "we".
@@ -206,11 +216,14 @@ QUOTES = PatternTable(
     r"\bat first glance\b|\bmy (?:first|initial) (?:guess|answer|thought)\b",
     rf"\baccording to (?!{_FIGURE})|\b(?:option|choice|statement) [A-J]\b (?:says|states|reads|claims)\b",
     r"\b(?:says|reads|claims?) \d[^.]*,? but\b|\b(?:provided|given|previous|stated|listed|suggested) answer (?:of|is|was)\b",
+    r"\b(?:common|typical|frequent|easy|usual|classic|natural) (?:slip|mistake|error|pitfall|misconception|trap|fallacy|"
+    r"confusion) (?:here |there )?(?:is|was|would be) to\b",
     r"\b(?:yesterday|last time),? (?:i|we|you|my|the (?:answer|result))\b|\banswers? (?:to|of|for) (?:an?other|(?:the |"
     r"a )?(?:previous|last|next|other|earlier|"
     r"similar|bonus)) ",
 )
 REMARKS = PatternTable(
+    r"^\w+ ?= ?[\[{(]\s*['\"]",
     r"^[^\w∞∅]*$|^\((?=(?:[^()]*[a-z]{2,}){2})[^()]*\)\W*$|^\(\w{1,3}(?:\([^()]{1,9}\))?\s?=[^()=]*\)\W*$",
     r"^\W{0,4}(?:i hope (?:this|that helps|it helps|it is correct)|let me know|please let me|please feel|feel free|"
     r"do you (?:have|want|need)|(?:this|that|it|which) (?:can be \w+|is (?:\w+(?:ed|en|wn|ible)|read|found|"
@@ -234,6 +247,9 @@ LETTERS_LISTED = PatternTable(
     r"(?<![\w(])\(?([A-J])\)?(?:,\s*(?:and |or )?\(?[A-J]\)?){2,}",
     r"\b(?:options?|choices?)\b(?! \(?[A-J]\)? (?:is|"
     r"must)\b)[^.:]{0,20}:",
+    r"^\W*(?:the |your |my )?(?:(?:given|possible|available|answer) )?(?:options|choices)(?: (?:given|here|listed|provided|"
+    r"available|"
+    r"above|below|shown|we have))* (?:are|were|include)\b",
 )
 IF = PatternTable(r"^\W{0,4}(?:and |so |but |then |therefore,? |thus,? |hence,? )?if\b", r"\S\s+if\s")
 # "10 people did not vote"
@@ -277,11 +293,13 @@ OWN_VERB = PatternTable(
 LABELLED = re.compile(r"^[\s*>•-]{0,6}(?:\(([A-J])\)|([A-J])\s?\*{0,2}(?:[.):](?!\.)|\W*$|\s[✓✔✅✗✘❌×]))")
 JUDGING = re.compile(r"^[\s*>•-]{0,6}\(?[A-J]\)?\s?\*{0,2}[.):]\**\s*\**(?:no|yes)\b(?=\W+\w)", re.IGNORECASE)
 APPROVED = re.compile(
+    r"^\W*\(?[A-J]\)?[.):]?[\s*]*(?:true|correct)\b[\s*]*[–—:,.;-]\s*\S|"
     r"^\W*\(?[A-J]\)? is (?:the )?(?:correct|right)\b|[:.(–—-]\s*\*{0,2}(?:yes|correct|right|true)\b(?=\W*$|[!.,;:])|"
     r"[✓✔✅](?:\W*$|\s\()",
     re.IGNORECASE,
 )
 DISAPPROVED = re.compile(
+    r"^\W*\(?[A-J]\)?[.):]?[\s*]*(?:false|incorrect|wrong|not (?:true|correct))\b[\s*]*[–—:,.;-]\s*\S|"
     r"^\W*\(?[A-J]\)? is (?:incorrect|wrong)\b|[:.(–—-]\s*\*{0,2}(?:incorrect|wrong|false|no)\b(?=\W*$|[!.,;:])|[✗✘❌×](?:\W*$|"
     r"\s\()",
     re.IGNORECASE,

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring.additions import BEARER, HELD_BY, core
-from l2v.benchmarks.scoring.answering import COUNT, YEAR, answers, equated, new_number, touches
+from l2v.benchmarks.scoring.answering import COUNT, WILL, answers, new_number, touches
 from l2v.benchmarks.scoring.asking import DIGITS, asked_of, named, stem
+from l2v.benchmarks.scoring.chains import equated, of_another, worked_out
 from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import CONCLUSION, LAST_LINE, LAST_SENTENCE, OPENING, STATEMENT, WHOLE, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics, prose_words
+from l2v.benchmarks.scoring.numeric import IN_TWO, YEAR
 from l2v.benchmarks.scoring.option_texts import LETTERS, beginning, spaced_words
 from l2v.benchmarks.scoring.options import whole_option
 from l2v.benchmarks.scoring.phrases import LABELS
@@ -44,6 +46,7 @@ _KIND = re.compile(
     r"and (?:an? )?\2\w*) (have|has|belongs|is|are)|an? (?:\w+ ){1,2}has) ",
     re.IGNORECASE,
 )
+_A_KIND = re.compile(r"\ban? ((?:\w+ )?\w+)(?:, [^,]{1,40},)? has\b", re.IGNORECASE)
 # "… is Graph D": the label in the place of an answer, where the options are labels.
 _LABEL = re.compile(r"\b(?:is|are) (?:indeed |clearly )?(?:the )?(?:[a-z]+ )?\(?(?-i:[A-J])\)?\W*$", re.IGNORECASE)
 # "Everything points to (C).", "36° corresponds to option B.": where the letter is written as an option's.
@@ -66,6 +69,8 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     said = claim.sentence or claim.text
     if claim.how == WHOLE and len(said) < 4:
         return True
+    if of_another(said, question.text):
+        return False
     label = _LABEL.search(said) if _labels(question.options) else None
     if label and asked_of(question.text).noun & {*map(stem, said[: label.start()].lower().split())}:
         return True
@@ -73,15 +78,19 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
         return True
     sides = [side for side in equated(said) if " is " not in side]
     by_letter = isinstance(verdict, Verdict) and verdict.rule.endswith("+letter")
-    if claim.how == CONCLUSION and (_DOES.search(said) or _counts_others(said, question, response)):
+    if claim.how == CONCLUSION and (
+        _DOES.search(said) or _WOULD.search(said) and not WILL.search(question.text) or _counts_others(said, question, response)
+    ):
         return False
     if claim.how == CONCLUSION and (by_letter or not sides and not beginning(question.options)):
         # "So m∠1 = 115° and m∠2 = 65°", "so the mice will decrease" may be of something else as well.
         return True
     if by_letter and (_NAMES_OPTION.search(said) or _agrees(said, question.options, response)):
         return True
-    if claim.how == WHOLE and _WORKED_OUT.fullmatch(plain(said)) and read_value(said.rpartition("=")[2]):
+    if claim.how == WHOLE and (
         # "1 hour and 20 minutes = 80 minutes"
+        _WORKED_OUT.fullmatch(plain(said)) and read_value(said.rpartition("=")[2]) or worked_out(plain(said), question.text)
+    ):
         return True
     short = prose_words(said) < 2 or prose_words(said) < 3 and (not said[:1].isdigit() or COUNT.fullmatch(said) is not None)
     if claim.how in (WHOLE, LAST_LINE) and (
@@ -115,6 +124,8 @@ _DOES = re.compile(
     r"\bwe (?:must |can |need to |have to |should )?(?:add|sum|multiply|subtract|divide)\b"
     r"(?!.*(?:=|\bis\b|get|giv))"
 )
+# "so with the tip one would pay $276", where nothing is asked of what would be
+_WOULD = re.compile(r"\bwith\b.*\bwould\b|\bwould\b.*\bwith\b")
 _SO_MANY = re.compile(
     r"\W*(?:(?:so|thus|hence|therefore)\W+)?(\d+) ((?!(?:is|was|has|as)\b)[a-z]+s|people|children)\b", re.IGNORECASE
 )
@@ -165,13 +176,17 @@ def in_pieces(
     """The one piece of a sentence that answers the question ("14 chose tennis and 9 chose judo"), or None."""
     if claim.how in (OPENING, LAST_LINE) or not question.text.strip():
         return None
-    if _AND_MORE.search(claim.sentence or claim.text):
+    said = claim.sentence or claim.text
+    if _AND_MORE.search(said) or _ANOTHER.search(said) and "another" not in question.text:
         return None
     found, how = [], WHOLE if claim.how == WHOLE else STATEMENT
-    whole = _KIND.sub(lambda m: f"{m[1] or 'it'} {m[3] or 'has'} ", claim.sentence or claim.text)
+    whole = claim.sentence or claim.text
+    if len({kind.lower() for kind in _A_KIND.findall(response)}) < 2:
+        whole = _KIND.sub(lambda m: f"{m[1] or 'it'} {m[3] or 'has'} ", whole)
     if question.kind in (INTEGER, FLOAT) and "year" not in asked_of(question.text).noun:
         whole = HELD_BY.sub(r"\1 is ", BEARER.sub(r"\1 is", whole))
     whole = _FRONT.sub(lambda m: m.group().replace(",", ""), core(whole))
+    whole = IN_TWO.sub("…", whole)
     pieces = (
         _PIECE.split(whole)
         if " and " not in whole or _SAYS.search(whole.partition(" and ")[0]) or _AND_IT.search(whole)
@@ -195,6 +210,10 @@ def in_pieces(
     ):
         last = pieces[-1:] if _ITS.match(pieces[-1]) else [whole]
         pieces = [piece for piece in pieces[1:] if _APPENDED.match(piece)] or last
+    options = [words for option in question.options if len(words := spaced_words(option)) > 3]
+    if len(pieces) > 2 and sum(any(map(spaced_words(piece).__contains__, options)) for piece in pieces) > 2:
+        # "Point A is at (3, 2), point B at …", "choices = ['red', 'blue', …]": one after the other.
+        return None
     for piece in [*pieces, *(f"{made[2]} is {made[1]}" for made in _MAKING.finditer(whole))]:
         if len(piece.split()) < 3 or _NO_PIECE.match(piece):
             continue
@@ -228,8 +247,8 @@ _MAKING = re.compile(
 )
 # ", an increase of $3.5 million", ", for a total of 7", ", indicating a downward trend"
 _APPENDED = re.compile(
-    r"\W*(?:(?:i\.e\.|that is|namely),? (?:about |approximately )?(?=[$€£]?-?\d[\d.,/]*\s?[%°]?(?: [a-z]+)?\W*$)|"
-    r"(?:which )?(?:indicat|suggest|show|"
+    r"\W*(?:(?:i\.e\.|that is|namely),? (?:about |approximately )?(?=[$€£]?-?\d[\d.,/]*\s?[%°]?"
+    r"(?: [a-z]+)?(?: (?:in (?:all|total)|altogether))?\W*$)|(?:which )?(?:indicat|suggest|show|"
     r"reveal|imply|mean)(?:ing|s|es)\s(?:that )?|which is (?:called|known as|termed) |"
     r"which is (?:located )?(?=at \W*\()|(?:which )?mak(?:es|ing) (?:it|them|these) (?=\w+\W*$)|an? (?:\w+ )?\w+ (?:called|"
     r"known as) (?=\S+(?: \S+)?\W*$)|"
@@ -258,6 +277,7 @@ _SAYS = re.compile(
     r"bought|cost|costs|ate|took|lost|needs?|says|said|reads|\w+ed)\b"
 )
 # "There are 5 triangles and some hidden ones."
+_ANOTHER = re.compile(r", [^,]*\banother (?:function|question|problem|case|formula|quantity|figure|example)\b")
 _AND_MORE = re.compile(r"\b(?:and|plus)\s(?:some|several|a few|many|possibly)\b[^,]*\b(?:more|others?|ones)\b", re.IGNORECASE)
 _IS_SO = re.compile(r"(?:is|are|was|were|has|have)\b")
 _AND_IT = re.compile(r" and (?:its?|they|there|their|he|she|his|her) (?:\w+ ){0,2}(?:is|are|was|were|has|have|equals)\b")

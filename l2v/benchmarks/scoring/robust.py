@@ -19,6 +19,7 @@ from functools import reduce
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
+from l2v.benchmarks.scoring.chains import is_step
 from l2v.benchmarks.scoring.claims import read_claims
 from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.equality import Comparison, compare
@@ -36,7 +37,7 @@ from l2v.benchmarks.scoring.forms import (
     ResponseClaim,
 )
 from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
-from l2v.benchmarks.scoring.numeric import OPEN_BOX, committed_value
+from l2v.benchmarks.scoring.numeric import OPEN_BOX, alike
 from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_words
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
 from l2v.benchmarks.scoring.phrases import LABELLED
@@ -123,6 +124,8 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
             return Verdict(
                 None, verdict.extraction, "ambiguous", f"claims {other.extraction}, then perhaps {verdict.extraction}"
             )
+        if verdict is not None and claim.how == BOXED and is_step(claim, question.text, claims.own):
+            return Verdict(None, shown(claim.text), "ambiguous", f"works on behind {shown(claim.text)}")
         if verdict is not None:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
@@ -285,11 +288,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
         whole = compare(question, claim.line, BOXED)
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
-    if (
-        (found is None or found.equal is False)
-        and len(forms := _FORMS.split(claim.text)) in (2, 3)
-        and _alike(forms, claim.how)
-    ):
+    if (found is None or found.equal is False) and len(forms := _FORMS.split(claim.text)) in (2, 3) and alike(forms, claim.how):
         # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
         either = (compare(question, form, claim.how) for form in forms)
         found = next((other for other in either if other is not None and other.equal), found)
@@ -298,13 +297,6 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
     if found.symbolic is not None:
         return Pending(question, claim, found.symbolic)
     return _verdict(question, claim, found)
-
-
-def _alike(forms: Sequence[str], how: str) -> bool:
-    """Whether what may be forms of one value are about as large: not of "it turns 6° a minute, i.e. 25 × 6 = 150 degrees"."""
-    values = [v for form in forms if (v := committed_value(form, how)) is not None]
-    sizes = [{v.number, v.number * v.scale, v.number / 100 if v.percent else v.number} for v in values]
-    return all(any(abs(a - b) <= 0.05 * max(abs(a), abs(b)) for a in sizes[0] for b in other) for other in sizes[1:])
 
 
 _FACTORIAL = re.compile(r"[\w)]!")

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from l2v.benchmarks.scoring.blanks import filled, titled
+from l2v.benchmarks.scoring.chains import sides, worked_out
 from l2v.benchmarks.scoring.clauses import ASSERTING, Clause, Kind
+from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import (
     CONCLUSION,
     LAST_LINE,
@@ -18,9 +20,9 @@ from l2v.benchmarks.scoring.forms import (
     ResponseClaim,
 )
 from l2v.benchmarks.scoring.markers import ENDED, told_first
-from l2v.benchmarks.scoring.phrases import CONCLUDES
+from l2v.benchmarks.scoring.phrases import CONCLUDES, LABELLED
 from l2v.benchmarks.scoring.polar import ABLE, restated
-from l2v.benchmarks.scoring.topics import options_of
+from l2v.benchmarks.scoring.topics import focus, options_of, without_options
 
 VERB = re.compile(
     r"\b(?:is|are|was|were|has|have|can|cannot|could|would|will|do|does|must|should|be|equals?|leaves|remains?|measures|"
@@ -57,7 +59,11 @@ def standing(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) -
     said = [c for c in near if c.kind is not Kind.REMARK]
     if not said:
         return []
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [line.strip() for line in text.split("\n") if line.strip(" -*_=")]
+    if not lines:
+        return []
+    if _contradicts(lines):
+        return []
     if len(set(lines)) > 2 and all(re.fullmatch(r"[\s(*]*[A-J][\s).*]*", line) for line in lines):
         # One letter after the other.
         return []
@@ -66,15 +72,19 @@ def standing(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) -
         lines.pop()
     one = " ".join(lines[:1] if len(set(lines)) == 1 else lines)
     words = one.split()
+    words = words[:-1] if len(words) > 3 and words[0].startswith(words[-1]) else words
     if words and words[0].strip(",.;") == words[-1].strip(",.;") and len({word.strip(",.;") for word in words}) == 1:
         one = words[-1]
     one = said[0].text if len(said) == len(lines) == 1 and len(one) > len(said[0].text) else one
     alone = all(c.kind in ASSERTING for c in said) and len({c.sentence for c in said}) == 1
     alone = alone and not any(c.kind is Kind.CONCLUSION for c in said[1:])
     if len(set(lines)) == 1 and alone and not _is_cut(one) and is_bare(short := _shortly(one) or one):
+        if one.count("=") > 1 and worked_out(plain(one), without_options(asked)):
+            short = sides(one)[-1]
         return [ResponseClaim(short, WHOLE, short, sentence=one)]
     found = [*_ending(said, lines, asked), *_focal(said, lines, asked, explicit), *filled(said, asked)]
-    found += titled(said, asked) if not found else []
+    refused = any(c.kind is Kind.REFUSAL for c in said[-3:])
+    found += titled(said, asked) if not found and not refused else []
     first = said[0]
     begun = "=" in first.text and any("=" in clause.text for clause in said[1:])
     # "Texas: 10 %", "Ohio: 20 %": one option after the other.
@@ -89,6 +99,13 @@ def standing(text: str, clauses: Sequence[Clause], explicit: bool, asked: str) -
         if first.kind is Kind.ASSERTION and told_first(text, first):
             found.append(replace(opening, how=STATEMENT, line=first.text))
     return found
+
+
+def _contradicts(lines: Sequence[str]) -> bool:
+    """Whether a response is nothing but options, now this one, now that one, and back ("C. red", "A. blue", "C. red")."""
+    letters = [match[1] or match[2] for line in lines if (match := LABELLED.match(line))]
+    turns = [b for a, b in zip(["", *letters], letters, strict=False) if a != b]
+    return len(letters) == len(lines) and len(set(lines)) == 2 and len(turns) > 2 and len(max(lines, key=len)) < 50
 
 
 _CHECK = re.compile(r"\W*(?:(?:double|cross)[ -]?check|check|verif\w+|proof)\b", re.IGNORECASE)
@@ -159,6 +176,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
     turned = (
         refused
         and refused[-1].at < last.at
+        and refused[-1].text.count("(") <= refused[-1].text.count(")")
         and (refused[-1].sentence == last.sentence or _ALL_THE_SAME.match(_SENTENCES.split(lines[-1])[-1]))
     )
     concludes = last.kind is Kind.CONCLUSION or _THEREFORE.search(last.text) or re.fullmatch(r"\W*[A-J]\W*", lines[-1])
@@ -182,7 +200,7 @@ def _ending(said: Sequence[Clause], lines: Sequence[str], asked: str) -> list[Re
     )
     option = _bare(last.text) in map(_bare, options_of(asked))
     alone = alone or re.fullmatch(r"\*\*\(?[A-J]\)?\*\*\W*|\([A-J]\)\W*", last.text) is not None
-    if alone and (option or BARE_LINE.match(claim.text)) and not _step(lines):
+    if alone and (option or BARE_LINE.match(claim.text)) and not _step(lines) and not _of_all(lines, asked):
         found.append(replace(claim, how=LAST_LINE))
     whole = _whole_sentence(said)
     if last.kind is Kind.CONCLUSION and (ended or _LAST_WORD_IS_VALUE.search(last.text)):
@@ -218,6 +236,19 @@ def _whole_sentence(said: Sequence[Clause]) -> list[ResponseClaim]:
         return []
     how = CONCLUSION if parts[0].kind is Kind.CONCLUSION else LAST_SENTENCE if len(parts) < len(said) else STATEMENT
     return [ResponseClaim(parts[0].line, how, parts[0].line, parts[0].at, any(c.kind is Kind.CONDITION for c in parts))]
+
+
+def _of_all(lines: Sequence[str], asked: str) -> bool:
+    """Whether a last line sums up ("Total: 13") what stands above it row by row, where one row is asked for ("Blue: 6")."""
+    if not _TOTAL.match(lines[-1]) or _TOTAL_ASKED.search(question := without_options(asked)):
+        return False
+    wanted = focus(question)
+    return any(label and focus(label[1]) and focus(label[1]) <= wanted for label in map(_ROW.match, lines[:-1]))
+
+
+_TOTAL = re.compile(r"\W*(?:total|sum|altogether|in all)\b", re.IGNORECASE)
+_TOTAL_ASKED = re.compile(r"\b(?:total|sum|altogether|in all|overall|all)\b", re.IGNORECASE)
+_ROW = re.compile(r"\W*([A-Za-z][^:=]{1,30}):\s*-?\d")
 
 
 def _step(lines: Sequence[str]) -> bool:

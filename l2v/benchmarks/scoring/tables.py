@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser  # type: ignore[attr-defined]
 from typing import Any
@@ -26,28 +27,29 @@ _LONGEST = 24
 _TOKEN = re.compile(r"[^\W\d_]+|[^\w\s]")
 
 
+class _MadePossible(dict[str, int]):
+    """What a word makes possible, worked out when it is first met."""
+
+    def __missing__(self, token: str) -> int:
+        spaced = f" {token} "
+        found = _WHOLE.get(spaced, 0)
+        for at in range(len(spaced)):
+            for end in range(at + 1, min(at + _LONGEST, len(spaced)) + 1):
+                found |= _NEEDED.get(spaced[at:end], 0)
+        if len(self) > 2**16:
+            self.clear()
+        self[token] = found
+        return found
+
+
+_MADE_POSSIBLE = _MadePossible()
+
+
 def possible(text: str) -> int:
     """The patterns of all tables, as bits, that may match in a text."""
-    found = _NEEDED.get("", 0)
-    for token in set(_TOKEN.findall(text.lower())):
-        bits = _MADE_POSSIBLE.get(token)
-        found |= _made_possible(token) if bits is None else bits
+    words = set(_TOKEN.findall(text.lower()))
+    found = reduce(or_, map(_MADE_POSSIBLE.__getitem__, words), _NEEDED.get("", 0))
     return found & (found >> _SECOND)
-
-
-_MADE_POSSIBLE: dict[str, int] = {}
-
-
-def _made_possible(token: str) -> int:
-    spaced = f" {token} "
-    found = _WHOLE.get(spaced, 0)
-    for at in range(len(spaced)):
-        for end in range(at + 1, min(at + _LONGEST, len(spaced)) + 1):
-            found |= _NEEDED.get(spaced[at:end], 0)
-    if len(_MADE_POSSIBLE) > 2**16:
-        _MADE_POSSIBLE.clear()
-    _MADE_POSSIBLE[token] = found
-    return found
 
 
 class PatternTable:

@@ -23,6 +23,8 @@ def in_its_terms(text: str, question: Question) -> str:
         text = _QUADRANT.sub(r"\1", text) if bare else text
     if _of_chance(question.text):
         text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
+    if question.kind in (INTEGER, FLOAT) and _of_time(question.text):
+        text = _CLOCKS.sub("", text)
     text = _none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
     if question.kind == INTEGER and "how many" in question.text.lower():
         text = _QUARTERS.sub(r"\1", text) if "many quarters" in question.text else text
@@ -50,6 +52,9 @@ _RUPEES = re.compile(r"(?:₹|\bRs\.?)\s?\d{1,2}(?:,\d{2})+,\d{3}(?![\d,])")
 _OUT_OF = re.compile(r"\b(\d+) out of (?:the )?(\d+)\b")
 # "11 quarters": coins, and no fraction.
 _QUARTERS = re.compile(r"\b(\d+) quarters?\b")
+# "From 10:45 to 11:30 there are 45 minutes."
+_of_time = holds(re.compile(r"\b(?:how long|minutes|hours|duration|elapsed|time interval)\b", re.IGNORECASE))
+_CLOCKS = re.compile(r"\bfrom \d?\d:\d\d(?: ?[ap]m)? (?:to|until|till) \d?\d:\d\d(?: ?[ap]m)?,? (?=there\b)", re.IGNORECASE)
 # "1 in 4" is 1/4 where a probability is asked for.
 _of_chance = holds(re.compile(r"\b(?:probability|chance|likelihood)\b", re.IGNORECASE))
 _ONE_IN = re.compile(r"\b(\d+|one) in (\d+|two|three|four|five|six|eight|ten)\b(?![.,]?\d)")

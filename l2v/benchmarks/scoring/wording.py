@@ -195,3 +195,35 @@ _CHANGED = re.compile(
     r"fewer|up|down)\b|\w{3,}er\b|[=−-]|^\W*\S+(?: \S+){0,3}\W*$",
     re.IGNORECASE,
 )
+
+
+def implied(text: str, question: str) -> set[str]:
+    """What of a question a text need not name: the reading of what "reads 38", the decimal that 0.5 is, what is solved."""
+    found = {"read"} if _INDICATES.search(text) else set()
+    found |= {"decim"} if _POINT.search(text) else set()
+    return found | ({*named(question)} if _SOLUTION.match(text) and _SOLVE.match(question) else set())
+
+
+# "What is the reading of the gauge?": "It reads 38.", "It shows 38."
+_INDICATES = re.compile(r"\b(?:reads?|shows?|indicates?|displays?)\b", re.IGNORECASE)
+_SOLVE = re.compile(r"\W*(?:solve|find the solutions?)\b", re.IGNORECASE)
+_SOLUTION = re.compile(
+    r"\W*(?:(?:so|thus|hence|therefore),? )?the solutions? (?:set )?(?:of [^,]{1,40} )?(?:is|are)\b", re.IGNORECASE
+)
+_POINT = re.compile(r"\d\.\d")
+
+
+def of_all(text: str, question: str) -> bool:
+    """Whether a text tells how many there are in all, where some are asked for: "6 lamps in total" of those that are on."""
+    some = _ALTERED if _BY_ITSELF.match(text) else _OF_SOME
+    return IN_ALL.search(text) is not None and not IN_ALL.search(question) and some.search(question) is not None
+
+
+_OF_SOME = re.compile(
+    r"\bhow many\b.*\b(?:is|are|was|were) (?:on|off|up|down|in|out)\b\W*$|\(_\).*\beach\b|"
+    r"\b(?:on|in|at) the (?:top|bottom|middle|left|right|first|second|third|upper|lower|last)\b",
+    re.IGNORECASE,
+)
+# "It is 10 balls in all" where it is asked how many are added.
+_BY_ITSELF = re.compile(r"\W*it is \S+ \w+ (?:altogether|in (?:all|total))\W*$")
+_ALTERED = re.compile(rf"{_OF_SOME.pattern}|\b(?:added|removed)\b", re.IGNORECASE)

@@ -13,8 +13,9 @@ from computing import Computing
 
 from l2v.benchmarks.base import CHOICE, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import breaks, markers, phrases, symbolic
+from l2v.benchmarks.scoring.breaks import sentences
 from l2v.benchmarks.scoring.claims import read_claims
-from l2v.benchmarks.scoring.clauses import Kind, classify, sentences
+from l2v.benchmarks.scoring.clauses import Kind, classify
 from l2v.benchmarks.scoring.cleaning import clean
 from l2v.benchmarks.scoring.robust import robust, robust_many
 from l2v.benchmarks.scoring.tables import PatternTable
@@ -23,7 +24,7 @@ from l2v.benchmarks.scoring.topics import asking
 CLAIMS = Path(__file__).parent / "claims"
 HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth", "sixth", "sixth_kept")
 HALVES += ("seventh", "seventh_kept", "eighth", "eighth_kept", "ninth", "ninth_kept", "tenth", "tenth_kept")
-HALVES += ("eleventh", "eleventh_kept", "twelfth")
+HALVES += ("eleventh", "eleventh_kept", "twelfth", "thirteenth")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 

@@ -458,6 +458,36 @@ def test_a_sentence_label_or_result_about_what_is_asked_answers(text: str, respo
     assert robust(number("9", text), response).correct is False
 
 
+@pytest.mark.parametrize(
+    ("text", "response", "correct"),
+    [
+        ("What is the area of the triangle?", "A = \\frac12 \\cdot 4 \\cdot 3 = 6", True),
+        ("What is the value of the sum?", "$\\sum_{k=1}^{3}k = 1 + 2 + 3 = 6$", True),
+        ("What is the perimeter of the triangle?", "A = \\frac12 \\cdot 4 \\cdot 3 = 6", None),
+        ("What is the radius of the circle?", "d = 2 · 3 = 6", None),
+        ("What is the value of x?", "2x = 11 - 5 = 6", None),
+        ("What is the length of the side x?", "$x^2 = 10 - 4 = 6$", None),
+    ],
+)
+def test_a_response_that_is_one_chain_of_equations_says_what_stands_before_it(
+    text: str, response: str, correct: bool | None
+) -> None:
+    assert robust(number("6", text), response).correct is correct
+
+
+@pytest.mark.parametrize("options", [("salt", "sugar", "flour"), ("salt", "sugar", "flour", "oil")])
+def test_the_options_in_a_program_are_no_answer(options: tuple[str, ...]) -> None:
+    """Released programs end so; the first of the list had counted."""
+    response = (
+        "def least_needed(choices):\n    grams = {'salt': 2, 'sugar': 40}\n\n    for choice in choices:\n"
+        '        if choice == min(grams, key=grams.get):\n            return choice\n    return ""\n\n'
+        f"choices = {list(options)}\nprint(least_needed(choices))"
+    )
+    for gold in "ABC":
+        asked = Question("Which ingredient does the recipe need least of?", CHOICE, gold, options)
+        assert robust(asked, response).correct is None
+
+
 def test_one_value_in_two_forms_is_either() -> None:
     asked = Question("What is the probability of a red ball?", TEXT, "1/6")
     assert robust(asked, "The probability of a red ball is 1/6 ≈ 16.7%.").correct is True

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from l2v.benchmarks import scoring
-from l2v.benchmarks.scoring.clauses import sentences
+from l2v.benchmarks.scoring.breaks import sentences
 from l2v.benchmarks.scoring.cleaning import clean
 from l2v.benchmarks.scoring.tables import PatternTable, possible
 
