@@ -56,8 +56,9 @@ def robust(question: Question, response: str | None) -> Verdict:
     return found if isinstance(found, Verdict) else _settled(found, symbolic.equal(*found.pair))
 
 
-# So many comparisons are handed over at once; of so many responses some will need one.
-AHEAD, MANY = 5, 1000
+# So many comparisons are handed over at once. Of so many responses some need one, and reading them takes as long as the
+# comparing process does to start.
+AHEAD, MANY = 5, 5000
 
 
 def robust_many(

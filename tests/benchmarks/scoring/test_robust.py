@@ -398,6 +398,19 @@ def test_algebra_is_begun_while_the_others_are_read(monkeypatch: pytest.MonkeyPa
     assert all(v.correct for v in robust_many(more, workers=1))
 
 
+@pytest.mark.parametrize(("many", "workers", "begun"), [(3, None, 1), (4, None, 0), (3, 1, 0)])
+def test_the_comparing_process_is_started_beforehand_for_many(
+    monkeypatch: pytest.MonkeyPatch, many: int, workers: int | None, begun: int
+) -> None:
+    """One by one nothing is begun that nobody may need."""
+    started: list[None] = []
+    monkeypatch.setattr(robust_module, "MANY", many)
+    monkeypatch.setattr(symbolic, "begin", lambda: started.append(None))
+    asked = [(number(str(n)), f"Answer: {n}") for n in range(3)]
+    assert all(verdict.correct for verdict in robust_many(asked, workers=workers))
+    assert len(started) == begun
+
+
 def test_nothing_is_asked_any_more_when_many_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is forked then would wait for ever for what is asked in another thread."""
     ask, running = symbolic.equal_many, []
