@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 
 from l2v.benchmarks.scoring.phrases import LABELLED, TAKEN_BACK
-from l2v.benchmarks.scoring.tables import PatternTable
+from l2v.benchmarks.scoring.tables import PatternTable, holds
 
 # A full stop ends a sentence when something follows it other than a digit ("3.5") or a lower-case abbreviation; one behind a
 # lone letter at the beginning of a line ("B. text") or an abbreviation does not.
@@ -200,10 +199,8 @@ _UNSURE = re.compile(
 )
 
 
-@lru_cache(maxsize=4096)
-def asks_yes_no(asked: str) -> bool:
-    """Whether a question or its options speak of yes and no."""
-    return re.search(r"\b(?:yes|no|true|false)\b", asked, re.IGNORECASE) is not None
+# Whether a question or its options speak of yes and no.
+asks_yes_no = holds(re.compile(r"\b(?:yes|no|true|false)\b", re.IGNORECASE))
 
 
 _YES_NO_FIRST = re.compile(

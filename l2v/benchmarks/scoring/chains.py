@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from l2v.benchmarks.scoring.asking import asked_of, named
 from l2v.benchmarks.scoring.cleaning import plain
@@ -67,6 +68,7 @@ def of_another(text: str, question: str) -> bool:
 _UNSOLVED = re.compile(r"-?\d+\s?[a-z]|(?:\d+\s?)?[a-z]\s?\^\s?\{?[23]\}?")
 
 
+@lru_cache
 def _usual(letter: str) -> frozenset[str]:
     """What a letter usually stands for, as asked_of names it."""
     return frozenset(name for word in _STANDS_FOR.get(letter, "").split() for name in named(word))

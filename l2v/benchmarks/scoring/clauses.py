@@ -30,6 +30,7 @@ from l2v.benchmarks.scoring.phrases import (
     LABELS,
     LETTERS_LISTED,
     LIST_HEAD,
+    OPTIONS_ARE,
     OWN_VERB,
     QUOTES,
     REAFFIRMS,
@@ -242,10 +243,7 @@ _SUPPOSING = re.compile(
 _RESERVED = re.compile(r"\W*(?:only (?:if|when|where)|provided|unless)\b", re.IGNORECASE)
 # "Looking at option B, it is 40°."
 _TRIED = re.compile(
-    r"\W*(?:(?:looking at|considering|testing|checking|trying) (?:option|choice)|"
-    # "The options given are Yes, No, and …"
-    r"(?:the |your |my )?(?:(?:given|possible|available|answer) )?(?:options|choices)(?: \w+){0,2} (?:are|were|include))\b",
-    re.IGNORECASE,
+    rf"\W*(?:(?:looking at|considering|testing|checking|trying) (?:option|choice)\b|{OPTIONS_ARE})", re.IGNORECASE
 )
 
 

@@ -62,15 +62,12 @@ def clean(response: str | None) -> str:
         text = re.sub(r"\\\\\s*(?=\n|$)", "", _DISPLAYED.sub("", text), flags=re.MULTILINE).replace("&=", "=")
     text = "\n".join(map(_untabled, text.split("\n"))) if "|" in text else text
     text = _BOXED_PART.sub(r"\1\2}", text) if "frac{\\boxed" in text else text
-    for _ in range(text.count("\\underline{") if len(text) < 5000 else 0):
-        text = _UNDERLINED.sub(r"\1", text)
     text = _CITED.sub("", text) if _NOTE.search(text) else text
     if (" B." in text or " B)" in text) and len(letters := _INLINE.findall(text)) > 2 and "".join(letters)[:3] == "ABC":
         text = _INLINE.sub(lambda m: f"\n{m.group().strip()} ", text)
     text = _HIDDEN.sub("…", text) if "..." in text else text
     text = _IS_IT.sub(_it_is, text) if "Is it " in text else text
     text = _ON_ONE_LINE.sub("\n", text) if text.count("nswer:") > 1 else text
-    text = text.replace("\\checkmark", "✓") if "\\check" in text else text
     # A formula goes on in the next line.
     text = _GOES_ON.sub(" =", text) if "\n=" in text or "\n =" in text else text
     text = (_MARKER_AS_TEXT.sub(r"\1", text) if "\\" in text else text).strip()
@@ -79,7 +76,6 @@ def clean(response: str | None) -> str:
 
 
 _ANY_WORD = re.compile(r"\w+")
-_UNDERLINED = re.compile(r"\\underline\{([^{}]*(?:\{[^{}]*\}[^{}]*)*)\}")
 # "Choose one: A. red B. blue C. green"
 _INLINE = re.compile(
     r"(?: (?<=[\w.:;,!?)] )(?<!\bis )(?<!\bare )(?<!\bbe )(?<!\bto )(?<!\bor )(?<!\band )(?<!answer )(?<!option )(?<!choice )"
@@ -209,7 +205,7 @@ GREEK = dict(
     )
 )
 _WORDS = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|boldsymbol|vec|overrightarrow|bf|"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|underline|mbox|boldsymbol|vec|overrightarrow|bf|"
     r"rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 _LATEX = [

@@ -15,7 +15,7 @@ from l2v.benchmarks.scoring.numeric import committed_value
 from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.sameness import same_number
 from l2v.benchmarks.scoring.topics import focus
-from l2v.benchmarks.scoring.values import UNITS, Value, known_unit, read_value, to_base
+from l2v.benchmarks.scoring.values import SCALES, UNITS, Value, known_unit, read_value, to_base
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     asked = question.text.lower()
     if value.scale != 1 and (scale := _IN_SCALE.search(asked)):
         # "$1.2 billion" where it is asked in millions
-        value = replace(value, number=value.number * value.scale / _SCALES[scale[1]], decimals=None, scale=1.0)
+        value = replace(value, number=value.number * value.scale / SCALES[scale[1]], decimals=None, scale=1.0)
     equal: bool | None = same(value, asks_percent=bool(_PERCENT.search(asked)), asks_scale=bool(_SCALED.search(asked)))
     if not equal and (value.percent or value.scale != 1) and same(replace(value, percent=False, scale=1.0)):
         # "5%" or "5 million" for 5 where nothing says per cent or millions: right in a chart of them, wrong in a count.
@@ -116,7 +116,6 @@ _COMPARED, _COUNTED = (
 _FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
 _SLOPE = re.compile(r"\b(?:slope|gradient|rate of change)\b")
 _FALLS = re.compile(r"\b(?:f[ae]lls?|drops?|decreas\w+|descends?|sinks?|goes down|declin\w+)\b", re.IGNORECASE)
-_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
 _IN_SCALE = re.compile(r"(?:\bin (?:us )?(?:\$ ?)?|\()(thousand|million|billion)s?\b")
 _OPPOSITES = [
     [re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in pair]

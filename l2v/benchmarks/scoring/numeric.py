@@ -10,7 +10,7 @@ from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
 from l2v.benchmarks.scoring.sameness import near
 from l2v.benchmarks.scoring.topics import focus
-from l2v.benchmarks.scoring.values import NUMBER_WORDS, PAIR, Value, known_unit, read_value
+from l2v.benchmarks.scoring.values import COUNT, PAIR, Value, known_unit, read_value
 
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _EQUALS = re.compile(r"[=≈](?!=)")
@@ -149,12 +149,11 @@ def without_item(text: str, asked: str) -> str:
 
 # All but some numbers; a relation.
 _NO_VALUE = re.compile(r"\\setminus|∖|[<>≤≥≠]\s*-?\(?[ƒ√π]")
-_N = rf"(?:\d+|(?:{'|'.join(NUMBER_WORDS)})(?:-\w+)?)"
 # "Three metres and five centimetres": one length in two numbers.
 IN_TWO = re.compile(
-    rf"\b{_N} (?:met(?:re|er)s?|feet|foot|hours?|minutes?|kilo\w+|pounds?|dollars?|euros?|lit(?:re|er)s?|years?|weeks?|"
+    rf"\b(?:{COUNT}) (?:met(?:re|er)s?|feet|foot|hours?|minutes?|kilo\w+|pounds?|dollars?|euros?|lit(?:re|er)s?|years?|weeks?|"
     rf"days?),? "
-    rf"(?:and )?{_N} (?:centimet(?:re|er)s?|inch(?:es)?|minutes?|seconds?|met(?:re|er)s?|grams?|ounces?|cents?|pence|"
+    rf"(?:and )?(?:{COUNT}) (?:centimet(?:re|er)s?|inch(?:es)?|minutes?|seconds?|met(?:re|er)s?|grams?|ounces?|cents?|pence|"
     r"millilit\w+|months?|days?|hours?)\b",
     re.IGNORECASE,
 )
@@ -163,7 +162,7 @@ _BOTH = re.compile(
     r"([$€£]?-?\d[\d.,/]*%?)(?: \w+)?\W*$"
 )
 YEAR = re.compile(r"1[5-9]\d\d|20\d\d")
-_YEARS = re.compile(r"(?<![\w.,-])(?:1[5-9]\d\d|20\d\d)(?!\w|%|°|[.,]\d)")
+_YEARS = re.compile(rf"(?<![\w.,-])(?:{YEAR.pattern})(?!\w|%|°|[.,]\d)")
 _WHICH_YEAR = re.compile(r"\b(?:which|what) year\b", re.IGNORECASE)
 # "4.5 kΩ (= 4500 Ω)"
 _CONVERTED = re.compile(

@@ -243,13 +243,16 @@ CONCLUDES = PatternTable(
     r"综上)"
 )
 LABELS = re.compile(r"(?<![\w\\])(?:\(([A-J])\)|([A-J])[.):](?=\s))")
+# "The options given are Yes, No, and …"
+OPTIONS_ARE = (
+    r"(?:the |your |my )?(?:(?:given|possible|available|answer) )?(?:options|choices)"
+    r"(?: (?:given|here|listed|provided|available|above|below|shown|we have))* (?:are|were|include)\b"
+)
 LETTERS_LISTED = PatternTable(
     r"(?<![\w(])\(?([A-J])\)?(?:,\s*(?:and |or )?\(?[A-J]\)?){2,}",
     r"\b(?:options?|choices?)\b(?! \(?[A-J]\)? (?:is|"
     r"must)\b)[^.:]{0,20}:",
-    r"^\W*(?:the |your |my )?(?:(?:given|possible|available|answer) )?(?:options|choices)(?: (?:given|here|listed|provided|"
-    r"available|"
-    r"above|below|shown|we have))* (?:are|were|include)\b",
+    rf"^\W*{OPTIONS_ARE}",
 )
 IF = PatternTable(r"^\W{0,4}(?:and |so |but |then |therefore,? |thus,? |hence,? )?if\b", r"\S\s+if\s")
 # "10 people did not vote"

@@ -72,7 +72,7 @@ _NO_UNITS = {
     "plus", "minus", "over", "divided", "multiplied", "nor", "out", "either", "x", "y", "be", "at", "score"
 }  # fmt: skip
 _WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
-_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _LEAD = re.compile(
     r"^(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|equal to|equals|a total of|therefore|"
     r"in|the year|thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
@@ -164,7 +164,7 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
     words = tail.split()
     if any(word.lower() in _NO_UNITS for word in words):
         return None
-    scale = _SCALES.get(words[0].lower().rstrip("s"), 1.0)
+    scale = SCALES.get(words[0].lower().rstrip("s"), 1.0)
     if scale != 1.0:
         words = words[1:]
     if not words:
@@ -222,9 +222,9 @@ _PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth"
 _MEANT: dict[str, Callable[[float], float]] = {"squared": lambda n: n * n, "cubed": lambda n: n * n * n}
 _MEANT |= {name + s: partial(lambda part, n: n / part, part) for name, part in _PARTS.items() for s in ("", "s")}
 _MEANT |= {"factorial": lambda n: math.gamma(n + 1) if 0 <= n <= 20 and n == int(n) else math.nan}
-_COUNT = rf"\d{{1,9}}|(?:(?:{_TENS.replace(' ', '|')})-)?(?:{'|'.join(NUMBER_WORDS)})"
+COUNT = rf"\d{{1,9}}|(?:(?:{_TENS.replace(' ', '|')})-)?(?:{'|'.join(NUMBER_WORDS)})"
 _MIXED = re.compile(
-    rf"(?<![\w.,/^-])({_COUNT})[ -]and[ -](?:(an?|one|two|three|four|five|[1-9])[ -]"
+    rf"(?<![\w.,/^-])({COUNT})[ -]and[ -](?:(an?|one|two|three|four|five|[1-9])[ -]"
     rf"((?:{'|'.join(_PARTS)})s?)(?![\w-])(?! (?:one|is|was|are|were|of|that|more|less)\b)|([1-9])/([1-9]\d?)(?= [a-z]{{2}}))",
     re.IGNORECASE,
 )
@@ -289,8 +289,8 @@ def _number_words(text: str) -> Value | None:
             current += number
         elif word == "hundred" and used:
             current = max(current, 1) * 100
-        elif word in _SCALES and used:
-            total, current = total + max(current, 1) * _SCALES[word], 0.0
+        elif word in SCALES and used:
+            total, current = total + max(current, 1) * SCALES[word], 0.0
         elif word == "and" and used and current >= 100:
             pass
         else:
