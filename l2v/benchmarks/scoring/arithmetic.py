@@ -23,20 +23,13 @@ def evaluate(text: str) -> float | None:
         if mixed:
             sign, whole, top, bottom = mixed.groups()
             return (-1 if sign == "-" else 1) * (int(whole) + int(top) / int(bottom))
-        tokens = _tokens(text)
-        value = _Arithmetic(tokens).result()
+        value = _Arithmetic(_TOKENS.findall(text)).result()
     except (ValueError, ZeroDivisionError, OverflowError, IndexError):
         return None
     return value if math.isfinite(value) else None
 
 
 _TOKENS = re.compile(rf"(?:{NUMBER})(?:[eE][+-]?\d{{1,3}}(?![\w.])|\.(?!\d))?|\S")
-
-
-def _tokens(text: str) -> list[str]:
-    """Numbers and signs; a short fraction ƒ12 becomes ƒ 1 2."""
-    text = re.sub(r"ƒ\s*(\d)\s*(\d)(?!\d)", r"ƒ{\1}{\2}", text)
-    return _TOKENS.findall(text)
 
 
 class _Arithmetic:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.cleaning import in_english, plain
+from l2v.benchmarks.scoring.cleaning import plain
 from l2v.benchmarks.scoring.topics import asking as sentences_asking
 from l2v.benchmarks.scoring.values import NUMBER_WORDS, Value, known_unit, read_value, to_base
 from l2v.benchmarks.scoring.vocabulary import FORMS, GROUPS, NEUTRAL
@@ -39,6 +39,26 @@ DIGITS = set("0123456789")
 SOME = "|".join(COUNTS)
 _SPELT = re.compile(rf"\b(?:{SOME})(?:[ -](?:and )?(?:{SOME}|hundred|thousand|million))+\b", re.IGNORECASE)
 _SHORTENED = re.compile(r"'(?:s|re|ve|ll|d)$|n't$")
+
+
+# What a question in Chinese may ask for; its other words name nothing here.
+_CHINESE = {
+    "面积": "area",
+    "周长": "perimeter",
+    "体积": "volume",
+    "半径": "radius",
+    "直径": "diameter",
+    "距离": "distance",
+    "长": "length",
+}
+_HAN_RUN, _HAN_STOP = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"), re.compile("[，。．；]")
+
+
+def _in_english(question: str) -> str:
+    """A text with the Chinese words for quantities in English, and no others."""
+    for word, english in _CHINESE.items():
+        question = question.replace(word, f" {english} ")
+    return _HAN_RUN.sub(" ", _HAN_STOP.sub(". ", question)) if _HAN_RUN.search(question) else question
 
 
 @lru_cache(maxsize=2**15)
@@ -120,7 +140,7 @@ def named(text: str) -> tuple[str, ...]:
     text = _ONE.sub(r"\1", text.replace("the one ", "")) if " one" in text else text
     for cues, pattern, form in _REWORDED:
         text = pattern.sub(form, text) if any(map(text.__contains__, cues)) else text
-    text = text if text.isascii() else in_english(text)
+    text = text if text.isascii() else _in_english(text)
     text = COMMANDS.sub(" ", plain(text)).replace("i.e.", " ").replace("∠", " angle ")[:600]
     text = _SPELT.sub(lambda m: f"{value.number:g}" if (value := read_value(m.group())) else m.group(), text)
     found = (_name(m.group(), m.start() == 0 and text[1:2] == " ") for m in _TOKEN.finditer(text))
@@ -244,7 +264,7 @@ def _numbered(names: tuple[str, ...]) -> Iterable[tuple[str, str]]:
 @lru_cache(maxsize=4096)
 def asked_of(question: str) -> Wanted:
     """What a question asks for; of the sentence that asks, or the last one."""
-    text, question = question, question if question.isascii() else in_english(question)
+    text, question = question, question if question.isascii() else _in_english(question)
     # What something means is no average.
     question = _MEANS.sub(r"\1 say", question)
     stated = LIKELY.sub(" ", _HINT.sub(" ", question))

@@ -19,7 +19,7 @@ STOP = re.compile(
     r"Is (?:the|it|this)|(?:It|That|This) (?:is|was) not|(?:It|That|This) isn.t|Suppose|Imagine) )"
 )
 BREAK = PatternTable(
-    r";\s+",
+    r";\s+(?!-?\d[\d.]*\W*(?:;|$))",
     r",\s?(?=因此|所以|故|则|那么|从而)",
     r"(?<!anything)(?<!nothing)(?<!all),?\s+but\s+(?:rather\s+)?(?=\S)",
     r",?\s+(?:however|although|though|even though|whereas),?\s+",

@@ -24,7 +24,7 @@ _LABEL = re.compile(
     r"[a-zA-Zα-ω](?:_\{?\w{1,8}\}?|\d)?(?:'|\([\w°]{1,6}\))?|(?:m ?)?∠ ?\w{1,3}|[A-Z]{2,4}|\[[A-Z]{3,4}\]|√?\W*\d[^a-zA-Z]*"
 )
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_SEVERAL = re.compile(r"\b(?:or|and)\b|[;⇒→]|\.\s|,\s*[a-z]\s?=")
+_SEVERAL = re.compile(r"\b(?:or|and)\b|[;⇒→]|\.\s|,\s*[A-Za-zα-ω]{1,3}\s?=")
 _SOLVES = re.compile(r"\d\s?[a-z](?![a-z])|[a-z]\s?\^|(?<![a-z])[a-z]\s?[-+*/]|[-+*/]\s?[a-z](?![a-z])")
 
 

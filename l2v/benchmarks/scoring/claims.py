@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from l2v.benchmarks.scoring.boxes import boxed_claims
 from l2v.benchmarks.scoring.clauses import ASSERTING, YES_NO, Clause, Kind, in_clauses
+from l2v.benchmarks.scoring.cleaning import squeeze
 from l2v.benchmarks.scoring.forms import BOXED, MARKER, WHOLE, Claims, ResponseClaim
 from l2v.benchmarks.scoring.markers import (
     DENIED_BOX,
@@ -29,7 +30,7 @@ from l2v.benchmarks.scoring.own import own_part
 from l2v.benchmarks.scoring.phrases import JUDGED_WRONG, REAFFIRMS, WITHDRAWS
 from l2v.benchmarks.scoring.standing import BARE_LINE, VERB, standing
 from l2v.benchmarks.scoring.tables import PatternTable
-from l2v.benchmarks.scoring.topics import without_options
+from l2v.benchmarks.scoring.topics import options_of, without_options
 
 
 def read_claims(response: str, asked: str = "", options: Sequence[str] = ()) -> Claims:
@@ -104,6 +105,7 @@ def _explicit(text: str, clauses: Sequence[Clause], asked: str) -> tuple[list[Re
         claim = ResponseClaim(content, BOXED, content, at)
         if (
             DENIED_IN.match(content)
+            and squeeze(content) not in map(squeeze, options_of(asked))
             or DENIED_BOX.search(text[max(0, at - 30) : at])
             or WRONG_BOX.match(text[at : at + len(content) + 80].partition(content)[2])
         ):

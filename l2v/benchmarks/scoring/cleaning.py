@@ -208,10 +208,13 @@ _WORDS = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|underline|mbox|boldsymbol|vec|overrightarrow|bf|"
     r"rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
+# "4x \\text{ m}": no symbol.
+_METERS = re.compile(r"([\w)}\]])\s*\\(?:text|mathrm)\s*\{[\s~\\]*m\s*\}(?=(?:\s?\^\s?\{?[23]\}?)?[\s.$\\\])}]*$)")
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),
     (re.compile(r"\\sqrt|(?<![A-Za-z])sqrt(?![A-Za-z])|(?<=\d )(?:square )?root (?:of )?(?=\d)"), "√"),
     (re.compile(r"\^\s*\{?\s*\\?(?:circ|degree)\s*\}?|\\degree|\\circ"), "°"),
+    (re.compile(r"\^\s*\{?\s*(?:\\prime\s*)+\}?"), "'"),
     (re.compile(r"\\pi(?![a-zA-Z])|(?<![A-Za-z\\])pi(?![A-Za-z])"), "π"),
     (re.compile(r"\\(?:times|cdot)(?![a-zA-Z])"), "×"),
     (re.compile(r"\\div(?![a-zA-Z])"), "/"),
@@ -250,6 +253,11 @@ _LATEX = [
     (re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s?\^)|(?<=\d)\s[xX]\s(?=\d)"), "×"),
     (re.compile(r"\\(?=[%$#&_{}])|\\[()\[\]]|\$|`|\*\*|__"), ""),
 ]
+# What is one sign needs no braces: "\\frac{360}7", "\\frac34".
+_UNBRACED = [
+    (re.compile(r"ƒ\s*([\dπ])(?=\s*(?:\{|[\dπ](?!\.?\d)))"), r"ƒ{\1}"),
+    (re.compile(r"(ƒ\s*\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})\s*([\dπ])(?!\.?\d)"), r"\1{\2}"),
+]
 # Those that need no backslash.
 _UNSLASHED = [(pattern, put) for pattern, put in _LATEX if not re.fullmatch(r"(?:\\\\[^|]*\|?)+", pattern.pattern)]
 # Without one of these there is nothing to unwrap.
@@ -266,35 +274,27 @@ def plain(text: str) -> str:
     text = text if text.isascii() else _levelled(text)
     if _WRAPPED.search(text):
         text = text.replace("{,}", ",")
+        text = _METERS.sub(r"\1 meters", text) if "\\" in text else text
         for _ in range(2 if "\\" in text else 0):
             text = _WORDS.sub(r" \1", text)
         for pattern, put in _LATEX if "\\" in text else _UNSLASHED:
             text = pattern.sub(put, text)
+        for pattern, put in _UNBRACED if "ƒ" in text else ():
+            text = pattern.sub(put, text)
     text = _GERMAN_POINT.sub(r"(\1, \2)", text) if "|" in text else text
-    return " ".join(text.split()).strip(" *_\"'✓✔✅")
+    return unquoted(" ".join(text.split()), ' *_"✓✔✅')
 
+
+def unquoted(text: str, signs: str) -> str:
+    """A text without signs around it, nor quotation marks; the prime of "A'" is none."""
+    text = text.strip(signs)
+    return text if PRIME.search(text, len(text) - 1) and text[:1] != "'" else text.strip(signs + "'")
+
+
+# "A'", "f'(x)"; not "cats'", "A's" or "'A'".
+PRIME = re.compile(r"(?<!^'[A-Za-z])(?<![^A-Za-z]'[A-Za-z])(?<![a-z][a-z])(?<=[A-Za-z])'(?![a-z])")
 
 _GERMAN_POINT = re.compile(r"\(\s*([\w./√-]{1,12})\s*\|\s*([\w./√-]{1,12})\s*\)")
-
-
-# What a question in Chinese may ask for; its other words name nothing here.
-_CHINESE = {
-    "面积": "area",
-    "周长": "perimeter",
-    "体积": "volume",
-    "半径": "radius",
-    "直径": "diameter",
-    "距离": "distance",
-    "长": "length",
-}
-_HAN_RUN, _HAN_STOP = re.compile("[\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]+"), re.compile("[，。．；]")
-
-
-def in_english(question: str) -> str:
-    """A text with the Chinese words for quantities in English, and no others."""
-    for word, english in _CHINESE.items():
-        question = question.replace(word, f" {english} ")
-    return _HAN_RUN.sub(" ", _HAN_STOP.sub(". ", question)) if _HAN_RUN.search(question) else question
 
 
 _MONTHS = "january february march april may june july august september october november december"
@@ -308,13 +308,17 @@ _OPERATOR = re.compile(r"[=+*/^<>√πƒ]")
 _DROPPED = set(".,;:!?\"'°{}\\ ")
 
 
+# "n!", "(n - 1)!": nothing is exclaimed.
+_FACTORIAL = re.compile(r"((?<![A-Za-z])[a-z]|[\d)\]}])!")
+
+
 @lru_cache(maxsize=2**14)
 def squeeze(text: str) -> str:
     """The text for comparing: lower case, no articles, no spaces, no closing punctuation, months and weekdays short.
 
     Signs that carry meaning in mathematics (brackets, operators, commas between numbers) are kept.
     """
-    tokens = _TOKEN.findall(_NTH.sub("", plain(text).lower()))
+    tokens = _TOKEN.findall(_NTH.sub("", _FACTORIAL.sub(r"\1¡", PRIME.sub("′", plain(text))).lower()))
     prose = not _OPERATOR.search(text) and any(len(t) > 1 and t.isalpha() and t not in _ARTICLES for t in tokens)
     words = [t for t in tokens if t not in _ARTICLES] if prose else tokens
     words = [_LONGER.get(w, _SHORT.get(w, w)) for w in words]

@@ -10,7 +10,7 @@ from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import DOMAIN, plain, squeeze
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.mathematics import LONGEST_EXPRESSION, is_mathematics, prose_words, to_latex
-from l2v.benchmarks.scoring.members import SYMBOL, elements, same_element, same_members, split, without_label
+from l2v.benchmarks.scoring.members import SYMBOL, elements, same_element, same_members, same_name, split, without_label
 from l2v.benchmarks.scoring.numeric import committed_value
 from l2v.benchmarks.scoring.option_texts import spaced_words
 from l2v.benchmarks.scoring.sameness import same_number
@@ -101,19 +101,22 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if equal and _opposed(text, question.text):
         # "4 fewer" where it is asked how many more.
         equal = None
+    if equal and _CENTS.search(text) and _DOLLARS.search(f"{question.gold} {question.unit}"):
+        equal = None
     if equal and question.kind == TEXT and not gold.unit and _FACTOR.search(text):
-        # "24h": a height, or hours.
+        # "24h", "9π h": a height, or hours.
         equal = None
     if equal and _other_symbol(without_label(plain(question.gold))[0], label.rpartition(" ")[2].strip("*")):
         equal = None
     return Comparison(equal, "number", _shown(value))
 
 
+_CENTS, _DOLLARS = re.compile(r"\bcents?\b|¢"), re.compile(r"\$\s?\d|\\textdollar|\bdollars?\b")
 _COMPARED, _COUNTED = (
     re.compile(r"\b(?:difference|gap|bars?|chart|graph|plot|highest|lowest|growth|rates?|shares?)\b"),
     re.compile(r"how many|number of"),
 )
-_FACTOR = re.compile(r"\d[a-zA-Z]\W*$")
+_FACTOR = re.compile(r"(?:\d|(?:\}|\)|\\pi|π)\s?)[a-zA-Z]\W*$")
 _SLOPE = re.compile(r"\b(?:slope|gradient|rate of change)\b")
 _FALLS = re.compile(r"\b(?:f[ae]lls?|drops?|decreas\w+|descends?|sinks?|goes down|declin\w+)\b", re.IGNORECASE)
 _IN_SCALE = re.compile(r"(?:\bin (?:us )?(?:\$ ?)?|\()(thousand|million|billion)s?\b")
@@ -149,7 +152,11 @@ def _asked_unit(question: str, value: Value) -> str:
 
 def _other_symbol(gold: str, label: str) -> bool:
     """Whether two sides stand for different symbols: "y = 0" may be another line than "x = 0", or only another name."""
-    return bool(SYMBOL.match(gold) and SYMBOL.match(label)) and gold != label
+    return bool(SYMBOL.match(gold) and (SYMBOL.match(label) or _OF_SYMBOL.match(label))) and gold != label
+
+
+# "log y = 2x", "-y = 2x"
+_OF_SYMBOL = re.compile(r"[-±]|(?:\\?(?:log|ln|exp|sin|cos|tan)|√)\W*[A-Za-z]")
 
 
 def _shown(value: Value) -> str:
@@ -222,8 +229,8 @@ def _last_parts(text: str) -> list[str]:
         r"\s(?:(?:is|are) (?:(?:located )?at|equal to|given by)|is|are|was|were|be|equals|say|get|obtain|have|find|belongs to|"
         r"gives|yields|becomes|says|reads|shows|displays|i\.e\.,?|namely|(?:occurs|occurred|happens|happened|lies|"
         r"peaked) (?:in|on|at)|colou?red|named|called|(?:simplifies|reduces|evaluates|comes|amounts|factors) (?:down )?(?:to|"
-        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|(?<!\d)(?<!\d\s):\s|→|⇒|⟹|⇔|⟺|\\(?:iff|implies|"
-        r"Rightarrow|Leftrightarrow)(?![a-z])|∈|\\in(?![a-z])",
+        r"as))\s|\b(?:it|that)'s\s|,\sor\s(?:in \w+ (?:notation|form),? )?|(?<![\d)}])(?<![\d)}]\s):\s|→|⇒|⟹|⇔|⟺|"
+        r"\\(?:iff|implies|Rightarrow|Leftrightarrow)(?![a-z])|∈|\\in(?![a-z])",
         text,
     )
     # "the red one"
@@ -233,7 +240,7 @@ def _last_parts(text: str) -> list[str]:
 def _compare_sides(gold: str, text: str) -> Comparison | None:
     # "M(1, 3)": a point and its name.
     text = _POINT.sub("", text) if gold[:1] == "(" else text
-    if squeeze(gold) and squeeze(gold) == squeeze(text):
+    if squeeze(gold) and squeeze(gold) == squeeze(text) or same_name(gold, text):
         return Comparison(True, "text", text)
     a, b = read_value(gold), read_value(text)
     if a is not None and b is not None:

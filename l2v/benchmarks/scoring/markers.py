@@ -146,10 +146,16 @@ def owned(clause: Clause) -> Clause:
     named = [m.start() for m in _ANSWER.finditer(clause.text)]
     if named and clause.kind is Kind.CONDITION and not low.startswith("if "):
         return replace(clause, given=Kind.HYPOTHESIS)
-    if clause.kind in ASSERTING and "answer" in clause.text and _OTHER_QUESTION.search(clause.text):
+    if clause.kind in ASSERTING and "answer" in clause.text and _of_another_question(clause):
         return replace(clause, given=Kind.QUOTATION)
     other = clause.kind in ASSERTING and named and not any(_OWN.search(clause.text[:at]) for at in named)
     return replace(clause, given=Kind.QUOTATION) if other else clause
+
+
+def _of_another_question(clause: Clause) -> bool:
+    """Whether a clause speaks of another question or picture than is asked of ("The first image" may be an option)."""
+    found = _OTHER_QUESTION.search(clause.text)
+    return found is not None and found.group().lower() not in clause.asked.lower()
 
 
 def _in_quotes(before: str) -> bool:
@@ -189,9 +195,7 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
         if DENIED_AFTER.match(content) and not option and not _UNKNOWN.match(content):
             denied = re.sub(r"^\W{0,6}(?:\w+ly )?(?:not|never|no longer)\s+", "", content, flags=re.IGNORECASE)
             yield replace(claim, text=denied, line=denied), True
-        elif not (
-            _NOT_YET.match(content) or _UNKNOWN.match(content) or _AS.match(content) or _OTHER_QUESTION.search(clause.text)
-        ):
+        elif not (_NOT_YET.match(content) or _UNKNOWN.match(content) or _AS.match(content) or _of_another_question(clause)):
             negative = DENIED_BEFORE.search(clause.text[: match.start()])
             yield claim, negative is not None and not asked_for(negative.group(), asked)
     right = _RIGHT_AFTER.finditer(clause.text, clause.bits)[-4:]

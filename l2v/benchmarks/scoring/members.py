@@ -72,3 +72,21 @@ def same_members(gold: str, text: str) -> bool:
     if any("=" in part or part[:1] == "(" for part in sides[0]):
         sides = [sorted(side) for side in sides]
     return len(sides[0]) > 1 and sides[0] == sides[1]
+
+
+# "point A", "△ABC", "\\overline{BC}"
+_NAMED = re.compile(
+    r"(?:the )?(?:((?i:point|vertex|side|edge|(?:line )?segment|line|ray|chord|triangle|angle|circle)|[△∠⊙]|\\triangle|"
+    r"\\overline)\s?)?\{?((?:[A-Z]'?){1,4}|[a-z]'?)\}?"
+)
+_KINDS = {"vertex": "point", "△": "triangle", r"\triangle": "triangle", "∠": "angle", "⊙": "circle"}
+_KINDS |= dict.fromkeys(["side", "edge", "segment", "line segment", "ray", "chord", r"\overline"], "line")
+
+
+def same_name(gold: str, text: str) -> bool:
+    """Whether two texts name one point, line or figure, where either may say what it is ("point A'", "A'")."""
+    one, other = (_NAMED.fullmatch(side.strip(" .")) for side in (gold, text))
+    if one is None or other is None or one[2] != other[2]:
+        return False
+    kinds = {_KINDS.get(kind.lower(), kind.lower()) for kind in (one[1], other[1]) if kind}
+    return len(kinds) == 1

@@ -79,7 +79,9 @@ _WORDS = re.compile(
 )
 # "three of the seven people"
 _OF_SO_MANY = re.compile(rf"(?<=\w) (?:out )?of (?:the |these |those )(?:\d+|{_COUNTS})(?= [a-z])", re.IGNORECASE)
-_LISTED = re.compile(rf"[,\s]*(?:and|or)?\s*(?:-?\d(?![\d.,]*\s(?:more|less|fewer|of))|one\b|{_COUNTS})", re.IGNORECASE)
+_LISTED = re.compile(
+    rf"[,\s]*(?:and|or)?\s*(?:-?\d(?![\d.,]*\s(?:more|less|fewer|of))|-?\s?[ƒ√π]|one\b|{_COUNTS})", re.IGNORECASE
+)
 _CONDITION = re.compile(r"\s(?:when|if|where|at|for|since|because|given|(?<!up )(?<!left )with|after)\s")
 
 
@@ -92,7 +94,7 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     """
     tail, given = how in SENTENCES, given_numbers(asked)
     whole = read_value(text)
-    if whole is not None:
+    if whole is not None or _FACTORIAL.search(text):
         return whole
     bold = [v for v in map(read_value, _BOLD.findall(text)) if v is not None]
     if bold and all(near(v, bold[0]) for v in bold):
@@ -134,10 +136,14 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
     named = read_value(label.group(2)) if label else None
     if how in BARE:
         return _after_equals(text, how == BOXED) or named
-    found = _after_equals(text) or named or _after_verbs(text, given)
+    found = (None if _several(text) else _after_equals(text)) or named or _after_verbs(text, given)
     only = found or _only_number(text, given)
     loose = how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text)
     return found or (None if loose and not _counts(text, asked) else only)
+
+
+# "3!$"; "The answer is 3!" only exclaims.
+_FACTORIAL = re.compile(r"[\d)}]!\s*(?:\$|\\\)|\\\]|\})\W*$")
 
 
 def without_item(text: str, asked: str) -> str:
@@ -172,7 +178,7 @@ _CONVERTED = re.compile(
 _OPEN_SUM = re.compile(r"\W*\d+ ?[+*×-] ?[a-z]\b(?!.*=)")
 _REASON = re.compile(r",? (?:because|since)\b", re.IGNORECASE)
 # Points, intervals and sets in a sentence.
-_PAIRS = re.compile(r"[\[({] ?[^\s,()\[\]{}]{1,12} ?,(?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})")
+_PAIRS = re.compile(r"[\[({] ?[^\s,()\[\]{}]{1,12} ?[,;](?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})")
 _PLAIN_FRACTION = re.compile(r"(?<!\d)ƒ\{(\d+)\}\{(\d+)\}")
 # "In 1990, the population was 540."
 _FRONTED = re.compile(
@@ -286,7 +292,7 @@ def _first_clause(rest: str) -> Value | None:
     cut = _CLAUSE.search(rest)
     if cut is None:
         return read_value(rest)
-    if cut.group().strip() in (",", "and", "or") and _LISTED.match(rest[cut.end() :]):
+    if cut.group().strip() in (",", ";", "and", "or") and _LISTED.match(rest[cut.end() :]):
         first, again = read_value(rest[: cut.start()]), read_value(re.sub(r"^\W*(?:or|and|i\.e\.)\s", "", rest[cut.end() :]))
         return first if first and again and near(first, again) else None
     return read_value(rest[: cut.start()])
@@ -302,7 +308,7 @@ _AT_AN_END = re.compile(
 
 def _only_number(text: str, given: frozenset[float]) -> Value | None:
     """The number of a sentence that adds only one to the question's; number words count where there are no digits."""
-    if _OPERAND.search(text):
+    if _OPERAND.search(text) or _SYMBOLIC.search(text):
         return None
     found = [read_value(t) for t in _TOKEN.findall(text)]
     if not any(c.isdigit() for c in text):
@@ -316,6 +322,13 @@ def _only_number(text: str, given: frozenset[float]) -> Value | None:
 
 # "x = 180 - y" states no number.
 _OPERAND = re.compile(r"\d[°)]?\s[-+*/×÷·]\s(?:∠|[A-Za-zπθ](?![a-z])(?! [a-z]))|(?<![A-Za-z])[A-Za-zπθ]\s[-+*/×÷·]\s\d")
+# "2(a+b)", "b^{2}-a^{2}", "4 π R", "P_{1}": an expression with symbols is none of its numbers. Letters that are no units.
+_SYMBOLIC = re.compile(
+    r"[√ƒ]|[\^_]\s?\{?\s?-?\d|\d\s?π?\s?(?:[b-fi-ko-rt-zα-ωBDEGHIMOPQRSUXYZ]|a(?! [a-z]{2}))(?!\w|['’]|\.\w)|"
+    r"\d\s?π\s?[a-zA-Z](?![a-z])|\d\s?\(\s?-?[a-zA-Zα-ω](?![a-z])|\d\s?[-+]\s?[a-zα-ω](?![a-z])|\d!|\d[abcnxyz]{2,3}(?!\w)|"
+    r"(?<![A-Za-z])[a-zα-ω]\)?\s?[-+]\s?\d|(?<![A-Za-z])[A-Za-z]\(\s?-?\s?\d+\s?\)|"
+    r"^[^=]*\\(?:sin|cos|tan|cot|sec|csc|log|ln)(?![a-z])[^=]*$"
+)
 _DIGIT = re.compile(r"\d")
 
 

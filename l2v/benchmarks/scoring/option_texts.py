@@ -64,6 +64,38 @@ def prepare(options: tuple[str, ...]) -> Options:
     return Options(texts, tuple(map(plain, texts)), tuple(map(squeeze, texts)), spaced, values, bare, bounds, named)
 
 
+# "(A) ", "**B:** "
+_ITS_LETTER = re.compile(r"(?<![^\W_])(?:\(([A-J])\)|([A-J])\*{0,2}[.:)])[\s*:$\"'(]*$")
+_CLOSING = " \n.!*_`$)]}>\"'"
+
+
+def by_its_letter(response: str, options: tuple[str, ...]) -> str:
+    """A response that ends on one option in full ("(E) It is impossible to say."), by its letter alone.
+
+    What an option says of itself ("either C or D", "none of the above") claims nothing. Where others are named so, all stay.
+    """
+    start = max(0, len(response) - max(map(len, options), default=0) - 20)
+    low, found = response[start:].lower(), ""
+    if len(low) != len(response) - start:
+        # Some capital letters of other scripts become two.
+        return response
+    for letter, option in zip(LETTERS, options, strict=False):
+        own = option.strip().rstrip(".").lower()
+        at = low.rfind(own) if own and own != letter.lower() else -1
+        if at < 0 or (behind := low[at + len(own) :]).strip(_CLOSING):
+            continue
+        label = _ITS_LETTER.search(response, max(0, start + at - 12), start + at)
+        if label and letter in label.groups():
+            found = f"{response[: label.start()]}({letter}){behind}"
+    return response if not found or _names_several(response, options) else found
+
+
+def _names_several(response: str, options: tuple[str, ...]) -> bool:
+    """Whether more than one option stands in a response with its letter in front."""
+    named = [rf"\b{letter}\W{{1,5}}{re.escape(option.strip())}" for letter, option in zip(LETTERS, options, strict=False)]
+    return sum(re.search(one, response, re.IGNORECASE) is not None for one in named) > 1
+
+
 def beginning(options: tuple[str, ...]) -> int:
     """How many characters all options begin with alike: "It will increase" and "It will decrease" differ in what follows."""
     own = [option for option in options if not _OF_THE_ABOVE.match(option)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from l2v.benchmarks.scoring.cleaning import plain, squeeze
+from l2v.benchmarks.scoring.cleaning import plain, squeeze, unquoted
 from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, STATEMENT, ResponseClaim
 from l2v.benchmarks.scoring.mathematics import is_mathematics
 from l2v.benchmarks.scoring.numeric import committed_value, unbound
@@ -70,7 +70,7 @@ def whole_option(text: str, options: tuple[str, ...]) -> OptionReading | None:
 
 
 def _bare_text(text: str) -> str:
-    return text.strip().strip("*$\"'` ").rstrip(".").strip()
+    return unquoted(text.strip(), '*$"` ').rstrip(".").strip()
 
 
 def _same_text(text: str, known: Options, to_the_letter: bool = False) -> OptionReading | None:
@@ -78,7 +78,7 @@ def _same_text(text: str, known: Options, to_the_letter: bool = False) -> Option
     if known.bare or len(text) > 400:
         return None
     text = _bare_text(text)
-    if to_the_letter and text.strip("()[]") in LETTERS:
+    if to_the_letter and plain(text).strip("()[]") in LETTERS:
         # A capital letter is what prompts ask for, also where an option happens to read "A" or "C".
         return None
     if to_the_letter:

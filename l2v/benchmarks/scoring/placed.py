@@ -67,7 +67,7 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     if claim.how not in PLACED:
         return True
     said = claim.sentence or claim.text
-    if claim.how == WHOLE and len(said) < 4:
+    if claim.how == WHOLE and (len(said) < 4 or whole_option(said, question.options) is not None):
         return True
     if of_another(said, question.text):
         return False

@@ -12,10 +12,9 @@ an item.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import reduce
 
 from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question, Verdict
 from l2v.benchmarks.scoring import symbolic
@@ -38,10 +37,11 @@ from l2v.benchmarks.scoring.forms import (
 )
 from l2v.benchmarks.scoring.mathematics import is_mathematics, to_latex
 from l2v.benchmarks.scoring.numeric import OPEN_BOX, alike
-from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, spaced_words
+from l2v.benchmarks.scoring.option_texts import LETTERS, OptionReading, by_its_letter
 from l2v.benchmarks.scoring.options import is_answer, read_option, whole_option
-from l2v.benchmarks.scoring.phrases import LABELLED
-from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, read_of, shown
+from l2v.benchmarks.scoring.placed import PLACED, SHOWN, Pending, answered, in_pieces, shown
+from l2v.benchmarks.scoring.readers import in_processes
+from l2v.benchmarks.scoring.rivals import contradicted, outweighed, unless_denied, unless_revoked
 from l2v.benchmarks.scoring.tables import holds
 from l2v.benchmarks.scoring.terms import in_its_terms
 from l2v.benchmarks.scoring.values import read_value
@@ -56,42 +56,50 @@ def robust(question: Question, response: str | None) -> Verdict:
     return found if isinstance(found, Verdict) else _settled(found, symbolic.equal(*found.pair))
 
 
-# So many comparisons are handed over at once. Of so many responses some need one, and reading them takes as long as the
-# comparing process does to start.
+# So many comparisons are handed over at once. So many responses take as long to read as processes do to start, and some of them
+# need a comparison.
 AHEAD, MANY = 5, 5000
 
 
 def robust_many(
     pairs: Sequence[tuple[Question, str | None]], progress: Callable[[int], object] = lambda n: None, workers: int | None = None
 ) -> list[Verdict]:
-    """The verdicts on many responses, the same as one at a time; symbolic comparisons run in `workers` processes.
+    """The verdicts on many responses, the same as one at a time, by `workers` processes (as many as cores; at most 8).
 
-    progress is called with the number of responses just judged (as tqdm.update takes it).
+    They do the algebra; from 5,000 different responses on they read too. progress is called with the number of responses just
+    judged (as tqdm.update takes it).
     """
-    found: list[Verdict | Pending] = []
     # Greedy runs give the same answer again and again.
-    known: dict[tuple[Question, str | None], Verdict | Pending] = {}
-    # Of many, algebra is begun while the others are read.
+    counts = Counter(pairs)
+    # One question after the other: what one says is looked up once, in one process.
+    places = {question: place for place, (question, _) in enumerate(counts)}
+    asked = sorted(counts, key=lambda pair: places[pair[0]])
+    many = len(counts) >= MANY and workers != 1
+    found: dict[tuple[Question, str | None], Verdict | Pending] = {}
+    # Algebra is begun while the others are read.
     ahead, waiting = ThreadPoolExecutor(1), list[tuple[str, str]]()
-    if len(pairs) >= MANY and workers != 1:
+    if many:
         ahead.submit(symbolic.begin)
     try:
-        for pair in pairs:
-            if pair not in known:
-                known[pair] = outcome = _quick(*pair)
-                waiting += [] if isinstance(outcome, Verdict) or workers == 1 else [outcome.pair]
-                if len(waiting) == AHEAD:
-                    ahead.submit(symbolic.equal_many, waiting, workers=1)
-                    waiting = []
-            found.append(known[pair])
-            if isinstance(found[-1], Verdict):
-                progress(1)
+        for pair, outcome in in_processes(_read, asked, workers) if many else ((p, _quick(*p)) for p in asked):
+            found[pair] = outcome
+            if isinstance(outcome, Verdict):
+                progress(counts[pair])
+            elif workers != 1:
+                waiting.append(outcome.pair)
+            if len(waiting) == AHEAD:
+                ahead.submit(symbolic.equal_many, waiting, workers=1)
+                waiting = []
     finally:
         # Waited for: what forks after this must find nothing half asked.
         ahead.shutdown(cancel_futures=True)
-    pending = [f for f in found if isinstance(f, Pending)]
+    pending = [outcome for pair in pairs if isinstance(outcome := found[pair], Pending)]
     answers = iter(symbolic.equal_many([p.pair for p in pending], progress, workers))
-    return [f if isinstance(f, Verdict) else _settled(f, next(answers)) for f in found]
+    return [f if isinstance(f := found[pair], Verdict) else _settled(f, next(answers)) for pair in pairs]
+
+
+def _read(pair: tuple[Question, str | None]) -> Verdict | Pending:
+    return _quick(*pair)
 
 
 def _quick(question: Question, response: str | None) -> Verdict | Pending:
@@ -99,7 +107,7 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
     text = clean(response)
     if not text:
         return Verdict(None, None, "no_answer", "the response is empty")
-    text = in_its_terms(text, question)
+    text = by_its_letter(in_its_terms(text, question), question.options)
     letters = _gold_letters(question)
 
     def judge(claim: ResponseClaim) -> Verdict | Pending | None:
@@ -119,9 +127,9 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
             return Verdict(None, shown(claim.text), "ambiguous", f"says now one, now the other of {shown(claim.text)}")
         if claim.how in PLACED and not (verdict and answered(question, claim, verdict, claims.own)):
             verdict = in_pieces(question, claim, judge, claims.own)
-        if isinstance(verdict, Verdict) and claim.how in (LAST_SENTENCE, STATEMENT) and _contradicted(question, claim, claims):
+        if isinstance(verdict, Verdict) and claim.how in (LAST_SENTENCE, STATEMENT) and contradicted(question, claim, claims):
             return Verdict(None, verdict.extraction, "ambiguous", "says the same of two answers")
-        if isinstance(verdict, Verdict) and (other := _outweighed(question, claim, verdict, claims, judge)):
+        if isinstance(verdict, Verdict) and (other := outweighed(question, claim, verdict, claims, judge)):
             return Verdict(
                 None, verdict.extraction, "ambiguous", f"claims {other.extraction}, then perhaps {verdict.extraction}"
             )
@@ -131,89 +139,14 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
             behind = claims.asserted if claim.at < claims.last else ()
             later = [judge(c) for c in behind if c.how in (CONCLUSION, LAST_LINE) and c.at > claim.at]
             denied = [judge(c) for c in claims.denied if c.at > claim.at]
-            return _unless_denied(_unless_revoked(verdict, later), denied)
+            return unless_denied(unless_revoked(verdict, later), denied)
     return Verdict(None, None, "no_answer", "the response claims no answer that could be read")
-
-
-def _outweighed(
-    question: Question,
-    claim: ResponseClaim,
-    verdict: Verdict,
-    claims: Claims,
-    judge: Callable[[ResponseClaim], Verdict | Pending | None],
-) -> Verdict | None:
-    """What the clause before the last answers outright, where the last says something else and may be of another thing."""
-    if claim.how != LAST_SENTENCE:
-        return None
-    outright: bool | None = None
-    for before in _earlier(claim, claims)[:3]:
-        other = None if LABELLED.match(before.text) else judge(before)
-        if not isinstance(other, Verdict) or other.correct is None or not answered(question, before, other, claims.own):
-            continue
-        apart = _STOP.search(claims.own[before.at : claim.at]) is not None
-        if apart and outright is None:
-            outright = answered(question, replace(claim, how=STATEMENT), verdict, claims.own)
-        letters = {other.extraction, verdict.extraction}
-        differs = other.correct != verdict.correct or letters <= {*LETTERS} and len(letters) == 2
-        return other if differs and not (apart and outright) else None
-    return None
-
-
-_STOP = re.compile(r"[.!?]\s|\n")
-
-
-def _earlier(claim: ResponseClaim, claims: Claims) -> list[ResponseClaim]:
-    """The statements before a claim, the nearest first, as statements; not the sentence that holds it."""
-    said = (c for c in claims.placed if c.how in (STATEMENT, OPENING) and c.at < claim.at and claim.text not in c.text)
-    return sorted((replace(c, how=STATEMENT) for c in said), key=lambda c: -c.at)
-
-
-def _contradicted(question: Question, claim: ResponseClaim, claims: Claims) -> bool:
-    """Whether the response says of another answer just what it says of this one: "The door is open. The door is closed."."""
-    options = sorted((spaced_words(o).strip() for o in question.options), key=len, reverse=True)
-    options = [option for option in options if len(option) > 2]
-
-    def form(text: str) -> str:
-        words = spaced_words(text)
-        words = reduce(lambda left, option: left.replace(f" {option} ", " … "), options, words)
-        return words if question.options else _DIGITS.sub("…", words)
-
-    said = claim.sentence or claim.text
-    own, text = form(said), spaced_words(said)
-    others = [c.sentence or c.text for c in _earlier(claim, claims)]
-    return "…" in own and any(form(other) == own and spaced_words(other) != text for other in others)
-
-
-_DIGITS = re.compile(r"\d[\d.,]*")
 
 
 def _in_turn(first: Sequence[ResponseClaim], claims: Claims) -> Iterator[ResponseClaim]:
     """The claims, the strongest first; what asserts by its place is looked for where none before it could be read."""
     yield from first
     yield from claims.placed
-
-
-def _unless_revoked(verdict: Verdict | Pending, later: Sequence[Verdict | Pending | None]) -> Verdict | Pending:
-    """The verdict, unless a later conclusion ("Therefore it is 16") claims something else: then the two stand alike."""
-    for other in later:
-        if isinstance(verdict, Verdict) and isinstance(other, Verdict) and None not in (verdict.correct, other.correct):
-            letters = [v.extraction for v in (verdict, other) if v.extraction and v.extraction in LETTERS]
-            if verdict.correct != other.correct or len(set(letters)) == 2:
-                reason = f"claims {verdict.extraction}, later {other.extraction}"
-                return Verdict(None, verdict.extraction, "ambiguous", reason)
-    return verdict
-
-
-def _unless_denied(verdict: Verdict | Pending, denied: Sequence[Verdict | Pending | None]) -> Verdict | Pending:
-    """The verdict, unless the response says later that just this is not the answer."""
-    for other in denied:
-        if other is not None and (read_of(other) == read_of(verdict) or (_right(other) and _right(verdict))):
-            return Verdict(None, read_of(verdict), "ambiguous", f"claims {read_of(verdict)}, and denies it later")
-    return verdict
-
-
-def _right(verdict: Verdict | Pending) -> bool:
-    return isinstance(verdict, Pending) or verdict.correct is True
 
 
 _asks_not = holds(
@@ -300,7 +233,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
     return _verdict(question, claim, found)
 
 
-_FACTORIAL = re.compile(r"[\w)]!")
+_FACTORIAL = re.compile(r"[\w)}]!")
 # "2007. In that year …"
 _NUMBER_FIRST = re.compile(r"\W{0,3}\d{3,}[.!]?")
 _FORMS = re.compile(r"≈|\\approx|, (?:i\.e\.|that is|or (?:about|roughly|approximately|equivalently|(?=\d)))")

@@ -60,9 +60,16 @@ def same_number(
     )
 
 
+def _integral(value: Value) -> bool:
+    """Whether a value that is written without decimals, or as an expression ("2^10"), is a whole number."""
+    return not value.decimals and value.number == round(value.number)
+
+
 def _interpretations(read: Value, gold: Value, asks_percent: bool, asks_scale: bool) -> list[tuple[float, float, bool]]:
     """(response's number, gold's number, both written whole) in every unit in which they may be compared."""
-    whole = read.integer and gold.integer
+    # A power of ten may be rounded.
+    rounded = read.decimals is None and read.number % 1000 == 0
+    whole = read.integer and gold.integer or _integral(read) and _integral(gold) and not rounded
     bases = to_base(read), to_base(gold)
     if bases[0] and bases[1] and bases[0][0] == bases[1][0] and read.unit != gold.unit:
         one = to_base(replace(gold, number=1.0))

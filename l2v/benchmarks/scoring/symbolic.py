@@ -21,6 +21,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from l2v.benchmarks.scoring.cleaning import PRIME
 from l2v.benchmarks.scoring.symbolic_worker import UNANSWERED, WALL_SECONDS
 from l2v.benchmarks.scoring.values import read_value
 
@@ -45,8 +46,11 @@ def bounded(expression: str) -> bool:
 
 
 def apart(gold: str, text: str) -> bool:
-    """Whether two expressions differ for sure, which takes no algebra: names, a name and a number, two numbers."""
+    """Whether two expressions differ for sure, which takes no algebra: names, a name and a number, two numbers, primes."""
     sides = [side.strip() for side in (gold, text)]
+    if "'" in gold + text and "=" not in gold + text and len(PRIME.findall(gold)) != len(PRIME.findall(text)):
+        # Algebra takes f' for f.
+        return True
     names = [side.lower() for side in sides if _NAME.fullmatch(side)]
     if len(names) == 2:
         # The letters of a name are factors.

@@ -35,10 +35,13 @@ _WARM_UP = [
 
 def equal(gold: str, text: str) -> bool | None:
     """Whether two LaTeX expressions are equal; None when one of them cannot be read."""
+    from latex2sympy2_extended.math_normalization import NormalizationConfig  # type: ignore[import-untyped]
     from math_verify import parse, verify  # type: ignore[import-untyped]
     from math_verify.parser import LatexExtractionConfig  # type: ignore[import-untyped]
 
-    config = [LatexExtractionConfig(boxed_match_priority=-1)]
+    # Its units are names of variables too: "v t" would be v.
+    plain = NormalizationConfig(units=False, malformed_operators=True, nits=True)
+    config = [LatexExtractionConfig(boxed_match_priority=-1, normalization_config=plain)]
     sides = [parse(f"${side}$", config, fallback_mode="no_fallback", parsing_timeout=None) for side in (gold, text)]
     if not all(sides):
         return None

@@ -112,7 +112,7 @@ def read_value(text: str) -> Value | None:
 
 
 # A point, an interval or a set is no number.
-PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:\||,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
+PAIR = re.compile(r"[\[({][^()\[\]{}]*(?:[|;]|,\s|,(?!\d{3}\b))[^()\[\]{}]*[\])}](?:\W*[\[({].*)?\.?")
 # "0.(3)", "0.1\\overline{6}"
 _REPEATING = re.compile(r"(?<![\w.])(\d{1,9})\.(\d{0,9})(?:\((\d{1,6})\)|\\overline\{(\d{1,6})\})(?!\d)")
 _APOSTROPHE = re.compile(r"(?<=\d)'(?=\d{3}(?!\d))")
@@ -132,7 +132,19 @@ def _unbracketed(text: str) -> str:
 
 
 # m/s^2, kg·m^2, km/h
+# "2θ"; Ω and μ are units.
+_SYMBOL = re.compile("[α-λν-ω]")
 _COMPOUND = re.compile(r"^[A-Za-z]{1,4}(?:\^?-?\d)?(?:\s?[/·×*]\s?[A-Za-z]{1,4}(?:\^?-?\d)?|\s[A-Za-z]{1,4}\^-\d){1,3}$")
+_PART = re.compile(r"[A-Za-z]+")
+# Parts of units that are none by themselves here.
+_OTHER_PARTS = """J W N V A K C F T H Pa kPa Hz mol eV cal kcal kJ kN kW kWh rev rad rpm lb gal person bit"""
+_PARTS_OF_UNITS = frozenset(_OTHER_PARTS.split())
+
+
+def _known_part(name: str) -> bool:
+    return name in UNITS or name in _PARTS_OF_UNITS or name.removesuffix("s") in UNITS
+
+
 _PER = re.compile(r"^(met(?:re|er)s?|kilomet(?:re|er)s?|centimet(?:re|er)s?|feet) per (second|hour)$")
 
 
@@ -153,7 +165,9 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
         return "", False, 1.0
     tail = _PER.sub(lambda m: f"{UNITS.get(m.group(1).removesuffix('s'), '')}/{UNITS.get(m.group(2), '')}", tail)
     if _COMPOUND.match(tail):
-        return UNITS.get(tail.replace(" ", ""), ""), False, 1.0
+        # "2m/n" is no number.
+        known = all(map(_known_part, _PART.findall(tail)))
+        return (UNITS.get(tail.replace(" ", ""), ""), False, 1.0) if known else None
     if attached and tail in ("k", "K"):
         return "", False, 1e3
     if tail.startswith("%"):
@@ -162,7 +176,7 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
         rest = tail[1:].strip()
         return ("°", False, 1.0) if len(rest) <= 1 or rest.lower() in ("celsius", "fahrenheit", "degrees") else None
     words = tail.split()
-    if any(word.lower() in _NO_UNITS for word in words):
+    if _SYMBOL.match(tail) or any(word.lower() in _NO_UNITS for word in words):
         return None
     scale = SCALES.get(words[0].lower().rstrip("s"), 1.0)
     if scale != 1.0:

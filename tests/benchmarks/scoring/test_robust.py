@@ -260,6 +260,13 @@ def test_floats(gold: str, decimals: int | None, tolerance: float | None, respon
     [
         ("$\\frac{4}{5}$", "0.8", True),
         ("$\\frac{20}{29}$", "\\dfrac{20}{29}", True),
+        ("$\\frac{360}7$", "51.43", True),
+        ("$\\frac{360}7$", "51.34", False),
+        ("\\frac{3\\sqrt{33}}5", "3.447", True),
+        ("\\frac3{4}", "0.75", True),
+        ("\\frac{\\pi }3", "\\frac\\pi3", True),
+        ("1.047", "\\boxed{\\frac\\pi3}", True),
+        ("\\frac{1}23", "1.5", True),
         ("4\\sqrt{3}", "4√3", True),
         ("4\\sqrt{3}", "4 sqrt(3)", True),
         ("4\\sqrt{3}", "6.93", True),

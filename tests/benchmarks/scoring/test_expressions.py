@@ -1,0 +1,170 @@
+"""Expressions that look alike and are not the same, and the same that look unlike, however they are put."""
+
+import pytest
+
+from l2v.benchmarks.base import CHOICE, FLOAT, INTEGER, TEXT, Question
+from l2v.benchmarks.scoring.robust import robust
+
+FRAMES = ("\\boxed{{{}}}", "The answer is ${}$.", "Therefore, we get ${}$.")
+
+
+@pytest.mark.parametrize(
+    "frame", ["The answer is ${}$.", "**Answer:** {}", "{}", "\\boxed{{{}}}", "So we get {}.", "It is {}."]
+)
+@pytest.mark.parametrize(
+    ("expression", "number"),
+    [
+        ("2 a b+a(b-a)", "2"),
+        ("b^{2}-a^{2}", "2"),
+        ("\\frac{7^3}{2^{12} 13^2}", "12"),
+        ("2(a+b)", "2"),
+        ("2(A+B+C)", "2"),
+        ("3 X", "3"),
+        ("3 x", "3"),
+        ("4 \\pi R", "4"),
+        ("2 \\pi d n", "2"),
+        ("f(x)=-g(x)+2", "2"),
+        ("g(2-x)=-f(x)", "2"),
+        ("(90-\\alpha)^{\\circ}", "90"),
+        ("\\sqrt[3]{A B C}", "3"),
+        ("Q=\\sqrt{S^{2}+s^{2}}", "2"),
+        ("X^{2}+Y^{2}=Z", "2"),
+        ("b^{2}>4 a c", "2"),
+        ("10 \\sqrt{ } 10", "10"),
+        ("(10 ; 0)", "10"),
+        ("-8 ;-4 ; 0", "0"),
+        ("-8 ;-4 ; 0", "-8"),
+        ("a=9, b=5, c=3", "3"),
+        ("a=9, b=5, c=3", "9"),
+        ("(2+\\sqrt{3}): 1", "1"),
+        ("P_{1}", "1"),
+        ("x_{1}+x_{2}", "2"),
+        ("(11 ; 11)", "11"),
+        ("6\\sin\\theta\\sec\\theta", "6"),
+        ("1 - \\sin \\alpha", "1"),
+        ("\\cos 6^{\\circ}\\cos 12^{\\circ} \\sec 18^{\\circ}", "18"),
+        ("P( - 1)", "1"),
+        ("\\tan \\theta = 2\\theta", "2"),
+        ("X=0, Y=1", "1"),
+        ("3ab", "3"),
+    ],
+)
+def test_an_expression_is_none_of_its_numbers(frame: str, expression: str, number: str) -> None:
+    for kind in (INTEGER, FLOAT, TEXT):
+        verdict = robust(Question("What is it?", kind, number), frame.format(expression))
+        assert verdict.correct is not True, verdict
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize(
+    ("gold", "claim"),
+    [
+        ("v", "v t"),
+        ("\\pi r^2", "\\pi r^2 h"),
+        ("k", "k m"),
+        ("2", "2\\theta"),
+        ("9\\pi", "9\\pi h"),
+        ("2m/n", "2"),
+        ("f(x)", "f'(x)"),
+        ("f'(x)", "f(x)"),
+        ("A'B'C'", "ABC"),
+        ("A", "A'"),
+        ("n!", "n"),
+        ("\\frac{n!}{2}", "\\frac{n}{2}"),
+        ("3", "3!"),
+        ("2^{10}", "1025"),
+        ("674^{2}", "674^{2}+1"),
+        ("y=2x+1", "\\log y = 2x+1"),
+        ("\\frac{1}{2}", "\\frac{1}{2}, 3"),
+        ("3", "3, \\frac{1}{2}"),
+        ("(2+\\sqrt{3}): 1", "1"),
+        ("\\$5.50", "5.5 cents"),
+        ("ABC", "\\angle ABD"),
+        ("\\angle ABC", "\\triangle ABC"),
+    ],
+)
+def test_what_differs_is_not_accepted(frame: str, gold: str, claim: str) -> None:
+    verdict = robust(Question("What is it?", TEXT, gold), frame.format(claim))
+    assert verdict.correct is not True, verdict
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize(
+    ("gold", "claim"),
+    [
+        ("4x", "4x \\text{ m}"),
+        ("4x", "4x \\mathrm{~m}"),
+        ("10\\sqrt{3} \\mathrm{~m}", "10\\sqrt{3}"),
+        ("2a", "2a \\text{ cm}"),
+        ("4x+2", "4x+2 \\text{ square units}"),
+        ("\\frac{x}{2}", "\\frac{x}{2} \\text{ miles}"),
+        ("5t", "5t \\text{ dollars}"),
+        ("9\\pi", "9\\pi \\text{ h}"),
+        ("2", "2 \\text{ kg/m}^3"),
+        ("A'B'C'", "A^{\\prime}B^{\\prime}C^{\\prime}"),
+        ("A'", "\\text{point } A'"),
+        ("ABC", "\\triangle ABC"),
+        ("BC", "\\overline{BC}"),
+        ("\\frac{n!}{2}", "\\frac{n!}{2}"),
+        ("2^{10}", "1024"),
+        ("\\sin x", "\\sin(x)"),
+    ],
+)
+def test_what_is_the_same_is_accepted(frame: str, gold: str, claim: str) -> None:
+    verdict = robust(Question("What is it?", TEXT, gold), frame.format(claim))
+    assert verdict.correct is True, verdict
+
+
+@pytest.mark.parametrize(
+    "frame", ["({letter}) {text}", "{letter}. {text}", "**{letter}: {text}**", "The correct answer is ({letter}) {text}."]
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("The first image", "The second image", "nan"),
+        ("either A or B", "only C", "only D", "either C or D"),
+        ("d", "b", "c", "a"),
+        ("C", "E", "A", "none"),
+        ("45", "39", "None of the numbers above", "another number"),
+        ("70", "71", "It is impossible to have exactly 2012 points."),
+        ("same", "Not the same", "Can't judge"),
+        ("A'", "B'", "C'"),
+        ("I think so. It fits.", "I doubt it! It does not.", "Nobody knows."),
+    ],
+)
+def test_an_option_in_full_behind_its_letter_is_that_option(frame: str, options: tuple[str, ...]) -> None:
+    """Whatever its text would say by itself; and no other."""
+    for at, text in enumerate(options):
+        said = frame.format(letter="ABCD"[at], text=text)
+        for gold in "ABCD"[: len(options)]:
+            verdict = robust(Question("Which of these holds?", CHOICE, gold, options), said)
+            assert verdict.correct is (gold == "ABCD"[at]), (said, verdict)
+
+
+def test_an_option_whose_text_denies_is_chosen_by_its_text() -> None:
+    options = ("same", "Not the same", "Can't judge")
+    asked = Question("Are the two shapes the same?", CHOICE, "B", options)
+    assert robust(asked, "\\boxed{Not the same}").correct is True
+    assert robust(asked, "\\boxed{same}").correct is False
+    assert robust(Question("How many?", INTEGER, "3"), "\\boxed{not 3}").correct is not True
+    images = ("The first image", "The second image", "neither")
+    first = Question("Which image shows more dogs?", CHOICE, "A", images)
+    assert robust(first, "The answer is the first image.").correct is True
+    assert robust(first, "The answer is the second image.").correct is False
+    # Where no option is called so, another question is spoken of.
+    assert robust(Question("How many dogs?", INTEGER, "3"), "The answer to the first question is 3.").correct is not True
+
+
+@pytest.mark.parametrize("text", ["A", "\\text{A}", "$\\text{A}$", "\\mathbf{A}", "(A)"])
+def test_a_letter_in_a_box_is_an_option_s_however_it_is_set(text: str) -> None:
+    """Also where another option happens to read so."""
+    asked = Question("Which letter is the largest?", CHOICE, "A", ("C", "B", "A", "none"))
+    assert robust(asked, f"\\boxed{{{text}}}").correct is True
+
+
+def test_a_list_of_options_is_still_a_list() -> None:
+    options = ("red", "blue", "green")
+    asked = Question("Which colour is it?", CHOICE, "C", options)
+    assert robust(asked, "A. red\nB. blue\nC. green").correct is None
+    assert robust(asked, "It may be (A) red, (B) blue or (C) green").correct is None
+    assert robust(asked, "It is not (C) green.").correct is not True
