@@ -233,12 +233,13 @@ _LATEX = [
     (re.compile(r"\\therefore(?![a-zA-Z])"), "∴"),
     *((re.compile(rf"\\{name}(?![a-zA-Z])"), letter) for name, letter in GREEK.items()),
     (re.compile(r"\\lim(?:_\{[^{}]*\})?(?![a-zA-Z])"), "limit "),
+    (re.compile(r"\\!"), ""),
     (re.compile(r"\\mapsto(?![a-zA-Z])"), "→"),
     (re.compile(r"\((-?[\d./]+)\s?(?:\\mid|\|)\s?(-?[\d./]+)\)"), r"(\1, \2)"),
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (
-        re.compile(r"\\(?:left|right|big|Big|bigg|displaystyle|limits)(?![a-zA-Z])|\\[,;:! ]|\\(?:quad|qquad)(?![a-zA-Z])|~"),
+        re.compile(r"\\(?:left|right|big|Big|bigg|displaystyle|limits)(?![a-zA-Z])|\\[,;: ]|\\(?:quad|qquad)(?![a-zA-Z])|~"),
         " ",
     ),
     # A unit in a fraction, and whole numbers that a family of solutions is counted by.
@@ -288,11 +289,14 @@ def plain(text: str) -> str:
 def unquoted(text: str, signs: str) -> str:
     """A text without signs around it, nor quotation marks; the prime of "A'" is none."""
     text = text.strip(signs)
-    return text if PRIME.search(text, len(text) - 1) and text[:1] != "'" else text.strip(signs + "'")
+    return text if _PRIMED.search(text) and text[:1] != "'" else text.strip(signs + "'")
+
+
+_PRIMED = re.compile(r"(?:^|[^A-Za-z])[A-Za-z]'$|'.*[A-Z]'$")
 
 
 # "A'", "f'(x)"; not "cats'", "A's" or "'A'".
-PRIME = re.compile(r"(?<!^'[A-Za-z])(?<![^A-Za-z]'[A-Za-z])(?<![a-z][a-z])(?<=[A-Za-z])'(?![a-z])")
+PRIME = re.compile(r"(?<!^'[A-Za-z])(?<![^A-Za-z]'[A-Za-z])(?<![A-Za-z][a-z])(?<=[A-Za-z])'(?![a-z])")
 
 _GERMAN_POINT = re.compile(r"\(\s*([\w./√-]{1,12})\s*\|\s*([\w./√-]{1,12})\s*\)")
 

@@ -102,7 +102,9 @@ _FIRST_OPTION = re.compile(r"^(?:(?:options?|choices?)\s?:\s*)?\(?([A-I])[).:]",
 
 def _content(text: str, clause: Clause, end: int) -> str:
     """What a marker marks: the rest of its clause, or the next line that holds anything."""
-    rest = clause.text[end:].split("</", 1)[0].strip(" *_:\"'")
+    rest = clause.text[end:].split("</", 1)[0]
+    # A quotation begun by the marker ends in its content.
+    rest = (rest.replace("'", "", 1) if clause.text[:end].endswith("'") else rest).strip(" *_:\"'")
     if rest.strip(".,[]()$\\") or clause.line[end:].strip(" *_:.,[]()$\\\"'"):
         return rest
     lines = [line.strip().strip("*").strip() for line in text[clause.at + len(clause.text) :].split("\n", 7)[:7]]

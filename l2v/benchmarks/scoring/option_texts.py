@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.cleaning import plain, squeeze
+from l2v.benchmarks.scoring.cleaning import clean, plain, squeeze
 from l2v.benchmarks.scoring.numeric import BOUND
 from l2v.benchmarks.scoring.values import Value, read_value
 
@@ -44,6 +44,11 @@ class Options:
     def letters(self) -> str:
         return LETTERS[: len(self.texts)] or LETTERS
 
+    def letter(self, mark: str) -> str:
+        """The option that a mark names: "(c)" one that reads so, else C."""
+        own = f"({mark})"
+        return self.letters[self.plain.index(own)] if own in self.plain else mark.upper()
+
     def where(self, same: tuple[bool, ...] | list[bool]) -> list[str]:
         return [letter for letter, hit in zip(self.letters, same, strict=False) if hit]
 
@@ -64,9 +69,23 @@ def prepare(options: tuple[str, ...]) -> Options:
     return Options(texts, tuple(map(plain, texts)), tuple(map(squeeze, texts)), spaced, values, bare, bounds, named)
 
 
-# "(A) ", "**B:** "
-_ITS_LETTER = re.compile(r"(?<![^\W_])(?:\(([A-J])\)|([A-J])\*{0,2}[.:)])[\s*:$\"'(]*$")
-_CLOSING = " \n.!*_`$)]}>\"'"
+# "(A) ", "**B:** ", "option C, "
+_LETTER_AHEAD = re.compile(
+    r"(?<![^\W_])(?:\(([A-J])\)|([A-J])\*{0,2}[.:)]|(?:[Oo]ption|[Cc]hoice) ([A-J])\*{0,2},)[\s*:$\"'(]*$"
+)
+# " (option C).", ", i.e. (C)"
+_LETTER_BEHIND = re.compile(
+    r"[\s.,*$\"')]*(?:\((?:option |choice )?([A-J])\)|"
+    r", (?:i\.e\.,?|that is,?|which is|or) (?:option |choice )?\(?([A-J])\)?)[\s.!*]*",
+    re.IGNORECASE,
+)
+# "The answer is", "\\boxed{\\text{"
+_ASKED_FOR = re.compile(
+    r"\b(?:answer|option|choice|one|statement)\W{0,4}(?:is|would be|must be|should be|will be|:)[\s*:$\"'(]{0,6}$|"
+    r"\\boxed\s?\{\s*(?:\\text\s?\{\s*)?$",
+    re.IGNORECASE,
+)
+_CLOSING, _WORD = " \n.!*_`$)]}>\"'", re.compile(r"[^\W\d_]{2}")
 
 
 def by_its_letter(response: str, options: tuple[str, ...]) -> str:
@@ -74,20 +93,37 @@ def by_its_letter(response: str, options: tuple[str, ...]) -> str:
 
     What an option says of itself ("either C or D", "none of the above") claims nothing. Where others are named so, all stay.
     """
-    start = max(0, len(response) - max(map(len, options), default=0) - 20)
-    low, found = response[start:].lower(), ""
-    if len(low) != len(response) - start:
-        # Some capital letters of other scripts become two.
-        return response
-    for letter, option in zip(LETTERS, options, strict=False):
-        own = option.strip().rstrip(".").lower()
-        at = low.rfind(own) if own and own != letter.lower() else -1
-        if at < 0 or (behind := low[at + len(own) :]).strip(_CLOSING):
+    told = _told(options)
+    start = max(0, len(response) - max((len(own) for own, _ in told), default=0) - 50)
+    low = response[start:].lower()
+    # Some capital letters of other scripts become two.
+    for own, letter in told if len(low) == len(response) - start else ():
+        at = low.rfind(own)
+        if at < 0 or own[:1].isalnum() and low[at - 1 : at].isalnum() and at:
             continue
-        label = _ITS_LETTER.search(response, max(0, start + at - 12), start + at)
-        if label and letter in label.groups():
-            found = f"{response[: label.start()]}({letter}){behind}"
-    return response if not found or _names_several(response, options) else found
+        before, behind = response[max(0, start + at - 60) : start + at], response[start + at + len(own) :]
+        ends = not behind.strip(_CLOSING)
+        ahead = _LETTER_AHEAD.search(before) if ends else None
+        marked = _ASKED_FOR.search(before) is not None
+        beside = None if ends or not (marked or _WORD.search(own)) else _LETTER_BEHIND.fullmatch(behind)
+        if ahead and letter in ahead.groups():
+            head = response[: start + at - len(ahead.group())]
+        elif beside and letter in (beside[1] or beside[2]).upper():
+            head, behind = response[: start + at], ""
+        elif ends and marked and _WORD.search(own):
+            head = response[: start + at]
+        else:
+            continue
+        return response if _names_several(response, options) else f"{head}({letter}){behind}"
+    return response
+
+
+@lru_cache(maxsize=8192)
+def _told(options: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(text, letter) of the options that are told by their texts, the longest first; no text that stands twice."""
+    texts = [clean(option).rstrip(".").lower() for option in options]
+    told = [(own, letter) for own, letter in zip(texts, LETTERS, strict=False) if own and own != letter.lower()]
+    return sorted(((own, letter) for own, letter in told if texts.count(own) == 1), key=lambda one: -len(one[0]))
 
 
 def _names_several(response: str, options: tuple[str, ...]) -> bool:

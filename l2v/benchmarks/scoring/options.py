@@ -144,7 +144,7 @@ def _letter(text: str, known: Options, asked: str) -> OptionReading | None:
         matches = [m for m in pattern.finditer(text) if m.group(1).upper() in known.letters]
         if pattern is _NAMED:
             matches = [m for m in matches if m.group(1).isupper() or _SMALL_LETTER.match(m.group() + text[m.end() :])]
-        found = frozenset(m.group(1).upper() for m in matches)
+        found = frozenset(known.letter(m.group(1)) for m in matches)
         if not found or (pattern in (_IN_BRACKETS, _NAMED) and denied):
             continue
         if len(found) == 1:
@@ -314,7 +314,7 @@ def _last_letter(text: str, known: Options) -> OptionReading | None:
 
 
 _OPENING = re.compile(r"^[\s*]{0,4}(?:\(([A-J])\)|([A-J])\*{0,2}[.:)])(?=[\s*]|$)")
-_CLAUSE = re.compile(r"[.,;:\n]|\s-\s(?![\d$(])|\*\*")
+_CLAUSE = re.compile(r"[;:\n]|[.,](?!\d)|\s-\s(?![\d$(])|\*\*")
 
 
 def _opening(line: str, known: Options) -> OptionReading | None:

@@ -168,3 +168,62 @@ def test_a_list_of_options_is_still_a_list() -> None:
     assert robust(asked, "A. red\nB. blue\nC. green").correct is None
     assert robust(asked, "It may be (A) red, (B) blue or (C) green").correct is None
     assert robust(asked, "It is not (C) green.").correct is not True
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "The answer is {text}.",
+        'The correct answer is "{text}".',
+        "The correct answer is '{text}'.",
+        "\\boxed{{{text}}}",
+        "\\boxed{{\\text{{{text}}}}}",
+        "The answer is {text} (option {letter}).",
+        "The answer is {text}, i.e. {letter}",
+        "The answer is option {letter}, {text}.",
+    ],
+)
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("Yes", "No", "Cannot be determined", "Not enough information"),
+        ("larger than", "equal to", "smaller than"),
+        ("More than three", "Three", "less than three"),
+        ("Is used as a fertilizer", "Has a boiling point of 337°C", "Can be toxic"),
+        ("Cloudy", "Clear", "NA"),
+        ("either 0 or 2", "only 0", "none of the above"),
+        ("plants decrease", "nothing happens", "No, there's no change"),
+    ],
+)
+def test_an_option_in_full_behind_a_marker_is_that_option(frame: str, options: tuple[str, ...]) -> None:
+    for at, text in enumerate(options):
+        said = frame.format(letter="ABCD"[at], text=text)
+        for gold in "ABCD"[: len(options)]:
+            verdict = robust(Question("Which of these is it?", CHOICE, gold, options), said)
+            assert verdict.correct is (gold == "ABCD"[at]), (said, verdict)
+
+
+def test_a_letter_that_is_not_the_option_s_settles_nothing() -> None:
+    options = ("6", "8", "10", "12")
+    for said in ("AB is 10, which is option D.", "The answer is 10 (D).", "The answer is 10 (option D)."):
+        assert robust(Question("How long is AB?", CHOICE, "C", options), said).correct is None
+    assert robust(Question("How long is AB?", CHOICE, "B", ("5", "25")), "The answer is 25 (A).").correct is None
+    twice = Question("Find the angle.", CHOICE, "C", ("40°", "50°", "60°"))
+    assert robust(twice, "Twice the angle is 60°, which is option C.").correct is not True
+
+
+def test_marks_in_small_letters_are_options_where_these_read_so() -> None:
+    options = ("(c)", "(a)", "(e)", "(d)", "(b)")
+    for at, text in enumerate(options):
+        verdict = robust(
+            Question("Which is the mirror image?", CHOICE, "ABCDE"[at], options), f"It must be {text}, as it seems."
+        )
+        assert verdict.correct is True, (text, verdict)
+    assert robust(Question("Which?", CHOICE, "C", ("red", "blue", "green")), "It must be (c), as it seems.").correct is True
+
+
+def test_a_thin_space_is_none_and_a_point_in_a_number_ends_nothing() -> None:
+    for said in ("The answer is $-\\!4$.", "$-\\!4$, i.e. A"):
+        assert robust(Question("What is x?", CHOICE, "E", ("$-\\!4$", "$-2$", "$0$", "$2$", "$4$")), said).correct is not True
+    assert robust(Question("How many?", INTEGER, "10404"), "10,\\!404").correct is True
+    assert robust(Question("How long?", CHOICE, "E", ("6", "7", "5.7", "8", "5")), "5.7, i.e. C").correct is not True
