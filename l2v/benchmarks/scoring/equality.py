@@ -8,6 +8,7 @@ from functools import lru_cache, partial
 
 from l2v.benchmarks.base import FLOAT, INTEGER, LIST, TEXT, Question
 from l2v.benchmarks.scoring.cleaning import DOMAIN, plain, squeeze
+from l2v.benchmarks.scoring.clock import same_time
 from l2v.benchmarks.scoring.forms import BOXED, SENTENCES
 from l2v.benchmarks.scoring.mathematics import LONGEST_EXPRESSION, is_mathematics, prose_words, to_latex
 from l2v.benchmarks.scoring.members import SYMBOL, elements, same_element, same_members, same_name, split, without_label
@@ -101,7 +102,13 @@ def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Co
     if equal and _opposed(text, question.text):
         # "4 fewer" where it is asked how many more.
         equal = None
-    if equal and _CENTS.search(text) and _DOLLARS.search(f"{question.gold} {question.unit}"):
+    if equal and _CENTS.search(text) and _DOLLARS.search(f"{question.gold} {question.unit} {question.text}"):
+        equal = None
+    if equal and value.unit and not gold.unit and _asks_other_unit(question.text, value):
+        # "7.5 cm^2" where a length is asked for in cm.
+        equal = None
+    if equal is False and _PERCENT.search(asked) and not value.percent and same(replace(value, number=value.number * 100)):
+        # 0.4 may be 40 %, or .4 %.
         equal = None
     if equal and question.kind == TEXT and not gold.unit and _FACTOR.search(text):
         # "24h", "9π h": a height, or hours.
@@ -148,6 +155,14 @@ def _asked_unit(question: str, value: Value) -> str:
     units = {known_unit(named.split()) or "" for named in _IN_UNIT.findall(question)}
     fitting = [unit for unit in units if kind and (base := to_base(Value(1.0, 0, unit))) and base[0] == kind[0]]
     return fitting[0] if len(fitting) == 1 else ""
+
+
+def _asks_other_unit(question: str, value: Value) -> bool:
+    """Whether a question asks for units, and none of them is of the value's kind."""
+    units = [unit for named in _IN_UNIT.findall(question) if (unit := known_unit(named.split()))]
+    kinds = {base[0] for unit in units if (base := to_base(Value(1.0, 0, unit)))}
+    kind = to_base(value)
+    return bool(kinds and kind) and kind is not None and kind[0] not in kinds
 
 
 def _other_symbol(gold: str, label: str) -> bool:
@@ -240,7 +255,7 @@ def _last_parts(text: str) -> list[str]:
 def _compare_sides(gold: str, text: str) -> Comparison | None:
     # "M(1, 3)": a point and its name.
     text = _POINT.sub("", text) if gold[:1] == "(" else text
-    if squeeze(gold) and squeeze(gold) == squeeze(text) or same_name(gold, text):
+    if squeeze(gold) and squeeze(gold) == squeeze(text) or same_name(gold, text) or same_time(gold, text):
         return Comparison(True, "text", text)
     a, b = read_value(gold), read_value(text)
     if a is not None and b is not None:
@@ -289,7 +304,7 @@ def _compare_tail(question: Question, text: str) -> Comparison | None:
     for part in parts:
         side = part if "=" in gold else part.rsplit("=", 1)[-1]
         same = squeeze(gold) in (squeeze(part), squeeze(side)) or without_label(part)[1] == without_label(plain(gold))[1]
-        if same or same_members(gold, part):
+        if same or same_members(gold, part) or same_time(gold, part):
             return Comparison(True, "text", part)
     if not re.search(r"[\d\\]", gold) and prose_words(gold) > 1 and spaced_words(gold) in spaced_words(said):
         return Comparison(True, "text", gold)

@@ -30,13 +30,10 @@ def in_processes(
     workers = min(workers or cpu_count(), MOST, len(left))
     if workers > 1:
         try:
-            pool = ProcessPoolExecutor(workers)
-            try:
+            # It is waited for until it has ended: what forks after this must find no thread at work.
+            with ProcessPoolExecutor(workers) as pool:
                 for done in pool.map(partial(_all, read), list(left)):
                     yield from zip(left.popleft(), done, strict=True)
-            finally:
-                # None is needed any more, and what forks after this must find no thread at work.
-                pool.shutdown(wait=True, kill_workers=True)
         except (OSError, BrokenProcessPool):
             pass
     for some in left:

@@ -222,7 +222,7 @@ def _judge_other(question: Question, claim: ResponseClaim) -> Verdict | Pending 
         # A sentence may seem to end at an abbreviation: the line counts where it is the gold as a whole, as a box would be.
         whole = compare(question, claim.line, BOXED)
         found = whole if whole is not None and whole.equal and squeeze(claim.line) == squeeze(question.gold) else found
-    if (found is None or found.equal is False) and len(forms := _FORMS.split(claim.text)) in (2, 3) and alike(forms, claim.how):
+    if (found is None or not found.equal) and len(forms := _FORMS.split(claim.text)) in (2, 3) and alike(forms, claim.how):
         # "1/6 ≈ 16.7 %", "0.35, i.e. 35 %": one answer in two forms.
         either = (compare(question, form, claim.how) for form in forms)
         found = next((other for other in either if other is not None and other.equal), found)

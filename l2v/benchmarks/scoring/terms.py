@@ -66,13 +66,13 @@ def _none_counted(text: str, question: str) -> str:
     counted, none = _none(question)
     if not counted or _UNSEEN.search(text):
         return text
-    text = _NONE.sub("0", text)
-    return none.sub(lambda m: "0 " if m[1] else "0 people", text) if none else text
+    text = _NONE.sub(r"\1\g<2>0", text)
+    return none.sub(lambda m: "0 " if m[1] else "1 " if m[2] else "0 people", text) if none else text
 
 
 # "one zero": what is counted, and no number.
 _ZEROS = re.compile(r"\bzeroe?s\b|(?<=\bone )zero\b", re.IGNORECASE)
-_NONE = re.compile(r"^\W*none(?=[.,;!])", re.IGNORECASE)
+_NONE = re.compile(r"^(\W*)none(?=[.,;!])|((?:\b(?:are|is) |[:{])\W{0,4})none(?=\W*$)", re.IGNORECASE)
 _UNSEEN = re.compile(
     r"\bno (?:figure|image|picture|photo|diagram|graph|chart|table|data)\b|"
     r"\b(?:attached|provided|cannot|can't|unable|not see|n't see)\b",
@@ -88,5 +88,7 @@ def _none(question: str) -> tuple[bool, re.Pattern[str] | None]:
     if len(noun) < 3 or noun in ("more", "time"):
         return counted is not None, None
     return True, re.compile(
-        rf"\b(no|none of (?:the|these|those)) (?={noun})|\bno(?: one|body)(?= (?:is|was|has|are)\b)", re.IGNORECASE
+        rf"\b(no|none of (?:the|these|those)) (?={noun})|\b(an?|one) single (?={noun})|"
+        r"\bno(?: one|body)(?= (?:is|was|has|are)\b)",
+        re.IGNORECASE,
     )

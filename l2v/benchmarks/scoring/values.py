@@ -73,10 +73,11 @@ _NO_UNITS = {
 }  # fmt: skip
 _WORD_FACTORS = {"pair": 2.0, "pairs": 2.0, "hundred": 100.0, "hundreds": 100.0, "tens": 10.0, "dozen": 12.0, "dozens": 12.0}
 SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+_SUFFIXES = {"k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9}
 _LEAD = re.compile(
     r"^(?:(?:about|approximately|approx\.?|around|roughly|exactly|only|just|nearly|almost|equal to|equals|a total of|therefore|"
     r"in|the year|thus|now|originally|initially|currently|already|simply|still|also|definitely|at|to|be|is|are|was|were|usd|"
-    r"rs\.?)(?![A-Za-z])[\s:,]*){1,4}",
+    r"rs\.?|us)(?![A-Za-z])[\s:,]*){1,4}",
     re.IGNORECASE,
 )
 _LITERAL = re.compile(rf"[+-]?\s?(?:{NUMBER})(?:[eE][+-]?\d{{1,3}})?")
@@ -168,8 +169,8 @@ def _unit_of(tail: str, attached: bool) -> tuple[str, bool, float] | None:
         # "2m/n" is no number.
         known = all(map(_known_part, _PART.findall(tail)))
         return (UNITS.get(tail.replace(" ", ""), ""), False, 1.0) if known else None
-    if attached and tail in ("k", "K"):
-        return "", False, 1e3
+    if attached and tail in _SUFFIXES:
+        return "", False, _SUFFIXES[tail]
     if tail.startswith("%"):
         return ("", True, 1.0) if len(tail.split()) <= 4 and not any(c.isdigit() for c in tail) else None
     if tail.startswith("°"):

@@ -227,3 +227,51 @@ def test_a_thin_space_is_none_and_a_point_in_a_number_ends_nothing() -> None:
         assert robust(Question("What is x?", CHOICE, "E", ("$-\\!4$", "$-2$", "$0$", "$2$", "$4$")), said).correct is not True
     assert robust(Question("How many?", INTEGER, "10404"), "10,\\!404").correct is True
     assert robust(Question("How long?", CHOICE, "E", ("6", "7", "5.7", "8", "5")), "5.7, i.e. C").correct is not True
+
+
+CLOCK = "What time does the clock show?"
+TRIANGLES = "How many triangles are there?"
+SHIRT = "How many dollars does the shirt cost?"
+LENGTH = "What is the length of AB in cm?"
+PERCENT = "What percentage of people chose tea?"
+AREA = "What is the area of the rectangle in square centimeters?"
+
+
+@pytest.mark.parametrize("frame", ["\\boxed{{{}}}", "The answer is {}.", "**Answer:** {}", "Therefore, the answer is {}."])
+@pytest.mark.parametrize(
+    ("question", "kind", "gold", "claim", "correct"),
+    [
+        (CLOCK, TEXT, "3:45", "3:45 PM", True),
+        (CLOCK, TEXT, "3:45", "quarter to four", True),
+        (CLOCK, TEXT, "3:45", "3:54", False),
+        (CLOCK, TEXT, "3:45", "quarter past three", False),
+        (CLOCK, TEXT, "3:45 PM", "15:45", True),
+        (CLOCK, TEXT, "3:45 PM", "3:45 a.m.", None),
+        (CLOCK, TEXT, "3:00", "three o'clock", True),
+        (CLOCK, TEXT, "10:30", "half past ten", True),
+        (TRIANGLES, INTEGER, "0", "none", True),
+        (TRIANGLES, INTEGER, "3", "none", False),
+        (TRIANGLES, INTEGER, "1", "a single triangle", True),
+        (SHIRT, INTEGER, "1250", "US$1,250", True),
+        (SHIRT, INTEGER, "1250", "1250 cents", None),
+        (LENGTH, FLOAT, "7.5", "7.5 cm", True),
+        (LENGTH, FLOAT, "7.5", "75 mm", True),
+        (LENGTH, FLOAT, "7.5", "7.5 cm^2", None),
+        (PERCENT, INTEGER, "40", "40%", True),
+        (PERCENT, INTEGER, "40", "0.4", None),
+        (PERCENT, INTEGER, "40", "4", False),
+        (AREA, INTEGER, "48", "48 cm²", True),
+        (AREA, INTEGER, "48", "48 cm", None),
+        ("What is the population?", INTEGER, "1200000", "1.2M", True),
+    ],
+)
+def test_numbers_times_and_units(frame: str, question: str, kind: str, gold: str, claim: str, correct: bool | None) -> None:
+    verdict = robust(Question(question, kind, gold), frame.format(claim))
+    assert verdict.correct is correct, verdict
+
+
+def test_a_square_stays_with_its_unit_in_a_sentence() -> None:
+    assert robust(Question(AREA, INTEGER, "48"), "So the rectangle has an area of 48 cm².").correct is True
+    tea = "The pie chart indicates that two fifths, or 40%, of the people chose tea."
+    assert robust(Question(PERCENT, INTEGER, "40"), tea).correct is True
+    assert robust(Question("How many boxes are there?", INTEGER, "0"), "None").correct is None
