@@ -10,7 +10,7 @@ from l2v.benchmarks.scoring.forms import BARE, CONCLUSION, OPENING, SENTENCES, S
 from l2v.benchmarks.scoring.mathematics import is_mathematics
 from l2v.benchmarks.scoring.numeric import committed_value, unbound
 from l2v.benchmarks.scoring.option_texts import LETTERS, NAMED, OptionReading, Options, inflected, prepare, spaced_words
-from l2v.benchmarks.scoring.sameness import near, same_number
+from l2v.benchmarks.scoring.sameness import near, nearest
 from l2v.benchmarks.scoring.tables import holds
 from l2v.benchmarks.scoring.values import read_value
 
@@ -181,16 +181,12 @@ def _value(text: str, how: str, known: Options, asked: str) -> OptionReading | N
     value = committed_value(text, how, asked)
     if value is None:
         return None
-    found = frozenset(known.where([v is not None and near(value, v) for v in known.values]))
-    if not found and not value.integer:
-        # Rounded down, or to too few places: the only option that is about as large.
-        about = known.where([v is not None and (v.decimals or 0) > 1 and same_number(value, v) for v in known.values])
-        found = frozenset(about if len(about) == 1 else ())
+    found = frozenset(known.where(nearest(value, known.values)))
     if not found and how in SENTENCES:
         return None
     all_values = all(v is not None for v in known.values)
     alike = len({known.squeezed[LETTERS.index(letter)] for letter in found}) == 1
-    return OptionReading(found, "option_value") if alike or (not found and all_values) else None
+    return OptionReading(found, "option_value") if alike or (how in BARE if found else all_values) else None
 
 
 # Mentioned in passing too often to be read as a choice.

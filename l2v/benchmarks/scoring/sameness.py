@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from l2v.benchmarks.scoring.values import Value, to_base
@@ -25,6 +26,28 @@ def near(a: Value, b: Value) -> bool:
         if not other.integer and _close(percent.number / 100, other.number, EXACT):
             return True
     return _close(a.number, b.number, EXACT) or _rounds_to(a, b) or _rounds_to(b, a)
+
+
+def nearest(value: Value, others: Sequence[Value | None]) -> list[bool]:
+    """Which of others a stated value is.
+
+    Where it may be several, rounded, those that it equals outright. Where it is none, the only one that is about as large: it
+    was rounded down, or to too few places.
+    """
+    may_be = [other is not None and near(value, other) for other in others]
+    equal = [
+        may and other is not None and _close(value.number, other.number, EXACT)
+        for may, other in zip(may_be, others, strict=True)
+    ]
+    if any(may_be):
+        return equal if any(equal) else may_be
+    rough = [
+        other is not None
+        and (other.decimals is None if value.integer else (other.decimals or 0) > 1)
+        and same_number(value, other)
+        for other in others
+    ]
+    return rough if sum(rough) == 1 else may_be
 
 
 def _rounds_to(fine: Value, rough: Value) -> bool:

@@ -275,3 +275,30 @@ def test_a_square_stays_with_its_unit_in_a_sentence() -> None:
     tea = "The pie chart indicates that two fifths, or 40%, of the people chose tea."
     assert robust(Question(PERCENT, INTEGER, "40"), tea).correct is True
     assert robust(Question("How many boxes are there?", INTEGER, "0"), "None").correct is None
+
+
+@pytest.mark.parametrize("frame", ["\\boxed{{{}}}", "The answer is {}.", "**{}**"])
+@pytest.mark.parametrize(
+    ("options", "claim", "letter"),
+    [
+        (("1 cm", "1.2 cm", "1.25 cm", "1.5 cm"), "1.2", "B"),
+        (("1 cm", "1.2 cm", "1.25 cm", "1.5 cm"), "1.25", "C"),
+        (("$1+\\sqrt{2}$", "$\\sqrt{5}$", "$\\sqrt{2}$", "$\\frac{5}{2}$", "$\\frac{4}{5} \\pi$"), "2.5", "D"),
+        (("$\\frac{7}{2}$", "$\\frac{5\\sqrt{2}}{2}$", "$\\sqrt{11}$"), "3.5", "A"),
+        (("$\\frac{9}{25}$", "$\\frac{11}{25}$", "$\\frac{7}{16}$"), "0.44", "B"),
+        (("$16\\pi/5$", "$288\\pi/5$", "$576\\pi$"), "181", "B"),
+        (("2016", "2018", "$\\sqrt{2018^{2}+2}$"), "2018.00", "B"),
+    ],
+)
+def test_a_value_is_the_option_that_it_equals(frame: str, options: tuple[str, ...], claim: str, letter: str) -> None:
+    """Though another one would round to it."""
+    for gold in "ABCDE"[: len(options)]:
+        verdict = robust(Question("How long is it?", CHOICE, gold, options), frame.format(claim))
+        assert verdict.correct is (gold == letter), verdict
+
+
+def test_a_value_between_two_options_is_neither() -> None:
+    options = ("5", "5.7", "$\\sqrt{32}$", "6")
+    verdict = robust(Question("How long is it?", CHOICE, "C", options), "\\boxed{5.66}")
+    assert verdict.correct is not True
+    assert robust(Question("How long is it?", CHOICE, "A", options), "\\boxed{5.2}").correct is False
