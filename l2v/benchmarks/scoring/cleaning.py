@@ -163,6 +163,9 @@ _FENCED_LINE = re.compile(r"(?<=\n)```\w*\n([^\n`]{1,60})\n```[^\S\n]*$", re.MUL
 _KEY = re.compile(r"(?:final|correct|predicted)?[\s_-]*(?:answer|option|choice|prediction|result)", re.IGNORECASE)
 
 
+_COMMAND = re.compile(r"(?<!\\)\\(?=[a-zA-Z]{2})(?!n[A-Z]|u[0-9a-fA-F]{4})")
+
+
 def _unpacked(text: str) -> str:
     """The answer of a response that is one JSON object: of a key such as "final_answer", or of its only one."""
     text = _FENCED_LINE.sub(r"\1", text) if "```" in text else text
@@ -171,7 +174,8 @@ def _unpacked(text: str) -> str:
     if not inner.startswith("{") or not inner.endswith("}") or len(inner) > 5000:
         return inner if fenced and "\n" not in inner and len(inner) <= 60 else text
     try:
-        found = json.loads(inner)
+        # Models seldom escape their LaTeX: "\\frac" is no form feed.
+        found = json.loads(_COMMAND.sub(r"\\\\", inner))
     except (ValueError, RecursionError):
         return text
     true = [k for k, value in found.items() if value is True and len(k) == 1]
@@ -209,7 +213,7 @@ _WORDS = re.compile(
     r"rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 # "4x \\text{ m}": no symbol.
-_METERS = re.compile(r"([\w)}\]])\s*\\(?:text|mathrm)\s*\{[\s~\\]*m\s*\}(?=(?:\s?\^\s?\{?[23]\}?)?[\s.$\\\])}]*$)")
+_METERS = re.compile(r"([\w)}\]])\s*\\(?:text|mathrm)\s*\{[\s~\\]*m\s*\}(?=(?:\s?\^\s?\{?[23]\}?)?\W*$)")
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),
     (re.compile(r"\\sqrt|(?<![A-Za-z])sqrt(?![A-Za-z])|(?<=\d )(?:square )?root (?:of )?(?=\d)"), "√"),

@@ -28,7 +28,7 @@ _IS = (
     r"wasn't|is not|(?:appears|seems|turns out|works out|comes out) (?:to be|as)|comes (?:out )?to|equals)(?!\w)"
 )
 _EMPHASIS = r"[*_\"' ]{0,4}\s{0,3}"
-_OF = r"(?:\s+(?:to|for|of|in)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
+_OF = r"(?:\s+(?:to|for|of|in|from|among)\s+(?:(?!depend|would)[^\s.:]{1,25}\s){1,10}?)?"
 MARK = PatternTable(
     r"\bthe (?:final |correct )?answer,(?=\s[^,]{1,20},\s(?:is|was|can be|follows|comes)\b)",
     rf"\b(?:answers?|final (?:value|result|number))\b{_OF}{_EMPHASIS}(?:,[^,.]{{1,20}},\s|,\s)?{_IS}{_EMPHASIS}(?:(?:therefore|"
@@ -137,7 +137,7 @@ _REFUTED = re.compile(
     rf"(?:is|was|seems) (?:\w+ly )?{JUDGED_WRONG})\b|^[^,;]{{1,30}}\s[-(]+\s?(?:wrong|incorrect|not)\W*$",
     re.IGNORECASE,
 )
-_ANSWER = re.compile(r"\b(?:answer|choice)s?\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
+_ANSWER = re.compile(r"\b(?:answers?|choice)\s+(?:is|are|was|would|could|might|may|must|should|will)\b", re.IGNORECASE)
 
 
 def owned(clause: Clause) -> Clause:

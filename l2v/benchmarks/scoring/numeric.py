@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from l2v.benchmarks.scoring.cleaning import plain
+from l2v.benchmarks.scoring.cleaning import plain, squeeze
 from l2v.benchmarks.scoring.forms import BARE, BOXED, LAST_SENTENCE, SENTENCES, STATEMENT
 from l2v.benchmarks.scoring.sameness import near
 from l2v.benchmarks.scoring.topics import focus
@@ -135,7 +135,10 @@ def committed_value(text: str, how: str, asked: str = "") -> Value | None:
         label = None
     named = read_value(label.group(2)) if label else None
     if how in BARE:
-        return _after_equals(text, how == BOXED) or named
+        multiple = _MULTIPLE.match(text)
+        # "2x = 6" is no answer, unless 2x is asked for.
+        unsolved = multiple and squeeze(multiple[1]) not in squeeze(asked)
+        return (None if unsolved else _after_equals(text, how == BOXED)) or named
     found = (None if _several(text) else _after_equals(text)) or named or _after_verbs(text, given)
     only = found or _only_number(text, given)
     loose = how == LAST_SENTENCE or how == STATEMENT and not _AT_AN_END.search(text)
@@ -178,7 +181,10 @@ _CONVERTED = re.compile(
 _OPEN_SUM = re.compile(r"\W*\d+ ?[+*×-] ?[a-z]\b(?!.*=)")
 _REASON = re.compile(r",? (?:because|since)\b", re.IGNORECASE)
 # Points, intervals and sets in a sentence.
-_PAIRS = re.compile(r"[\[({] ?[^\s,()\[\]{}]{1,12} ?[,;](?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})")
+_PAIRS = re.compile(
+    r"[\[(][^()\[\]]{0,20}∞[^()\[\]]{0,20}[\])]|"
+    r"[\[({] ?[^\s,()\[\]{}]{1,12} ?[,;](?!\d{3}\b) ?[^()\[\]{}=]{1,20}[\])}](?! ?[a-z]{3})"
+)
 _PLAIN_FRACTION = re.compile(r"(?<!\d)ƒ\{(\d+)\}\{(\d+)\}")
 # "In 1990, the population was 540."
 _FRONTED = re.compile(
@@ -320,6 +326,7 @@ def _only_number(text: str, given: frozenset[float]) -> Value | None:
     return new[0] if new and len(values) == len(found) and all(near(v, new[0]) for v in new) else None
 
 
+_MULTIPLE = re.compile(r"\W*([^=]*\d\s?[a-z](?![a-z])[^=]*)=[^=]*$")
 # "x = 180 - y" states no number.
 _OPERAND = re.compile(r"\d[°)]?\s[-+*/×÷·]\s(?:∠|[A-Za-zπθ](?![a-z])(?! [a-z]))|(?<![A-Za-z])[A-Za-zπθ]\s[-+*/×÷·]\s\d")
 # "2(a+b)", "b^{2}-a^{2}", "4 π R", "P_{1}": an expression with symbols is none of its numbers. Letters that are no units.

@@ -75,9 +75,8 @@ _LETTER_AHEAD = re.compile(
 )
 # " (option C).", ", i.e. (C)"
 _LETTER_BEHIND = re.compile(
-    r"[\s.,*$\"')]*(?:\((?:option |choice )?([A-J])\)|"
-    r", (?:i\.e\.,?|that is,?|which is|or) (?:option |choice )?\(?([A-J])\)?)[\s.!*]*",
-    re.IGNORECASE,
+    r"[\s.,*$\"')]*(?:\((?:[Oo]ption |[Cc]hoice )?([A-J])\)|"
+    r", (?:i\.e\.,?|that is,?|which is|or) (?:[Oo]ption |[Cc]hoice )?\(?([A-J])\)?)[\s.!*]*"
 )
 # "The answer is", "\\boxed{\\text{"
 _ASKED_FOR = re.compile(
@@ -108,7 +107,7 @@ def by_its_letter(response: str, options: tuple[str, ...]) -> str:
         beside = None if ends or not (marked or _WORD.search(own)) else _LETTER_BEHIND.fullmatch(behind)
         if ahead and letter in ahead.groups():
             head = response[: start + at - len(ahead.group())]
-        elif beside and letter in (beside[1] or beside[2]).upper():
+        elif beside and letter in beside.groups():
             head, behind = response[: start + at], ""
         elif ends and marked and _WORD.search(own):
             head = response[: start + at]

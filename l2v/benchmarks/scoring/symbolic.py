@@ -51,6 +51,9 @@ def apart(gold: str, text: str) -> bool:
     if "'" in gold + text and "=" not in gold + text and len(PRIME.findall(gold)) != len(PRIME.findall(text)):
         # Algebra takes f' for f.
         return True
+    if ("=" in gold) != ("=" in text) and _EQUATION.match(gold if "=" in gold else text):
+        # "1" is no x^2 + y^2 = 1.
+        return True
     names = [side.lower() for side in sides if _NAME.fullmatch(side)]
     if len(names) == 2:
         # The letters of a name are factors.
@@ -62,6 +65,8 @@ def apart(gold: str, text: str) -> bool:
     return abs(a - b) > 1e-3 * max(abs(a), abs(b))
 
 
+# An equation that gives no single symbol a value.
+_EQUATION = re.compile(r"(?!\W*(?:\\?[A-Za-z]+|[A-Za-z]_?\{?\w{0,3}\}?|[A-Za-z]'?\([^()]*\))\W*=)[^=]*[A-Za-z][^=]*=")
 # Not the name of a function or a number.
 _NAME = re.compile(r"(?!(?:sin|cos|tan|cot|sec|csc|log|ln|exp|max|min|lim|pi|inf|sqrt|frac|oo)$)[A-Za-z]{1,8}", re.IGNORECASE)
 

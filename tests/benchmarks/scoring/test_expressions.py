@@ -219,6 +219,8 @@ def test_marks_in_small_letters_are_options_where_these_read_so() -> None:
             Question("Which is the mirror image?", CHOICE, "ABCDE"[at], options), f"It must be {text}, as it seems."
         )
         assert verdict.correct is True, (text, verdict)
+    assert robust(Question("Which?", CHOICE, "E", options), "Answer: (E) (b)").correct is True
+    assert robust(Question("Which?", CHOICE, "E", options), "Answer: (D) (b)").correct is None
     assert robust(Question("Which?", CHOICE, "C", ("red", "blue", "green")), "It must be (c), as it seems.").correct is True
 
 
@@ -302,3 +304,32 @@ def test_a_value_between_two_options_is_neither() -> None:
     verdict = robust(Question("How long is it?", CHOICE, "C", options), "\\boxed{5.66}")
     assert verdict.correct is not True
     assert robust(Question("How long is it?", CHOICE, "A", options), "\\boxed{5.2}").correct is False
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_an_equation_is_none_of_its_sides(frame: str) -> None:
+    hyperbola = Question("Write the equation.", TEXT, "\\frac{y^2}{9}-\\frac{(x+1)^2}{9}=1")
+    assert robust(hyperbola, frame.format("1")).correct is False
+    assert robust(Question("What is it?", TEXT, "3x+2y=6"), frame.format("6")).correct is False
+    assert robust(Question("What is x?", INTEGER, "6"), frame.format("2x=6")).correct is not True
+    assert robust(Question("What is the value of 2x?", INTEGER, "6"), "\\boxed{2x=6}").correct is True
+    for gold, claim in (("y=2x+1", "2x+1"), ("f(x)=x^2", "x^2"), ("AB=5", "5"), ("x^2+y^2=25", "y^2+x^2-25=0")):
+        assert robust(Question("What is it?", TEXT, gold), frame.format(claim)).correct is True, (gold, claim)
+
+
+def test_intervals_in_a_sentence_are_no_numbers() -> None:
+    said = "The answer is $Increasing at (2, \\infty) and decreasing at (-\\infty, 2)$."
+    assert robust(Question("What is it?", INTEGER, "2"), said).correct is not True
+
+
+def test_latex_in_json_need_not_be_escaped() -> None:
+    for said in ('{"reasoning": "by counting", "answer": "\\frac{144}{49}"}', '{"answer": "\\\\frac{144}{49}", "n": 1}'):
+        assert robust(Question("What is it?", TEXT, "\\frac{144}{49}"), said).correct is True
+    assert robust(Question("What is it?", INTEGER, "5"), '{"reasoning": "a\\nThus b", "answer": 5}').correct is True
+
+
+def test_the_best_of_the_given_choices() -> None:
+    asked = Question("Is it red?", CHOICE, "B", ("Yes", "No"))
+    for said in ("The best answer from the given choices is B) No.", "The correct answer among the options is (B)."):
+        assert robust(asked, said).correct is True
+    assert robust(asked, "Tom's answer from the book is B.").correct is not True
