@@ -98,7 +98,22 @@ def _claimed(text: str) -> bool:
 
 def asked_for(denial: str, asked: str) -> bool:
     """Whether a question asks for just what would deny ("Which is least likely?")."""
+    if "least likely" in denial.lower() and "likely" not in asked.lower():
+        return False
     return any(word in asked.lower() for word in map(str.lower, ADJECTIVES.findall(denial)))
+
+
+def _sought(text: str, denial: str, asked: str) -> bool:
+    """Whether what denies is asked for; that something is not the answer never is, unless an option reads so."""
+    outright = _NOT_IT.search(text) and text.strip(" .").lower() not in asked.lower()
+    return not outright and asked_for(denial, asked)
+
+
+_NOT_IT = re.compile(
+    r"^\W*not (?:option |choice |the answer )?\(?(?-i:[A-J])\)?\W*$|^\W*(?:it|this|that|the answer) (?:is|was)(?: not|n't)\b|"
+    r"\b(?:is|was)(?: not|n't) the (?:correct |right |final )?(?:answer|option|choice)\b",
+    re.IGNORECASE,
+)
 
 
 def unreal(text: str) -> bool:
@@ -160,7 +175,7 @@ def classify(text: str, asked: str = "", bits: int | None = None) -> Kind:
         return Kind.CONDITION if _SUPPOSED.search(asked) and IF.search(text, bits) else Kind.HYPOTHESIS
     said_of = DOMAIN.sub(r"\1", said) if "≠" in said or "\\ne" in said else said
     found = None if _UNEQUAL.fullmatch(text) else DENIES.search(said_of, bits)
-    if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not asked_for(found.group(), asked):
+    if found and not (COUNTED.search(text) and _asks_negatively(asked)) and not _sought(text, found.group(), asked):
         return Kind.DENIAL
     if not _claimed(text) and not asked_for(text, asked):
         return Kind.DENIAL

@@ -52,6 +52,8 @@ def compare(question: Question, text: str, how: str) -> Comparison | None:
 
     how: the kind of claim (claims.py); in a sentence the answer stands at the end.
     """
+    if _REFERS.search(text) and not _REFERS.search(question.gold):
+        return None
     tail = how in SENTENCES
     text = text if how == BOXED or tail else _SINCE.split(text, maxsplit=1)[0]
     gold = gold_value(question.gold, question.unit)
@@ -65,6 +67,15 @@ def compare(question: Question, text: str, how: str) -> Comparison | None:
     elif tail:
         return _compare_tail(question, text)
     return _compare_texts(question.gold, text)
+
+
+# "$5$ plus the area", "twice $1+\\sqrt{3}$": what it comes to is not said.
+_REFERS = re.compile(
+    r"[\d)}$°%]\s(?:plus|minus|multiplied by|divided by|increased by|decreased by|added to|subtracted from)\s+(?![\d$\\(])|"
+    r"^\W*(?:(?:twice|double|triple|thrice|(?:two|three|four|five) times|the (?:square|cube|reciprocal|negative|opposite|"
+    r"double) of) (?=\S)|(?:half(?: of)?|an? (?:third|quarter|fifth) of|at (?:most|least)|(?:more|less) than) (?=[\d$\\(\[-]))",
+    re.IGNORECASE,
+)
 
 
 def _compare_numbers(question: Question, gold: Value, text: str, how: str) -> Comparison | None:

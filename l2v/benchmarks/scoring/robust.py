@@ -121,7 +121,10 @@ def _quick(question: Question, response: str | None) -> Verdict | Pending:
     marked = [c for c in found if c.how == MARKER]
     if len(marked) > 2 and len({v.extraction for v in map(judge, marked) if isinstance(v, Verdict)}) > 2:
         return Verdict(None, None, "ambiguous", "claims more than two answers")
+    crossed = [c.text for c in claims.denied if c.how == BOXED]
     for claim in _in_turn(found, claims):
+        if claim.how in PLACED and any(map(claim.text.__contains__, crossed)):
+            continue
         verdict = judge(claim)
         if verdict is None and claim.wavers:
             return Verdict(None, shown(claim.text), "ambiguous", f"says now one, now the other of {shown(claim.text)}")

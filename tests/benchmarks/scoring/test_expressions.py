@@ -333,3 +333,47 @@ def test_the_best_of_the_given_choices() -> None:
     for said in ("The best answer from the given choices is B) No.", "The correct answer among the options is (B)."):
         assert robust(asked, said).correct is True
     assert robust(asked, "Tom's answer from the book is B.").correct is not True
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "The answer is ${}$ plus the area of the circle.",
+        "The answer is ${}$ minus what was cut off.",
+        "The answer is twice ${}$.",
+        "The answer is half of ${}$.",
+        "At most ${}$.",
+        "The least likely answer is ${}$.",
+        "\\boxed{{\\text{{not }} {}}}",
+    ],
+)
+@pytest.mark.parametrize("gold", ["12", "1+\\sqrt{3}", "270 \\mathrm{cm}^3", "(-\\infty, 4]", "\\frac{1}{3}"])
+def test_what_an_answer_is_compared_with_is_no_answer(frame: str, gold: str) -> None:
+    question = Question("What is the least number of turns that are not needed?", TEXT, gold)
+    assert robust(question, frame.format(gold)).correct is not True
+
+
+@pytest.mark.parametrize(
+    "frame", ["{text} is not the answer.", "Not ({letter}).", "It is not {text}.", "The least likely answer is {letter}."]
+)
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is the area inside the frame that is not covered?",
+        "Which street is not shown? Answer with a word, not a number.",
+        "What is the least number of coins?",
+    ],
+)
+def test_a_not_in_the_question_asks_for_no_denial(frame: str, question: str) -> None:
+    options = ("$\\frac{3}{2}$", "4 cm", "Carol Street", "not enough information")
+    for at, text in enumerate(options[:3]):
+        asked = Question(question, CHOICE, "ABC"[at], options)
+        assert robust(asked, frame.format(letter="ABC"[at], text=text)).correct is not True
+
+
+def test_what_is_not_so_is_an_answer_where_that_is_asked_for() -> None:
+    options = ("whale", "shark", "dog")
+    asked = Question("Which of these is not a mammal?", CHOICE, "B", options)
+    assert robust(asked, "The shark is not a mammal.").correct is True
+    assert robust(Question("Which is least likely?", CHOICE, "B", options), "The least likely answer is B.").correct is True
+    assert robust(Question("What holds?", CHOICE, "B", ("It is red", "It is not red")), "It is not red.").correct is True
