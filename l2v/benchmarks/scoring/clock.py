@@ -20,17 +20,19 @@ def same_time(one: str, other: str) -> bool:
     first, second = _time(one), _time(other)
     if first is None or second is None or ":" not in one + other:
         return False
-    halves = {half for *_, half in (first, second) if half}
-    return first[:2] == second[:2] and len(halves) < 2
+    halves = {half for *_, half in (first, second)}
+    # "15:45" of "3:45" may be a duration.
+    return first[:2] == second[:2] and (len(halves) == 1 or "" in halves and "24" not in halves or halves == {"p", "24"})
 
 
 def _time(text: str) -> tuple[int, int, str] | None:
-    """(hour of twelve, minute, "a" or "p" where that is told)."""
+    """(hour of twelve, minute, "a" or "p" where that is told, "24" behind noon of a day of 24 hours)."""
     text = text.strip(" .")
     if found := _FIGURES.fullmatch(text):
         hour, minute, half = int(found[1]), int(found[2]), (found[3] or "").lower()
-        half = half or ("p" if hour > 12 else "a" if hour == 0 else "")
-        return (hour % 12, minute, half) if hour < 24 and minute < 60 else None
+        if hour > 12 and not half:
+            return (hour - 12, minute, "24") if hour < 24 and minute < 60 else None
+        return (hour % 12, minute, half) if hour < 13 and minute < 60 else None
     found = _WORDS.fullmatch(text)
     if found is None or not (found[1] or "clock" in text):
         return None
