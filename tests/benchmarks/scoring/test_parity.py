@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +119,17 @@ def test_lenient_is_inflated_by_length(mathvista_items: dict[str, Any]) -> None:
     assert len(judged) > 100
     assert lenient_right > released_right + 0.2
     assert other_right > 0.5
+
+
+def test_golds_and_options_put_as_models_put_answers() -> None:
+    """Each twentieth item of five benchmarks; what is accepted and must not be is nothing, what is right is, but for a few."""
+    script = Path(__file__).parents[3] / "experiments" / "scorers" / "golds.py"
+    spec = importlib.util.spec_from_file_location("golds_as_models_put_them", script)
+    assert spec is not None and spec.loader is not None
+    golds = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(golds)
+    rows = list(golds.asked(PARITY, 20))
+    verdicts = robust_many([(question, said) for *_, question, said in rows])
+    counts = Counter((must, verdict.correct) for (_, must, *_), verdict in zip(rows, verdicts, strict=True))
+    assert counts["another", True] == counts["none", True] == counts["right", False] == 0, counts
+    assert counts["right", None] <= 0.001 * counts["right", True] and counts["right", True] > 3000, counts
