@@ -255,6 +255,10 @@ def answers(
     if _MORE.search(text) and " than " not in text:
         # "Ann got 7 more votes": than Bob, who was asked of.
         missing = missing - {y for _, by, y in asked_of(question).pairs if by == "than"}
+    # A unit is no other thing, nor is "the point (2, 3)".
+    foreign = (
+        foreign - {word for word in foreign if len(word) > 1 and units_in(word)} - ({"point"} if "(" in answer[-1] else set())
+    )
     if _NEEDED.search(question):
         foreign = foreign - {"need", "requir"}
     if _EACH.search(question):

@@ -259,8 +259,11 @@ def _last_parts(text: str) -> list[str]:
         r"\\(?:iff|implies|Rightarrow|Leftrightarrow)(?![a-z])|∈|\\in(?![a-z])",
         text,
     )
-    # "the red one"
-    return [re.sub(r"^(the \w+) one$", r"\1", part) for part in parts[-1:]] if len(parts) > 1 else []
+    # "the red one", "the point (2, 3)"
+    return [_NAMING.sub(r"\1", part) for part in parts[-1:]] if len(parts) > 1 else []
+
+
+_NAMING = re.compile(r"^(the \w+) one$|^\W*(?:the )?(?:point|coordinates?)\W{1,4}(?=\()")
 
 
 def _compare_sides(gold: str, text: str) -> Comparison | None:

@@ -210,7 +210,7 @@ def marked_claims(text: str, clause: Clause, asked: str) -> Iterator[tuple[Respo
 
 def first_sentence(line: str) -> str:
     """Up to the first full stop that ends a sentence; a stop after a lone option letter ("B. text") does not."""
-    for match in re.finditer(r"[.!?][\"')\]*]{0,3}(?:\s|$)", line):
+    for match in re.finditer(r"(?:[.?]|!(?!\s*[-=+*/×)]))[\"')\]*]{0,3}(?:\s|$)", line):
         if match.start() > 2 or not line[: match.start()].strip("(*[").isalpha():
             return line[: match.start()].strip()
     return line.strip()

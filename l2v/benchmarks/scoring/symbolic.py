@@ -51,7 +51,7 @@ def apart(gold: str, text: str) -> bool:
     if "'" in gold + text and "=" not in gold + text and len(PRIME.findall(gold)) != len(PRIME.findall(text)):
         # Algebra takes f' for f.
         return True
-    if ("=" in gold) != ("=" in text) and _EQUATION.match(gold if "=" in gold else text):
+    if "=" in gold and "=" not in text and _EQUATION.match(gold):
         # "1" is no x^2 + y^2 = 1.
         return True
     names = [side.lower() for side in sides if _NAME.fullmatch(side)]
