@@ -13,7 +13,7 @@ from l2v.benchmarks.scoring.tables import PatternTable, holds
 STOP = re.compile(
     r"(?<=[.!?])(?<!^\?)(?<!\bapprox\.)(?<!\bFig\.)(?<!\bfig\.)(?<!\bEq\.)(?<!\bNo\.)(?<!\bvs\.)(?<!\b[Ee]\.g\.)(?<!\b[Aa]ns\.)"
     r"(?<!\bi\.e\.)(?<!\bca\.)(?<!\bDr\.)(?<!\bMr\.)(?<!\bMrs\.)(?<!\bby [A-Z]\.)(?<!^[A-J]\.)(?<!^\*\*[A-J]\.)"
-    r"(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
+    r"(?<![\w)]!(?=\s[-=+*/×]))(?<!\s[A-J]\.(?=\s[\d$\\]))[\"')\]*$]{0,3}\s+(?=[^\sa-z]|$)|(?<=[。！？])"
     # What begins like this is a sentence of its own, even where no stop stands before it.
     r"|(?<=[^\s,:;(\"'-])[ \t]+(?=(?:If (?:it|the|this|there|we|you|x)|My \w+ (?:says?|thinks?|said|thought)|"
     r"Is (?:the|it|this)|(?:It|That|This) (?:is|was) not|(?:It|That|This) isn.t|Suppose|Imagine) )"

@@ -25,11 +25,24 @@ def in_its_terms(text: str, question: Question) -> str:
         text = _ONE_IN.sub(lambda m: f"{m[1]}/{NUMBER_WORDS.get(m[2].lower(), m[2])}".replace("one", "1"), text)
     if question.kind in (INTEGER, FLOAT) and _of_time(question.text):
         text = _CLOCKS.sub("", text)
+    if question.kind == INTEGER and not text.isascii():
+        text = _HAN_COUNT.sub(lambda m: str(_han(m[1])), text)
     text = _none_counted(text, question.text) if question.kind in (INTEGER, FLOAT) else text
     if question.kind == INTEGER and "how many" in question.text.lower():
         text = _QUARTERS.sub(r"\1", text) if "many quarters" in question.text else text
         text = _OUT_OF.sub(lambda m: m[1] if m[2] in named(question.text) else m.group(), text)
     return text if any(" and " in option for option in options) else without_mixed_words(text)
+
+
+# "共有九个圆"
+_HAN_DIGITS = {sign: n for n, sign in enumerate("零一二三四五六七八九十")} | {"两": 2}
+_HAN_COUNT = re.compile(r"(?<=[有是为共])([一二两三四五六七八九十]{1,3})(?=[个只条张人块本支辆座种])")
+
+
+def _han(text: str) -> int:
+    """A number up to 99 in Chinese signs: "九", "十二", "二十三"."""
+    tens, ten, ones = text.rpartition("十")
+    return 10 * _HAN_DIGITS[tens or "一"] + _HAN_DIGITS.get(ones, 0) if ten else _HAN_DIGITS[text[-1:]]
 
 
 @lru_cache(maxsize=8192)

@@ -24,7 +24,7 @@ from l2v.benchmarks.scoring.topics import asking
 CLAIMS = Path(__file__).parent / "claims"
 HALVES = ("aside", "open", "fresh", "sealed", "third", "third_kept", "fourth", "fourth_kept", "fifth", "sixth", "sixth_kept")
 HALVES += ("seventh", "seventh_kept", "eighth", "eighth_kept", "ninth", "ninth_kept", "tenth", "tenth_kept")
-HALVES += ("eleventh", "eleventh_kept", "twelfth", "thirteenth")
+HALVES += ("eleventh", "eleventh_kept", "twelfth", "thirteenth", "fourteenth")
 KINDS = ("choice", "numbers", "latex", "refusals", "repeats")
 
 
