@@ -58,7 +58,7 @@ def robust(question: Question, response: str | None) -> Verdict:
 
 # So many comparisons are handed over at once. So many responses take as long to read as processes do to start, and some of them
 # need a comparison.
-AHEAD, MANY = 5, 5000
+AHEAD, MANY = 5, 2500
 
 
 def robust_many(
@@ -66,7 +66,7 @@ def robust_many(
 ) -> list[Verdict]:
     """The verdicts on many responses, the same as one at a time, by `workers` processes (as many as cores; at most 8).
 
-    They do the algebra; from 5,000 different responses on they read too. progress is called with the number of responses just
+    They do the algebra; from 2,500 different responses on they read too. progress is called with the number of responses just
     judged (as tqdm.update takes it).
     """
     # Greedy runs give the same answer again and again.
