@@ -120,9 +120,7 @@ def by_its_letter(response: str, options: tuple[str, ...]) -> str:
 @lru_cache(maxsize=8192)
 def _told(options: tuple[str, ...]) -> list[tuple[str, str]]:
     """(text, letter) of the options that are told by their texts, the longest first; no text that stands twice."""
-    # Most need no cleaning, which is dear.
-    plainly = (option.strip() if option.isascii() and "'" not in option else clean(option) for option in options)
-    texts = [text.rstrip(".").lower() for text in plainly]
+    texts = [clean(option).rstrip(".").lower() for option in options]
     told = [(own, letter) for own, letter in zip(texts, LETTERS, strict=False) if own and own != letter.lower()]
     return sorted(((own, letter) for own, letter in told if texts.count(own) == 1), key=lambda one: -len(one[0]))
 
