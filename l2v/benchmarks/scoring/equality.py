@@ -173,7 +173,7 @@ def _asks_other_unit(question: str, value: Value) -> bool:
     units = [unit for named in _IN_UNIT.findall(question) if (unit := known_unit(named.split()))]
     kinds = {base[0] for unit in units if (base := to_base(Value(1.0, 0, unit)))}
     kind = to_base(value)
-    return bool(kinds and kind) and kind is not None and kind[0] not in kinds
+    return bool(kinds) and kind is not None and kind[0] not in kinds
 
 
 def _other_symbol(gold: str, label: str) -> bool:

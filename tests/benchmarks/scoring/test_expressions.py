@@ -208,6 +208,8 @@ def test_a_letter_that_is_not_the_option_s_settles_nothing() -> None:
     for said in ("AB is 10, which is option D.", "The answer is 10 (D).", "The answer is 10 (option D)."):
         assert robust(Question("How long is AB?", CHOICE, "C", options), said).correct is None
     assert robust(Question("How long is AB?", CHOICE, "B", ("5", "25")), "The answer is 25 (A).").correct is None
+    for said in ("The answer is -5 (A).", "The answer is 2.5 (A)."):
+        assert robust(Question("What is x?", CHOICE, "A", ("5", "-5", "2.5")), said).correct is not True
     twice = Question("Find the angle.", CHOICE, "C", ("40°", "50°", "60°"))
     assert robust(twice, "Twice the angle is 60°, which is option C.").correct is not True
 
