@@ -213,7 +213,8 @@ _WORDS = re.compile(
     r"rm)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 )
 # "4x \\text{ m}": no symbol.
-_METERS = re.compile(r"([\w)}\]])\s*\\(?:text|mathrm)\s*\{[\s~\\]*m\s*\}(?=(?:\s?\^\s?\{?[23]\}?)?\W*$)")
+_SPELT = {"m": "meters", "s": "seconds", "h": "hours", "g": "grams", "l": "liters"}
+_IN_LETTERS = re.compile(r"([\w)}\]])\s*\\(?:text|mathrm)\s*\{[\s~\\]*([mshgl])\s*\}(?=(?:\s?\^\s?\{?[23]\}?)?\W*$)")
 _LATEX = [
     (re.compile(r"\\[dtc]?frac(?![a-zA-Z])|\\[dt]frac(?=\d)|\\frac"), "ƒ"),
     (re.compile(r"\\sqrt|(?<![A-Za-z])sqrt(?![A-Za-z])|(?<=\d )(?:square )?root (?:of )?(?=\d)"), "√"),
@@ -279,7 +280,7 @@ def plain(text: str) -> str:
     text = text if text.isascii() else _levelled(text)
     if _WRAPPED.search(text):
         text = text.replace("{,}", ",")
-        text = _METERS.sub(r"\1 meters", text) if "\\" in text else text
+        text = _IN_LETTERS.sub(lambda m: f"{m[1]} {_SPELT[m[2]]}", text) if "\\" in text else text
         for _ in range(2 if "\\" in text else 0):
             text = _WORDS.sub(r" \1", text)
         for pattern, put in _LATEX if "\\" in text else _UNSLASHED:

@@ -84,7 +84,7 @@ _ASKED_FOR = re.compile(
     r"\\boxed\s?\{\s*(?:\\text\s?\{\s*)?$",
     re.IGNORECASE,
 )
-_CLOSING, _WORD, _JOINED = " \n.!*_`$)]}>\"'", re.compile(r"[^\W\d_]{2}"), frozenset("-.,/^√+×")
+_CLOSING, _WORD = " \n.!*_`$)]}>\"'", re.compile(r"[^\W\d_]{2}")
 
 
 def by_its_letter(response: str, options: tuple[str, ...]) -> str:
@@ -104,9 +104,7 @@ def by_its_letter(response: str, options: tuple[str, ...]) -> str:
         ends = not behind.strip(_CLOSING)
         ahead = _LETTER_AHEAD.search(before) if ends else None
         marked = _ASKED_FOR.search(before) is not None
-        # "-5 (A)" is no 5.
-        apart = response[: start + at][-1:] not in _JOINED
-        beside = _LETTER_BEHIND.fullmatch(behind) if apart and not ends and (marked or _WORD.search(own)) else None
+        beside = _LETTER_BEHIND.fullmatch(behind) if not ends and (marked or _WORD.search(own)) else None
         if ahead and letter in ahead.groups():
             head = response[: start + at - len(ahead.group())]
         elif beside and letter in beside.groups():

@@ -67,7 +67,7 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     if claim.how not in PLACED:
         return True
     said = claim.sentence or claim.text
-    if claim.how == WHOLE and (len(said) < 4 or whole_option(said, question.options) is not None):
+    if claim.how in (WHOLE, LAST_LINE) and whole_option(said, question.options) or claim.how == WHOLE and len(said) < 4:
         return True
     if of_another(said, question.text):
         return False
@@ -93,9 +93,7 @@ def answered(question: Question, claim: ResponseClaim, verdict: Verdict | Pendin
     ):
         return True
     short = prose_words(said) < 2 or prose_words(said) < 3 and (not said[:1].isdigit() or COUNT.fullmatch(said) is not None)
-    if claim.how in (WHOLE, LAST_LINE) and (
-        short and read_value(said) is not None or whole_option(said, question.options) is not None
-    ):
+    if claim.how in (WHOLE, LAST_LINE) and short and read_value(said) is not None:
         return True
     read = verdict.extraction or "" if isinstance(verdict, Verdict) else ""
     if read and set(read) <= {*LETTERS, " ", "a", "n", "d"} and question.kind == CHOICE:

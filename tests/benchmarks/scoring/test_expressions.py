@@ -94,6 +94,9 @@ def test_what_differs_is_not_accepted(frame: str, gold: str, claim: str) -> None
     [
         ("4x", "4x \\text{ m}"),
         ("4x", "4x \\mathrm{~m}"),
+        ("4x", "4x \\text{ s}"),
+        ("\\frac{x}{2}", "\\frac{x}{2} \\text{ h}"),
+        ("4x", "4x \\mathrm{~g}"),
         ("10\\sqrt{3} \\mathrm{~m}", "10\\sqrt{3}"),
         ("2a", "2a \\text{ cm}"),
         ("4x+2", "4x+2 \\text{ square units}"),
